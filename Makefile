@@ -1,0 +1,99 @@
+# Everything runs in .venv. It is made from requirements-dev.lock when first needed, and again when the lock changes.
+#
+#   make test    the tests; those whose programs are not installed are skipped   ARGS="tests/unit/oci -k range"
+#   make check   all that must hold: format, lint, types, imports, sizes, mirror, docs, tests with coverage
+#   make format  put the code into the house format, mend what lint can mend
+#   make docs    write the generated pages
+#   make lock    write the locks from pyproject.toml, keeping what is pinned     UPGRADE=1 takes the newest of all
+#   make clean   remove all that was made here
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKED := $(VENV)/.locked
+READY := $(VENV)/.ready
+ARGS ?=
+UPGRADE ?=
+
+PURE := src/obol/oci/*,src/obol/registry/policy/*,src/obol/rendering/*
+STEPS := check-format check-lint check-types check-imports check-sizes check-mirror check-docs check-tests
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
+# No index, environment or settings file of the machine may show in a lock.
+COMPILE := env -u UV_DEFAULT_INDEX -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV_CONSTRAINT \
+	$(BIN)/uv pip compile --no-config --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url $(if $(UPGRADE),--upgrade)
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.PHONY: help test check format docs lock clean $(STEPS)
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+test: $(READY)
+	$(BIN)/python -m pytest -n auto $(ARGS)
+
+check: $(STEPS)
+	@printf '\nall checks passed\n'
+
+# $(1) is what is looked at; $(2) the command. The target is what to repeat.
+define step
+	@printf '\n== %s\n' '$(1)'
+	@$(2) || { printf '\n%s: failed. To repeat only this: make %s\n' '$(1)' '$@' >&2; exit 1; }
+endef
+
+check-format: $(READY)
+	$(call step,format,$(BIN)/ruff format --check .)
+
+check-lint: $(READY)
+	$(call step,lint,$(BIN)/ruff check .)
+
+check-types: $(READY)
+	$(call step,types,$(BIN)/mypy)
+
+check-imports: $(READY)
+	$(call step,import contracts,$(BIN)/lint-imports --no-logo)
+
+check-sizes: $(READY)
+	$(call step,sizes,$(BIN)/python -m scripts.check_sizes)
+
+check-mirror: $(READY)
+	$(call step,a test module for each module,$(BIN)/python -m scripts.check_tests_mirror)
+
+check-docs: $(READY)
+	$(call step,documents,$(BIN)/python -m scripts.check_docs)
+
+check-tests: $(READY)
+	@$(BIN)/coverage erase
+	$(call step,tests,$(BIN)/coverage run -m pytest -n auto $(ARGS))
+	@$(BIN)/coverage combine --quiet
+	$(call step,coverage of the pure rooms,$(BIN)/coverage report --include='$(PURE)' --fail-under=100)
+	$(call step,coverage of everything,$(BIN)/coverage report --fail-under=90)
+
+format: $(READY)
+	$(BIN)/ruff check --fix --exit-zero .
+	$(BIN)/ruff format .
+
+docs: $(READY)
+	$(BIN)/python -m scripts.generate_errors_doc
+
+# Does not depend on the environment being up to date, so that it can mend a lock that cannot be installed.
+lock:
+	@[ -x $(BIN)/uv ] || $(MAKE) --no-print-directory $(READY)
+	$(COMPILE) --output-file requirements.lock pyproject.toml
+	$(COMPILE) --constraint requirements.lock --group dev --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) .cache dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .import_linter_cache
+	find src tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +
+
+$(LOCKED): requirements-dev.lock
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+$(READY): $(LOCKED) pyproject.toml
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@$(PIP) check || { echo 'the lock does not fit pyproject.toml: make lock' >&2; exit 1; }
+	@touch $@

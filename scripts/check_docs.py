@@ -1,0 +1,69 @@
+"""The documents say what the code says.
+
+docs/architecture.md has a paragraph for each room (each package of src/obol, and the modules beside them), which opens
+with the room's name in bold code: ``**`registry.store`** …``. Generated pages are what their generator writes now.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from scripts import generate_errors_doc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+ARCHITECTURE = Path("docs/architecture.md")
+SHORTEST = 60
+"""Characters below which a paragraph can hardly say what a room is for and what it may not do."""
+
+GENERATED: Mapping[Path, Callable[[], str]] = {generate_errors_doc.PAGE: generate_errors_doc.render}
+
+_PARAGRAPH = re.compile(r"^\*\*`(?P<room>[a-z_.]+)`\*\*(?P<text>.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+
+
+def rooms(package: Path) -> frozenset[str]:
+    """Dotted names of the packages below `package`, and of its own modules."""
+    packages = {".".join(path.parent.relative_to(package).parts) for path in package.rglob("__init__.py")}
+    modules = {path.stem for path in package.glob("*.py") if not path.stem.startswith("__")}
+    return frozenset((packages | modules) - {""})
+
+
+def undescribed(page: str, names: frozenset[str]) -> Iterator[str]:
+    """Yield a line of text for each room without a paragraph in `page`, and each paragraph without a room."""
+    described = {found["room"]: found["text"].strip() for found in _PARAGRAPH.finditer(page)}
+    for name in sorted(names):
+        if len(described.get(name, "")) < SHORTEST:
+            yield f"{ARCHITECTURE} needs a paragraph about the room {name}, opening with **`{name}`**"
+    for name in sorted(described.keys() - names):
+        yield f"{ARCHITECTURE} describes {name}, but src/obol has no such room"
+
+
+def stale(root: Path, generated: Mapping[Path, Callable[[], str]]) -> Iterator[str]:
+    """Yield a line of text for each generated page that its generator would now write differently."""
+    for page, render in generated.items():
+        path = root / page
+        if not path.exists() or path.read_text(encoding="utf-8") != render():
+            yield f"{page} is out of date; `make docs` writes it"
+
+
+def problems(root: Path) -> Iterator[str]:
+    """Yield a line of text for everything in the documents that the code contradicts."""
+    page = root / ARCHITECTURE
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    yield from undescribed(text, rooms(root / "src" / "obol"))
+    yield from stale(root, GENERATED)
+
+
+def main() -> int:
+    """Print what has drifted; 1 if anything has."""
+    found = list(problems(Path.cwd()))
+    print("\n".join(found) or "the documents agree with the code")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

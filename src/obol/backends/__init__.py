@@ -1,0 +1,4 @@
+"""One file per kind of cluster. They shell out and hold no policy.
+
+Called by `stack` through a port; only `wiring` names a concrete one. They do not know each other, nor the registry.
+"""

@@ -1,0 +1,140 @@
+"""A cache engine as the rest of the product sees it, whichever of the two it is.
+
+The statuses are what the builtin engine answers on its control socket; another engine fills in what it can tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Health = Literal["unknown", "ok", "failing", "rate-limited"]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address on which requests without `?ns=` are for `registry`."""
+
+    registry: str
+    address: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """How much there is of something."""
+
+    count: int
+    size: int
+    """Bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestCounts:
+    """What became of the requests since the engine started."""
+
+    hit: int = 0
+    miss: int = 0
+    stale: int = 0
+    error: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """What an upstream allows, and what is left of it."""
+
+    limit: int
+    remaining: int
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamStatus:
+    """How one upstream does."""
+
+    registry: str
+    url: str
+    health: Health
+    detail: str = ""
+    """Why, where the health is not ok."""
+    retry_after: float | None = None
+    """Seconds until it is asked again."""
+    requests: RequestCounts = RequestCounts()
+    bytes_from_cache: int = 0
+    bytes_from_upstream: int = 0
+    upstream_requests: int = 0
+    throughput: float | None = None
+    """Bytes per second, as measured; None where nothing was."""
+    ratelimit: RateLimit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """What a running engine says of itself."""
+
+    version: str
+    pid: int
+    store: str
+    started_at: float
+    """Seconds since 1970."""
+    offline: bool
+    listeners: tuple[Listener, ...]
+    content: Amount
+    partials: Amount
+    upstreams: tuple[UpstreamStatus, ...]
+    fills: int = 0
+    """Blobs that are being fetched now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Substitute:
+    """A port that serves in place of the one that was asked for."""
+
+    registry: str
+    wanted: int
+    port: int
+    holder: str
+    """Who has the wanted one, as far as known: a process, or "" for nobody we could name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The engine runs."""
+
+    status: EngineStatus
+    already: bool
+    """It ran before we were asked."""
+    substitutes: tuple[Substitute, ...] = ()
+    differs: tuple[str, ...] = ()
+    """Where an engine that ran before is not what was asked for: a sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is there when one asks."""
+
+    status: EngineStatus
+    substitutes: tuple[Substitute, ...] = ()
+
+
+class CacheEngine(Protocol):
+    """Caches that outlive the clusters which use them."""
+
+    def start(self) -> Started:
+        """Make the engine run, if it does not. Raises EngineUnresponsive, PortTaken, StoreUnusable."""
+        ...
+
+    def stop(self) -> bool:
+        """Make it end; False where nothing ran. Raises EngineUnresponsive."""
+        ...
+
+    def status(self) -> Running | None:
+        """Ask the engine; None where it does not run. Raises EngineUnresponsive."""
+        ...
+
+    def listen(self, listener: Listener) -> Listener:
+        """Serve one more address; answers with the real port. Raises EngineNotRunning, PortTaken."""
+        ...
+
+    def unlisten(self, listener: Listener) -> None:
+        """Serve an address no longer. Raises EngineNotRunning."""
+        ...

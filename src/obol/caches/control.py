@@ -1,0 +1,126 @@
+"""The control socket of a running builtin engine: HTTP with JSON over a unix socket.
+
+By the standard library's client, because a command that only asks should not wait for asyncio and aiohttp to load.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from obol.caches.base import EngineStatus, Listener
+from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+T = TypeVar("T")
+
+SOCKET = "control.sock"
+_LONGEST_PATH = 100
+"""Bytes; beyond it the engine refuses to start, because a unix socket's path may have 107 on Linux and 103 on macOS."""
+_LONGEST_ANSWER = 16 * 1024 * 1024
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """The same protocol over a socket in the file system."""
+
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket of the file system."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """The body of an answer that is not what was asked for."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """Talks to the engine that owns a store; every method raises EngineNotRunning where nobody listens."""
+
+    store: Path
+    timeout: float = 5.0
+    """Seconds for each step of an exchange."""
+
+    def status(self) -> EngineStatus:
+        """Ask how the engine does."""
+        return self._ask("GET", "/status", EngineStatus)
+
+    def stop(self) -> None:
+        """Tell the engine to end. It has heard it when this returns; it ends when its transfers have."""
+        self._send("POST", "/stop")
+
+    def listen(self, listener: Listener) -> Listener:
+        """Open one more address; raises PortTaken where it is held by somebody else."""
+        return self._ask("POST", "/listeners", Listener, msgspec.json.encode(listener))
+
+    def unlisten(self, listener: Listener) -> None:
+        """Close an address."""
+        self._send("DELETE", "/listeners", msgspec.json.encode(listener))
+
+    def _ask(self, method: str, path: str, answer: type[T], body: bytes = b"") -> T:
+        try:
+            return msgspec.json.decode(self._send(method, path, body), type=answer)
+        except (msgspec.DecodeError, msgspec.ValidationError) as problem:
+            raise EngineUnresponsive(
+                "the cache engine answers in a way that we do not understand",
+                why=str(problem),
+                hint="it may be of another version: `obol cache stop`, then `obol cache start`",
+            ) from problem
+
+    def _send(self, method: str, path: str, body: bytes = b"") -> bytes:
+        path_of_socket = self.store / SOCKET
+        if len(os.fsencode(path_of_socket)) > _LONGEST_PATH:
+            raise _not_running()
+        connection = _UnixConnection(path_of_socket, self.timeout)
+        try:
+            connection.request(method, path, body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            content = response.read(_LONGEST_ANSWER)
+        except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as problem:
+            raise _not_running() from problem
+        except PermissionError as problem:
+            raise EngineUnresponsive(
+                "the cache engine's control socket is not ours to use",
+                why=f"{path_of_socket} belongs to another user",
+                hint="run the command as the user who started the engine",
+            ) from problem
+        except (OSError, http.client.HTTPException) as problem:
+            raise EngineUnresponsive(
+                "the cache engine does not answer on its control socket",
+                why=str(problem) or type(problem).__name__,
+                hint="`obol cache logs` may say more; `obol cache stop` ends it",
+            ) from problem
+        finally:
+            connection.close()
+        if response.status >= 300:
+            raise _refused(f"{method} {path}", response.status, content)
+        return content
+
+
+def _not_running() -> EngineNotRunning:
+    return EngineNotRunning("the cache engine is not running", hint="start it: `obol cache start`")
+
+
+def _refused(request: str, status: int, content: bytes) -> PortTaken | EngineUnresponsive:
+    try:
+        why = msgspec.json.decode(content, type=_Refusal).error
+    except msgspec.DecodeError:
+        why = content[:500].decode(errors="replace").strip()
+    if status == 409:
+        return PortTaken("the cache engine cannot listen there", why=why)
+    return EngineUnresponsive(f"the cache engine refused {request}", why=f"{status} {why}".strip())

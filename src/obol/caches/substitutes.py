@@ -1,0 +1,103 @@
+"""Ports for an engine whose wanted ones are held by somebody else.
+
+A substitute is remembered: nodes and daemons are configured with it, and should find us there again. But the wanted
+port is what people know, so it is used again as soon as it is free.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+
+from obol.caches.base import Listener, Substitute
+from obol.errors import PortTaken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from obol.machine.ports import Holder
+
+FILE = "ports.json"
+_ATTEMPTS = 16
+
+
+class PortProbe(Protocol):
+    """What `machine.ports` can tell."""
+
+    def is_free(self, address: str, port: int) -> bool:
+        """Tell whether a server could listen there."""
+        ...
+
+    def pick_free(self, addresses: tuple[str, ...]) -> int:
+        """Choose a port that is free on all of them."""
+        ...
+
+    def holder(self, port: int) -> Holder | None:
+        """Name who listens there."""
+        ...
+
+
+def settle(
+    wanted: Sequence[Listener], remembered: Mapping[str, Substitute], probe: PortProbe
+) -> tuple[Substitute, ...]:
+    """Find a substitute for each registry whose port is taken on any of its addresses, or may be any.
+
+    Raises PortTaken where no port at all is free.
+    """
+    taken = {listener.port for listener in wanted}
+    found = []
+    for registry in dict.fromkeys(listener.registry for listener in wanted):
+        own = [listener for listener in wanted if listener.registry == registry]
+        port, addresses = own[0].port, tuple(listener.address for listener in own)
+        if port and _free(addresses, port, probe):
+            continue
+        known = remembered.get(registry)
+        if known and known.wanted == port and known.port not in taken and _free(addresses, known.port, probe):
+            chosen = known.port
+        else:
+            chosen = _choose(addresses, taken, probe)
+        taken.add(chosen)
+        found.append(Substitute(registry, port, chosen, _held_by(port, probe)))
+    return tuple(found)
+
+
+def _free(addresses: Iterable[str], port: int, probe: PortProbe) -> bool:
+    return all(probe.is_free(address, port) for address in addresses)
+
+
+def _choose(addresses: tuple[str, ...], taken: set[int], probe: PortProbe) -> int:
+    try:
+        for _ in range(_ATTEMPTS):
+            if (port := probe.pick_free(addresses)) not in taken:
+                return port
+    except OSError as problem:
+        raise PortTaken(f"there is no free port on {', '.join(addresses)}", why=problem.strerror or "") from problem
+    raise PortTaken(f"there is no free port on {', '.join(addresses)}")
+
+
+def _held_by(port: int, probe: PortProbe) -> str:
+    holder = probe.holder(port) if port else None
+    return str(holder) if holder else ""
+
+
+def recall(store: Path) -> dict[str, Substitute]:
+    """Read what was remembered in a store; a file that is missing or spoilt remembers nothing."""
+    try:
+        listed = msgspec.json.decode((store / FILE).read_bytes(), type=list[Substitute])
+    except (OSError, msgspec.DecodeError):
+        return {}
+    return {substitute.registry: substitute for substitute in listed}
+
+
+def remember(store: Path, substitutes: Sequence[Substitute]) -> None:
+    """Write them down, in place of all others."""
+    path = store / FILE
+    if not substitutes:
+        path.unlink(missing_ok=True)
+        return
+    fresh = path.with_name(f".{FILE}.{os.getpid()}")
+    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(list(substitutes))))
+    fresh.replace(path)

@@ -1,0 +1,253 @@
+"""`obol cache …`: the builtin engine in the foreground, and the background process that runs the same.
+
+What a verb needs is imported within it, so that `obol --help` and the verbs that only ask start fast.
+"""
+# ruff: noqa: PLC0415 - see above
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from obol.cli import options
+from obol.cli.present import Speaker, counted, tilde
+from obol.config.paths import Surroundings, locate
+from obol.config.sources import CacheFlags, store_directory
+
+if TYPE_CHECKING:
+    from obol.caches.base import CacheEngine, Started
+    from obol.caches.plan import BuiltinPlan
+    from obol.config.settings import CacheSettings
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+Lines = Annotated[int, typer.Option("--lines", "-n", min=0, metavar="N", help="How many lines.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is appended, until interrupted.")]
+PathOnly = Annotated[bool, typer.Option("--path", help="Only tell where the log is.")]
+LogFile = Annotated[Path | None, typer.Option("--log-file", hidden=True)]
+
+
+def engine_for(plan: BuiltinPlan) -> CacheEngine:
+    """Get the engine that a plan describes."""
+    from obol.wiring import builtin_cache
+
+    return builtin_cache(plan)
+
+
+@app.command()
+def serve(
+    store: options.Store = None,
+    upstream: options.Upstreams = None,
+    port: options.Ports = None,
+    bind: options.Binds = None,
+    tag_ttl: options.TagTtl = None,
+    offline: options.Offline = None,
+    log_format: options.LogFormatName = None,
+    allow_host: options.AllowHosts = None,
+    server_name: options.ServerNames = None,
+    log_file: LogFile = None,
+) -> None:
+    """Run the cache engine in the foreground.
+
+    Every option is also a setting in obol.toml and an environment variable, OBOL_CACHE_<OPTION>.
+    """
+    flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name)
+    settings = _load(flags, Surroundings.of_process())
+    for warning in settings.warnings:
+        _warn_in_log(warning, settings.log_format)
+    if log_file is not None:
+        _keep_log_small(log_file)
+    from obol.wiring import serve as serve_engine
+
+    raise typer.Exit(serve_engine(settings.engine, log_format=settings.log_format))
+
+
+@app.command()
+def start(
+    context: typer.Context,
+    store: options.Store = None,
+    upstream: options.Upstreams = None,
+    port: options.Ports = None,
+    bind: options.Binds = None,
+    tag_ttl: options.TagTtl = None,
+    offline: options.Offline = None,
+    log_format: options.LogFormatName = None,
+    allow_host: options.AllowHosts = None,
+    server_name: options.ServerNames = None,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Start the cache engine in the background.
+
+    Where it runs already, nothing happens. Options are those of `obol cache serve`. A port that somebody else holds is
+    replaced by a free one.
+    """
+    say = options.speaker(context, output, verbose, quiet)
+    flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name)
+    around = Surroundings.of_process()
+    settings = _load(flags, around)
+    for warning in settings.warnings:
+        say.note(f"warning: {warning}")
+    from obol.config.background import background_plan
+
+    _present_start(say, engine_for(background_plan(settings, flags, around, locate(around))).start())
+
+
+@app.command()
+def stop(
+    context: typer.Context,
+    store: options.Store = None,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Stop the cache engine; what it has stored stays."""
+    from obol.cli.cacheview import StopResult
+
+    say = options.speaker(context, output, verbose, quiet)
+    stopped = engine_for(_asking_plan(store)).stop()
+    text = "The cache engine has stopped." if stopped else "The cache engine was not running."
+    say.result(StopResult(stopped), lambda: [text])
+
+
+@app.command()
+def status(
+    context: typer.Context,
+    store: options.Store = None,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show if the cache engine runs, and what it has served."""
+    from obol.cli.cacheview import StatusResult, engine_parts
+
+    say = options.speaker(context, output, verbose, quiet)
+    plan = _asking_plan(store)
+    found = engine_for(plan).status()
+    if found is None:
+        text = f"The cache engine is not running (store: {tilde(str(plan.store))})."
+        say.result(StatusResult(running=False, store=str(plan.store)), lambda: [text])
+        say.note("Start it: obol cache start")
+        return
+    result = StatusResult(True, str(plan.store), found.status, found.substitutes)
+    say.result(result, lambda: engine_parts(found.status, found.substitutes, time.time()))
+
+
+@app.command()
+def logs(
+    context: typer.Context,
+    store: options.Store = None,
+    lines: Lines = 100,
+    follow: Follow = False,
+    path: PathOnly = False,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show the log of the background process."""
+    from obol.caches import enginelog
+    from obol.cli.cacheview import LogResult
+
+    say = options.speaker(context, output, verbose, quiet)
+    log = _asking_plan(store).log
+    if path:
+        say.result(LogResult(str(log), ()), lambda: [str(log)])
+        return
+    if not log.exists():
+        say.result(LogResult(str(log), ()), list)
+        say.note(f"There is no log at {tilde(str(log))}: the engine has not run in the background.")
+        return
+    if follow:
+        _follow(log, lines)
+        return
+    found = enginelog.last_lines(log, lines)
+    say.result(LogResult(str(log), tuple(found)), lambda: found)
+
+
+def _follow(log: Path, lines: int) -> None:
+    """Print lines as they are, whatever the output format: the engine's own may be JSON already."""
+    from obol.caches import enginelog
+    from obol.machine.waiting import SystemWaiting
+
+    sys.stdout.writelines(f"{line}\n" for line in enginelog.last_lines(log, lines))
+    sys.stdout.flush()
+    for piece in enginelog.follow(log, SystemWaiting()):
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+
+
+def _present_start(say: Speaker, started: Started) -> None:
+    from obol.cli.cacheview import StartResult, listeners_table, substitute_note
+
+    engine = started.status
+    result = StartResult(started.already, started.differs, engine, started.substitutes)
+    verb = "runs already" if started.already else "has started"
+    opening = f"The cache engine {verb} (process {engine.pid})."
+    held = f"{counted(engine.content.count, 'blob')} in {tilde(engine.store)}"
+    say.result(result, lambda: [opening, held, "", listeners_table(engine, started.substitutes)])
+    for substitute in started.substitutes:
+        if substitute.wanted:
+            say.note(f"warning: {substitute_note(substitute)}")
+    if started.differs:
+        say.note("warning: what runs is not what was asked for:")
+        for difference in started.differs:
+            say.note(f"  - {difference}")
+        say.note("To change it: obol cache stop, then obol cache start with these options")
+
+
+def _flags(
+    store: str | None,
+    upstream: list[str] | None,
+    port: list[str] | None,
+    bind: list[str] | None,
+    tag_ttl: str | None,
+    offline: bool | None,
+    log_format: str | None,
+    allow_host: list[str] | None,
+    server_name: list[str] | None,
+) -> CacheFlags:
+    return CacheFlags(
+        store=store,
+        upstream=tuple(upstream or ()),
+        port=tuple(port or ()),
+        bind=tuple(bind or ()),
+        tag_ttl=tag_ttl,
+        offline=offline,
+        log_format=log_format,
+        allow_host=tuple(allow_host or ()),
+        server_name=tuple(server_name or ()),
+    )
+
+
+def _load(flags: CacheFlags, around: Surroundings) -> CacheSettings:
+    from obol.config.settings import load_cache_settings
+
+    return load_cache_settings(flags, around, locate(around))
+
+
+def _asking_plan(store: str | None) -> BuiltinPlan:
+    from obol.caches.plan import BuiltinPlan
+
+    around = Surroundings.of_process()
+    return BuiltinPlan(store_directory(store, around, locate(around)))
+
+
+def _warn_in_log(warning: str, log_format: str) -> None:
+    """Warn where the engine will log, so that a log of JSON lines stays one."""
+    import json
+
+    line = json.dumps({"level": "warning", "event": warning}) if log_format == "json" else f"warning: {warning}"
+    sys.stderr.write(f"{line}\n")
+
+
+def _keep_log_small(log_file: Path) -> None:
+    from obol.caches.enginelog import keep_small
+    from obol.machine.waiting import SystemWaiting
+
+    threading.Thread(target=keep_small, args=(log_file, SystemWaiting()), name="log", daemon=True).start()

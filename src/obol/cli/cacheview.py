@@ -1,0 +1,127 @@
+"""What the cache engine says of itself, laid out for 80 columns, and the stable shapes of the same as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from obol.cli.present import Table, counted, size, span, tilde
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from obol.caches.base import EngineStatus, Substitute, UpstreamStatus
+
+
+@dataclass(frozen=True, slots=True)
+class StatusResult:
+    """`cache status`."""
+
+    running: bool
+    store: str
+    engine: EngineStatus | None = None
+    substitutes: tuple[Substitute, ...] = ()
+    """Listeners with another port than the one that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartResult:
+    """`cache start`."""
+
+    already: bool
+    """It ran before."""
+    differs: tuple[str, ...]
+    """Where what runs is not what was asked for."""
+    engine: EngineStatus
+    substitutes: tuple[Substitute, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopResult:
+    """`cache stop`."""
+
+    stopped: bool
+    """False: nothing ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogResult:
+    """`cache logs`."""
+
+    path: str
+    lines: tuple[str, ...]
+
+
+def engine_parts(engine: EngineStatus, substitutes: Iterable[Substitute], now: float) -> list[str | Table]:
+    """Everything: the engine, where it listens, how its upstreams do. `now` is in seconds since 1970."""
+    since = datetime.fromtimestamp(engine.started_at).astimezone()
+    offline = ", offline" if engine.offline else ""
+    content = f"{counted(engine.content.count, 'blob')}, {size(engine.content.size)}"
+    if engine.partials.count:
+        content += f"; {size(engine.partials.size)} of {counted(engine.partials.count, 'unfinished blob')}"
+    if engine.fills:
+        content += f"; {engine.fills:,} being fetched"
+    about = (
+        ("Engine", f"running since {since:%Y-%m-%d %H:%M} ({span(now - engine.started_at)}){offline}"),
+        ("Process", f"{engine.pid} (obol {engine.version})"),
+        ("Store", tilde(engine.store)),
+        ("Content", content),
+    )
+    lines = [f"{title:<9}{text}" for title, text in about]
+    notes = [note for upstream in engine.upstreams for note in _upstream_notes(upstream)]
+    return [*lines, "", listeners_table(engine, substitutes), "", _upstreams_table(engine.upstreams), *notes]
+
+
+def listeners_table(engine: EngineStatus, substitutes: Iterable[Substitute]) -> Table:
+    """Where the engine listens, and for which registry."""
+    instead = {(substitute.registry, substitute.port): substitute for substitute in substitutes if substitute.wanted}
+    rows = []
+    for listener in engine.listeners:
+        address = f"[{listener.address}]" if ":" in listener.address else listener.address
+        substitute = instead.get((listener.registry, listener.port))
+        note = f"{substitute.wanted} is held by {_holder(substitute)}" if substitute else ""
+        rows.append((listener.registry, f"http://{address}:{listener.port}", note))
+    if not any(note for _registry, _address, note in rows):
+        return Table(("Registry", "Address"), tuple(row[:2] for row in rows))
+    return Table(("Registry", "Address", ""), tuple(rows))
+
+
+def substitute_note(substitute: Substitute) -> str:
+    """A few words on a port that is not the usual one."""
+    return (
+        f"port {substitute.wanted} is held by {_holder(substitute)}: "
+        f"{substitute.registry} is served on port {substitute.port} instead"
+    )
+
+
+def _holder(substitute: Substitute) -> str:
+    return substitute.holder or "another process"
+
+
+def _upstreams_table(upstreams: Iterable[UpstreamStatus]) -> Table:
+    rows = tuple(
+        (
+            upstream.registry,
+            "not asked yet" if upstream.health == "unknown" else upstream.health,
+            f"{upstream.requests.hit:,}",
+            f"{upstream.requests.miss:,}",
+            size(upstream.bytes_from_cache),
+            size(upstream.bytes_from_upstream),
+        )
+        for upstream in upstreams
+    )
+    return Table(("Upstream", "Health", ">Hits", ">Misses", ">From cache", ">From upstream"), rows)
+
+
+def _upstream_notes(upstream: UpstreamStatus) -> list[str]:
+    """What does not fit in a row, one line each."""
+    found = []
+    if upstream.health in {"failing", "rate-limited"}:
+        again = f"; asked again in {span(upstream.retry_after)}" if upstream.retry_after else ""
+        found.append(f"{upstream.detail or upstream.health}{again}")
+    if upstream.requests.stale or upstream.requests.error:
+        found.append(f"{counted(upstream.requests.stale, 'request')} served stale, {upstream.requests.error:,} refused")
+    if upstream.ratelimit:
+        found.append(f"{upstream.ratelimit.remaining:,} of {upstream.ratelimit.limit:,} pulls left")
+    return [f"{upstream.registry}: {note}" for note in found]

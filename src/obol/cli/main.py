@@ -1,0 +1,113 @@
+"""The command line as a whole, and the one place where an error becomes text and an exit code.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a dependency is missing, 130 interrupted.
+
+Help is written by typer without rich: it looks as good at 80 columns, and is there in half the time.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
+
+import typer
+
+from obol import __version__
+from obol.cli import cache, options
+from obol.cli.options import speaker
+from obol.cli.present import OutputFormat, Speaker
+from obol.errors import Interrupted, ObolError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+app = typer.Typer(
+    name="obol",
+    help="Pull-through registry caches, and the stack that they make fast.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(cache.app, name="cache", help="The registry cache: start and stop it, see what it does.")
+
+
+@runtime_checkable
+class _UsageProblem(Protocol):
+    """An exception of the parser; typer brings its parser along under changing names."""
+
+    exit_code: int
+
+    def format_message(self) -> str: ...
+
+    def show(self) -> None: ...
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"obol {__version__}\n")
+        raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")]
+
+
+@app.callback()
+def _root(
+    context: typer.Context,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+    version: Version = False,
+) -> None:
+    del version
+    context.obj = speaker(context, output, verbose, quiet)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a command line (that of the process, unless given); gives the exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    say = _speaker_for_errors(given)
+    try:
+        result = typer.main.get_command(app).main(given, prog_name="obol", standalone_mode=False)
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # typer makes the one into the other, mostly
+        # Whoever read our output has gone. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ObolError.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return Interrupted.exit_code
+    except ObolError as error:
+        if say.verbose:
+            traceback.print_exc()
+        say.error(error)
+        return error.exit_code
+    except Exception as problem:  # noqa: BLE001 - the last resort: nobody should meet a traceback unasked
+        return _unforeseen(problem, say)
+    return result if isinstance(result, int) else 0
+
+
+def _unforeseen(problem: Exception, say: Speaker) -> int:
+    if isinstance(problem, _UsageProblem):
+        if say.output is OutputFormat.JSON:
+            say.error(UsageError(problem.format_message()))
+        else:
+            problem.show()
+        return problem.exit_code
+    if say.verbose:
+        traceback.print_exc()
+    hint = "" if say.verbose else "the same command with -v shows where; please report it"
+    say.error(ObolError(f"obol itself failed: {type(problem).__name__}", why=str(problem), hint=hint))
+    return ObolError.exit_code
+
+
+def _speaker_for_errors(given: Sequence[str]) -> Speaker:
+    """Guess how to tell an error, for the case that it comes up before the command line is understood."""
+    mine = given[: given.index("--")] if "--" in given else given
+    as_json = not {"-ojson", "--output=json"}.isdisjoint(mine)
+    as_json |= any(text in {"-o", "--output"} and following == "json" for text, following in pairwise(mine))
+    verbose = "-v" in mine or "--verbose" in mine
+    return Speaker(OutputFormat.JSON if as_json else OutputFormat.HUMAN, verbose)

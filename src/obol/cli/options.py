@@ -1,0 +1,78 @@
+"""Options that several verbs share, and the settings that they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from obol.cli.present import OutputFormat, Speaker
+
+Output = Annotated[
+    OutputFormat | None, typer.Option("--output", "-o", help="How results are written.", show_default=False)
+]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
+
+Store = Annotated[
+    str | None,
+    typer.Option("--store", metavar="DIR", help="Where content is kept (default: builtin, in the cache root)."),
+]
+Upstreams = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--upstream",
+        metavar="HOST=URL",
+        help="A registry to serve, and where it is; may be repeated. Only these are served then "
+        "(default: docker.io, ghcr.io and quay.io).",
+    ),
+]
+Ports = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--port",
+        metavar="HOST=PORT",
+        help="The port for a registry, 0 for any free one; may be repeated "
+        "(default: 54100, 54101 and 54102 for the three).",
+    ),
+]
+Binds = Annotated[
+    list[str] | None,
+    typer.Option("--bind", metavar="ADDRESS", help="An address to listen on; may be repeated (default: 127.0.0.1)."),
+]
+TagTtl = Annotated[
+    str | None,
+    typer.Option("--tag-ttl", metavar="SECONDS", help="How long a tag is trusted, such as 90, 5m or 1h (default: 60)."),
+]
+Offline = Annotated[bool | None, typer.Option("--offline/--no-offline", help="Never ask an upstream.")]
+LogFormatName = Annotated[
+    str | None, typer.Option("--log-format", metavar="human|json", help="How to log (default: human).")
+]
+AllowHosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--allow-host",
+        metavar="HOST",
+        help="A private host that upstreams may redirect to; may be repeated.",
+    ),
+]
+ServerNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--server-name",
+        metavar="NAME",
+        help="A name that clients call us by, besides localhost and our addresses; may be repeated.",
+    ),
+]
+
+
+def speaker(context: typer.Context, output: OutputFormat | None, verbose: bool, quiet: bool) -> Speaker:
+    """Join what was said before the verb with what was said after it."""
+    before = context.obj if isinstance(context.obj, Speaker) else Speaker()
+    return replace(
+        before,
+        output=output or before.output,
+        verbose=verbose or before.verbose,
+        quiet=quiet or before.quiet,
+    )

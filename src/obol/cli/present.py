@@ -1,0 +1,162 @@
+"""Results as text for people or as JSON, and errors as either.
+
+The result goes to standard output, everything else to standard error, so that `obol … -o json | jq` never meets a
+sentence. An error as JSON goes to standard error too, as {"error": {…}}: standard output then stays empty.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from obol.errors import ObolError, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+_PIPE_WIDTH = 160
+"""Columns for a table that goes to a file: nobody wraps there."""
+
+
+class OutputFormat(StrEnum):
+    """How results are written."""
+
+    HUMAN = "human"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns by their titles; a title that begins with > is for a column of numbers."""
+
+    titles: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Says things in the way that the person chose."""
+
+    output: OutputFormat = OutputFormat.HUMAN
+    verbose: bool = False
+    quiet: bool = False
+
+    def result(self, value: object, human: Callable[[], Sequence[str | Table]]) -> None:
+        """Write a result: `value` (values that msgspec can encode) as JSON, or what `human` makes of it."""
+        if self.output is OutputFormat.JSON:
+            import msgspec  # noqa: PLC0415 - only where needed: `obol --help` must not wait for it
+
+            sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+        else:
+            for part in human():
+                _write(part)
+
+    def note(self, text: str) -> None:
+        """Say something besides the result."""
+        if not self.quiet:
+            sys.stderr.write(_fold(text, 0) + "\n")
+
+    def error(self, error: ObolError) -> None:
+        """Tell what failed, why, and what to do next."""
+        if self.output is OutputFormat.JSON:
+            sys.stderr.write(json.dumps({"error": _error_parts(error)}) + "\n")
+        else:
+            sys.stderr.write(_error_text(error, colour=sys.stderr.isatty() and not os.environ.get("NO_COLOR")))
+
+
+def _write(part: str | Table) -> None:
+    if isinstance(part, str):
+        sys.stdout.write(f"{part}\n")
+        return
+    from rich.console import Console  # noqa: PLC0415 - as above
+    from rich.table import Table as RichTable  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
+    table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for title in part.titles:
+        number = title.startswith(">")
+        table.add_column(title.removeprefix(">"), justify="right" if number else "left", overflow="fold")
+    for row in part.rows:
+        table.add_row(*map(Text, row))
+    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+    with console.capture() as captured:
+        console.print(table)
+    # rich fills lines up to the table's width, which is in the way when text is copied or compared.
+    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def _error_parts(error: ObolError) -> dict[str, str | int | list[str] | None]:
+    return {
+        "what": error.what,
+        "why": error.why,
+        "hint": error.hint,
+        "page": error.page,
+        "problems": list(error.problems) if isinstance(error, SettingsError) else [],
+        "exit_code": error.exit_code,
+    }
+
+
+def _error_text(error: ObolError, *, colour: bool) -> str:
+    lines = [_fold(f"error: {error.what}", 0)]
+    if colour:
+        lines[0] = lines[0].replace("error:", "\x1b[1;31merror:\x1b[0m", 1)
+    if isinstance(error, SettingsError):
+        lines += [_fold(f"  - {problem}", 4) for problem in error.problems]
+    elif error.why:
+        first, *more = error.why.splitlines()
+        lines += [_fold(f"  why: {first}", 7), *(_fold(f"       {line}", 7) for line in more)]
+    if error.hint:
+        lines.append(_fold(f"  try: {error.hint}", 7))
+    if error.page:
+        lines.append(f"  see: {error.page}")
+    return "\n".join(lines) + "\n"
+
+
+def _fold(line: str, indent: int) -> str:
+    """Fold a line between words where a terminal would fold it within one."""
+    if not sys.stderr.isatty() or len(line) <= (width := shutil.get_terminal_size().columns):
+        return line
+    return textwrap.fill(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
+
+
+def size(count: float) -> str:
+    """Bytes for people: 1536 is 1.5 KiB."""
+    for unit in _UNITS:
+        if count < 1024 or unit == _UNITS[-1]:
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+
+
+def span(seconds: float) -> str:
+    """A length of time for people, by its two largest units: 7380 is 2 h 3 min."""
+    whole = max(0, int(seconds))
+    parts = [
+        f"{amount} {unit}"
+        for amount, unit in (
+            (whole // 86400, "d"),
+            (whole // 3600 % 24, "h"),
+            (whole // 60 % 60, "min"),
+            (whole % 60, "s"),
+        )
+        if amount
+    ]
+    return " ".join(parts[:2]) or "0 s"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things: 1 blob, 1,200 blobs."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def tilde(path: str) -> str:
+    """A path for people, with ~ for the home directory."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - text in, text out
+    return f"~{path[len(home) :]}" if home != "/" and path.startswith(f"{home}/") else path

@@ -1,0 +1,45 @@
+"""From settings to the background process that obeys them.
+
+The process reads the same settings file and the same variables again, and is given the same flags, so that it does what
+`cache serve` would do in its place. Only what depends on where we are is made absolute.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from obol.caches.base import Listener
+from obol.caches.plan import BuiltinPlan
+from obol.machine.commands import Account
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from obol.config.paths import Directories, Surroundings
+    from obol.config.settings import CacheSettings
+    from obol.config.sources import CacheFlags
+
+
+def background_plan(
+    settings: CacheSettings, flags: CacheFlags, around: Surroundings, directories: Directories
+) -> BuiltinPlan:
+    """Plan the process for `settings`, which were loaded from these flags and surroundings."""
+    return BuiltinPlan(
+        store=settings.engine.store,
+        listeners=tuple(Listener(own.registry, own.address, own.port) for own in settings.engine.listeners),
+        arguments=replace(flags, store=None, port=()).argv(),
+        environ=around.environ,
+        config=directories.config,
+        offline=settings.engine.offline,
+        account=sudo_account(around.environ, os.geteuid()),
+    )
+
+
+def sudo_account(environ: Mapping[str, str], uid: int) -> Account | None:
+    """The account of the person whom sudo made root; None where nobody was."""
+    user, group = environ.get("SUDO_UID", ""), environ.get("SUDO_GID", "")
+    if uid != 0 or not (user.isdecimal() and group.isdecimal()) or int(user) == 0:
+        return None
+    return Account(int(user), int(group))

@@ -1,0 +1,142 @@
+"""Other programs as a port: run one to its end and see what it said.
+
+Docker, k3d, podman and the like are used through their command lines, because these honour the contexts and
+credential helpers that a person has set up, and because an argument vector can be asserted in a test.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from obol.errors import DependencyMissing, ObolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+_GRACE = 3.0
+"""Seconds between asking a program to end and ending it."""
+
+_detached: list[subprocess.Popen[bytes]] = []
+"""Kept, because a forgotten Popen warns that its process still runs, which is the purpose here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A program that ended."""
+
+    code: int
+    """Its exit code; negative: the signal that killed it."""
+    stdout: str
+    stderr: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A user of this machine."""
+
+    uid: int
+    gid: int
+
+
+class Runner(Protocol):
+    """Runs programs."""
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str = "",
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - a limit on the child, which must then be killed
+    ) -> Completed:
+        """Run `argv` to its end, without a shell; any exit code is an answer.
+
+        `env` replaces the whole environment. Raises DependencyMissing where there is no such program, and ObolError
+        where it has not ended after `timeout` seconds; it is gone by then, with its children.
+        """
+        ...
+
+
+class SystemRunner:
+    """Runs programs on this machine."""
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str = "",
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - as in the port
+    ) -> Completed:
+        """Run `argv` to its end; see `Runner`."""
+        child = await _start(argv, env)
+        try:
+            async with asyncio.timeout(timeout):
+                out, err = await child.communicate(stdin.encode())
+        except TimeoutError:
+            raise ObolError(
+                f"`{argv[0]}` did not end within {timeout:g} seconds", why=f"it was run as: {' '.join(argv)}"
+            ) from None
+        finally:
+            await _end(child)
+        return Completed(child.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
+
+
+def detach(
+    argv: Sequence[str], *, env: Mapping[str, str], output: int, account: Account | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a program that outlives us and our terminal; what it prints goes to the file descriptor `output`.
+
+    As `account` where one is given, which only root can do. Raises OSError where it cannot be run.
+    """
+    child = subprocess.Popen(  # noqa: S603 - argv is ours, and no shell reads it
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=env,
+        cwd="/",  # or it would keep the directory we happen to be in from being unmounted
+        umask=0o077,
+        start_new_session=True,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=() if account else None,
+    )
+    _detached.append(child)
+    return child
+
+
+async def _start(argv: Sequence[str], env: Mapping[str, str] | None) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=env,
+            start_new_session=True,  # so that a kill takes its children too
+        )
+    except (FileNotFoundError, PermissionError) as problem:
+        raise DependencyMissing(
+            f"`{argv[0]}` cannot be run", why=problem.strerror or "", hint=f"install {argv[0]}, or add it to the PATH"
+        ) from problem
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """Leave nothing behind: after a timeout or a cancellation the child is still there."""
+    if child.returncode is not None:
+        return
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GRACE):
+                await child.wait()
+                return

@@ -1,0 +1,41 @@
+"""The only place where a task is born.
+
+A bare `asyncio.create_task` may be garbage-collected while it runs, and what it raises is shown when the loop closes,
+if at all. `spawn` keeps the task until it ends and hands its exception to the loop's exception handler at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+T = TypeVar("T")
+
+_alive: set[asyncio.Task[Any]] = set()
+
+
+def spawn(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+    """Run `work` in the background on the running loop.
+
+    The caller may await the task or let it be; an exception that nobody awaits is still reported.
+    """
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    _alive.add(task)
+    task.add_done_callback(_retire)
+    return task
+
+
+def _retire(task: asyncio.Task[Any]) -> None:
+    _alive.discard(task)
+    if task.cancelled() or (problem := task.exception()) is None:
+        return
+    context = {"message": f"task {task.get_name()!r} failed", "exception": problem, "task": task}
+    task.get_loop().call_exception_handler(context)
+
+
+def alive() -> tuple[asyncio.Task[Any], ...]:
+    """The tasks that have not ended, for shutdown and for tests that look for leaks."""
+    return tuple(_alive)

@@ -1,0 +1,179 @@
+"""What a manifest refers to, read out of its bytes.
+
+Nothing is ever written back: manifests are kept and served byte for byte, and unknown fields are none of our business.
+Read strictly where two readers could differ: a document that is an index to one and an image to another is refused
+(CVE-2021-41190). Formats: https://github.com/opencontainers/image-spec, and docker's version 2 schema 2, which is the
+same in all that is read here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import msgspec
+
+from obol.oci.errors import MANIFEST_INVALID, OciError
+from obol.oci.mediatypes import (
+    DOCKER_LIST,
+    DOCKER_SCHEMA1,
+    DOCKER_SCHEMA1_SIGNED,
+    MANIFEST_TYPES,
+    OCI_INDEX,
+    OCI_MANIFEST,
+    bare,
+)
+from obol.oci.references import Digest
+
+MAX_MANIFEST = 8 * 1024 * 1024
+"""Bytes. Clients stop at 4 MiB, and registries must take as much."""
+
+_INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+_SCHEMA1 = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
+_VAGUE = frozenset({"", "text/plain", "application/json"})
+"""Content types that some registries give to every document: the document itself has to say what it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What an image of an index runs on."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A reference to content. `size` is in bytes; `media_type` is empty where the document left it out."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    platform: Platform | None = None
+    annotations: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """An index (`manifests`) or an image manifest (`blobs`: the config, then the layers)."""
+
+    media_type: str
+    manifests: tuple[Descriptor, ...]
+    blobs: tuple[Descriptor, ...]
+    subject: Descriptor | None
+    artifact_type: str
+    annotations: tuple[tuple[str, str], ...]
+
+    @property
+    def is_index(self) -> bool:
+        """Whether it refers to manifests."""
+        return self.media_type in _INDEXES
+
+
+# The documents as they are written. Go programs write null for an empty list or map, so null means absent throughout.
+
+
+class _Platform(msgspec.Struct, frozen=True):
+    os: str | None = None
+    architecture: str | None = None
+    variant: str | None = None
+
+
+class _Descriptor(msgspec.Struct, frozen=True, rename="camel"):
+    digest: str
+    size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+    media_type: str | None = None
+    platform: _Platform | None = None
+    annotations: dict[str, str] | None = None
+
+
+class _Document(msgspec.Struct, frozen=True, rename="camel"):
+    schema_version: int = 2
+    media_type: str | None = None
+    artifact_type: str | None = None
+    manifests: list[_Descriptor] | msgspec.UnsetType | None = msgspec.UNSET
+    config: _Descriptor | None = None
+    layers: list[_Descriptor] | None = None
+    fs_layers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    subject: _Descriptor | None = None
+    annotations: dict[str, str] | None = None
+
+
+_decode = msgspec.json.Decoder(_Document).decode
+
+
+def parse_manifest(body: bytes, content_type: str) -> Manifest:
+    """Read a manifest that came with this Content-Type, with or without parameters.
+
+    Raises OciError (MANIFEST_INVALID) for what is no manifest, is not what the Content-Type says, could be read as
+    two things, or is of a kind that is not served (schema 1).
+    """
+    declared = bare(content_type)
+    if declared not in MANIFEST_TYPES | _VAGUE:
+        why = "schema 1 is not supported" if declared in _SCHEMA1 else f"not a manifest: {declared}"
+        raise OciError(MANIFEST_INVALID, why)
+    document = _document(body)
+    media_type = _media_type(document, declared)
+    is_index = media_type in _INDEXES
+    _check_shape(document, is_index=is_index)
+    blobs = [*([document.config] if document.config is not None else []), *(document.layers or [])]
+    return Manifest(
+        media_type=media_type,
+        manifests=tuple(_descriptor(child) for child in document.manifests or ()),
+        blobs=tuple(_descriptor(blob) for blob in blobs),
+        subject=_descriptor(document.subject) if document.subject is not None else None,
+        artifact_type=document.artifact_type or "",
+        annotations=_pairs(document.annotations),
+    )
+
+
+def _document(body: bytes) -> _Document:
+    if len(body) > MAX_MANIFEST:
+        raise OciError(MANIFEST_INVALID, f"larger than {MAX_MANIFEST} bytes")
+    try:
+        document = _decode(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        # Deep nesting is met as RecursionError, also within fields that are passed over.
+        raise OciError(MANIFEST_INVALID, str(error)) from None
+    if document.schema_version != 2 or document.fs_layers is not msgspec.UNSET:
+        raise OciError(MANIFEST_INVALID, "only schema version 2 is supported")
+    return document
+
+
+def _media_type(document: _Document, declared: str) -> str:
+    """What the document is, by its Content-Type, its own word or, failing both, its shape."""
+    own = document.media_type or ""
+    if declared in MANIFEST_TYPES:
+        if own not in {"", declared}:
+            raise OciError(MANIFEST_INVALID, f"served as {declared}, but calls itself {own}")
+        return declared
+    if own:
+        if own not in MANIFEST_TYPES:
+            raise OciError(MANIFEST_INVALID, f"not a manifest: {own}")
+        return own
+    # Docker's documents must name their type; those of OCI may leave it out.
+    return OCI_INDEX if document.manifests is not msgspec.UNSET else OCI_MANIFEST
+
+
+def _check_shape(document: _Document, *, is_index: bool) -> None:
+    has_image = document.config is not None or document.layers is not None
+    if is_index and (document.manifests is msgspec.UNSET or has_image):
+        raise OciError(MANIFEST_INVALID, "not an index: no manifests, or config or layers beside them")
+    if not is_index and (document.config is None or isinstance(document.manifests, list)):
+        raise OciError(MANIFEST_INVALID, "not an image manifest: no config, or manifests beside it")
+
+
+def _descriptor(raw: _Descriptor) -> Descriptor:
+    try:
+        digest = Digest.parse(raw.digest)
+    except OciError as error:
+        raise OciError(MANIFEST_INVALID, f"a descriptor's digest: {error.detail}") from None
+    platform = None
+    if raw.platform is not None:
+        platform = Platform(raw.platform.os or "", raw.platform.architecture or "", raw.platform.variant or "")
+    return Descriptor(raw.media_type or "", digest, raw.size, platform, _pairs(raw.annotations))
+
+
+def _pairs(annotations: dict[str, str] | None) -> tuple[tuple[str, str], ...]:
+    return tuple(annotations.items()) if annotations else ()

@@ -1,0 +1,153 @@
+"""HTTP with JSON on a unix socket that only its owner may open.
+
+GET    /status      what runs and what it did (`engine.status.Status`)
+POST   /listeners   {"registry", "address", "port"}: open a port; answers with its real number
+DELETE /listeners   the same: close it
+POST   /stop        end, letting transfers under way finish within the limit
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import os
+import socket
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+from aiohttp import web
+
+from obol.errors import ObolError, StoreUnusable
+from obol.registry.engine.status import ListenerStatus, Status
+from obol.registry.settings import ListenerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+
+LONGEST_PATH = 100
+"""A unix socket's path may have 107 bytes on Linux and 103 on macOS."""
+
+
+class Ports(Protocol):
+    """The engine's open ports, as `registry.server` manages them."""
+
+    async def add(self, wanted: ListenerSettings, *, absent_address: bool = False) -> ListenerSettings:
+        """Open a port; returns it with its real number. Raises PortTaken."""
+        ...
+
+    async def drop(self, settings: ListenerSettings) -> bool:
+        """Close a port; tells whether it was open."""
+        ...
+
+
+class Control:
+    """Answers the command line."""
+
+    def __init__(
+        self,
+        status: Callable[[], Awaitable[Status]],
+        listeners: Ports,
+        registries: frozenset[str],
+        stop: Callable[[], None],
+    ) -> None:
+        self._status = status
+        self._listeners = listeners
+        self._registries = registries
+        self._stop = stop
+        self._runner: web.ServerRunner | None = None
+        self._path: Path | None = None
+
+    async def start(self, path: Path) -> None:
+        """Listen on `path`; a socket that a dead process left there is replaced (whoever calls holds the store's lock).
+
+        Raises StoreUnusable.
+        """
+        try:
+            bound = _bind(path)
+        except OSError as problem:
+            raise StoreUnusable(
+                f"cannot listen on {path}",
+                why=problem.strerror or str(problem),
+                hint="choose a store with a shorter path, on a file system that allows unix sockets",
+            ) from problem
+        self._path = path
+        self._runner = web.ServerRunner(web.Server(self._handle, access_log=None))
+        await self._runner.setup()
+        await web.SockSite(self._runner, bound).start()
+
+    async def close(self) -> None:
+        """Stop listening and remove the socket."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._path is not None:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        match request.method, request.path:
+            case "GET", "/status":
+                return _json(await self._status())
+            case "POST", "/listeners":
+                return await self._change(request, self._open)
+            case "DELETE", "/listeners":
+                return await self._change(request, self._drop)
+            case "POST", "/stop":
+                asyncio.get_running_loop().call_soon(self._stop)
+                return _json({"stopping": True}, status=202)
+            case _:
+                return _problem(404, "there is nothing at this path")
+
+    async def _change(
+        self, request: web.BaseRequest, change: Callable[[ListenerSettings], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=ListenerStatus)
+            ipaddress.ip_address(wanted.address)
+        except (msgspec.DecodeError, ValueError) as problem:
+            return _problem(400, str(problem))
+        if wanted.registry not in self._registries or not 0 <= wanted.port <= 65535:
+            return _problem(400, "no such registry is served, or the port is none")
+        return await change(ListenerSettings(wanted.registry, wanted.port, wanted.address))
+
+    async def _open(self, wanted: ListenerSettings) -> web.StreamResponse:
+        try:
+            real = await self._listeners.add(wanted, absent_address=True)
+        except ObolError as problem:
+            return _problem(409, str(problem))
+        return _json(ListenerStatus(real.registry, real.address, real.port))
+
+    async def _drop(self, wanted: ListenerSettings) -> web.StreamResponse:
+        if not await self._listeners.drop(wanted):
+            return _problem(404, "no such port is open")
+        return _json(ListenerStatus(wanted.registry, wanted.address, wanted.port))
+
+
+def _bind(path: Path) -> socket.socket:
+    with contextlib.suppress(FileNotFoundError):
+        path.unlink()
+    if len(os.fsencode(path)) > LONGEST_PATH:
+        raise OSError(errno.ENAMETOOLONG, "the path is too long for a unix socket")
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        # The directory is 0700 already; the socket is closed to others from its first moment, whatever the umask.
+        os.fchmod(bound.fileno(), 0o600)
+        bound.bind(os.fspath(path))
+        path.chmod(0o600)
+        bound.listen(64)
+        bound.setblocking(False)
+    except OSError:
+        bound.close()
+        raise
+    return bound
+
+
+def _json(value: object, *, status: int = 200) -> web.Response:
+    return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)
+
+
+def _problem(status: int, text: str) -> web.Response:
+    return _json({"error": text}, status=status)

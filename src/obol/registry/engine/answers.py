@@ -1,0 +1,109 @@
+"""What the engine answers, for `server` to put into HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol, Self
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from obol.oci.references import Digest
+    from obol.registry.engine.counters import Counters
+    from obol.registry.store.base import Place, Readable
+
+
+class Source(StrEnum):
+    """Where an answer came from, as told in the `Obol-Cache` header."""
+
+    HIT = "hit"
+    MISS = "miss"
+    REVALIDATED = "revalidated"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A manifest, whole and in memory.
+
+    `fresh_for`: seconds for which the same answer may be given again without asking the engine; None for good.
+    """
+
+    place: Place
+    digest: Digest
+    media_type: str
+    body: bytes
+    source: Source
+    fresh_for: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentHead:
+    """What is known of a manifest whose bytes we do not hold."""
+
+    digest: Digest
+    media_type: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list; `next_page` is the target of Link rel="next" at our own address."""
+
+    body: bytes
+    media_type: str
+    source: Source
+    next_page: str | None = None
+    filtered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FileRun:
+    """Bytes `start` to `stop` of an open file, to be sent as they are."""
+
+    fileno: int
+    start: int
+    stop: int
+
+
+class GrowingBlob(Protocol):
+    """A blob that is being fetched. Use it as a context manager: it counts who follows."""
+
+    digest: Digest
+    joined: bool
+    """Somebody else had started the transfer."""
+
+    @property
+    def size(self) -> int | None:
+        """Known once `opened` returned, unless the upstream does not tell."""
+        ...
+
+    def __enter__(self) -> Self:
+        """Begin to follow."""
+        ...
+
+    def __exit__(self, *_: object) -> None:
+        """Stop following."""
+        ...
+
+    async def opened(self, start: int) -> None:
+        """Wait until byte `start` can be sent (or all is verified). Raises OciError when that will not be."""
+        ...
+
+    def runs(self, start: int, stop: int | None) -> AsyncGenerator[FileRun | bytes, None]:
+        """The bytes from `start` to `stop`, as they become available. Raises CutShort."""
+        ...
+
+
+class CutShort(Exception):
+    """The rest of the bytes will not come; the connection has to be closed so that the client notices."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBlob:
+    """A complete, verified blob; whoever gets it closes `content`."""
+
+    digest: Digest
+    content: Readable
+    counters: Counters

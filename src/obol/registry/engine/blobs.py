@@ -1,0 +1,222 @@
+"""Blobs: from the store, from a transfer that runs, or by a new one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from obol.machine import logs
+from obol.machine.tasks import spawn
+from obol.oci.errors import BLOB_UNKNOWN, UPSTREAM_BROKEN, OciError
+from obol.registry.engine.answers import StoredBlob
+from obol.registry.engine.fetch import Fetch, Surroundings
+from obol.registry.engine.fill import Fill, FillFailed
+from obol.registry.engine.following import FollowedBlob
+from obol.registry.engine.refusals import refusal, refused
+from obol.registry.policy.freshness import Refuse, decide_digest
+from obol.registry.store.base import Kind, Names, Place, Right, StoreError
+from obol.registry.upstream.base import Absent, Denied, Misbehaved, RangesRefused, UpstreamError
+
+if TYPE_CHECKING:
+    from obol.oci.references import Digest, Repository
+    from obol.registry.engine.spaces import Space
+
+REMEMBERED_FAILURES = 1000
+FAILURE_SECONDS = 30.0
+"""How long a part of a blob is refused after its transfer failed, so that the client takes the rest from upstream."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    until: float
+    plain: bool
+
+
+class Blobs:
+    """Serves blobs; owns the fills, at most one per digest."""
+
+    def __init__(self, around: Surroundings, names: Names, *, offline: bool) -> None:
+        self._around = around
+        self._names = names
+        self._offline = offline
+        self._fills: dict[Digest, Fill] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failures: OrderedDict[Digest, _Failure] = OrderedDict()
+        self._busy_since: dict[str, float] = {}
+        self._busy_count: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._fills)
+
+    async def get(
+        self, space: Space, repository: Repository, digest: Digest, *, part: bool
+    ) -> StoredBlob | FollowedBlob:
+        """A blob to read. `part`: the client asked for something else than the beginning. Raises OciError."""
+        place = space.place(repository)
+        try:
+            right = await self._names.right(place, digest, Kind.BLOB)
+            if right is None:
+                await self._refuse_manifest(place, digest)
+            # A transfer that is being committed is followed, not waited for: its fsync may take seconds.
+            stored = None if digest in self._fills else await self._stored(space, place, digest, right)
+            if stored is not None:
+                return stored
+            return await self._follow(space, place, digest, right, part=part)
+        except (StoreError, UpstreamError) as problem:
+            raise refusal(problem, BLOB_UNKNOWN) from problem
+
+    async def head(self, space: Space, repository: Repository, digest: Digest) -> int:
+        """Size in bytes of a blob that a GET would give, without fetching it. Raises OciError."""
+        place = space.place(repository)
+        try:
+            right = await self._names.right(place, digest, Kind.BLOB)
+            if right is None:
+                await self._refuse_manifest(place, digest)
+            size = await self._around.content.size(digest)
+            if size is not None and right is not None:
+                return size
+            told = await self._confirm(space, place, digest)
+        except (StoreError, UpstreamError) as problem:
+            raise refusal(problem, BLOB_UNKNOWN) from problem
+        for known in (size, told, None if right is None else right.size):
+            if known is not None:
+                return known
+        raise OciError(UPSTREAM_BROKEN, "the upstream does not say how long the blob is")
+
+    async def _refuse_manifest(self, place: Place, digest: Digest) -> None:
+        """A manifest is never served as a blob: clients would take its bytes for a layer."""
+        if await self._names.right(place, digest, Kind.MANIFEST) is not None:
+            raise OciError(BLOB_UNKNOWN, "the digest is that of a manifest")
+
+    async def _stored(self, space: Space, place: Place, digest: Digest, right: Right | None) -> StoredBlob | None:
+        if right is None and await self._around.content.size(digest) is None:
+            return None
+        if right is None:
+            await self._confirm(space, place, digest)
+        content = await self._around.content.open(digest)
+        return None if content is None else StoredBlob(digest, content, space.counters)
+
+    async def _confirm(self, space: Space, place: Place, digest: Digest) -> int | None:
+        """Ask the upstream whether this repository has the blob. Raises OciError where it may not be asked."""
+        self._may_ask(space)
+        size = await space.upstream.head_blob(place.repository, digest)
+        await self._names.grant(place, [_right(digest)])
+        return size
+
+    def _may_ask(self, space: Space, patience: float = 0.0) -> None:
+        decision = decide_digest(space.upstream.gate(), offline=self._offline, patience=patience)
+        if isinstance(decision, Refuse):
+            raise refused(decision, BLOB_UNKNOWN)
+
+    async def _follow(
+        self, space: Space, place: Place, digest: Digest, right: Right | None, *, part: bool
+    ) -> StoredBlob | FollowedBlob:
+        while (fill := self._fills.get(digest)) is not None and fill.failure is None:
+            followed = await self._join(space, place, fill, right)
+            if followed is not None:
+                return followed
+            right = right or _right(digest)
+            stored = await self._stored(space, place, digest, right)
+            if stored is not None:
+                return stored
+        return self._start(space, place, digest, right, part=part)
+
+    async def _join(self, space: Space, place: Place, fill: Fill, right: Right | None) -> FollowedBlob | None:
+        """Follow a transfer that somebody else started, or None if it is over.
+
+        Another repository's transfer is joined only after our own right to the blob is known, and when the upstream has
+        begun to answer it: before that it may fail for reasons that are theirs.
+        """
+        followed = FollowedBlob(fill, self._around, space.counters, joined=True)
+        if fill.place == place:
+            return followed
+        if right is None:
+            await self._confirm(space, place, fill.digest)
+        with suppress(FillFailed), followed:
+            await followed.begun()
+        return followed if self._fills.get(fill.digest) is fill and fill.failure is None else None
+
+    def _start(self, space: Space, place: Place, digest: Digest, right: Right | None, *, part: bool) -> FollowedBlob:
+        now = self._around.clock.monotonic()
+        failure = self._failures.get(digest)
+        if failure is not None and part and now < failure.until:
+            raise OciError(UPSTREAM_BROKEN, "the transfer of this blob failed a moment ago")
+        self._may_ask(space, patience=self._around.limits.blob_headers / 2)
+        size = None if right is None else right.size
+        source = space.upstream.blob(place.repository, digest, size)
+        fill = Fill(place, digest, size, source, self._around.clock)
+        fill.plain = failure is not None and failure.plain
+        self._fills[digest] = fill
+        task = spawn(self._run(space, fill, known=right is not None), name="fill")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return FollowedBlob(fill, self._around, space.counters, joined=False)
+
+    async def _run(self, space: Space, fill: Fill, *, known: bool) -> None:
+        self._enter(space)
+        started = self._around.clock.monotonic()
+        granting = None if known else spawn(self._grant(fill), name="grant")
+        fetch = Fetch(fill, self._around, space.upstream.slots, space.counters)
+        try:
+            await fetch.run()
+        finally:
+            if self._fills.get(fill.digest) is fill:
+                del self._fills[fill.digest]
+            self._leave(space, fetch.received)
+            self._remember(fill)
+            _log(space, fill, self._around.clock.monotonic() - started)
+            if granting is not None:
+                await granting
+
+    async def _grant(self, fill: Fill) -> None:
+        """The upstream's answer for this repository is the right to read the blob in it."""
+        try:
+            await fill.begun()
+            await self._names.grant(fill.place, [_right(fill.digest)])
+        except (FillFailed, StoreError):
+            return
+
+    def _remember(self, fill: Fill) -> None:
+        if fill.verified or fill.failure is None or isinstance(fill.failure, Absent | Denied):
+            self._failures.pop(fill.digest, None)
+            return
+        wrong = isinstance(fill.failure, Misbehaved | RangesRefused)
+        until = self._around.clock.monotonic() + FAILURE_SECONDS
+        self._failures[fill.digest] = _Failure(until, plain=wrong)
+        while len(self._failures) > REMEMBERED_FAILURES:
+            self._failures.popitem(last=False)
+
+    def _enter(self, space: Space) -> None:
+        count = self._busy_count.get(space.registry, 0)
+        if count == 0:
+            self._busy_since[space.registry] = self._around.clock.monotonic()
+        self._busy_count[space.registry] = count + 1
+
+    def _leave(self, space: Space, received: int) -> None:
+        self._busy_count[space.registry] -= 1
+        space.counters.fill_bytes += received
+        if self._busy_count[space.registry] == 0:
+            space.counters.fill_seconds += self._around.clock.monotonic() - self._busy_since[space.registry]
+
+    async def close(self) -> None:
+        """Stop every transfer; what has arrived is kept for the next start."""
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _right(digest: Digest) -> Right:
+    """The right to a blob that the upstream confirmed. What it said of the size is not kept: nothing has proved it."""
+    return Right(digest, Kind.BLOB, "", None)
+
+
+def _log(space: Space, fill: Fill, seconds: float) -> None:
+    about = {"registry": space.registry, "repository": str(fill.place.repository), "digest": str(fill.digest)}
+    if fill.verified:
+        logs.get().info("blob fetched", **about, bytes=fill.size, seconds=round(seconds, 3))
+    else:
+        logs.get().warning("blob not fetched", **about, why=str(fill.failure), bytes=fill.frontier)

@@ -1,0 +1,150 @@
+"""The engine: one request in, one answer out.
+
+Everything that a client may ask passes here once, and is counted here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, assert_never
+
+from obol.machine.tasks import spawn
+from obol.oci.errors import OciError
+from obol.oci.requests import BlobRequest, ManifestRequest, ReferrersRequest, TagsRequest
+from obol.registry.engine.answers import Document, DocumentHead, Page, Source, StoredBlob
+from obol.registry.engine.blobs import Blobs
+from obol.registry.engine.fetch import Surroundings
+from obol.registry.engine.listings import Listings
+from obol.registry.engine.manifests import Manifests
+from obol.registry.engine.spaces import Space, Spaces
+from obol.registry.store.base import Place, StoreError, Stores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from concurrent.futures import Executor
+
+    from obol.machine.clock import Clock
+    from obol.oci.references import Digest
+    from obol.registry.engine.counters import Counters
+    from obol.registry.engine.following import FollowedBlob
+    from obol.registry.settings import EngineSettings
+
+USES_EVERY = 30.0
+"""Seconds between two writes of what was used: a hit costs no write of its own."""
+
+
+class Engine:
+    """A pull-through registry without HTTP."""
+
+    def __init__(
+        self,
+        settings: EngineSettings,
+        spaces: tuple[Space, ...],
+        store: Stores,
+        clock: Clock,
+        threads: Executor,
+    ) -> None:
+        self.settings = settings
+        self.spaces = Spaces(spaces)
+        self.store = store
+        self.clock = clock
+        around = Surroundings(store.partials, store.content, settings.fill, settings.limits, clock, threads)
+        self._manifests = Manifests(store.content, store.names, clock, settings)
+        self._blobs = Blobs(around, store.names, offline=settings.offline)
+        self._listings = Listings(offline=settings.offline)
+        self._uses: dict[tuple[Place, Digest], None] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin the work that goes on beside requests. Needs a running loop."""
+        self._writing = spawn(self._write_uses(), name="uses")
+
+    @property
+    def fills(self) -> int:
+        """How many blobs are being fetched."""
+        return len(self._blobs)
+
+    async def manifest(
+        self, space: Space, request: ManifestRequest, accept: Sequence[str], *, head: bool
+    ) -> Document | DocumentHead:
+        """A manifest; `accept` are the Accept lines as they came. Raises OciError."""
+        counters = space.counters
+        try:
+            answer = await self._manifests.get(space, request.repository, request.reference, accept, head=head)
+        except OciError:
+            counters.error += 1
+            raise
+        match answer:
+            case Document():
+                self.count(counters, answer)
+                self.used(answer.place, answer.digest)
+            case DocumentHead():
+                counters.miss += 1
+            case never:
+                assert_never(never)
+        return answer
+
+    async def blob(self, space: Space, request: BlobRequest, *, part: bool) -> StoredBlob | FollowedBlob:
+        """A blob to read; see `Blobs.get`. Raises OciError."""
+        try:
+            answer = await self._blobs.get(space, request.repository, request.digest, part=part)
+        except OciError:
+            space.counters.error += 1
+            raise
+        if isinstance(answer, StoredBlob) or answer.joined:
+            space.counters.hit += 1
+        else:
+            space.counters.miss += 1
+        return answer
+
+    async def blob_size(self, space: Space, request: BlobRequest) -> int:
+        """Size of a blob, without fetching it. Raises OciError."""
+        return await self._blobs.head(space, request.repository, request.digest)
+
+    async def page(self, space: Space, request: TagsRequest | ReferrersRequest) -> Page:
+        """One page of a list. Raises OciError."""
+        if isinstance(request, TagsRequest):
+            return await self._listings.tags(space, request)
+        return await self._listings.referrers(space, request)
+
+    def count(self, counters: Counters, document: Document) -> None:
+        """Account for a manifest that is served, also when `server` gives it from its own memory."""
+        match document.source:
+            case Source.HIT | Source.REVALIDATED:
+                counters.hit += 1
+                counters.bytes_from_cache += len(document.body)
+            case Source.STALE:
+                counters.stale += 1
+                counters.bytes_from_cache += len(document.body)
+            case Source.MISS:
+                counters.miss += 1
+            case never:
+                assert_never(never)
+
+    def used(self, place: Place, digest: Digest) -> None:
+        """Remember that a manifest was served, for eviction and lists."""
+        self._uses[place, digest] = None
+
+    async def _write_uses(self) -> None:
+        while True:
+            await self.clock.sleep(USES_EVERY)
+            await self._flush_uses()
+
+    async def _flush_uses(self) -> None:
+        uses, self._uses = self._uses, {}
+        if not uses:
+            return
+        try:
+            await self.store.names.used(uses, self.clock.wall())
+        except StoreError:
+            return
+
+    async def close(self) -> None:
+        """Stop everything that runs; what has arrived of a blob is kept."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+        await self._blobs.close()
+        await self._manifests.close()
+        await self._listings.close()
+        await self._flush_uses()

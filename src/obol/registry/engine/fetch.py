@@ -1,0 +1,335 @@
+"""The transfer of one blob from its upstream into a partial.
+
+It goes in *rounds*. A round opens one connection, learns from the answer whether ranges are honoured, and if so opens
+more, each of which takes the next segment when it has done one. A connection that fails gives back what it did not
+bring and stops; when all have stopped and bytes are missing, another round begins with half as many. The digest is
+computed behind the frontier, from the file, so that what is verified is what is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from obol.machine.tasks import spawn
+from obol.oci.references import new_hash
+from obol.registry.policy.abandon import give_up
+from obol.registry.policy.health import Hold
+from obol.registry.policy.retry import delay
+from obol.registry.policy.segments import Segment, SegmentMap, connections
+from obol.registry.store.base import Content, Partials, StoreError
+from obol.registry.upstream.base import (
+    BlobStream,
+    Misbehaved,
+    OnHold,
+    RangesRefused,
+    RateLimited,
+    Slots,
+    Unavailable,
+    UpstreamError,
+)
+
+if TYPE_CHECKING:
+    import hashlib
+    from concurrent.futures import Executor
+
+    from obol.machine.clock import Clock
+    from obol.registry.engine.counters import Counters
+    from obol.registry.engine.fill import Fill
+    from obol.registry.settings import FillSettings, TimeLimits
+
+UNSIZED = 1 << 62
+PROGRESS = 64 * 1024
+"""A round that brings fewer bytes counts as one that brought nothing."""
+HASH_PIECE = 4 * 1024 * 1024
+
+
+class Abandoned(Exception):
+    """The fill was given up because nobody followed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every fetch needs."""
+
+    partials: Partials
+    content: Content
+    settings: FillSettings
+    limits: TimeLimits
+    clock: Clock
+    threads: Executor
+
+
+class Fetch:
+    """Carries out one fill."""
+
+    def __init__(self, fill: Fill, around: Surroundings, slots: Slots, counters: Counters) -> None:
+        self._fill = fill
+        self._around = around
+        self._slots = slots
+        self._counters = counters
+        self._map = SegmentMap(UNSIZED, around.settings.segment)
+        self._target = around.settings.connections_per_fill
+        self._workers = 0
+        self.received = 0
+        """Bytes that came from the upstream, those that came twice counted twice."""
+        self._over = False
+        self._problems: list[Exception] = []
+
+    async def run(self) -> None:
+        """Fetch, verify and commit. Never raises what followers are told by `Fill.fail`."""
+        fill = self._fill
+        try:
+            fill.begin(await self._around.partials.open(fill.digest), self._around.settings.withhold)
+            self._map = SegmentMap(UNSIZED if fill.size is None else fill.size, self._map.length, fill.frontier)
+            verifier = spawn(self._verify(), name="verify")
+            try:
+                await self._rounds()
+            finally:
+                # Not cancelled: a thread may be reading the file, which must not be closed under it.
+                self._over = True
+                fill.changed()
+                right = await verifier
+            await self._conclude(right)
+        except (UpstreamError, StoreError, Abandoned) as problem:
+            await self._failed(problem)
+        except asyncio.CancelledError:
+            await self._keep(Abandoned("the cache is stopping"))
+            raise
+        finally:
+            fill.end()
+
+    async def _rounds(self) -> None:
+        barren = 0
+        while not self._map.complete:
+            before = self.received
+            try:
+                await self._round()
+            except RangesRefused:
+                if self._fill.plain:
+                    raise
+                self._fill.plain = True
+                continue
+            except (Unavailable, RateLimited, OnHold) as problem:
+                barren = 0 if self.received - before >= PROGRESS else barren + 1
+                if barren > self._around.settings.resumes:
+                    raise
+                self._target = max(1, self._target // 2)
+                await self._pause(problem, barren)
+
+    async def _pause(self, problem: Unavailable | RateLimited | OnHold, barren: int) -> None:
+        """Wait before another round, or raise `problem` where that is no use.
+
+        A short hold is waited for, since some clients have no other source for a blob whose manifest we served. Where
+        nothing was answered at all, the upstream's own retries were enough and the client should go elsewhere.
+        """
+        match problem:
+            case Unavailable() if self._fill.opened:
+                seconds = delay(barren, random.random())  # noqa: S311 - jitter
+            case RateLimited(seconds=seconds) | OnHold(hold=Hold(seconds=seconds)) if seconds <= self._patience():
+                pass
+            case _:
+                raise problem
+        await self._around.clock.sleep(seconds)
+
+    def _patience(self) -> float:
+        return self._around.limits.blob_headers / 2
+
+    async def _round(self) -> None:
+        await self._slots.first(self._around.limits.blob_headers)
+        self._workers = 1
+        self._problems.clear()
+        try:
+            stream, segment = await self._open_first()
+        except BaseException:
+            self._leave()
+            raise
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._first(stream, segment, group))
+        except* (UpstreamError, StoreError, Abandoned) as problems:
+            raise _most_telling(problems) from None
+        finally:
+            # Who was cancelled before it began has given nothing back.
+            stream.close()
+            while self._workers:
+                self._leave()
+        if self._problems and not self._map.complete:
+            raise self._problems[0]
+
+    async def _open_first(self) -> tuple[BlobStream, Segment]:
+        """Open the round's first connection; the segment is what it brings (all, where ranges are not used)."""
+        fill = self._fill
+        small = self._map.frontier == 0 and fill.size is not None and fill.size <= self._around.settings.segmented_above
+        segment = None if fill.plain or small else self._map.take()
+        if segment is None:
+            stream = await fill.source.open(0, None, plain=True)
+        else:
+            try:
+                stream = await fill.source.open(segment.start, segment.stop)
+            except BaseException:
+                self._map.give_back(segment)
+                raise
+        self._learn_size(stream)
+        fill.opened = True
+        fill.changed()
+        if segment is None or not stream.ranged:
+            return stream, Segment(0, self._map.size)
+        return stream, Segment(segment.start, min(segment.stop, self._map.size))
+
+    def _learn_size(self, stream: BlobStream) -> None:
+        fill = self._fill
+        if stream.total is None:
+            if stream.ranged:
+                stream.close()
+                raise RangesRefused("the upstream does not say how long the blob is")
+            return
+        if fill.size is not None and fill.size != stream.total:
+            stream.close()
+            raise Misbehaved("the upstream's blob has another length than its descriptor says")
+        fill.size = self._map.size = stream.total
+
+    async def _first(self, stream: BlobStream, segment: Segment, group: asyncio.TaskGroup) -> None:
+        if stream.ranged:
+            self._target = min(self._target, connections(self._map.size - self._map.frontier, self._around.settings))
+            self._grow(group)
+        await self._worker(stream, segment, group)
+
+    def _grow(self, group: asyncio.TaskGroup) -> None:
+        while self._workers < self._target and not self._map.exhausted and self._slots.more():
+            segment = self._map.take()
+            assert segment is not None
+            self._workers += 1
+            group.create_task(self._worker(None, segment, group))
+
+    def _leave(self) -> None:
+        self._workers -= 1
+        self._slots.release()
+
+    async def _worker(self, stream: BlobStream | None, segment: Segment | None, group: asyncio.TaskGroup) -> None:
+        """Bring segments until none is left, a connection fails, or another fill waits for its first one."""
+        try:
+            while segment is not None:
+                await self._bring(stream, segment)
+                stream = None
+                if self._map.complete:
+                    return
+                await self._fill.partial.checkpoint(self._map.frontier)
+                if self._workers > 1 and self._slots.crowded():
+                    return
+                segment = self._map.take()
+                self._grow(group)
+        except (Unavailable, RateLimited, OnHold) as problem:
+            self._problems.append(problem)
+        finally:
+            self._leave()
+
+    async def _bring(self, stream: BlobStream | None, segment: Segment) -> None:
+        """Write what one connection brings; what it does not is given back."""
+        at, whole = segment.start, stream is not None and not stream.ranged
+        try:
+            if stream is None:
+                stream = await self._fill.source.open(segment.start, segment.stop)
+                if not stream.ranged:
+                    raise RangesRefused("the upstream honours only some ranges")
+            while data := await stream.read():
+                await self._write(at, data)
+                at += len(data)
+        finally:
+            if stream is not None:
+                stream.close()
+            if not whole:
+                self._map.give_back(Segment(at, segment.stop))
+        if segment.stop == UNSIZED:
+            self._map.size = at
+
+    async def _write(self, at: int, data: bytes) -> None:
+        self.received += len(data)
+        self._counters.bytes_from_upstream += len(data)
+        if give_up(self._map.frontier, self._fill.size, self._fill.idle(), self._around.limits.abandoned):
+            raise Abandoned("nobody wants the blob any more")
+        skip = max(0, self._map.frontier - at)
+        if skip >= len(data):
+            return
+        await self._fill.partial.write(at + skip, memoryview(data)[skip:])
+        if self._map.wrote(at + skip, at + len(data)):
+            self._fill.frontier = self._map.frontier
+            self._fill.changed()
+
+    async def _verify(self) -> bool | StoreError:
+        """Hash along the frontier; tells, when all bytes are there, whether they have the digest."""
+        fill, hasher = self._fill, new_hash(self._fill.digest.algorithm)
+        loop = asyncio.get_running_loop()
+        done = 0
+        while not (self._map.complete and done >= self._map.size):
+            if done >= fill.frontier:
+                if self._over:
+                    return False
+                await fill.moved(done)
+                continue
+            stop = min(fill.frontier, done + HASH_PIECE)
+            try:
+                await loop.run_in_executor(self._around.threads, _hash_run, hasher, fill.partial.fileno(), done, stop)
+            except OSError as problem:
+                return StoreError(f"the partial cannot be read back: {problem.strerror}")
+            done = stop
+        return hasher.hexdigest() == fill.digest.hex
+
+    async def _conclude(self, right: bool | StoreError) -> None:  # noqa: FBT001 - the verifier's verdict
+        if isinstance(right, StoreError):
+            raise right
+        self._fill.size = self._map.size
+        if not right:
+            self._counters.corrupt += 1
+            raise Misbehaved("the upstream's blob does not have the digest that it should have")
+        self._fill.confirm()
+        await self._around.content.adopt(self._fill.partial, self._fill.frontier)
+
+    async def _failed(self, problem: Exception) -> None:
+        if isinstance(problem, Misbehaved | StoreError):
+            if self._fill.has_file:
+                with suppress(StoreError):  # what stays is hashed again before it is believed
+                    await self._fill.partial.discard()
+        else:
+            await self._keep(problem)
+        self._counters.fills_failed += 1
+        self._fill.fail(problem)
+
+    async def _keep(self, problem: Exception) -> None:
+        self._fill.fail(problem)
+        if self._fill.has_file:
+            with suppress(StoreError):
+                await self._fill.partial.checkpoint(self._fill.frontier, durable=True)
+
+
+def _hash_run(hasher: hashlib._Hash, fileno: int, start: int, stop: int) -> None:
+    while start < stop:
+        piece = os.pread(fileno, min(stop - start, 1024 * 1024), start)
+        if not piece:
+            raise OSError(5, "the file is shorter than what was written")
+        hasher.update(piece)
+        start += len(piece)
+
+
+def _most_telling(problems: BaseExceptionGroup[Exception]) -> Exception:
+    """One error for a round: the disk's before the upstream's, a refusal of ranges before others."""
+    flat = _flatten(problems)
+    for kind in (StoreError, Abandoned, RangesRefused):
+        for problem in flat:
+            if isinstance(problem, kind):
+                return problem
+    return flat[0]
+
+
+def _flatten(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    flat: list[Exception] = []
+    for problem in group.exceptions:
+        if isinstance(problem, BaseExceptionGroup):
+            flat.extend(_flatten(problem))
+        else:
+            flat.append(problem)
+    return flat

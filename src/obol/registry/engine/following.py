@@ -1,0 +1,120 @@
+"""One client's view of a fill: waiting within limits, and going on by itself when the disk or distance demands it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
+
+from obol.oci.errors import BLOB_UNKNOWN, UPSTREAM_BROKEN, OciError
+from obol.registry.engine.answers import CutShort, FileRun
+from obol.registry.engine.fill import Fill, FillFailed
+from obol.registry.engine.refusals import refusal
+from obol.registry.engine.relay import Check, relay
+from obol.registry.store.base import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from obol.oci.references import Digest
+    from obol.registry.engine.counters import Counters
+    from obol.registry.engine.fetch import Surroundings
+
+FAR_AHEAD = 64 * 1024 * 1024
+"""A part that begins this far beyond the frontier is fetched directly rather than waited for."""
+
+
+class FollowedBlob:
+    """See `answers.GrowingBlob`."""
+
+    def __init__(self, fill: Fill, around: Surroundings, counters: Counters, *, joined: bool) -> None:
+        self.digest: Digest = fill.digest
+        self.joined = joined
+        self._fill = fill
+        self._around = around
+        self._counters = counters
+        self._following = ExitStack()
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the blob, or None while the upstream has not told."""
+        return self._fill.size
+
+    def __enter__(self) -> Self:
+        """Begin to follow."""
+        self._following.enter_context(self._fill.followed())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop following."""
+        self._following.close()
+
+    async def begun(self) -> None:
+        """Wait for the upstream's first answer. Raises FillFailed, or OciError when it takes too long."""
+        try:
+            async with asyncio.timeout(self._around.limits.blob_headers):
+                await self._fill.begun()
+        except TimeoutError:
+            raise OciError(UPSTREAM_BROKEN, "the upstream did not answer in time") from None
+
+    async def opened(self, start: int) -> None:
+        """Wait until byte `start` can be sent. Raises OciError when that will not be."""
+        try:
+            await self.begun()
+            if self._far(start):
+                return
+            async with asyncio.timeout(self._around.limits.blob_headers):
+                await self._fill.grown(start)
+        except FillFailed as failed:
+            if isinstance(failed.cause, StoreError) and self._fill.size is not None:
+                return
+            raise refusal(failed.cause, BLOB_UNKNOWN) from failed.cause
+        except TimeoutError:
+            raise OciError(UPSTREAM_BROKEN, "the upstream brings nothing") from None
+
+    def _far(self, start: int) -> bool:
+        fill = self._fill
+        return not fill.verified and not fill.plain and start - fill.frontier > FAR_AHEAD
+
+    async def runs(self, start: int, stop: int | None) -> AsyncGenerator[FileRun | bytes, None]:
+        """The bytes from `start` to `stop` (None: to the end, wherever that is). Raises CutShort."""
+        at = start
+        if stop is not None and self._far(start):
+            async for data in self._relay(at, stop, None):
+                yield data
+            return
+        while stop is None or at < stop:
+            try:
+                shown = await self._grown(at)
+            except FillFailed as failed:
+                if not isinstance(failed.cause, StoreError) or stop is None:
+                    raise CutShort(str(failed)) from failed
+                async for data in self._relay(at, stop, await self._check(start, at, stop)):
+                    yield data
+                return
+            end = shown if stop is None else min(shown, stop)
+            if end > at:
+                yield FileRun(self._fill.partial.fileno(), at, end)
+                at = end
+            if self._fill.verified and at >= self._fill.frontier:
+                return
+
+    async def _grown(self, beyond: int) -> int:
+        try:
+            async with asyncio.timeout(self._around.limits.follower_gap):
+                return await self._fill.grown(beyond)
+        except TimeoutError:
+            raise CutShort("the upstream brings nothing any more") from None
+
+    async def _check(self, start: int, at: int, stop: int) -> Check | None:
+        if start != 0 or stop != self._fill.size:
+            return None
+        check = Check(self.digest, self._around.settings.withhold)
+        if at:
+            await check.resume(self._fill.partial.fileno(), at, self._around.threads)
+        return check
+
+    async def _relay(self, start: int, stop: int, check: Check | None) -> AsyncGenerator[bytes, None]:
+        async for data in relay(self._fill.source, start, stop, check):
+            self._counters.bytes_from_upstream += len(data)
+            yield data

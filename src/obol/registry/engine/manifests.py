@@ -1,0 +1,251 @@
+"""Manifests: by digest, which never changes, and by tag, which may.
+
+What is stored is trusted as `policy.freshness` decides. Whatever is fetched is kept together with the rights that it
+implies: a manifest of a repository lets the repository read all that it names.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from obol.machine import logs
+from obol.oci.errors import MANIFEST_UNKNOWN, OciError
+from obol.oci.mediatypes import accept_class, accepted, upstream_accept
+from obol.oci.references import Digest, Reference, Repository, Tag
+from obol.registry.engine.answers import Document, DocumentHead, Source
+from obol.registry.engine.flights import Flights
+from obol.registry.engine.memory import Recent
+from obol.registry.engine.refusals import refusal, refused
+from obol.registry.policy.freshness import (
+    Refuse,
+    Revalidate,
+    ServeStale,
+    ServeStored,
+    TagDecision,
+    decide_digest,
+    decide_tag,
+)
+from obol.registry.store.base import Content, HeldTag, Kind, Names, Place, Right, StoreError
+from obol.registry.upstream.base import (
+    Absent,
+    Denied,
+    ManifestBody,
+    ManifestHead,
+    UpstreamError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from obol.machine.clock import Clock
+    from obol.oci.manifests import Manifest
+    from obol.registry.engine.spaces import Space
+    from obol.registry.settings import EngineSettings
+
+FULL_ACCEPT = upstream_accept(())
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A reference in a place, as one client asks for it."""
+
+    space: Space
+    place: Place
+    reference: Reference
+    accept: frozenset[str] | None
+    lines: tuple[str, ...]
+    head: bool
+
+    @property
+    def upstream_accept(self) -> str:
+        """The Accept line to ask the upstream with."""
+        return upstream_accept(self.lines) if self.lines else FULL_ACCEPT
+
+
+class Manifests:
+    """Serves manifests."""
+
+    def __init__(self, content: Content, names: Names, clock: Clock, settings: EngineSettings) -> None:
+        self._content = content
+        self._names = names
+        self._clock = clock
+        self._settings = settings
+        self._confirmed: Recent[tuple[Place, Tag, str]] = Recent(clock)
+        self._absent: Recent[tuple[Place, Reference]] = Recent(clock)
+        self._fetches: Flights[tuple[Place, Reference, str], ManifestBody] = Flights()
+        self._heads: Flights[tuple[Place, Reference, str], ManifestHead] = Flights()
+        self._checks: Flights[tuple[Place, Tag, str], HeldTag] = Flights()
+
+    async def get(
+        self, space: Space, repository: Repository, reference: Reference, lines: Sequence[str], *, head: bool
+    ) -> Document | DocumentHead:
+        """A manifest, or with `head` at least what is known of it. `lines`: the Accept lines. Raises OciError."""
+        wanted = Wanted(space, space.place(repository), reference, accepted(lines), tuple(lines), head)
+        try:
+            if isinstance(reference, Digest):
+                return await self._by_digest(wanted, reference, Source.HIT, None)
+            return await self._by_tag(wanted, reference)
+        except (UpstreamError, StoreError) as problem:
+            if isinstance(problem, Absent):
+                self._absent.mark((wanted.place, reference))
+            raise refusal(problem, MANIFEST_UNKNOWN) from problem
+
+    def _refuse_known_absence(self, wanted: Wanted) -> None:
+        age = self._absent.age((wanted.place, wanted.reference))
+        if age is not None and age < self._settings.negative_ttl:
+            raise OciError(MANIFEST_UNKNOWN, "the upstream does not have it")
+
+    async def _by_tag(self, wanted: Wanted, tag: Tag) -> Document | DocumentHead:
+        held, variant = await self._held(wanted, tag)
+        key = (wanted.place, tag, variant)
+        age = self._confirmed.age(key)
+        match self._decide(wanted, age, held):
+            case ServeStored() if held is not None and age is not None:
+                return await self._by_digest(wanted, held.digest, Source.HIT, self._settings.tag_ttl - age)
+            case ServeStale() if held is not None:
+                return await self._by_digest(wanted, held.digest, Source.STALE, 0.0)
+            case Revalidate() if held is not None:
+                self._refuse_known_absence(wanted)
+                return await self._revalidated(wanted, held)
+            case Refuse() as decision:
+                raise refused(decision, MANIFEST_UNKNOWN)
+            case _:
+                self._refuse_known_absence(wanted)
+                return await self._first_time(wanted, tag, variant)
+
+    def _decide(self, wanted: Wanted, age: float | None, held: HeldTag | None) -> TagDecision:
+        gate = wanted.space.upstream.gate()
+        return decide_tag(age, self._settings.tag_ttl, gate, held=held is not None, offline=self._settings.offline)
+
+    async def _held(self, wanted: Wanted, tag: Tag) -> tuple[HeldTag | None, str]:
+        """What the tag means for this client, and which class of clients that is.
+
+        An upstream may answer by Accept, so a client is given a kind of manifest that it listed, if there is one.
+        """
+        held = await self._names.tag(wanted.place, tag, "")
+        if held is None or wanted.accept is None or held.media_type in wanted.accept:
+            return held, ""
+        variant = accept_class(wanted.accept)
+        return await self._names.tag(wanted.place, tag, variant), variant
+
+    async def _revalidated(self, wanted: Wanted, held: HeldTag) -> Document | DocumentHead:
+        """Ask whether the tag moved; a late or broken answer leaves what we hold."""
+        key = (wanted.place, held.tag, held.variant)
+        limit = self._settings.limits.stale_after
+        try:
+            fresh = await self._checks.join(key, lambda: self._check(wanted, held), within=limit)
+        except (TimeoutError, UpstreamError) as problem:
+            if isinstance(problem, Absent | Denied):
+                raise
+            return await self._by_digest(wanted, held.digest, Source.STALE, 0.0)
+        return await self._by_digest(wanted, fresh.digest, Source.REVALIDATED, self._settings.tag_ttl)
+
+    async def _check(self, wanted: Wanted, held: HeldTag) -> HeldTag:
+        """Ask by HEAD, which costs nothing of a rate limit; fetch only what changed."""
+        told = await wanted.space.upstream.head_manifest(wanted.place.repository, held.tag, wanted.upstream_accept)
+        if told.digest == held.digest:
+            fresh = replace(held, checked_at=self._clock.wall())
+        else:
+            fresh = await self._moved(wanted, held, told)
+        await self._point(wanted.place, fresh)
+        return fresh
+
+    async def _moved(self, wanted: Wanted, held: HeldTag, told: ManifestHead) -> HeldTag:
+        reference: Reference = told.digest or held.tag
+        if told.digest is not None:
+            right = await self._names.right(wanted.place, told.digest, Kind.MANIFEST)
+            if right is not None and await self._content.size(told.digest) is not None:
+                return self._meaning(held.tag, held.variant, told.digest, right.media_type)
+        got = await self._fetch(wanted, reference)
+        return self._meaning(held.tag, held.variant, got.digest, got.manifest.media_type)
+
+    def _meaning(self, tag: Tag, variant: str, digest: Digest, media_type: str) -> HeldTag:
+        return HeldTag(tag, variant, digest, media_type, self._clock.wall())
+
+    async def _point(self, place: Place, held: HeldTag) -> None:
+        """Keep what a tag means. Where that fails the client has its answer all the same, and the next one asks anew."""
+        with suppress(StoreError):
+            await self._names.point(place, held)
+            self._confirmed.mark((place, held.tag, held.variant))
+
+    async def _first_time(self, wanted: Wanted, tag: Tag, variant: str) -> Document | DocumentHead:
+        """A tag of which we hold nothing (for this class of clients)."""
+        if wanted.head and (told := await self._head(wanted)) is not None:
+            await self._point(wanted.place, self._meaning(tag, variant, told.digest, told.media_type))
+            return told
+        got = await self._fetch(wanted, tag)
+        held = self._meaning(tag, variant, got.digest, got.manifest.media_type)
+        await self._point(wanted.place, held)
+        return self._document(wanted, got, self._settings.tag_ttl)
+
+    async def _head(self, wanted: Wanted) -> DocumentHead | None:
+        """What the upstream says of a manifest, or None if that is not enough to answer a HEAD with."""
+        lines = wanted.upstream_accept
+        upstream = wanted.space.upstream
+        told = await self._heads.join(
+            (wanted.place, wanted.reference, lines),
+            lambda: upstream.head_manifest(wanted.place.repository, wanted.reference, lines),
+        )
+        if told.digest is None or told.size is None or not told.media_type:
+            return None
+        return DocumentHead(told.digest, told.media_type, told.size)
+
+    async def _by_digest(
+        self, wanted: Wanted, digest: Digest, source: Source, fresh_for: float | None
+    ) -> Document | DocumentHead:
+        right = await self._names.right(wanted.place, digest, Kind.MANIFEST)
+        if right is None:
+            await self._refuse_blob(wanted.place, digest)
+        if right is not None and right.media_type:
+            body = await self._content.read(digest)
+            if body is not None:
+                return Document(wanted.place, digest, right.media_type, body, source, fresh_for)
+        decision = decide_digest(wanted.space.upstream.gate(), offline=self._settings.offline)
+        if isinstance(decision, Refuse):
+            raise refused(decision, MANIFEST_UNKNOWN)
+        by_digest = replace(wanted, reference=digest)
+        self._refuse_known_absence(by_digest)
+        if wanted.head and (told := await self._head(by_digest)) is not None:
+            return told
+        got = await self._fetch(by_digest, digest)
+        return self._document(wanted, got, fresh_for)
+
+    async def _refuse_blob(self, place: Place, digest: Digest) -> None:
+        """A blob is never served as a manifest."""
+        if await self._names.right(place, digest, Kind.BLOB) is not None:
+            raise OciError(MANIFEST_UNKNOWN, "the digest is that of a blob")
+
+    async def _fetch(self, wanted: Wanted, reference: Reference) -> ManifestBody:
+        lines = FULL_ACCEPT if isinstance(reference, Digest) else wanted.upstream_accept
+        key = (wanted.place, reference, lines)
+        return await self._fetches.join(key, lambda: self._fetch_and_keep(wanted, reference, lines))
+
+    async def _fetch_and_keep(self, wanted: Wanted, reference: Reference, lines: str) -> ManifestBody:
+        got = await wanted.space.upstream.get_manifest(wanted.place.repository, reference, lines)
+        wanted.space.counters.bytes_from_upstream += len(got.body)
+        about = {"registry": wanted.space.registry, "repository": str(wanted.place.repository)}
+        logs.get().info("manifest fetched", **about, reference=str(reference), digest=str(got.digest))
+        with suppress(StoreError):  # it can be served without being kept
+            await self._content.put(got.digest, got.body)
+            await self._names.grant(wanted.place, rights_of(got))
+        return got
+
+    def _document(self, wanted: Wanted, got: ManifestBody, fresh_for: float | None) -> Document:
+        return Document(wanted.place, got.digest, got.manifest.media_type, got.body, Source.MISS, fresh_for)
+
+    async def close(self) -> None:
+        """Stop what is being asked."""
+        await self._fetches.close()
+        await self._heads.close()
+        await self._checks.close()
+
+
+def rights_of(got: ManifestBody) -> list[Right]:
+    """What a repository may read because this manifest is in it."""
+    manifest: Manifest = got.manifest
+    rights = [Right(got.digest, Kind.MANIFEST, manifest.media_type, len(got.body))]
+    rights += [Right(child.digest, Kind.MANIFEST, child.media_type, child.size) for child in manifest.manifests]
+    rights += [Right(blob.digest, Kind.BLOB, "", blob.size) for blob in manifest.blobs]
+    return rights

@@ -1,0 +1,46 @@
+"""How trouble with an upstream or the disk is told to a registry client.
+
+404 absent (or not for us), 503 with Retry-After while an upstream is left alone, 502 broken. Never 429, which clients
+retry for half a minute, and never 401 or 403: an anonymous cache must not lure anybody's pull secret.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from obol.oci.errors import UNAVAILABLE, UPSTREAM_BROKEN, ErrorKind, OciError
+from obol.registry.store.base import StoreError
+from obol.registry.upstream.base import Absent, Denied, OnHold, RateLimited, UpstreamError
+
+if TYPE_CHECKING:
+    from obol.registry.policy.freshness import Refuse
+
+Trouble = UpstreamError | StoreError
+
+
+def refusal(problem: Exception, absent: ErrorKind) -> OciError:
+    """The answer for an UpstreamError or StoreError; `absent` is the code for "there is no such thing"."""
+    match problem:
+        case Absent() | Denied():
+            return OciError(absent, str(problem))
+        case RateLimited(seconds=seconds):
+            return OciError(UNAVAILABLE, str(problem), retry_after=_whole(seconds))
+        case OnHold(hold=hold):
+            return OciError(UNAVAILABLE, str(problem), retry_after=_whole(hold.seconds))
+        case StoreError():
+            return OciError(UNAVAILABLE, "the cache's disk is full or failing")
+        case _:
+            return OciError(UPSTREAM_BROKEN, str(problem))
+
+
+def refused(decision: Refuse, absent: ErrorKind) -> OciError:
+    """The answer where policy decided not to ask."""
+    if decision.reason is None:
+        return OciError(absent, "not in the cache, and the cache is offline")
+    detail = f"not in the cache, and the upstream is {decision.reason.value}"
+    return OciError(UNAVAILABLE, detail, retry_after=_whole(decision.retry_after or 1.0))
+
+
+def _whole(seconds: float) -> int:
+    return max(1, math.ceil(seconds))

@@ -1,0 +1,180 @@
+"""Blobs over HTTP: heads, ranges, and bodies that may still be on their way."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from obol.oci.conditions import not_modified, range_applies
+from obol.oci.errors import RANGE_INVALID, OciError
+from obol.oci.mediatypes import OCTET_STREAM
+from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, parse_open_range
+from obol.registry.engine.answers import CutShort, FileRun, GrowingBlob, StoredBlob
+from obol.registry.server.hot import Hot, HotAnswers, HotKey
+from obol.registry.server.replies import Header, Rendered, Reply, content_headers, refusal_headers, sent
+from obol.registry.server.sending import Sender
+
+if TYPE_CHECKING:
+    from obol.oci.references import Digest
+    from obol.oci.requests import BlobRequest
+    from obol.registry.engine.engine import Engine
+    from obol.registry.engine.spaces import Space
+
+SMALL = 64 * 1024
+"""Blobs up to this size (configurations, mostly) are answered from memory the second time."""
+
+ACCEPT_RANGES: Header = ("Accept-Ranges", "bytes")
+
+RenderHead = Callable[[web.BaseRequest, Rendered], bytes]
+
+
+class BlobAnswers:
+    """Answers for blobs of one listener."""
+
+    def __init__(self, engine: Engine, hot: HotAnswers, head: RenderHead) -> None:
+        self._engine = engine
+        self._hot = hot
+        self._head = head
+        self._stall = engine.settings.limits.send_stall
+
+    async def answer(
+        self,
+        request: web.BaseRequest,
+        key: HotKey | None,
+        space: Space,
+        resource: BlobRequest,
+        scope: tuple[Header, ...],
+    ) -> Reply:
+        """Answer HEAD or GET of a blob. Raises OciError."""
+        if request.method == "HEAD":
+            size = await self._engine.blob_size(space, resource)
+            headers = (*_headers(resource.digest, size), *scope)
+            return self._bare(request, Rendered(200, headers))
+        wanted = None
+        if range_applies(request.headers.get("If-Range"), resource.digest):
+            wanted = parse_open_range(request.headers.get("Range"))
+        part = wanted is not None and wanted.start != 0
+        answer = await self._engine.blob(space, resource, part=part)
+        if isinstance(answer, StoredBlob):
+            return await self._stored(request, key, answer, wanted, scope)
+        with answer:
+            return await self._growing(request, space, answer, wanted, scope)
+
+    async def _stored(
+        self,
+        request: web.BaseRequest,
+        key: HotKey | None,
+        blob: StoredBlob,
+        wanted: OpenRange | None,
+        scope: tuple[Header, ...],
+    ) -> Reply:
+        content = blob.content
+        try:
+            if not_modified(request.headers.get("If-None-Match"), blob.digest):
+                kept = [header for header in _headers(blob.digest, content.size) if header[0] != "Content-Length"]
+                return self._bare(request, Rendered(304, (*kept, *scope)))
+            marks = (*scope, ("Obol-Cache", "hit"))
+            if key is not None and content.size <= SMALL:
+                return await self._small(request, key, blob, marks)
+            part = _part(wanted, content.size)
+            if isinstance(part, Unsatisfiable):
+                return self._outside(request, content.size)
+            sender = Sender(request, self._stall)
+            sender.head(self._head(request, _rendered(blob.digest, part, content.size, marks)))
+            start, stop = _bounds(part, content.size)
+            return await self._send(request, blob, sender, FileRun(content.fileno(), start, stop))
+        finally:
+            content.close()
+
+    async def _send(self, request: web.BaseRequest, blob: StoredBlob, sender: Sender, run: FileRun) -> Reply:
+        try:
+            await sender.file(run)
+        except (CutShort, OSError):
+            return _cut(request)
+        finally:
+            blob.counters.bytes_from_cache += sender.count
+        return sent(keep_alive=bool(request.keep_alive))
+
+    async def _small(self, request: web.BaseRequest, key: HotKey, blob: StoredBlob, marks: tuple[Header, ...]) -> Reply:
+        body = await asyncio.to_thread(os.pread, blob.content.fileno(), blob.content.size, 0)
+        rendered = Rendered(200, (*_headers(blob.digest, len(body)), *marks))
+        blob.counters.bytes_from_cache += len(body)
+        if len(body) == blob.content.size:
+            self._hot.keep(key, Hot(rendered, body, math.inf, blob.counters, None, len(body)))
+        return Reply(self._head(request, rendered) + body, keep_alive=bool(request.keep_alive))
+
+    async def _growing(
+        self,
+        request: web.BaseRequest,
+        space: Space,
+        blob: GrowingBlob,
+        wanted: OpenRange | None,
+        scope: tuple[Header, ...],
+    ) -> Reply:
+        if blob.size is None:
+            await blob.opened(0)
+        size = blob.size
+        part: Whole | Part | Unsatisfiable = Whole() if size is None else _part(wanted, size)
+        if isinstance(part, Unsatisfiable):
+            return self._outside(request, size or 0)
+        start, stop = (0, None) if size is None else _bounds(part, size)
+        await blob.opened(start)
+        sender = Sender(request, self._stall)
+        marks = (*scope, ("Obol-Cache", "hit" if blob.joined else "miss"))
+        chunked = size is None and request.version >= (1, 1)
+        sender.head(self._head(request, _rendered(blob.digest, part, size, marks, chunked=chunked)))
+        try:
+            await sender.all(blob.runs(start, stop), chunked=chunked)
+        except (CutShort, OSError):
+            return _cut(request)
+        finally:
+            if blob.joined:
+                space.counters.bytes_from_cache += sender.count
+        return sent(keep_alive=bool(request.keep_alive) and (chunked or size is not None))
+
+    def _outside(self, request: web.BaseRequest, size: int) -> Reply:
+        refusal = OciError(RANGE_INVALID)
+        body = refusal.body()
+        headers = (*refusal_headers(refusal, len(body)), ("Content-Range", f"bytes */{size}"))
+        return Reply(self._head(request, Rendered(416, headers)) + body, keep_alive=bool(request.keep_alive))
+
+    def _bare(self, request: web.BaseRequest, rendered: Rendered) -> Reply:
+        return Reply(self._head(request, rendered), keep_alive=bool(request.keep_alive))
+
+
+def _headers(digest: Digest, size: int) -> list[Header]:
+    return [*content_headers(digest, OCTET_STREAM, size, immutable=True), ACCEPT_RANGES]
+
+
+def _part(wanted: OpenRange | None, size: int) -> Whole | Part | Unsatisfiable:
+    return Whole() if wanted is None else wanted.within(size)
+
+
+def _bounds(part: Whole | Part, size: int) -> tuple[int, int]:
+    return (part.start, part.stop) if isinstance(part, Part) else (0, size)
+
+
+def _rendered(
+    digest: Digest, part: Whole | Part, size: int | None, marks: tuple[Header, ...], *, chunked: bool = False
+) -> Rendered:
+    if isinstance(part, Part):
+        headers = _headers(digest, part.stop - part.start)
+        return Rendered(206, (*headers, ("Content-Range", f"bytes {part.start}-{part.stop - 1}/{size}"), *marks))
+    headers = _headers(digest, size or 0)
+    if size is None:
+        headers = [header for header in headers if header[0] != "Content-Length"]
+        if chunked:
+            headers.append(("Transfer-Encoding", "chunked"))
+    return Rendered(200, (*headers, *marks))
+
+
+def _cut(request: web.BaseRequest) -> Reply:
+    """Close with FIN, so that the client sees that bytes are missing."""
+    if request.transport is not None:
+        request.transport.abort()
+    return sent(keep_alive=False)

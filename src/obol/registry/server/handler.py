@@ -1,0 +1,182 @@
+"""One HTTP request to one answer.
+
+The raw target is parsed once; what comes out of that is a value, and the engine is asked with it. Answers that were
+given a moment ago are found before anything is parsed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, assert_never
+
+from obol.machine import logs
+from obol.oci.conditions import not_modified
+from obol.oci.errors import FOREIGN_HOST, OciError, printable
+from obol.oci.references import Digest
+from obol.oci.requests import BlobRequest, ManifestRequest, Ping, ReferrersRequest, Request, TagsRequest, parse
+from obol.registry.engine.answers import Document, DocumentHead, Source
+from obol.registry.server.blobs import BlobAnswers
+from obol.registry.server.hot import Hot, HotAnswers, HotKey
+from obol.registry.server.replies import (
+    DateLine,
+    Header,
+    Rendered,
+    Reply,
+    connection,
+    content_headers,
+    refusal_headers,
+)
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from obol.machine.clock import Clock
+    from obol.registry.engine.engine import Engine
+    from obol.registry.engine.spaces import Space
+    from obol.registry.server.hosts import Hosts
+
+Page = Callable[[], Awaitable[tuple[int, str, bytes]]]
+"""A page beside the registry: status, content type, body."""
+
+JSON = "application/json"
+STALE: Header = ("Warning", '110 - "Response is Stale"')
+
+
+class Handler:
+    """Answers the requests of one listener."""
+
+    def __init__(self, engine: Engine, registry: str, hosts: Hosts, pages: dict[str, Page], clock: Clock) -> None:
+        self._engine = engine
+        self._registry = registry
+        self._hosts = hosts
+        self._pages = pages
+        self._clock = clock
+        self._hot = HotAnswers()
+        self._date = DateLine()
+        self._blobs = BlobAnswers(engine, self._hot, self._head)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """What `web.Server` calls."""
+        key = _hot_key(request)
+        if key is not None:
+            hot = self._hot.find(key, self._clock.monotonic())
+            if hot is not None:
+                return self._again(hot)
+        try:
+            reply = await self._answer(request, key)
+        except OciError as refusal:
+            reply = self._refuse(request, refusal)
+        return reply.response()
+
+    def _again(self, hot: Hot) -> web.StreamResponse:
+        hot.counters.hit += 1
+        if hot.body:
+            hot.counters.bytes_from_cache += hot.size
+        if hot.document is not None:
+            self._engine.used(hot.document.place, hot.document.digest)
+        head = hot.rendered.head(self._date.at(self._clock.wall()), b"")
+        return Reply(head + hot.body, keep_alive=True).response()
+
+    async def _answer(self, request: web.BaseRequest, key: HotKey | None) -> Reply:
+        if not self._hosts.ours(request.headers.get("Host")):
+            raise OciError(FOREIGN_HOST)
+        target = request.raw_path
+        page = self._pages.get(target)
+        if page is not None and request.method in {"GET", "HEAD"}:
+            return await self._page(request, page)
+        asked = parse(request.method, target)
+        space = self._engine.spaces.find(asked.ns, self._registry)
+        scope: tuple[Header, ...] = () if asked.ns is None else (("OCI-Namespace", asked.ns),)
+        match asked.resource:
+            case Ping():
+                return self._whole(request, 200, [("Content-Type", JSON)], b"{}")
+            case ManifestRequest() as resource:
+                return await self._manifest(request, key, space, resource, scope)
+            case BlobRequest() as resource:
+                return await self._blobs.answer(request, key, space, resource, scope)
+            case TagsRequest() | ReferrersRequest() as resource:
+                return await self._list(request, asked, space, resource)
+            case never:
+                assert_never(never)
+
+    async def _page(self, request: web.BaseRequest, page: Page) -> Reply:
+        status, content_type, body = await page()
+        return self._whole(request, status, [("Content-Type", content_type)], body)
+
+    async def _manifest(
+        self,
+        request: web.BaseRequest,
+        key: HotKey | None,
+        space: Space,
+        resource: ManifestRequest,
+        scope: tuple[Header, ...],
+    ) -> Reply:
+        head = request.method == "HEAD"
+        lines = request.headers.getall("Accept", [])
+        answer = await self._engine.manifest(space, resource, lines, head=head)
+        immutable = isinstance(resource.reference, Digest)
+        if isinstance(answer, DocumentHead):
+            headers = content_headers(answer.digest, answer.media_type, answer.size, immutable=immutable)
+            return self._render(request, Rendered(200, (*headers, *scope, ("Obol-Cache", "miss"))), b"")
+        headers = content_headers(answer.digest, answer.media_type, len(answer.body), immutable=immutable)
+        if not_modified(request.headers.get("If-None-Match"), answer.digest):
+            kept = [header for header in headers if header[0] in {"ETag", "Cache-Control", "Docker-Content-Digest"}]
+            return self._render(request, Rendered(304, (*kept, *scope)), b"")
+        body = b"" if head else answer.body
+        if key is not None:
+            self._keep_hot(key, answer, Rendered(200, (*headers, *scope, ("Obol-Cache", "hit"))), body, space)
+        marks = (("Obol-Cache", answer.source.value), *((STALE,) if answer.source is Source.STALE else ()))
+        return self._render(request, Rendered(200, (*headers, *scope, *marks)), body)
+
+    def _keep_hot(self, key: HotKey, answer: Document, rendered: Rendered, body: bytes, space: Space) -> None:
+        until = math.inf if answer.fresh_for is None else self._clock.monotonic() + answer.fresh_for
+        if until > self._clock.monotonic():
+            self._hot.keep(key, Hot(rendered, body, until, space.counters, answer, len(answer.body)))
+
+    async def _list(
+        self, request: web.BaseRequest, asked: Request, space: Space, resource: TagsRequest | ReferrersRequest
+    ) -> Reply:
+        page = await self._engine.page(space, resource)
+        headers = [("Content-Type", page.media_type), ("Obol-Cache", page.source.value)]
+        if page.next_page is not None:
+            ns = "" if asked.ns is None else f"&ns={asked.ns}"
+            headers.append(("Link", f'<{page.next_page}{ns}>; rel="next"'))
+        if page.filtered:
+            headers.append(("OCI-Filters-Applied", "artifactType"))
+        return self._whole(request, 200, headers, page.body)
+
+    def _refuse(self, request: web.BaseRequest, refusal: OciError) -> Reply:
+        body = refusal.body()
+        if refusal.kind.status >= 500:
+            about = {"registry": self._registry, "target": printable(request.raw_path)}
+            logs.get().warning("refused", **about, status=refusal.kind.status, why=refusal.detail)
+        rendered = Rendered(refusal.kind.status, refusal_headers(refusal, len(body)))
+        return self._render(request, rendered, b"" if request.method == "HEAD" else body)
+
+    def _whole(self, request: web.BaseRequest, status: int, headers: list[Header], body: bytes) -> Reply:
+        rendered = Rendered(status, (*headers, ("Content-Length", str(len(body)))))
+        return self._render(request, rendered, b"" if request.method == "HEAD" else body)
+
+    def _render(self, request: web.BaseRequest, rendered: Rendered, body: bytes) -> Reply:
+        return Reply(self._head(request, rendered) + body, keep_alive=bool(request.keep_alive))
+
+    def _head(self, request: web.BaseRequest, rendered: Rendered) -> bytes:
+        return rendered.head(self._date.at(self._clock.wall()), connection(request))
+
+
+def _hot_key(request: web.BaseRequest) -> HotKey | None:
+    """What a hot answer is found by, or None for a request that needs to be looked at."""
+    headers = request.headers
+    if (
+        request.version < (1, 1)
+        or not request.keep_alive
+        or "Range" in headers
+        or "If-None-Match" in headers
+        or request.method not in {"GET", "HEAD"}
+    ):
+        return None
+    accept = headers.get("Accept")
+    if accept is not None and len(headers.getall("Accept")) > 1:
+        accept = ",".join(headers.getall("Accept"))
+    return request.method, request.raw_path, headers.get("Host"), accept

@@ -1,0 +1,110 @@
+"""The ports: opened and closed while the engine runs, each for one registry."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from obol.errors import PortTaken
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from obol.registry.server.handler import Handler
+    from obol.registry.server.hosts import Hosts
+    from obol.registry.settings import ListenerSettings, TimeLimits
+
+BACKLOG = 1024
+IP_FREEBIND = 15
+"""linux/in.h: bind to an address that is not there yet, or not any more (a Docker bridge during a restart)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """One open port."""
+
+    settings: ListenerSettings
+    listener: asyncio.Server
+    server: web.Server
+
+
+class Listeners:
+    """All open ports of one engine."""
+
+    def __init__(self, make: Callable[[str], Handler], hosts: Hosts, limits: TimeLimits) -> None:
+        self._make = make
+        self._hosts = hosts
+        self._limits = limits
+        self._open: dict[ListenerSettings, Listening] = {}
+        self._handlers: dict[str, Handler] = {}
+
+    def list(self) -> list[ListenerSettings]:
+        """What is open, with real port numbers."""
+        return list(self._open)
+
+    async def add(self, wanted: ListenerSettings, *, absent_address: bool = False) -> ListenerSettings:
+        """Open a port; returns it with its real number. One that is open already is left alone.
+
+        `absent_address` allows an address that the machine does not have at the moment. Raises PortTaken.
+        """
+        if wanted in self._open:
+            return wanted
+        bound = _bind(wanted, absent_address=absent_address)
+        real = replace(wanted, port=bound.getsockname()[1])
+        handler = self._handlers.setdefault(wanted.registry, self._make(wanted.registry))
+        server = web.Server(
+            handler.handle,
+            keepalive_timeout=self._limits.keepalive,
+            access_log=None,
+            auto_decompress=False,
+        )
+        listener = await asyncio.get_running_loop().create_server(server, sock=bound, backlog=BACKLOG)
+        self._hosts.listen(wanted.address)
+        self._open[real] = Listening(real, listener, server)
+        return real
+
+    async def drop(self, settings: ListenerSettings) -> bool:
+        """Close a port; tells whether it was open."""
+        listening = self._open.pop(settings, None)
+        if listening is None:
+            return False
+        listening.listener.close()
+        await listening.server.shutdown(self._patience())
+        return True
+
+    async def close(self) -> None:
+        """Stop accepting everywhere, let what runs end within the limit, then cut it."""
+        open_ones = list(self._open.values())
+        self._open.clear()
+        for listening in open_ones:
+            listening.listener.close()
+        await asyncio.gather(*(listening.server.shutdown(self._patience()) for listening in open_ones))
+
+    def _patience(self) -> float:
+        """Half of the limit, because aiohttp waits twice: for an answer to end, and for its task to."""
+        return self._limits.shutdown / 2
+
+
+def _bind(wanted: ListenerSettings, *, absent_address: bool) -> socket.socket:
+    family = socket.AF_INET6 if ipaddress.ip_address(wanted.address).version == 6 else socket.AF_INET
+    # With the protocol named, asyncio turns off Nagle's algorithm on what it accepts; without it, it does not.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if absent_address and hasattr(socket, "SOL_IP"):
+            bound.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
+        bound.bind((wanted.address, wanted.port))
+        bound.setblocking(False)
+    except OSError as problem:
+        bound.close()
+        raise PortTaken(
+            f"cannot listen on {wanted.address}:{wanted.port} for {wanted.registry}",
+            why=problem.strerror or str(problem),
+            hint="stop what holds the port, or choose another one with --port",
+        ) from problem
+    return bound

@@ -1,0 +1,214 @@
+"""The ports of the store: content, partials, and the index of names and rights.
+
+Content is kept once by digest. *Access* is per space and repository: a space is one upstream (`docker.io`) or, later,
+what was pushed to us. A manifest or blob may be read in a repository only if the index has a `Right` for it there:
+because a manifest of that repository names it, or because the upstream confirmed it for that repository.
+
+All methods are awaited from one event loop; what may block is done in threads by the adapters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from obol.oci.references import Digest, Repository, Tag
+
+
+class StoreError(Exception):
+    """The disk or the index failed us; `__cause__` says how. `full` tells a full disk or an exhausted quota."""
+
+    def __init__(self, what: str, *, full: bool = False) -> None:
+        super().__init__(what)
+        self.full = full
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How much is held: number of objects and their bytes."""
+
+    count: int
+    size: int
+
+
+class Readable(Protocol):
+    """Open, complete, verified content. Reading goes by the file descriptor (sendfile, pread)."""
+
+    size: int
+
+    def fileno(self) -> int:
+        """The descriptor, valid until `close`; its position is nobody's: read with offsets."""
+        ...
+
+    def close(self) -> None:
+        """Give it back; safe to repeat."""
+        ...
+
+
+class Partial(Protocol):
+    """A download under way: one file, written at offsets, never visible as content."""
+
+    digest: Digest
+    frontier: int
+    """Length of the contiguous prefix that an earlier attempt left, 0 for a new one. The bytes are *not* verified."""
+
+    def fileno(self) -> int:
+        """The descriptor, for reads with offsets by followers and by the verifier."""
+        ...
+
+    async def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data` at `offset`. Raises StoreError, with `full` where that is why."""
+        ...
+
+    async def checkpoint(self, frontier: int, *, durable: bool = False) -> None:
+        """Remember that the first `frontier` bytes are there; `durable` also survives a loss of power."""
+        ...
+
+    async def discard(self) -> None:
+        """Remove the file now. Followers that hold the descriptor may read on until `close`."""
+        ...
+
+    def close(self) -> None:
+        """Give the descriptor back, keeping the file (and its checkpoint) for a later attempt; safe to repeat."""
+        ...
+
+
+class Content(Protocol):
+    """Complete and verified content, by digest."""
+
+    async def size(self, digest: Digest) -> int | None:
+        """Bytes of the object, or None if we do not hold it."""
+        ...
+
+    async def read(self, digest: Digest) -> bytes | None:
+        """All of a small object (a manifest), or None. Its digest is checked; what is damaged is quarantined."""
+        ...
+
+    async def open(self, digest: Digest) -> Readable | None:
+        """Open it, or None. A file whose size is not what the index says is quarantined and counts as absent."""
+        ...
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        """Keep `data`, whose digest the caller has verified. Durable on return. Raises StoreError."""
+        ...
+
+    async def adopt(self, partial: Partial, size: int) -> None:
+        """Turn a verified partial into content: fsync, rename, fsync of the directory, index row. Raises StoreError.
+
+        `partial.fileno()` stays readable until its `close`.
+        """
+        ...
+
+    async def usage(self) -> Usage:
+        """What is held now."""
+        ...
+
+
+class Partials(Protocol):
+    """Downloads under way or left behind."""
+
+    async def open(self, digest: Digest) -> Partial:
+        """Resume what an earlier attempt left, or begin. Raises StoreError."""
+        ...
+
+    async def sweep(self) -> int:
+        """At start: remove what cannot be resumed (foreign files, no checkpoint, another boot); tell how many."""
+        ...
+
+    async def usage(self) -> Usage:
+        """Files left or in use, and the bytes they take."""
+        ...
+
+
+class Kind(StrEnum):
+    """What a digest is in a repository: a manifest is never served as a blob, nor a blob as a manifest."""
+
+    MANIFEST = "manifest"
+    BLOB = "blob"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where names live: a space (the normalised name of an upstream) and a repository in it."""
+
+    space: str
+    repository: Repository
+
+
+@dataclass(frozen=True, slots=True)
+class Right:
+    """A digest that may be read in a place.
+
+    `size` in bytes is what a descriptor or the upstream said, or None; `media_type` is empty for blobs.
+    """
+
+    digest: Digest
+    kind: Kind
+    media_type: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HeldTag:
+    """What a tag meant when it was last asked of the upstream.
+
+    `variant` is "" or, where an upstream answers by Accept, the class of it (`oci.mediatypes.accept_class`).
+    `checked_at` is wall time in seconds, for people: freshness is counted by the engine on the monotonic clock.
+    """
+
+    tag: Tag
+    variant: str
+    digest: Digest
+    media_type: str
+    checked_at: float
+
+
+class Names(Protocol):
+    """The index of tags and rights."""
+
+    async def tag(self, place: Place, tag: Tag, variant: str) -> HeldTag | None:
+        """What the tag last meant, or None."""
+        ...
+
+    async def point(self, place: Place, held: HeldTag) -> None:
+        """Let a tag mean a digest from now on. Raises StoreError."""
+        ...
+
+    async def right(self, place: Place, digest: Digest, kind: Kind) -> Right | None:
+        """The right to read a digest in a place, or None."""
+        ...
+
+    async def grant(self, place: Place, rights: Sequence[Right]) -> None:
+        """Record rights, in one transaction; a known size is never replaced by an unknown one. Raises StoreError."""
+        ...
+
+    async def used(self, uses: Iterable[tuple[Place, Digest]], at: float) -> None:
+        """Record, in one transaction, that these manifests were served at wall time `at` (for eviction and lists)."""
+        ...
+
+    async def tags(self) -> Sequence[tuple[Place, HeldTag]]:
+        """Every tag that is known, ordered by space, repository and name."""
+        ...
+
+
+class Stores(Protocol):
+    """What one store is made of."""
+
+    @property
+    def content(self) -> Content:
+        """Complete content."""
+        ...
+
+    @property
+    def partials(self) -> Partials:
+        """Downloads under way."""
+        ...
+
+    @property
+    def names(self) -> Names:
+        """Tags and rights."""
+        ...

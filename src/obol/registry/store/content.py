@@ -1,0 +1,170 @@
+"""The port `Content` over the files and the rows of the index, which it keeps true to each other.
+
+What was settled once is remembered, so that most questions cost a dictionary look-up; still, a file's size is looked
+at whenever it is opened. Whatever does not fit is settled on the spot, under a lock of that digest: a row without a
+file is removed; a file without a row, or with a row that a repair made, is read and hashed before it counts; a file of
+another size than its row says, or of another hash than its name, goes to quarantine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from obol.oci.references import Digest
+from obol.registry.store.partials import DiskPartial
+
+if TYPE_CHECKING:
+    from obol.registry.store.base import Partial, Usage
+    from obol.registry.store.blobs import BlobFile, BlobTree
+    from obol.registry.store.index import BlobIndex
+    from obol.registry.store.lane import Lane
+
+REMEMBERED = 16_384
+"""Sizes kept in memory: some 4 MiB."""
+
+VERIFIED_AT_ONCE = 2
+"""Hashing a large file holds a thread for seconds; others must be left for writing."""
+
+
+class DiskReadable:
+    """An open file of complete content."""
+
+    __slots__ = ("_descriptor", "size")
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor = descriptor
+        self.size = size
+
+    def fileno(self) -> int:
+        """The descriptor. Raises ValueError after `close`."""
+        if self._descriptor < 0:
+            raise ValueError("the file is closed")
+        return self._descriptor
+
+    def close(self) -> None:
+        """Give it back; safe to repeat."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class DiskContent:
+    """Complete and verified content, by digest."""
+
+    def __init__(self, tree: BlobTree, index: BlobIndex, lane: Lane) -> None:
+        self._tree = tree
+        self._index = index
+        self._lane = lane
+        self._sizes: OrderedDict[Digest, int] = OrderedDict()
+        self._sizes_of = index.generation
+        self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
+        self._verifying = asyncio.Semaphore(VERIFIED_AT_ONCE)
+
+    async def size(self, digest: Digest) -> int | None:
+        """Bytes of the object, or None. Raises StoreError."""
+        known = self._recall(digest)
+        return await self._settle(digest) if known is None else known
+
+    async def read(self, digest: Digest) -> bytes | None:
+        """All of a small object, or None. What has not its digest goes to quarantine. Raises StoreError."""
+        data = await self._lane.run("read content", self._tree.read, digest)
+        if data is not None and Digest.of(data, digest.algorithm) == digest:
+            if self._recall(digest) is None:
+                await self._settle(digest)
+            return data
+        self._sizes.pop(digest, None)
+        await self._settle(digest, suspected=data is not None)
+        return None
+
+    async def open(self, digest: Digest) -> DiskReadable | None:
+        """Open it, or None. Raises StoreError."""
+        known = self._recall(digest)
+        if known is None and (known := await self._settle(digest)) is None:
+            return None
+        readable = await self._lane.run("open content", self._open, digest, undo=_give_back)
+        if readable is not None and readable.size == known:
+            return readable
+        _give_back(readable)
+        self._sizes.pop(digest, None)
+        await self._settle(digest)
+        return None
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        """Keep `data`, whose digest the caller has verified. Raises StoreError."""
+        async with self._lock(digest):
+            await self._record(await self._lane.run("store content", self._tree.store, digest, data))
+
+    async def adopt(self, partial: Partial, size: int) -> None:
+        """Turn a verified partial into content. Raises StoreError, also where it is shorter than `size`."""
+        if not isinstance(partial, DiskPartial):
+            raise TypeError("only a partial of the same store can be adopted")
+        async with self._lock(partial.digest):
+            file = await self._lane.run("store content", partial.move_into, self._tree, size)
+            await self._record(file)
+        await self._lane.run("remove a checkpoint", partial.forget_checkpoint)
+
+    async def usage(self) -> Usage:
+        """What is held now. Raises StoreError."""
+        return await self._index.usage()
+
+    def _open(self, digest: Digest) -> DiskReadable | None:
+        opened = self._tree.open(digest)
+        return None if opened is None else DiskReadable(*opened)
+
+    async def _settle(self, digest: Digest, *, suspected: bool = False) -> int | None:
+        """Make file and row agree; the size of what is held then, or None. `suspected`: the bytes must be read."""
+        async with self._lock(digest):
+            row = await self._index.find(digest)
+            file = await self._lane.run("look for content", self._tree.find, digest)
+            if file is None:
+                if row is not None:
+                    await self._index.forget(digest)
+                return None
+            if row is not None and row.verified and row.size == file.size and not suspected:
+                self._remember(file)
+                return file.size
+            if (row is not None and row.size != file.size) or not await self._matches(digest):
+                await self._isolate(digest)
+                return None
+            await self._record(file)
+            return file.size
+
+    async def _matches(self, digest: Digest) -> bool:
+        async with self._verifying:
+            return await self._lane.run("verify content", self._tree.matches, digest)
+
+    async def _isolate(self, digest: Digest) -> None:
+        self._sizes.pop(digest, None)
+        await self._lane.run("quarantine content", self._tree.isolate, digest)
+        await self._index.forget(digest)
+
+    async def _record(self, file: BlobFile) -> None:
+        await self._index.add(file)
+        self._remember(file)
+
+    def _lock(self, digest: Digest) -> asyncio.Lock:
+        return self._locks.setdefault(digest, asyncio.Lock())
+
+    def _recall(self, digest: Digest) -> int | None:
+        if self._sizes_of != self._index.generation:
+            self._sizes.clear()
+            self._sizes_of = self._index.generation
+        known = self._sizes.get(digest)
+        if known is not None:
+            self._sizes.move_to_end(digest)
+        return known
+
+    def _remember(self, file: BlobFile) -> None:
+        self._sizes[file.digest] = file.size
+        self._sizes.move_to_end(file.digest)
+        if len(self._sizes) > REMEMBERED:
+            self._sizes.popitem(last=False)
+
+
+def _give_back(readable: DiskReadable | None) -> None:
+    if readable is not None:
+        readable.close()

@@ -1,0 +1,247 @@
+"""The ports of the store without a directory, for tests of what stands on them.
+
+Content and downloads are unlinked temporary files, because readers want descriptors; names are dictionaries. The
+contract suites hold these to the same behaviour as the adapters on disk.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import finalize
+
+from obol.oci.references import Digest
+from obol.registry.store.base import HeldTag, Kind, Partial, Place, Right, StoreError, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from obol.oci.references import Tag
+
+
+class _File:
+    """An unlinked file; closed with the last who holds the object."""
+
+    def __init__(self) -> None:
+        self.descriptor, path = tempfile.mkstemp()
+        Path(path).unlink()
+        self.close = finalize(self, os.close, self.descriptor)
+
+    def size(self) -> int:
+        return os.fstat(self.descriptor).st_size
+
+
+class MemoryReadable:
+    """An open copy of content."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        self._descriptor = descriptor
+        self.size = size
+        self.close = finalize(self, os.close, descriptor)
+
+    def fileno(self) -> int:
+        """The descriptor. Raises ValueError after `close`."""
+        if not self.close.alive:
+            raise ValueError("the file is closed")
+        return self._descriptor
+
+
+class MemoryContent:
+    """Complete and verified content, by digest; `quarantined` lists what was taken out of service."""
+
+    def __init__(self) -> None:
+        self._held: dict[Digest, _File] = {}
+        self.quarantined: list[Digest] = []
+
+    async def size(self, digest: Digest) -> int | None:
+        """Bytes of the object, or None."""
+        file = self._held.get(digest)
+        return None if file is None else file.size()
+
+    async def read(self, digest: Digest) -> bytes | None:
+        """All of a small object, or None. What has not its digest is quarantined."""
+        file = self._held.get(digest)
+        if file is None:
+            return None
+        data = os.pread(file.descriptor, file.size(), 0)
+        if Digest.of(data, digest.algorithm) == digest:
+            return data
+        del self._held[digest]
+        self.quarantined.append(digest)
+        return None
+
+    async def open(self, digest: Digest) -> MemoryReadable | None:
+        """Open it, or None."""
+        file = self._held.get(digest)
+        return None if file is None else MemoryReadable(os.dup(file.descriptor), file.size())
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        """Keep `data`."""
+        file = _File()
+        os.pwrite(file.descriptor, data, 0)
+        self._held[digest] = file
+
+    async def adopt(self, partial: Partial, size: int) -> None:
+        """Turn a partial into content. Raises StoreError where it is shorter than `size`."""
+        if not isinstance(partial, MemoryPartial):
+            raise TypeError("only a partial of the same store can be adopted")
+        self._held[partial.digest] = partial.surrender(size)
+
+    async def usage(self) -> Usage:
+        """What is held now."""
+        return Usage(len(self._held), sum(file.size() for file in self._held.values()))
+
+
+@dataclass
+class _Left:
+    file: _File
+    frontier: int = 0
+
+
+class MemoryPartial:
+    """A download under way."""
+
+    def __init__(self, digest: Digest, left: _Left, partials: MemoryPartials) -> None:
+        self.digest = digest
+        self.frontier = left.frontier
+        self._left = left
+        self._partials = partials
+        self._descriptor = os.dup(left.file.descriptor)
+        self.close = finalize(self, os.close, self._descriptor)
+
+    def fileno(self) -> int:
+        """The descriptor. Raises ValueError after `close`."""
+        if not self.close.alive:
+            raise ValueError("the file is closed")
+        return self._descriptor
+
+    async def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data` at `offset`. Raises StoreError."""
+        if not self.close.alive:
+            raise StoreError("the file is closed")
+        self._partials.take(len(data))
+        os.pwrite(self._descriptor, data, offset)
+
+    async def checkpoint(self, frontier: int, *, durable: bool = False) -> None:
+        """Remember that the first `frontier` bytes are there; nothing here outlives the process, `durable` or not."""
+        del durable
+        if not self.close.alive:
+            raise StoreError("the file is closed")
+        self._left.frontier = frontier
+
+    async def discard(self) -> None:
+        """Remove the file now."""
+        self._partials.forget(self.digest, self._left)
+
+    def surrender(self, size: int) -> _File:
+        """Give the file away as content. Raises StoreError."""
+        there = self._left.file.size()
+        if there < size or not self._partials.forget(self.digest, self._left):
+            raise StoreError(f"a download of {size} bytes cannot be stored: {there} bytes are left")
+        os.ftruncate(self._left.file.descriptor, size)
+        return self._left.file
+
+
+class MemoryPartials:
+    """Downloads under way or left behind.
+
+    `fail_after`: after so many bytes, of all downloads together, a write fails as on a full disk; None is never.
+    """
+
+    def __init__(self, content: MemoryContent) -> None:
+        self._content = content
+        self._left: dict[Digest, _Left] = {}
+        self.fail_after: int | None = None
+        self._written = 0
+
+    async def open(self, digest: Digest) -> MemoryPartial:
+        """Resume what an earlier attempt left, or begin."""
+        left = self._left.get(digest)
+        if left is None or not left.frontier:
+            left = self._left[digest] = _Left(_File())
+        left.frontier = min(left.frontier, left.file.size())
+        os.ftruncate(left.file.descriptor, left.frontier)
+        return MemoryPartial(digest, left, self)
+
+    async def sweep(self) -> int:
+        """Remove what cannot be resumed."""
+        useless = [
+            digest
+            for digest, left in self._left.items()
+            if not left.frontier or await self._content.size(digest) is not None
+        ]
+        for digest in useless:
+            del self._left[digest]
+        return len(useless)
+
+    async def usage(self) -> Usage:
+        """Files left or in use, and the bytes they take."""
+        return Usage(len(self._left), sum(left.file.size() for left in self._left.values()))
+
+    def take(self, count: int) -> None:
+        """Account for bytes to be written. Raises StoreError when `fail_after` is passed."""
+        self._written += count
+        if self.fail_after is not None and self._written > self.fail_after:
+            raise StoreError(f"write a download: {os.strerror(errno.ENOSPC)}", full=True)
+
+    def forget(self, digest: Digest, left: _Left) -> bool:
+        """Remove a download, unless its name stands for another one by now; tell whether it was there."""
+        if self._left.get(digest) is not left:
+            return False
+        del self._left[digest]
+        return True
+
+
+class MemoryNames:
+    """The index of tags and rights; `uses` is when each manifest was last served, in wall seconds."""
+
+    def __init__(self) -> None:
+        self._tags: dict[tuple[Place, Tag, str], HeldTag] = {}
+        self._rights: dict[tuple[Place, Digest, Kind], Right] = {}
+        self.uses: dict[tuple[Place, Digest], float] = {}
+
+    async def tag(self, place: Place, tag: Tag, variant: str) -> HeldTag | None:
+        """What the tag last meant, or None."""
+        return self._tags.get((place, tag, variant))
+
+    async def point(self, place: Place, held: HeldTag) -> None:
+        """Let a tag mean a digest from now on."""
+        self._tags[place, held.tag, held.variant] = held
+
+    async def right(self, place: Place, digest: Digest, kind: Kind) -> Right | None:
+        """The right to read a digest in a place, or None."""
+        return self._rights.get((place, digest, kind))
+
+    async def grant(self, place: Place, rights: Sequence[Right]) -> None:
+        """Record rights."""
+        for right in rights:
+            key = (place, right.digest, right.kind)
+            before = self._rights.get(key)
+            known = before.size if before is not None and right.size is None else right.size
+            self._rights[key] = replace(right, size=known)
+
+    async def used(self, uses: Iterable[tuple[Place, Digest]], at: float) -> None:
+        """Record that these were served at wall time `at`."""
+        for use in uses:
+            self.uses[use] = max(at, self.uses.get(use, at))
+
+    async def tags(self) -> Sequence[tuple[Place, HeldTag]]:
+        """Every tag that is known, ordered by space, repository and name."""
+        found = sorted(self._tags.items(), key=lambda item: (item[0][0].space, item[0][0].repository, *item[0][1:]))
+        return [(place, held) for (place, _, _), held in found]
+
+
+@dataclass
+class MemoryStore:
+    """One store in memory."""
+
+    content: MemoryContent = field(default_factory=MemoryContent)
+    names: MemoryNames = field(default_factory=MemoryNames)
+    partials: MemoryPartials = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.partials = MemoryPartials(self.content)

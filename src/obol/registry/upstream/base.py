@@ -1,0 +1,189 @@
+"""The port of one upstream, and what it may answer.
+
+UpstreamError
+├── Absent            the upstream says that there is no such thing
+├── Denied            it will not tell us without credentials (401, 403, also of its token endpoint)
+├── OnHold            not asked: the breaker is open, or a rate limit runs; `hold` says how long
+├── RateLimited       it said 429 just now; `seconds` until it may be asked again
+├── RangesRefused     it ignores Range requests, or lies about them: one plain GET remains
+├── Misbehaved        an answer that cannot be believed (wrong type, length, digest, redirect); asking again is no use
+└── Unavailable       no connection, no answer in time, cut short, or 5xx; may pass
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from obol.oci.manifests import Manifest
+    from obol.oci.references import Digest, Reference, Repository
+    from obol.registry.policy.health import Ask, Health, Hold
+    from obol.registry.settings import UpstreamSettings
+
+
+class UpstreamError(Exception):
+    """The upstream did not give what was asked; the text is fit for logs and clients (no secret, no full URL)."""
+
+
+class Absent(UpstreamError):
+    """There is no such thing."""
+
+
+class Denied(UpstreamError):
+    """Not without credentials, which we do not have."""
+
+
+class OnHold(UpstreamError):
+    """The upstream is not asked now."""
+
+    def __init__(self, hold: Hold) -> None:
+        super().__init__(f"the upstream is {hold.reason.value}; next try in {hold.seconds:.0f} s")
+        self.hold = hold
+
+
+class RateLimited(UpstreamError):
+    """429."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the upstream's rate limit is reached; next try in {seconds:.0f} s")
+        self.seconds = seconds
+
+
+class RangesRefused(UpstreamError):
+    """A Range request was answered with something else than the range."""
+
+
+class Misbehaved(UpstreamError):
+    """An answer that cannot be believed."""
+
+
+class Unavailable(UpstreamError):
+    """No connection, no answer in time, cut short, or 5xx."""
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestHead:
+    """What a HEAD of a manifest told; any part may be missing."""
+
+    digest: Digest | None
+    media_type: str
+    size: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestBody:
+    """A manifest as the upstream sent it, its digest computed from the bytes."""
+
+    digest: Digest
+    manifest: Manifest
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One page of tags or of referrers: the JSON bytes, and the target of Link rel="next" if there are more."""
+
+    body: bytes
+    media_type: str
+    next_page: str | None
+    filtered: bool = False
+    """The upstream applied the filter that was asked for (`OCI-Filters-Applied`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """What the upstream last said of its budget, in requests per `window` seconds."""
+
+    limit: int | None
+    remaining: int | None
+    window: int | None
+
+
+class BlobStream(Protocol):
+    """The body of one upstream answer."""
+
+    start: int
+    """Offset of the first byte: what was asked for, or 0 where the upstream sent the whole blob."""
+    total: int | None
+    """Size of the whole blob, if the answer told it."""
+    ranged: bool
+    """Whether the upstream honoured the range."""
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" at the end. Raises Unavailable (cut, idle, trickling), Misbehaved (too many bytes)."""
+        ...
+
+    def close(self) -> None:
+        """Give the connection back, or drop it if bytes are left; safe to repeat."""
+        ...
+
+
+class BlobSource(Protocol):
+    """One blob at its upstream. It remembers where the last redirect led, for the other segments."""
+
+    async def open(self, start: int, stop: int | None, *, plain: bool = False) -> BlobStream:
+        """Ask for bytes `start` to `stop` (half-open; None: to the end); `plain` asks for all, without a Range.
+
+        Raises any UpstreamError; RangesRefused where a range was answered with a status or range that does not fit.
+        An upstream that answers a range from 0 with a whole 200 is not an error: see `BlobStream.ranged`.
+        """
+        ...
+
+
+class Slots(Protocol):
+    """Connections for blobs, shared fairly: every fill gets one before any fill gets another."""
+
+    async def first(self, within: float) -> None:
+        """Wait for the first connection of a fill. Raises Unavailable after `within` seconds."""
+        ...
+
+    def more(self) -> bool:
+        """Take one more if one is free and no other fill waits for its first."""
+        ...
+
+    def crowded(self) -> bool:
+        """Whether a fill waits for its first connection: who has several should give one back."""
+        ...
+
+    def release(self) -> None:
+        """Give one back."""
+        ...
+
+
+class Upstream(Protocol):
+    """One registry behind us. Every method observes health, tokens and redirects, and raises only UpstreamError."""
+
+    settings: UpstreamSettings
+    slots: Slots
+    health: Health
+    budget: RateLimit | None
+    """What it last said of its rate limit."""
+    requests: int
+    """How often it was asked."""
+    last_problem: str
+    """What was wrong when it last failed."""
+
+    def gate(self) -> Ask | Hold:
+        """May it be asked now?"""
+        ...
+
+    async def head_manifest(self, repository: Repository, reference: Reference, accept: str) -> ManifestHead:
+        """Ask what a reference means, within the time limit for manifests."""
+        ...
+
+    async def get_manifest(self, repository: Repository, reference: Reference, accept: str) -> ManifestBody:
+        """Fetch a manifest within the time limit for manifests; the digest is that of the bytes, verified."""
+        ...
+
+    async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
+        """Size of a blob that the upstream would give in this repository (None: it did not say)."""
+        ...
+
+    def blob(self, repository: Repository, digest: Digest, size: int | None) -> BlobSource:
+        """A blob to open streams of; `size` as its descriptor says."""
+        ...
+
+    async def listing(self, repository: Repository, target: str, accept: str) -> Listing:
+        """One page of a list about `repository`; `target` is a path below /v2/ with its query."""
+        ...

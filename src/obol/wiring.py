@@ -1,0 +1,138 @@
+"""The composition root: settings in, running things out. The only place that names concrete adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import obol
+from obol.caches.builtin import BuiltinEngine
+from obol.machine import logs
+from obol.machine.clock import Clock, SystemClock
+from obol.registry.control.socket import Control
+from obol.registry.engine.engine import Engine
+from obol.registry.engine.spaces import Space
+from obol.registry.engine.status import ListenerStatus, Status, amount, upstreams
+from obol.registry.server.handler import Handler
+from obol.registry.server.hosts import Hosts
+from obol.registry.server.listeners import Listeners
+from obol.registry.server.pages import healthz, metrics
+from obol.registry.store.disk import DiskStore, open_store
+from obol.registry.upstream.client import RegistryUpstream
+from obol.registry.upstream.slots import SlotPool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from obol.caches.base import CacheEngine
+    from obol.caches.plan import BuiltinPlan
+    from obol.registry.settings import EngineSettings
+
+HASH_THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class RunningEngine:
+    """An engine that listens."""
+
+    engine: Engine
+    listeners: Listeners
+    store: DiskStore
+    started_at: float
+
+    async def status(self) -> Status:
+        """What runs and what it did."""
+        return Status(
+            version=obol.__version__,
+            pid=os.getpid(),
+            store=str(self.store.root),
+            started_at=self.started_at,
+            offline=self.engine.settings.offline,
+            fills=self.engine.fills,
+            content=amount(await self.store.content.usage()),
+            partials=amount(await self.store.partials.usage()),
+            listeners=[ListenerStatus(one.registry, one.address, one.port) for one in self.listeners.list()],
+            upstreams=upstreams(self.engine),
+        )
+
+
+@asynccontextmanager
+async def running_engine(settings: EngineSettings, clock: Clock | None = None) -> AsyncIterator[RunningEngine]:
+    """An engine on its ports, without a control socket; stopped, gently, at the end of the block.
+
+    Raises StoreInUse, StoreUnusable, PortTaken.
+    """
+    clock = clock or SystemClock()
+    async with AsyncExitStack() as stack:
+        store = await asyncio.to_thread(open_store, settings.store)
+        stack.push_async_callback(store.close)
+        await store.partials.sweep()
+        threads = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="obol-hash")
+        stack.callback(threads.shutdown)
+        spaces = _spaces(settings, clock, stack)
+        engine = Engine(settings, spaces, store, clock, threads)
+        stack.push_async_callback(engine.close)
+        engine.start()
+        hosts = Hosts(settings.server_names)
+        running: RunningEngine
+
+        async def scrape() -> tuple[int, str, bytes]:
+            return await asyncio.to_thread(metrics, await running.status())
+
+        def handler(registry: str) -> Handler:
+            return Handler(engine, registry, hosts, {"/healthz": healthz, "/metrics": scrape}, clock)
+
+        listeners = Listeners(handler, hosts, settings.limits)
+        stack.push_async_callback(listeners.close)
+        running = RunningEngine(engine, listeners, store, clock.wall())
+        for wanted in settings.listeners:
+            await listeners.add(wanted)
+        yield running
+
+
+def _spaces(settings: EngineSettings, clock: Clock, stack: AsyncExitStack) -> tuple[Space, ...]:
+    pool = SlotPool(settings.fill.connections_per_upstream, settings.fill.connections_overall)
+    allowed = frozenset(settings.allowed_hosts)
+    spaces = []
+    for one in settings.upstreams:
+        upstream = RegistryUpstream(one, settings.limits, allowed, pool.of(one.registry), clock)
+        stack.push_async_callback(upstream.close)
+        spaces.append(Space(one.registry, upstream))
+    return tuple(spaces)
+
+
+async def _serve(settings: EngineSettings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    registries = frozenset(one.registry for one in settings.upstreams)
+    async with running_engine(settings) as running:
+        control = Control(running.status, running.listeners, registries, stopping.set)
+        await control.start(running.store.root / "control.sock")
+        for one in running.listeners.list():
+            logs.get().info("listening", registry=one.registry, address=one.address, port=one.port)
+        try:
+            await stopping.wait()
+        finally:
+            await control.close()
+
+
+def builtin_cache(plan: BuiltinPlan) -> CacheEngine:
+    """The builtin engine as a background process."""
+    return BuiltinEngine(plan)
+
+
+def serve(settings: EngineSettings, *, log_format: str = "human") -> int:
+    """Run the engine in the foreground until SIGTERM, SIGINT or the order to stop; the exit code.
+
+    Raises ObolError where it cannot start.
+    """
+    logs.configure(log_format)
+    asyncio.run(_serve(settings))
+    return 0

@@ -1,0 +1,205 @@
+"""containerd, as in a Kubernetes node: `?ns=docker.io` on every request, HEAD for the tag, three layers at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.clients.images import FLAVOURS, GREETING, Flavour, Image, Library, push
+from tests.clients.sandbox import needs_root, open_sandbox
+from tests.clients.servers import Child, Engine, Upstream, environment, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.tool("containerd", "ctr", "runc", "docker-registry", "busybox"),
+    pytest.mark.xdist_group("clients-containerd"),
+    needs_root,
+]
+
+both_flavours = pytest.mark.parametrize("flavour", FLAVOURS)
+
+_CONFIG = """\
+version = 2
+root = "{workdir}/containerd/root"
+state = "{workdir}/containerd/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "{workdir}/containerd.sock"
+"""
+
+# The server, which is asked when no host serves, is a port where nobody listens.
+_SERVER = 'server = "http://127.0.0.1:9"\n'
+_HOST = """\
+[host."http://127.0.0.1:{port}"]
+capabilities = ["pull", "resolve"]
+"""
+
+# Overlay does not work over every file system.
+_SNAPSHOTTER = "--snapshotter=native"
+
+
+@dataclass(frozen=True, slots=True)
+class Ctr:
+    """containerd's own client and a containerd of the test's own."""
+
+    prefix: tuple[str, ...]
+    workdir: Path
+
+    def _run(self, *arguments: str) -> str:
+        address = f"--address={self.workdir / 'containerd.sock'}"
+        return run([*self.prefix, "ctr", address, *arguments], environment(self.workdir))
+
+    def mirror(self, registry: str, *ports: int) -> None:
+        """Ask these ports, one after the other, for everything of a registry."""
+        directory = self.workdir / "hosts" / registry
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "hosts.toml").write_text(_SERVER + "".join(_HOST.format(port=port) for port in ports))
+
+    def pull(self, reference: str) -> None:
+        """Pull and unpack for this machine's platform, into an empty store."""
+        assert self.contents() == set(), "the store is not empty"
+        self._run("images", "pull", _SNAPSHOTTER, f"--hosts-dir={self.workdir / 'hosts'}", reference)
+
+    def contents(self) -> set[str]:
+        """The digests of everything in the content store."""
+        return set(self._run("content", "ls", "--quiet").split())
+
+    def digest(self, reference: str) -> str:
+        """What the name stands for."""
+        lines = [line.split() for line in self._run("images", "ls", f"name=={reference}").splitlines()]
+        return lines[1][2]
+
+    def output(self, reference: str) -> str:
+        """What the image's own command prints."""
+        return self._run("run", "--rm", _SNAPSHOTTER, reference, "greeter")
+
+    def empty(self, reference: str) -> None:
+        """Forget the image, its content and its snapshots."""
+        self._run("images", "rm", "--sync", reference)
+
+
+@pytest.fixture
+def ctr(workdir: Path, engine: Engine) -> Iterator[Ctr]:
+    """A containerd with an empty store that asks the engine for docker.io."""
+    config = workdir / "containerd.toml"
+    config.write_text(_CONFIG.format(workdir=workdir))
+    with open_sandbox(own_network=False) as sandbox:
+        argv = [*sandbox.everything, "containerd", "--config", str(config)]
+        daemon = Child(argv, out=workdir / "containerd.log", env=environment(workdir))
+        try:
+            daemon.wait_for(lambda: "containerd successfully booted" in daemon.err.read_text() or None)
+            client = Ctr(sandbox.everything, workdir)
+            client.mirror("docker.io", engine.port)
+            yield client
+        finally:
+            daemon.kill()
+
+
+def reference(flavour: Flavour) -> str:
+    """The name of the image that was pushed in one dialect."""
+    return f"docker.io/library/app:{flavour}"
+
+
+def native_contents(image: Image) -> set[str]:
+    """Everything that a pull for this machine's platform brings."""
+    return {image.index.digest, image.native.manifest.digest, *image.native_blobs()}
+
+
+@both_flavours
+def test_cold(ctr: Ctr, upstream: Upstream, library: Library, flavour: Flavour) -> None:
+    """A first pull brings exactly this platform's content, runs, and takes each blob across the upstream link once."""
+    image = library.images[flavour]
+
+    ctr.pull(reference(flavour))
+
+    assert ctr.digest(reference(flavour)) == image.index.digest
+    assert ctr.contents() == native_contents(image)
+    assert ctr.output(reference(flavour)) == f"{GREETING}\n"
+    assert upstream.blob_bytes() == image.native_blobs()
+
+
+@both_flavours
+def test_warm(ctr: Ctr, upstream: Upstream, library: Library, flavour: Flavour) -> None:
+    """A pull into an emptied store inside the tag's time to live costs no upstream request."""
+    ctr.pull(reference(flavour))
+    ctr.empty(reference(flavour))
+    upstream.forget()
+
+    ctr.pull(reference(flavour))
+
+    assert ctr.contents() == native_contents(library.images[flavour])
+    assert upstream.requests() == []
+
+
+@both_flavours
+def test_upstream_is_gone(ctr: Ctr, upstream: Upstream, engine: Engine, library: Library, flavour: Flavour) -> None:
+    """With the upstream unplugged and the tag's time over, the image is pulled into an emptied store and runs."""
+    engine.restart(tag_ttl=0)
+    ctr.pull(reference(flavour))
+    ctr.empty(reference(flavour))
+    upstream.unplug()
+
+    ctr.pull(reference(flavour))
+
+    assert ctr.contents() == native_contents(library.images[flavour])
+    assert ctr.output(reference(flavour)) == f"{GREETING}\n"
+
+
+def test_offline_engine(ctr: Ctr, upstream: Upstream, engine: Engine, library: Library) -> None:
+    """An engine that was started again with --offline serves what it once fetched, tag and digest alike."""
+    image = library.images["oci"]
+    by_digest = f"docker.io/library/app@{image.index.digest}"
+    ctr.pull(reference("oci"))
+    ctr.empty(reference("oci"))
+    upstream.unplug()
+    engine.restart(tag_ttl=0, offline=True)
+
+    ctr.pull(reference("oci"))
+    ctr.empty(reference("oci"))
+    ctr.pull(by_digest)
+
+    assert ctr.digest(by_digest) == image.index.digest
+    assert ctr.contents() == native_contents(image)
+
+
+class TestTwoRegistries:
+    """docker.io and ghcr.io behind one engine, each with a port of its own and an image of the same name."""
+
+    @pytest.fixture
+    def other(self, workdir: Path) -> Iterator[Upstream]:
+        """ghcr.io, as far as the engine knows."""
+        registry = Upstream(workdir / "other", workdir)
+        push(registry.port, "library/app", "oci", "docker")
+        registry.forget()
+        yield registry
+        registry.unplug()
+
+    @pytest.fixture
+    def upstreams(self, upstream: Upstream, other: Upstream) -> Mapping[str, str]:
+        return {"docker.io": upstream.url, "ghcr.io": other.url}
+
+    def test_wrong_port_first(self, ctr: Ctr, engine: Engine, other: Upstream, library: Library) -> None:
+        """The port of ghcr.io refuses what is asked of docker.io by `?ns=`, so that the next host serves it."""
+        ctr.mirror("docker.io", engine.port_of("ghcr.io"), engine.port)
+
+        ctr.pull(reference("oci"))
+
+        assert ctr.contents() == native_contents(library.images["oci"])
+        assert other.requests() == []
+
+    def test_each_has_its_own(self, ctr: Ctr, engine: Engine, upstream: Upstream, library: Library) -> None:
+        """The same repository and tag of two registries are two images."""
+        ctr.mirror("ghcr.io", engine.port_of("ghcr.io"))
+        ctr.pull(reference("oci"))
+        ctr.empty(reference("oci"))
+        upstream.forget()
+
+        ctr.pull("ghcr.io/library/app:oci")
+
+        assert ctr.contents() == native_contents(library.images["docker"])
+        assert upstream.requests() == []

@@ -1,0 +1,71 @@
+"""What holds for every test: programs that may be missing, tasks that must not be left behind, Hypothesis.
+
+Tests under tests/unit have a time limit of their own, in the conftest there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+from obol.machine import tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
+"""Where daemons live that are not on the PATH of an ordinary user."""
+
+GRACE = 0.1
+"""Seconds in which a task that was just cancelled may end."""
+
+settings.register_profile("obol", deadline=None)
+settings.register_profile("obol-ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("obol-ci" if os.environ.get("CI") else "obol")
+
+
+def find_tool(name: str) -> str | None:
+    """Path of a program, or None."""
+    return shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), *SYSTEM_DIRECTORIES]))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose programs are missing, or fail it where they must be there."""
+    for marker in item.iter_markers("tool"):
+        missing = [name for name in marker.args if find_tool(name) is None]
+        if missing and os.environ.get("OBOL_REQUIRE_TOOLS") == "1":
+            pytest.fail(f"not installed, but OBOL_REQUIRE_TOOLS=1: {', '.join(missing)}", pytrace=False)
+        if missing:
+            pytest.skip(f"not installed: {', '.join(missing)}")
+
+
+@pytest.fixture(autouse=True)
+def no_leaked_tasks(request: pytest.FixtureRequest) -> None:
+    """Watch each asynchronous test; the others have no loop in which a task could live."""
+    if request.node.get_closest_marker("asyncio") is not None:
+        request.getfixturevalue("_task_watch")
+
+
+@pytest.fixture
+async def _task_watch() -> AsyncIterator[None]:
+    """Fail a test after which tasks are still running.
+
+    It is set up before the test's own fixtures, so it looks when these are done, but the loop is still open.
+    """
+    before = frozenset(tasks.alive())
+    yield
+    loop = asyncio.get_running_loop()
+    left = [task for task in tasks.alive() if task not in before and task.get_loop() is loop]
+    if not left:
+        return
+    _, running = await asyncio.wait(left, timeout=GRACE)
+    for task in running:
+        task.cancel()
+    if running:
+        pytest.fail(f"tasks left running: {', '.join(sorted(task.get_name() for task in running))}", pytrace=False)

@@ -1,0 +1,27 @@
+"""The adapters of the store, so that a contract test runs on each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.registry.store.disk import open_store
+from obol.registry.store.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from obol.registry.store.base import Stores
+
+
+@pytest.fixture(params=["disk", "memory"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    """An empty store of each kind."""
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    opened = open_store(tmp_path / "store")
+    yield opened
+    await opened.close()

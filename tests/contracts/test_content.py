@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.oci.references import Digest
+from obol.registry.store.base import StoreError, Usage
+
+if TYPE_CHECKING:
+    from obol.registry.store.base import Readable, Stores
+
+DATA = b"a layer of some bytes"
+DIGEST = Digest.of(DATA)
+OTHER = Digest.of(b"something else")
+
+
+def read(readable: Readable | None) -> bytes:
+    """All of it, then closed."""
+    assert readable is not None
+    try:
+        return os.pread(readable.fileno(), readable.size + 1, 0)
+    finally:
+        readable.close()
+
+
+async def test_empty(store: Stores) -> None:
+    """What was never stored is not held."""
+    assert await store.content.size(DIGEST) is None
+    assert await store.content.open(DIGEST) is None
+    assert await store.content.usage() == Usage(0, 0)
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+@pytest.mark.parametrize("data", [DATA, b"", bytes(3_000_000)], ids=["short", "empty", "long"])
+async def test_put(store: Stores, algorithm: str, data: bytes) -> None:
+    """What was put is there at once, whole, by its digest alone."""
+    digest = Digest.of(data, algorithm)
+
+    await store.content.put(digest, data)
+
+    assert await store.content.size(digest) == len(data)
+    assert read(await store.content.open(digest)) == data
+    assert await store.content.open(OTHER) is None
+
+
+async def test_put_twice(store: Stores) -> None:
+    """The same content put twice is held and counted once."""
+    await store.content.put(DIGEST, DATA)
+    await store.content.put(DIGEST, DATA)
+
+    assert await store.content.usage() == Usage(1, len(DATA))
+
+
+async def test_usage(store: Stores) -> None:
+    """Usage counts objects and their bytes."""
+    await store.content.put(DIGEST, DATA)
+    await store.content.put(OTHER, b"something else")
+
+    assert await store.content.usage() == Usage(2, len(DATA) + 14)
+
+
+async def test_readers_are_independent(store: Stores) -> None:
+    """Each reader has a descriptor of its own, and closing is safe to repeat."""
+    await store.content.put(DIGEST, DATA)
+    first, second = await store.content.open(DIGEST), await store.content.open(DIGEST)
+    assert first is not None
+
+    first.close()
+    first.close()
+
+    assert read(second) == DATA
+    with pytest.raises(ValueError, match="closed"):
+        first.fileno()
+
+
+async def test_adopt(store: Stores) -> None:
+    """An adopted download is content, is no download any more, and its descriptor reads on until it is closed."""
+    partial = await store.partials.open(DIGEST)
+    await partial.write(0, DATA)
+    await partial.checkpoint(len(DATA))
+
+    await store.content.adopt(partial, len(DATA))
+
+    assert os.pread(partial.fileno(), 100, 0) == DATA
+    partial.close()
+    assert read(await store.content.open(DIGEST)) == DATA
+    assert await store.content.usage() == Usage(1, len(DATA))
+    assert await store.partials.usage() == Usage(0, 0)
+
+
+async def test_adopt_cuts(store: Stores) -> None:
+    """Bytes behind the size that was verified are no part of the content."""
+    partial = await store.partials.open(DIGEST)
+    await partial.write(0, DATA + b"rubbish")
+
+    await store.content.adopt(partial, len(DATA))
+
+    partial.close()
+    assert read(await store.content.open(DIGEST)) == DATA
+
+
+async def test_adopt_too_short(store: Stores) -> None:
+    """A download that is shorter than its caller believes does not become content."""
+    partial = await store.partials.open(DIGEST)
+    await partial.write(0, DATA[:-1])
+
+    with pytest.raises(StoreError) as caught:
+        await store.content.adopt(partial, len(DATA))
+
+    partial.close()
+    assert not caught.value.full
+    assert await store.content.open(DIGEST) is None
+
+
+async def test_discard_after_adopt(store: Stores) -> None:
+    """Discarding what was adopted touches neither the content nor a newer download."""
+    first = await store.partials.open(DIGEST)
+    await first.write(0, DATA)
+    await store.content.adopt(first, len(DATA))
+    second = await store.partials.open(DIGEST)
+    await second.write(0, DATA)
+
+    await first.discard()
+
+    first.close()
+    assert await store.partials.usage() == Usage(1, len(DATA))
+    assert read(await store.content.open(DIGEST)) == DATA
+    await second.discard()
+    second.close()
+
+
+async def test_adopt_discarded(store: Stores) -> None:
+    """A download that was discarded can not become content."""
+    partial = await store.partials.open(DIGEST)
+    await partial.write(0, DATA)
+    await partial.discard()
+
+    with pytest.raises(StoreError):
+        await store.content.adopt(partial, len(DATA))
+
+    partial.close()
+    assert await store.content.size(DIGEST) is None
+
+
+@pytest.mark.parametrize("data", [DATA, b"", bytes(3_000_000)], ids=["short", "empty", "long"])
+async def test_read(store: Stores, data: bytes) -> None:
+    """An object is read whole; one that is not held is None."""
+    digest = Digest.of(data, "sha512")
+    await store.content.put(digest, data)
+
+    assert await store.content.read(digest) == data
+    assert await store.content.read(OTHER) is None
+
+
+async def test_read_damaged(store: Stores) -> None:
+    """Bytes with another digest are not read but taken out of service, and can be stored afresh."""
+    await store.content.put(DIGEST, DATA.upper())
+    reading = await store.content.open(DIGEST)
+
+    assert await store.content.read(DIGEST) is None
+
+    assert await store.content.open(DIGEST) is None
+    assert await store.content.size(DIGEST) is None
+    assert await store.content.usage() == Usage(0, 0)
+    assert read(reading) == DATA.upper()
+    await store.content.put(DIGEST, DATA)
+    assert await store.content.read(DIGEST) == DATA

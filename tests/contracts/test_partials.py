@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.oci.references import Digest
+from obol.registry.store.base import StoreError, Usage
+
+if TYPE_CHECKING:
+    from obol.registry.store.base import Stores
+
+DATA = bytes(range(256)) * 40
+DIGEST = Digest.of(DATA)
+OTHER = Digest.of(b"something else", "sha512")
+
+
+async def test_new(store: Stores) -> None:
+    """A new download has no frontier and no bytes, and is not content."""
+    partial = await store.partials.open(DIGEST)
+
+    assert partial.digest == DIGEST
+    assert partial.frontier == 0
+    assert os.pread(partial.fileno(), 10, 0) == b""
+    assert await store.content.open(DIGEST) is None
+    partial.close()
+
+
+async def test_write(store: Stores) -> None:
+    """Bytes are written at any offset, from bytes or a view of some."""
+    partial = await store.partials.open(DIGEST)
+
+    await partial.write(5000, memoryview(DATA)[5000:])
+    await partial.write(0, DATA[:5000])
+
+    assert os.pread(partial.fileno(), len(DATA) + 1, 0) == DATA
+    partial.close()
+
+
+async def test_resume(store: Stores) -> None:
+    """What a checkpoint says is there when the download is opened again, and nothing behind it."""
+    first = await store.partials.open(DIGEST)
+    await first.write(0, DATA[:3000])
+    await first.write(8000, DATA[8000:])
+    await first.checkpoint(1000)
+    await first.checkpoint(3000)
+    first.close()
+
+    second = await store.partials.open(DIGEST)
+
+    assert second.frontier == 3000
+    assert os.pread(second.fileno(), len(DATA), 0) == DATA[:3000]
+    second.close()
+
+
+async def test_resume_durable(store: Stores) -> None:
+    """A durable checkpoint is a checkpoint."""
+    first = await store.partials.open(DIGEST)
+    await first.write(0, DATA)
+    await first.checkpoint(len(DATA), durable=True)
+    first.close()
+
+    second = await store.partials.open(DIGEST)
+
+    assert second.frontier == len(DATA)
+    second.close()
+
+
+async def test_no_checkpoint(store: Stores) -> None:
+    """Without a checkpoint the next attempt begins with an empty file."""
+    first = await store.partials.open(DIGEST)
+    await first.write(0, DATA)
+    first.close()
+
+    second = await store.partials.open(DIGEST)
+
+    assert second.frontier == 0
+    assert os.pread(second.fileno(), 10, 0) == b""
+    second.close()
+
+
+async def test_frontier_is_within_the_file(store: Stores) -> None:
+    """A checkpoint never counts for more than the file has."""
+    first = await store.partials.open(DIGEST)
+    await first.write(0, DATA[:100])
+    await first.checkpoint(5000)
+    first.close()
+
+    second = await store.partials.open(DIGEST)
+
+    assert second.frontier == 100
+    second.close()
+
+
+async def test_discard(store: Stores) -> None:
+    """A discarded download is gone, but whoever holds its descriptor reads on."""
+    partial = await store.partials.open(DIGEST)
+    await partial.write(0, DATA)
+    await partial.checkpoint(len(DATA))
+
+    await partial.discard()
+    await partial.discard()
+
+    assert os.pread(partial.fileno(), len(DATA), 0) == DATA
+    assert await store.partials.usage() == Usage(0, 0)
+    partial.close()
+    again = await store.partials.open(DIGEST)
+    assert again.frontier == 0
+    again.close()
+
+
+async def test_checkpoint_after_discard(store: Stores) -> None:
+    """A checkpoint that comes too late brings nothing back."""
+    partial = await store.partials.open(DIGEST)
+    await partial.write(0, DATA)
+    await partial.discard()
+
+    await partial.checkpoint(len(DATA))
+
+    partial.close()
+    again = await store.partials.open(DIGEST)
+    assert again.frontier == 0
+    again.close()
+
+
+async def test_closed(store: Stores) -> None:
+    """After close, which is safe to repeat, nothing can be written or read."""
+    partial = await store.partials.open(DIGEST)
+
+    partial.close()
+    partial.close()
+
+    with pytest.raises(StoreError):
+        await partial.write(0, DATA)
+    with pytest.raises(StoreError):
+        await partial.checkpoint(1)
+    with pytest.raises(ValueError, match="closed"):
+        partial.fileno()
+
+
+async def test_usage(store: Stores) -> None:
+    """Usage counts what is in use and what was left."""
+    first = await store.partials.open(DIGEST)
+    await first.write(0, DATA)
+    await first.checkpoint(len(DATA))
+    first.close()
+    second = await store.partials.open(OTHER)
+    await second.write(0, b"1234")
+
+    assert await store.partials.usage() == Usage(2, len(DATA) + 4)
+    second.close()
+
+
+async def test_sweep(store: Stores) -> None:
+    """A sweep removes what cannot be resumed or is not needed, and keeps what can."""
+    for digest, frontier in ((DIGEST, 1000), (OTHER, 0), (Digest.of(b"held"), 4)):
+        partial = await store.partials.open(digest)
+        await partial.write(0, DATA)
+        await partial.checkpoint(frontier)
+        partial.close()
+    await store.content.put(Digest.of(b"held"), b"held")
+
+    assert await store.partials.sweep() == 2
+
+    assert await store.partials.sweep() == 0
+    assert await store.partials.usage() == Usage(1, len(DATA))
+    resumed = await store.partials.open(DIGEST)
+    assert resumed.frontier == 1000
+    resumed.close()

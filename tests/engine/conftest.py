@@ -1,0 +1,140 @@
+"""A whole engine in the test's own loop, on an ephemeral port, with a fake upstream behind it."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from obol.machine.clock import SystemClock
+from obol.registry.engine.engine import USES_EVERY
+from obol.registry.settings import EngineSettings, FillSettings, ListenerSettings, TimeLimits, UpstreamSettings
+from obol.wiring import RunningEngine, running_engine
+from tests.fakes.clock import FakeClock
+from tests.fakes.http import Reply, request
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    from obol.machine.clock import Clock
+    from tests.fakes.content import FakeImage
+
+QUICK = TimeLimits(
+    connect=0.5,
+    manifest=1.0,
+    stale_after=0.4,
+    blob_headers=1.5,
+    idle=0.8,
+    trickle_window=0.6,
+    follower_gap=4.0,
+    shutdown=1.0,
+    send_stall=2.0,
+)
+"""The limits of the product, made short enough to be waited for."""
+
+SMALL_SEGMENTS = FillSettings(segment=256 * 1024, segmented_above=512 * 1024, resumes=2)
+"""Segmented fetches with blobs of a megabyte or two."""
+
+
+class HandClock(FakeClock):
+    """Time moves only by the test's hand and by short waits; what sleeps for long in the background sleeps on."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Sleep."""
+        if seconds >= USES_EVERY:
+            await asyncio.get_running_loop().create_future()
+        await super().sleep(seconds)
+
+
+class SkippingClock(SystemClock):
+    """The machine's clock, which the test may put forward."""
+
+    def __init__(self) -> None:
+        self._skipped = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+        return super().monotonic() + self._skipped
+
+    def skip(self, seconds: float) -> None:
+        """Let time have passed."""
+        self._skipped += seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """A running engine and how to talk to it."""
+
+    running: RunningEngine
+    port: int
+    root: Path
+
+    async def get(self, target: str, *headers: tuple[str, str], method: str = "GET") -> Reply:
+        """One request to the first listener."""
+        return await request(self.port, method, target, headers)
+
+    async def blob(self, digest: str, *headers: tuple[str, str], repository: str = "library/app") -> Reply:
+        """A blob."""
+        return await self.get(f"/v2/{repository}/blobs/{digest}", *headers)
+
+    async def manifest(self, reference: str, *headers: tuple[str, str], repository: str = "library/app") -> Reply:
+        """A manifest."""
+        return await self.get(f"/v2/{repository}/manifests/{reference}", *headers)
+
+    async def pull(self, image: FakeImage, tag: str = "1", repository: str = "library/app") -> list[Reply]:
+        """All that a client asks for, one after another: the tag, the manifests below it, every blob."""
+        replies = [await self.manifest(tag, repository=repository)]
+        replies += [await self.manifest(digest, repository=repository) for digest in image.manifests]
+        replies += [await self.blob(digest, repository=repository) for digest in image.blobs]
+        return replies
+
+    async def know(self, image: FakeImage, tag: str = "1", repository: str = "library/app") -> None:
+        """Pull the manifests only, so that the blobs' sizes are known."""
+        await self.manifest(tag, repository=repository)
+        for digest in image.manifests:
+            await self.manifest(digest, repository=repository)
+
+    def port_of(self, registry: str) -> int:
+        """The port of one of several registries."""
+        return next(one.port for one in self.running.listeners.list() if one.registry == registry)
+
+    def stored(self) -> set[str]:
+        """Digests of the files that are complete content, read from the disk."""
+        found = (self.root / "blobs").glob("*/*/*")
+        return {f"{path.parent.parent.name}:{path.name}" for path in found}
+
+
+StartCache = "Callable[..., AbstractAsyncContextManager[Cache]]"
+
+
+@asynccontextmanager
+async def started(
+    root: Path, upstreams: dict[str, str], clock: Clock | None = None, **options: Any
+) -> AsyncIterator[Cache]:
+    """An engine over `upstreams` (registry to URL); `options` are fields of EngineSettings."""
+    settings = EngineSettings(
+        store=root,
+        upstreams=tuple(UpstreamSettings(name, url) for name, url in upstreams.items()),
+        listeners=tuple(ListenerSettings(name, 0) for name in upstreams),
+        limits=QUICK,
+        fill=SMALL_SEGMENTS,
+    )
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(running_engine(replace(settings, **options), clock))
+        yield Cache(running, running.listeners.list()[0].port, root)
+
+
+@pytest.fixture(name="start")
+def _start(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Cache]]:
+    """Start an engine over upstream URLs by registry; a single URL stands for docker.io."""
+
+    def start(upstreams: str | dict[str, str], **options: Any) -> AbstractAsyncContextManager[Cache]:
+        named = {"docker.io": upstreams} if isinstance(upstreams, str) else upstreams
+        return started(tmp_path / "store", named, **options)
+
+    return start

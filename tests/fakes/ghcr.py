@@ -1,0 +1,58 @@
+"""A registry like ghcr.io: strict about Accept, and its token endpoint refuses what it does not know with 403."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.fakes.content import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from tests.fakes.registry import FakeRegistry, Repository, error, kind_of, route
+from tests.fakes.tokens import TokenOffice, asked_scopes, bearer, covers, pull_scope, repository_of
+
+if TYPE_CHECKING:
+    from tests.fakes.link import SlowLink
+    from tests.fakes.server import Answer, Seen
+
+_NAMES = {
+    OCI_INDEX: ("OCI index", "OCI indexes"),
+    OCI_MANIFEST: ("OCI manifest", "OCI manifests"),
+    DOCKER_LIST: ("manifest list", "manifest lists"),
+    DOCKER_MANIFEST: ("schema 2 manifest", "schema 2 manifests"),
+}
+
+
+class FakeGhcr(FakeRegistry):
+    """ghcr-like; repositories named in `private` are as good as absent."""
+
+    def __init__(self, link: SlowLink | None = None) -> None:
+        super().__init__(link)
+        self.office = TokenOffice()
+        self.private: set[str] = set()
+
+    async def answer(self, seen: Seen) -> Answer:
+        """Tokens at `/token`; else what the token is good for."""
+        if kind_of(seen.path) == "token":
+            return self._token(seen)
+        scopes = self.office.scopes_of(seen)
+        where = route(seen.path)
+        if scopes is None:
+            scope = pull_scope(where.repository if where else "user/image")
+            return error(401, "UNAUTHORIZED", "authentication required", bearer(self.url + "/token", "ghcr.io", scope))
+        if where and (where.repository in self.private or not covers(scopes, where.repository)):
+            return error(403, "DENIED", "requested access to the resource is denied")
+        return await super().answer(seen)
+
+    def manifest(self, seen: Seen, held: Repository, reference: str) -> Answer:
+        """A manifest whose type the client lists; `*/*` does not count as listing it."""
+        stored = held.manifests.get(held.tags.get(reference, reference))
+        accepted = {part.split(";")[0].strip() for part in (seen.header("Accept") or "").split(",")}
+        if stored and stored.media_type not in accepted:
+            one, many = _NAMES.get(stored.media_type, ("manifest", "its type"))
+            return error(404, "MANIFEST_UNKNOWN", f"{one} found, but accept header does not support {many}")
+        return super().manifest(seen, held, reference)
+
+    def _token(self, seen: Seen) -> Answer:
+        scopes = asked_scopes(seen)
+        for name in map(repository_of, scopes):
+            if name not in self.repositories or name in self.private:
+                return error(403, "DENIED", "requested access to the resource is denied")
+        return self.office.issue(frozenset(scopes))

@@ -1,0 +1,68 @@
+"""A registry that is honest but for the kinds of request it is told to answer badly."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.fakes.behaviours import Behaviour, Exchange
+from tests.fakes.registry import FakeRegistry, error, kind_of
+from tests.fakes.tokens import TokenOffice, asked_scopes
+
+if TYPE_CHECKING:
+    from tests.fakes.link import SlowLink
+    from tests.fakes.server import Answer, Seen, Wire
+
+__all__ = ["CHALLENGES", "Behaviour", "HostileRegistry"]
+
+OWN_CHALLENGE = 'Bearer realm="{url}/token",service="hostile"'
+
+CHALLENGES: dict[str, str] = {
+    "empty": "",
+    "no scheme": '=,"',
+    "no realm": 'Bearer service="hostile"',
+    "open quote": 'Bearer realm="{url}/token',
+    "foreign realm": 'Bearer realm="http://auth.invalid/token",service="hostile"',
+    "link-local realm": 'Bearer realm="http://169.254.169.254/token",service="hostile"',
+    "file realm": 'Bearer realm="file:///etc/passwd",service="hostile"',
+    "relative realm": 'Bearer realm="/token",service="hostile"',
+    "binary": "Bearer realm=\x80\xff\x01",
+    "ten thousand": "Bearer " + ",".join(f'a{number}="{number}"' for number in range(10_000)),
+}
+"""WWW-Authenticate values that lead nowhere good; `{url}` stands for the registry's own address."""
+
+
+class HostileRegistry(FakeRegistry):
+    """An honest registry with exceptions.
+
+    - `behaviours`: by kind, one of `ping`, `manifest`, `blob`, `tags`, `referrers`, `token`.
+    - `methods`: which methods they are for.
+    - `challenge`: if not None, resources want a token and say so with this header; with a behaviour for `token` it is
+      set at the start to one that leads to the own `/token`. Any Authorization is good enough.
+    """
+
+    def __init__(self, behaviours: dict[str, Behaviour] | None = None, link: SlowLink | None = None) -> None:
+        super().__init__(link)
+        self.behaviours = dict(behaviours or {})
+        self.methods = {"GET", "HEAD"}
+        self.challenge = OWN_CHALLENGE if "token" in self.behaviours else None
+        self.office = TokenOffice()
+
+    async def handle(self, seen: Seen, wire: Wire) -> None:
+        """Answer as told, or honestly."""
+        behaviour = self.behaviours.get(kind_of(seen.path)) if seen.method in self.methods else None
+        if behaviour is None or self._wants_token(seen):
+            await super().handle(seen, wire)
+            return
+        await behaviour(Exchange(self, seen, wire, await self.answer(seen)))
+
+    async def answer(self, seen: Seen) -> Answer:
+        """What an honest registry says, after its challenge."""
+        if kind_of(seen.path) == "token":
+            return self.office.issue(frozenset(asked_scopes(seen)))
+        if self._wants_token(seen):
+            value = (self.challenge or "").replace("{url}", self.url)
+            return error(401, "UNAUTHORIZED", "authentication required", ("WWW-Authenticate", value))
+        return await super().answer(seen)
+
+    def _wants_token(self, seen: Seen) -> bool:
+        return self.challenge is not None and kind_of(seen.path) != "token" and seen.header("Authorization") is None

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from scripts.check_docs import rooms, stale, undescribed
+
+WORDS = "what this room is for, who may call it, and what it is not allowed to do."
+
+
+def test_rooms_are_packages_and_top_modules(tmp_path: Path) -> None:
+    """Packages at any depth are rooms, and modules beside them; modules within are not."""
+    for name in ("__init__.py", "__main__.py", "errors.py", "oci/__init__.py", "oci/ranges.py", "a/b/__init__.py"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+
+    assert rooms(tmp_path) == {"errors", "oci", "a.b"}
+
+
+def test_described_rooms_pass() -> None:
+    """A paragraph may break its lines and be the last of the page."""
+    page = f"# Rooms\n\n**`oci`** is pure:\n{WORDS}\n\n**`registry.store`** {WORDS}"
+
+    assert list(undescribed(page, frozenset({"oci", "registry.store"}))) == []
+
+
+def test_missing_short_and_foreign_paragraphs() -> None:
+    """A room left out, one described in three words and one that does not exist are told apart."""
+    page = f"**`oci`** is a room.\n\n**`kitchen`** {WORDS}\n"
+
+    assert list(undescribed(page, frozenset({"oci", "machine"}))) == [
+        "docs/architecture.md needs a paragraph about the room machine, opening with **`machine`**",
+        "docs/architecture.md needs a paragraph about the room oci, opening with **`oci`**",
+        "docs/architecture.md describes kitchen, but src/obol has no such room",
+    ]
+
+
+def test_stale_pages(tmp_path: Path) -> None:
+    """A generated page that is missing or differs is out of date; an equal one is not."""
+    (tmp_path / "same.md").write_text("text\n")
+    (tmp_path / "old.md").write_text("old text\n")
+    pages = {Path(name): lambda: "text\n" for name in ("same.md", "old.md", "missing.md")}
+
+    assert list(stale(tmp_path, pages)) == [
+        "old.md is out of date; `make docs` writes it",
+        "missing.md is out of date; `make docs` writes it",
+    ]

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def store() -> Iterator[Path]:
+    """A directory with a path short enough for a unix socket, which pytest's own may not be."""
+    with tempfile.TemporaryDirectory(prefix="obol-") as directory:
+        yield Path(directory) / "store"

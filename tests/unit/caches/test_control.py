@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.caches.base import Listener
+from obol.caches.control import Control
+from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken
+from tests.fakes.control import FakeEngine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LISTENER = Listener("ghcr.io", "172.18.0.1", 54101)
+AS_JSON = b'{"registry":"ghcr.io","address":"172.18.0.1","port":54101}'
+
+
+def test_status(store: Path) -> None:
+    """A running engine tells how it does."""
+    with FakeEngine(store, pid=99):
+        assert Control(store).status().pid == 99
+
+
+def test_orders(store: Path) -> None:
+    """Orders go as the engine expects them, and the answer to a listener is the real port."""
+    with FakeEngine(store) as engine:
+        engine.answers |= {"POST /listeners": (200, AS_JSON), "DELETE /listeners": (200, AS_JSON)}
+        control = Control(store)
+
+        opened = control.listen(Listener("ghcr.io", "172.18.0.1", 0))
+        control.unlisten(opened)
+        control.stop()
+
+    assert opened == LISTENER
+    assert engine.asked == [
+        ("POST /listeners", AS_JSON.replace(b"54101", b"0")),
+        ("DELETE /listeners", AS_JSON),
+        ("POST /stop", b""),
+    ]
+
+
+@pytest.mark.parametrize("where", ["absent", "file", "deaf", "x" * 120])
+def test_nobody_listens(store: Path, where: str) -> None:
+    """No store, no directory, a socket that a dead engine left, a path no engine can use: it is not running."""
+    store.mkdir()
+    (store / "file").touch()
+    (store / "deaf").mkdir()
+    with socket.socket(socket.AF_UNIX) as left_over:
+        left_over.bind(str(store / "deaf/control.sock"))
+
+    with pytest.raises(EngineNotRunning):
+        Control(store / where).status()
+
+
+def test_not_ours(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket of another user's engine is told as such."""
+
+    def refuse(_self: socket.socket, _address: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("obol.caches.control.socket.socket.connect", refuse)
+
+    with pytest.raises(EngineUnresponsive, match="belongs to another user"):
+        Control(store).status()
+
+
+def test_silence(store: Path) -> None:
+    """An engine that accepts and says nothing is unresponsive, and is not waited for without end."""
+    store.mkdir()
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(store / "control.sock"))
+        silent.listen()
+
+        with pytest.raises(EngineUnresponsive, match="timed out"):
+            Control(store, timeout=0.05).status()
+
+
+@pytest.mark.parametrize("body", [b"{", b"[]", b'{"version": 1}', b""])
+def test_gibberish(store: Path, body: bytes) -> None:
+    """An answer of another shape is not understood, and the hint is a restart."""
+    with FakeEngine(store, answers={"GET /status": (200, body)}), pytest.raises(EngineUnresponsive) as caught:
+        Control(store).status()
+
+    assert "obol cache start" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "text"),
+    [
+        ((409, b'{"error": "held by nginx"}'), PortTaken, "cannot listen there: held by nginx"),
+        ((400, b'{"error": "no"}'), EngineUnresponsive, "refused POST /listeners: 400 no"),
+        ((500, b"oops"), EngineUnresponsive, "refused POST /listeners: 500 oops"),
+    ],
+)
+def test_refusal(store: Path, answer: tuple[int, bytes], error: type[Exception], text: str) -> None:
+    """What the engine refuses is an error with its reason."""
+    with FakeEngine(store, answers={"POST /listeners": answer}), pytest.raises(error, match=text):
+        Control(store).listen(LISTENER)

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.caches.base import Listener, Substitute
+from obol.caches.substitutes import recall, remember, settle
+from obol.errors import PortTaken
+from obol.machine.ports import Holder
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HUB = Listener("docker.io", "127.0.0.1", 54100)
+GHCR = Listener("ghcr.io", "127.0.0.1", 54101)
+
+
+@dataclass
+class FakePorts:
+    """Ports of a machine that does not exist."""
+
+    taken: set[tuple[str, int]] = field(default_factory=set)
+    next_free: list[int] = field(default_factory=lambda: [40000, 40001, 40002])
+    holders: dict[int, Holder] = field(default_factory=dict)
+
+    def is_free(self, address: str, port: int) -> bool:
+        """Tell by the list."""
+        return (address, port) not in self.taken
+
+    def pick_free(self, addresses: tuple[str, ...]) -> int:
+        """Give the next one."""
+        if not self.next_free:
+            raise OSError(98, "all taken")
+        return self.next_free.pop(0)
+
+    def holder(self, port: int) -> Holder | None:
+        """Tell by the list."""
+        return self.holders.get(port)
+
+
+def test_free() -> None:
+    """Where the wanted ports are free, there is nothing to replace."""
+    assert settle([HUB, GHCR], {}, FakePorts()) == ()
+
+
+def test_forgotten_when_free_again() -> None:
+    """A wanted port that is free again is used again, whatever was remembered."""
+    assert settle([HUB], {"docker.io": Substitute("docker.io", 54100, 40007, "nginx (pid 7)")}, FakePorts()) == ()
+
+
+def test_taken() -> None:
+    """A taken port is replaced by a free one, and who holds it is told."""
+    probe = FakePorts({("127.0.0.1", 54100)}, holders={54100: Holder(7, "nginx")})
+
+    assert settle([HUB, GHCR], {}, probe) == (Substitute("docker.io", 54100, 40000, "nginx (pid 7)"),)
+
+
+def test_taken_on_one_address() -> None:
+    """A registry has one port: it is replaced on all addresses when it is taken on one."""
+    probe = FakePorts({("172.18.0.1", 54100)})
+    wanted = [HUB, Listener("docker.io", "172.18.0.1", 54100)]
+
+    assert settle(wanted, {}, probe) == (Substitute("docker.io", 54100, 40000, ""),)
+
+
+def test_remembered() -> None:
+    """A substitute that served before serves again, while the wanted port stays taken."""
+    probe = FakePorts({("127.0.0.1", 54100)})
+    remembered = {"docker.io": Substitute("docker.io", 54100, 40007, "gone (pid 1)")}
+
+    assert settle([HUB], remembered, probe) == (Substitute("docker.io", 54100, 40007, ""),)
+
+
+@pytest.mark.parametrize(
+    ("substitute", "wanted"),
+    [
+        (Substitute("docker.io", 1, 40007, ""), [HUB]),
+        (Substitute("docker.io", 54100, 40009, ""), [HUB]),
+        (Substitute("docker.io", 54100, 54101, ""), [HUB, GHCR]),
+    ],
+)
+def test_useless_memory(substitute: Substitute, wanted: list[Listener]) -> None:
+    """What was remembered for another port, is taken itself or is wanted by another registry is not used."""
+    probe = FakePorts({("127.0.0.1", 54100), ("127.0.0.1", 40009)})
+
+    assert settle(wanted, {"docker.io": substitute}, probe)[0].port == 40000
+
+
+def test_any_port() -> None:
+    """A registry that may have any port keeps the one it got."""
+    any_port = Listener("x.io", "127.0.0.1", 0)
+
+    first = settle([any_port], {}, FakePorts())
+    again = settle([any_port], {"x.io": first[0]}, FakePorts(next_free=[]))
+
+    assert first == again == (Substitute("x.io", 0, 40000, ""),)
+
+
+def test_two_never_get_the_same() -> None:
+    """A free port that another registry wants, or just got, is passed over."""
+    probe = FakePorts({("127.0.0.1", 54100), ("127.0.0.1", 54101)}, next_free=[54101, 40000, 40000, 40001])
+
+    assert [found.port for found in settle([HUB, GHCR], {}, probe)] == [40000, 40001]
+
+
+@pytest.mark.parametrize("next_free", [[], [54100] * 99])
+def test_nothing_free(next_free: list[int]) -> None:
+    """Where no port can be found, that is an error."""
+    with pytest.raises(PortTaken, match=r"no free port on 127\.0\.0\.1"):
+        settle([HUB], {}, FakePorts({("127.0.0.1", 54100)}, next_free=next_free))
+
+
+def test_memory(tmp_path: Path) -> None:
+    """What is written down is read again; nothing to remember leaves no file."""
+    substitute = Substitute("docker.io", 54100, 40000, "nginx (pid 7)")
+
+    remember(tmp_path, [substitute])
+    assert recall(tmp_path) == {"docker.io": substitute}
+    assert [path.name for path in tmp_path.iterdir()] == ["ports.json"]
+
+    remember(tmp_path, [])
+    assert recall(tmp_path) == {}
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", ["", "{}", '[{"registry": 1}]', "\x00"])
+def test_spoilt_memory(tmp_path: Path, text: str) -> None:
+    """A spoilt file remembers nothing."""
+    (tmp_path / "ports.json").write_text(text)
+
+    assert recall(tmp_path) == {}

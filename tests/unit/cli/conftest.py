@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from obol.caches.base import EngineStatus, Listener, Running, Started, Substitute
+from obol.cli import cache, main
+from tests.fakes.control import status_body
+
+if TYPE_CHECKING:
+    from obol.caches.plan import BuiltinPlan
+
+
+def engine_status(ports: dict[str, int] | None = None) -> EngineStatus:
+    """What a running engine says."""
+    return msgspec.json.decode(status_body(Path("/s"), ports=ports), type=EngineStatus)
+
+
+@dataclass
+class FakeEngine:
+    """A `CacheEngine` that does as told."""
+
+    running: Running | None = None
+    started: Started | None = None
+    problem: BaseException | None = None
+    plans: list[BuiltinPlan] = field(default_factory=list)
+
+    def start(self) -> Started:
+        """Start."""
+        if self.problem:
+            raise self.problem
+        return self.started or Started(engine_status(), already=False)
+
+    def stop(self) -> bool:
+        """Stop."""
+        if self.problem:
+            raise self.problem
+        return self.running is not None
+
+    def status(self) -> Running | None:
+        """Tell."""
+        if self.problem:
+            raise self.problem
+        return self.running
+
+    def listen(self, listener: Listener) -> Listener:
+        """Not used here."""
+        raise NotImplementedError(listener)
+
+    def unlisten(self, listener: Listener) -> None:
+        """Not used here."""
+        raise NotImplementedError(listener)
+
+
+@dataclass
+class Terminal:
+    """Somebody at a terminal: runs `obol …` in this process."""
+
+    capture: pytest.CaptureFixture[str]
+    engine: FakeEngine
+    out: str = ""
+    err: str = ""
+
+    def run(self, line: str) -> int:
+        """Run a command line that contains no quotes; gives the exit code."""
+        code = main.run(line.split())
+        self.out, self.err = self.capture.readouterr()
+        return code
+
+
+@pytest.fixture
+def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Terminal:
+    """A terminal with an engine that does not run, and a home of its own."""
+    engine = FakeEngine()
+
+    def engine_for(plan: BuiltinPlan) -> FakeEngine:
+        engine.plans.append(plan)
+        return engine
+
+    monkeypatch.setattr(cache, "engine_for", engine_for)
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "OBOL_DEVELOPMENT", "SUDO_USER", "SUDO_UID", "OBOL_CACHE_STORE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("OBOL_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.setenv("OBOL_REGISTRY_CACHE_DIR", str(tmp_path / "caches"))
+    monkeypatch.setenv("COLUMNS", "80")
+    return Terminal(capsys, engine)
+
+
+HUB_SUBSTITUTE = Substitute("docker.io", 54100, 40000, "nginx (pid 7)")

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import json
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.caches import enginelog
+from obol.caches.base import Listener, Running, Started
+from obol.cli import cache
+from obol.config.sources import OPTIONS
+from obol.errors import EngineUnresponsive
+from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from obol.registry.settings import EngineSettings
+    from tests.unit.cli.conftest import Terminal
+
+
+def test_start(terminal: Terminal, tmp_path: Path) -> None:
+    """A start plans the process from all settings, and shows where registries are served."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/obol.toml").write_text('[cache.ports]\n"quay.io" = 7\n')
+
+    assert terminal.run("cache start --port ghcr.io=8 --tag-ttl 5m --offline") == 0
+
+    (plan,) = terminal.engine.plans
+    assert plan.store == tmp_path / "caches/builtin"
+    assert plan.listeners == (
+        Listener("docker.io", "127.0.0.1", 54100),
+        Listener("ghcr.io", "127.0.0.1", 8),
+        Listener("quay.io", "127.0.0.1", 7),
+    )
+    assert (plan.arguments, plan.config, plan.offline) == (("--tag-ttl=5m", "--offline"), tmp_path / "config", True)
+    assert terminal.out == (
+        "The cache engine has started (process 4711).\n"
+        "1,234 blobs in /s\n"
+        "\n"
+        "Registry   Address\n"
+        "docker.io  http://127.0.0.1:54100\n"
+    )
+    assert terminal.err == ""
+
+
+def test_start_twice(terminal: Terminal) -> None:
+    """An engine that runs already is fine; what it does otherwise than asked is told on standard error."""
+    terminal.engine.started = Started(engine_status(), True, (HUB_SUBSTITUTE,), ("it is online",))
+
+    assert terminal.run("cache start --bind 0.0.0.0") == 0
+
+    assert terminal.out.startswith("The cache engine runs already (process 4711")
+    assert terminal.err.splitlines() == [
+        "warning: listening on 0.0.0.0: everyone who can reach this machine can pull through the cache",
+        "warning: port 54100 is held by nginx (pid 7): docker.io is served on port 40000 instead",
+        "warning: what runs is not what was asked for:",
+        "  - it is online",
+        "To change it: obol cache stop, then obol cache start with these options",
+    ]
+
+
+def test_start_as_json(terminal: Terminal) -> None:
+    """The same for programs, in one value."""
+    terminal.engine.started = Started(engine_status(), False, (HUB_SUBSTITUTE,))
+
+    assert terminal.run("cache start -o json -q") == 0
+
+    told = json.loads(terminal.out)
+    assert (told["already"], told["differs"], told["engine"]["pid"]) == (False, [], 4711)
+    assert told["substitutes"] == [{"registry": "docker.io", "wanted": 54100, "port": 40000, "holder": "nginx (pid 7)"}]
+    assert terminal.err == ""
+
+
+def test_start_with_bad_settings(terminal: Terminal) -> None:
+    """Bad settings are wrong usage, and nothing is started."""
+    assert terminal.run("cache start --port ghcr.io=x --bind y") == 2
+
+    assert "2 settings cannot be used" in terminal.err
+    assert terminal.engine.plans == []
+
+
+def test_start_fails(terminal: Terminal) -> None:
+    """A start that fails is an error with exit code 1."""
+    terminal.engine.problem = EngineUnresponsive("the cache engine did not start", why="because")
+
+    assert terminal.run("cache start") == 1
+    assert terminal.err == "error: the cache engine did not start\n  why: because\n"
+
+
+def test_stop(terminal: Terminal, tmp_path: Path) -> None:
+    """A stop says whether anything ran; nothing to stop is no error, nor is a settings file with a mistake."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/obol.toml").write_text("[cache]\nnonsense = 1\n")
+
+    assert terminal.run("cache stop") == 0
+    assert terminal.out == "The cache engine was not running.\n"
+
+    terminal.engine.running = Running(engine_status())
+    assert terminal.run("cache stop") == 0
+    assert terminal.out == "The cache engine has stopped.\n"
+    assert terminal.run("-o json cache stop") == 0
+    assert json.loads(terminal.out) == {"stopped": True}
+
+
+def test_status(terminal: Terminal) -> None:
+    """The status of a running engine fits 80 columns."""
+    terminal.engine.running = Running(engine_status(), (HUB_SUBSTITUTE,))
+
+    assert terminal.run("cache status") == 0
+
+    assert terminal.out.startswith("Engine   running since ")
+    assert "rate-limited" in terminal.out
+    assert max(map(len, terminal.out.splitlines())) <= 80
+
+
+def test_status_as_json(terminal: Terminal) -> None:
+    """The same for programs: everything that the engine tells."""
+    terminal.engine.running = Running(engine_status())
+
+    assert terminal.run("cache status -o json --store /s") == 0
+
+    told = json.loads(terminal.out)
+    assert (told["running"], told["store"], told["substitutes"]) == (True, "/s", [])
+    assert told["engine"]["upstreams"][0]["requests"] == {"hit": 12000, "miss": 3, "stale": 1, "error": 2}
+
+
+def test_status_of_nothing(terminal: Terminal, tmp_path: Path) -> None:
+    """An engine that does not run is no error, and the way to start it is told."""
+    assert terminal.run("cache status") == 0
+    assert terminal.out == "The cache engine is not running (store: ~/caches/builtin).\n"
+    assert terminal.err == "Start it: obol cache start\n"
+
+    assert terminal.run("cache status -q -o json") == 0
+    assert json.loads(terminal.out) == {
+        "running": False,
+        "store": str(tmp_path / "caches/builtin"),
+        "engine": None,
+        "substitutes": [],
+    }
+    assert terminal.err == ""
+
+
+def test_logs(terminal: Terminal, tmp_path: Path) -> None:
+    """The last lines of the log are shown, or where it is, or that there is none."""
+    log = tmp_path / "s/engine.log"
+    assert terminal.run(f"cache logs --store {log.parent}") == 0
+    assert (terminal.out, terminal.err.startswith("There is no log at ~/s/engine.log")) == ("", True)
+
+    log.parent.mkdir()
+    log.write_text("a\nb\nc\n")
+    assert terminal.run(f"cache logs --store {log.parent} -n 2") == 0
+    assert terminal.out == "b\nc\n"
+    assert terminal.run(f"cache logs --store {log.parent} --path") == 0
+    assert terminal.out == f"{log}\n"
+    assert terminal.run(f"cache logs --store {log.parent} -n 1 -o json") == 0
+    assert json.loads(terminal.out) == {"path": str(log), "lines": ["c"]}
+
+
+def test_logs_followed(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Following starts with the last lines and ends when it is interrupted."""
+
+    def follow(_path: Path, _waiting: object) -> Iterator[str]:
+        yield "c\n"
+        raise KeyboardInterrupt
+
+    (tmp_path / "engine.log").write_text("a\nb\n")
+    monkeypatch.setattr(enginelog, "follow", follow)
+
+    assert terminal.run(f"cache logs --store {tmp_path} -n 1 -f") == 130
+    assert terminal.out == "b\nc\n"
+
+
+class StandInWiring(ModuleType):
+    """In the place of obol.wiring."""
+
+    def __init__(self) -> None:
+        super().__init__("obol.wiring")
+        self.served: list[tuple[EngineSettings, str]] = []
+
+    def serve(self, settings: EngineSettings, *, log_format: str) -> int:
+        """Serve nothing."""
+        self.served.append((settings, log_format))
+        return 7
+
+
+@pytest.fixture
+def wiring(monkeypatch: pytest.MonkeyPatch) -> StandInWiring:
+    """Wiring that serves nothing."""
+    stand_in = StandInWiring()
+    monkeypatch.setitem(sys.modules, "obol.wiring", stand_in)
+    return stand_in
+
+
+def test_serve(terminal: Terminal, wiring: StandInWiring) -> None:
+    """Serving hands the settings to the engine, and its exit code is ours."""
+    assert terminal.run("cache serve --upstream a.io=http://a --port a.io=0 --log-format json --bind ::") == 7
+
+    ((settings, log_format),) = wiring.served
+    assert [upstream.registry for upstream in settings.upstreams] == ["a.io"]
+    assert log_format == "json"
+    assert json.loads(terminal.err)["level"] == "warning"
+    assert terminal.out == ""
+
+
+def test_serve_in_the_background(
+    terminal: Terminal, wiring: StandInWiring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The background process keeps its log small while it serves."""
+    kept: list[Path] = []
+    monkeypatch.setattr(enginelog, "keep_small", lambda path, _waiting: kept.append(path))
+
+    assert terminal.run(f"cache serve --log-file {tmp_path / 'log'} --bind 0.0.0.0") == 7
+
+    assert len(wiring.served) == 1
+    assert kept == [tmp_path / "log"]
+    assert terminal.err.startswith("warning: listening on 0.0.0.0")
+
+
+def test_log_file_is_not_advertised(terminal: Terminal) -> None:
+    """The option by which the background process knows its log is not for people."""
+    assert terminal.run("cache serve --help") == 0
+    assert "--log-file" not in terminal.out
+    assert "--tag-ttl" in terminal.out
+
+
+def test_every_option_can_be_set_otherwise() -> None:
+    """Each option of `cache serve` is a setting too, under the same name."""
+    serve, start = {*cache.serve.__annotations__}, {*cache.start.__annotations__}
+
+    assert serve - {"log_file", "return"} == {*OPTIONS}
+    assert {*OPTIONS} < start

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol import __version__
+from obol.cli.main import run
+from obol.errors import DependencyMissing, ObolError
+
+if TYPE_CHECKING:
+    from tests.unit.cli.conftest import Terminal
+
+
+def test_help(terminal: Terminal) -> None:
+    """Help fits 80 columns and names the verb groups."""
+    assert terminal.run("--help") == 0
+
+    assert "cache" in terminal.out
+    assert max(map(len, terminal.out.splitlines())) <= 80
+    assert terminal.err == ""
+
+
+def test_nothing_to_do(terminal: Terminal) -> None:
+    """Without a verb there is help, and the exit code of wrong usage."""
+    assert terminal.run("") == 2
+    assert "Usage: obol" in terminal.out + terminal.err
+
+
+def test_version(terminal: Terminal) -> None:
+    """The version is one line."""
+    assert terminal.run("--version") == 0
+    assert terminal.out == f"obol {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ("cahce", "Did you mean 'cache'?"),
+        ("cache stauts", "Did you mean 'status'"),
+        ("cache status --nope", "No such option: --nope"),
+        ("-o xml cache status", "xml"),
+        ("cache logs -n many", "'--lines'"),
+    ],
+)
+def test_wrong_usage(terminal: Terminal, line: str, text: str) -> None:
+    """Wrong usage exits with 2 and says what was wrong, and what was meant where that can be guessed."""
+    assert terminal.run(line) == 2
+
+    assert text in terminal.err
+    assert terminal.out == ""
+
+
+@pytest.mark.parametrize("json_asked", ["-o json cache nope", "cache nope --output=json", "cache -ojson nope"])
+def test_wrong_usage_as_json(terminal: Terminal, json_asked: str) -> None:
+    """Wrong usage is told as JSON where JSON was asked for, wherever on the command line."""
+    assert terminal.run(json_asked) == 2
+    assert json.loads(terminal.err)["error"]["exit_code"] == 2
+
+
+def test_words_after_a_double_dash(terminal: Terminal) -> None:
+    """What follows -- is not for us, so it does not ask for JSON."""
+    assert terminal.run("nope -- -o json") == 2
+    assert terminal.err.startswith("Usage:")
+
+
+def test_error(terminal: Terminal) -> None:
+    """An error of ours has its own exit code."""
+    terminal.engine.problem = DependencyMissing("`k3d` cannot be run", hint="install it")
+
+    assert terminal.run("cache status") == 3
+    assert terminal.err == "error: `k3d` cannot be run\n  try: install it\n"
+
+
+def test_error_in_detail(terminal: Terminal) -> None:
+    """With -v an error comes with the place where it was raised."""
+    terminal.engine.problem = ObolError("it failed")
+
+    assert terminal.run("cache status -v") == 1
+    assert terminal.err.startswith("Traceback ")
+    assert terminal.err.endswith("error: it failed\n")
+
+
+def test_mistake_of_ours(terminal: Terminal) -> None:
+    """An exception that nobody foresaw is told in a sentence, and its traceback on request."""
+    terminal.engine.problem = RuntimeError("boom")
+
+    assert terminal.run("cache status") == 1
+    assert terminal.err.startswith("error: obol itself failed: RuntimeError\n  why: boom\n  try: ")
+    assert terminal.run("-v cache status") == 1
+    assert terminal.err.startswith("Traceback ")
+
+
+def test_interrupted(terminal: Terminal) -> None:
+    """An interruption has the exit code of one, and no traceback."""
+    terminal.engine.problem = KeyboardInterrupt()
+
+    assert terminal.run("cache status") == 130
+    assert "Traceback" not in terminal.err
+
+
+@pytest.mark.parametrize("line", ["--help", "cache logs --path", "--version"])
+def test_reader_went_away(line: str) -> None:
+    """Where whoever reads our output has gone, we end quietly."""
+    command = f"import sys; from obol.cli.main import run; sys.exit(run({line.split()}))"
+    child = subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.close()
+
+    _out, err = child.communicate()
+
+    assert (child.returncode, err) == (1, b"")
+
+
+def test_arguments_of_the_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without arguments given, those of the process are meant."""
+    monkeypatch.setattr(sys, "argv", ["obol", "--version"])
+
+    assert run() == 0
+    assert capsys.readouterr().out.startswith("obol ")

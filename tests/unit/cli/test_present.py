@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from obol.cli.present import OutputFormat, Speaker, Table, counted, size, span, tilde
+from obol.errors import ObolError, SettingsError
+
+JSON = Speaker(OutputFormat.JSON)
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """A result."""
+
+    name: str
+    sizes: tuple[int, ...] = ()
+
+
+def test_result_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """Text and tables go to standard output; numbers stand to the right, and no line ends with blanks."""
+    table = Table(("Name", ">Count"), (("[bold]a", "1"), ("b", "20,000")))
+
+    Speaker().result(Thing("x"), lambda: ["Here:", table])
+
+    assert capsys.readouterr() == ("Here:\nName      Count\n[bold]a       1\nb        20,000\n", "")
+
+
+def test_result_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same as JSON is the value, and the text is not even made."""
+
+    def never() -> list[str | Table]:
+        raise AssertionError
+
+    JSON.result(Thing("x", (1, 2)), never)
+
+    out, err = capsys.readouterr()
+    assert (json.loads(out), err) == ({"name": "x", "sizes": [1, 2]}, "")
+
+
+def test_long_cells_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    """Where nobody looks, a long line is not wrapped at 80 columns."""
+    Speaker().result(None, lambda: [Table(("A", "B"), (("x" * 70, "y" * 40),))])
+
+    assert "x" * 70 + "  " + "y" * 40 in capsys.readouterr().out
+
+
+def test_notes(capsys: pytest.CaptureFixture[str]) -> None:
+    """Notes go to standard error, unless the person wants to hear nothing."""
+    Speaker().note("hello")
+    Speaker(quiet=True).note("nothing")
+
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_error_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error says what failed, why, and what to do next."""
+    Speaker().error(ObolError("it failed", why="first\nsecond", hint="do this"))
+
+    assert capsys.readouterr() == ("", "error: it failed\n  why: first\n       second\n  try: do this\n")
+
+
+def test_short_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is not known is left out."""
+    Speaker().error(ObolError("it failed"))
+
+    assert capsys.readouterr().err == "error: it failed\n"
+
+
+def test_settings_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Problems with settings are listed, each on a line of its own."""
+    Speaker().error(SettingsError(("--a x", "--b y")))
+
+    err = capsys.readouterr().err
+    assert err.startswith("error: 2 settings cannot be used\n  - --a x\n  - --b y\n  try: ")
+    assert err.endswith("  see: docs/settings.md\n")
+
+
+def test_error_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error as JSON goes to standard error, whole."""
+    JSON.error(SettingsError(("--a x",)))
+
+    out, err = capsys.readouterr()
+    error = json.loads(err)["error"]
+    assert out == ""
+    assert (error["problems"], error["exit_code"], error["page"]) == (["--a x"], 2, "docs/settings.md")
+
+
+class Screen(io.StringIO):
+    """A terminal."""
+
+    def isatty(self) -> bool:
+        """It is."""
+        return True
+
+
+def stand_before(monkeypatch: pytest.MonkeyPatch, *, no_colour: str = "1") -> Screen:
+    """Make standard error a terminal of 40 columns; pytest would take it back if a fixture did."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", no_colour)
+    return screen
+
+
+@pytest.mark.parametrize(("no_colour", "start"), [("", "\x1b[1;31merror:\x1b[0m "), ("1", "error: ")])
+def test_colour(monkeypatch: pytest.MonkeyPatch, no_colour: str, start: str) -> None:
+    """On a terminal an error is red, unless NO_COLOR is set."""
+    screen = stand_before(monkeypatch, no_colour=no_colour)
+
+    Speaker().error(ObolError("x"))
+
+    assert screen.getvalue().startswith(start)
+
+
+def test_folded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal lines are folded between words; a word that is too long, such as a path, stays whole."""
+    screen = stand_before(monkeypatch)
+
+    Speaker().error(ObolError("it failed", why=f"because of /{'x' * 50} which is long", hint="do this"))
+    Speaker().note("a note that is longer than forty columns too")
+
+    assert screen.getvalue().splitlines() == [
+        "error: it failed",
+        "  why: because of",
+        f"       /{'x' * 50}",
+        "       which is long",
+        "  try: do this",
+        "a note that is longer than forty columns",
+        "too",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1536, "1.5 KiB"),
+        (300 << 20, "300 MiB"),
+        (12 << 30, "12.0 GiB"),
+        (5 << 50, "5120 TiB"),
+    ],
+)
+def test_size(count: int, text: str) -> None:
+    """Sizes have three digits or so, and binary units."""
+    assert size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-3, "0 s"), (0.4, "0 s"), (59, "59 s"), (7380, "2 h 3 min"), (90061, "1 d 1 h"), (86400, "1 d")],
+)
+def test_span(seconds: float, text: str) -> None:
+    """Lengths of time have the two largest units."""
+    assert span(seconds) == text
+
+
+def test_counted() -> None:
+    """One thing has no s."""
+    assert [counted(number, "blob") for number in (0, 1, 1200)] == ["0 blobs", "1 blob", "1,200 blobs"]
+
+
+def test_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The home directory is ~, and only it."""
+    monkeypatch.setenv("HOME", "/home/ada")
+
+    assert tilde("/home/ada/x") == "~/x"
+    assert tilde("/home/adam/x") == "/home/adam/x"
+    monkeypatch.setenv("HOME", "/")
+    assert tilde("/x") == "/x"

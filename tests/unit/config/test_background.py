@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from obol.caches.base import Listener
+from obol.config.background import background_plan, sudo_account
+from obol.config.paths import Surroundings, locate
+from obol.config.settings import load_cache_settings
+from obol.config.sources import CacheFlags
+from obol.machine.commands import Account
+
+
+def test_background_plan(tmp_path: Path) -> None:
+    """The process gets the flags that were given; its store and ports are decided by us."""
+    flags = CacheFlags(store="s", port=("a.io=7",), upstream=("a.io=https://a",), bind=("127.0.0.1",), offline=True)
+    around = Surroundings({"OBOL_CONFIG_DIR": str(tmp_path), "PATH": "/bin"}, tmp_path, Path("/home/ada"))
+    directories = locate(around)
+
+    plan = background_plan(load_cache_settings(flags, around, directories), flags, around, directories)
+
+    assert (plan.store, plan.config, plan.offline) == (tmp_path / "s", tmp_path, True)
+    assert plan.listeners == (Listener("a.io", "127.0.0.1", 7),)
+    assert plan.arguments == ("--upstream=a.io=https://a", "--bind=127.0.0.1", "--offline")
+
+
+@pytest.mark.parametrize(
+    ("environ", "uid", "account"),
+    [
+        ({"SUDO_UID": "1000", "SUDO_GID": "100"}, 0, Account(1000, 100)),
+        ({"SUDO_UID": "1000", "SUDO_GID": "100"}, 1000, None),
+        ({"SUDO_UID": "0", "SUDO_GID": "0"}, 0, None),
+        ({"SUDO_UID": "x", "SUDO_GID": "0"}, 0, None),
+        ({}, 0, None),
+    ],
+)
+def test_sudo_account(environ: dict[str, str], uid: int, account: Account | None) -> None:
+    """Only where sudo made somebody root is there another account to run as."""
+    assert sudo_account(environ, uid) == account

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from obol.config.paths import Directories, Surroundings, expand, home_of, locate, person_home
+
+HOME = Path("/home/ada")
+
+
+def around(**environ: str) -> Surroundings:
+    """Ada's surroundings, in a checkout."""
+    return Surroundings(environ, Path("/src/checkout"), HOME)
+
+
+def test_home_defaults() -> None:
+    """With nothing in the environment everything lies in the home directory."""
+    found = locate(around())
+
+    assert found == Directories(
+        config=HOME / ".config/obol",
+        data=HOME / ".local/share/obol",
+        state=HOME / ".local/state/obol",
+        cache_root=HOME / ".local/state/obol/registry-cache",
+    )
+    assert found.settings_file == HOME / ".config/obol/obol.toml"
+    assert found.builtin_store == HOME / ".local/state/obol/registry-cache/builtin"
+
+
+def test_xdg_bases() -> None:
+    """The XDG base directories are honoured, for the cache root too."""
+    found = locate(around(XDG_CONFIG_HOME="/x/c", XDG_DATA_HOME="/x/d", XDG_STATE_HOME="/x/s"))
+
+    assert found == Directories(
+        Path("/x/c/obol"), Path("/x/d/obol"), Path("/x/s/obol"), Path("/x/s/obol/registry-cache")
+    )
+
+
+def test_relative_xdg_base() -> None:
+    """A relative XDG base is ignored, as its specification says."""
+    assert locate(around(XDG_STATE_HOME="state")).state == HOME / ".local/state/obol"
+
+
+def test_development_mode() -> None:
+    """Development mode keeps everything in the checkout, except the caches."""
+    found = locate(around(OBOL_DEVELOPMENT="true", XDG_CONFIG_HOME="/x/c"))
+
+    assert found.config == Path("/src/checkout/.workspace/config")
+    assert found.data == Path("/src/checkout/.workspace/data")
+    assert found.state == Path("/src/checkout/.workspace/state")
+    assert found.cache_root == HOME / ".local/state/obol/registry-cache"
+
+
+@pytest.mark.parametrize("word", ["", "1", "yes", "TRUE", "false"])
+def test_development_mode_word(word: str) -> None:
+    """Only the word true turns development mode on."""
+    assert locate(around(OBOL_DEVELOPMENT=word)).config == HOME / ".config/obol"
+
+
+def test_given_directories_win() -> None:
+    """OBOL_<X>_DIR wins over development mode and XDG; ~ and relative paths are understood."""
+    found = locate(
+        around(
+            OBOL_DEVELOPMENT="true",
+            XDG_DATA_HOME="/x/d",
+            OBOL_CONFIG_DIR="/c",
+            OBOL_DATA_DIR="~/d",
+            OBOL_STATE_DIR="s/../t",
+            OBOL_REGISTRY_CACHE_DIR="~",
+        )
+    )
+
+    assert found == Directories(Path("/c"), HOME / "d", Path("/src/checkout/t"), HOME)
+
+
+@pytest.mark.parametrize(
+    ("environ", "uid", "home"),
+    [
+        ({"HOME": "/home/ada"}, 1000, "/home/ada"),
+        ({"HOME": "/root"}, 0, "/root"),
+        ({"HOME": "/root", "SUDO_USER": "ada"}, 0, "/users/ada"),
+        ({"HOME": "/root", "SUDO_USER": "gone", "SUDO_UID": "1000"}, 0, "/users/1000"),
+        ({"HOME": "/root", "SUDO_USER": "gone", "SUDO_UID": "5"}, 0, "/root"),
+        ({"HOME": "/home/ada", "SUDO_USER": "bob"}, 1000, "/home/ada"),
+        ({}, 1000, "/users/1000"),
+        ({"HOME": ""}, 7, "/"),
+    ],
+)
+def test_person_home(environ: dict[str, str], uid: int, home: str) -> None:
+    """Under sudo the home is the invoking user's; for others it is HOME, or else what the system knows."""
+    users = {"ada": Path("/users/ada"), "1000": Path("/users/1000")}
+
+    assert person_home(environ, uid, users.get) == Path(home)
+
+
+def test_home_of() -> None:
+    """The system knows root by name and by number, and does not know nonsense."""
+    assert home_of("root") is not None
+    assert home_of("root") == home_of("0")
+    assert home_of("no-such-user-here") is None
+    assert home_of("99999999999999999999") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "path"), [("~", "/home/ada"), ("~/x", "/home/ada/x"), ("x/../y", "/src/checkout/y"), ("/z/", "/z")]
+)
+def test_expand(text: str, path: str) -> None:
+    """A path that a person wrote is made absolute from where they are."""
+    assert expand(text, around()) == Path(path)
+
+
+def test_surroundings_of_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They are taken from the process itself."""
+    monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.delenv("SUDO_UID", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    found = Surroundings.of_process()
+
+    assert (found.home, found.cwd) == (tmp_path, tmp_path)
+    assert found.environ == dict(os.environ)

@@ -1,0 +1,17 @@
+"""A unit test takes less than two seconds: nothing in it waits for the clock, a network or another process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SECONDS = 2
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test below this directory the limit, unless it names another by itself."""
+    for item in items:
+        if item.path.is_relative_to(HERE) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(SECONDS))

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+from obol.machine.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_monotonic_never_goes_back() -> None:
+    """Of two readings, the later is not the smaller."""
+    clock: Clock = SystemClock()
+
+    first, second = clock.monotonic(), clock.monotonic()
+
+    assert first <= second
+
+
+def test_wall_is_unix_time() -> None:
+    """Wall time is the system's own, in seconds since 1970."""
+    before = time.time()
+
+    assert before <= SystemClock().wall() <= time.time()
+
+
+async def test_sleep_waits_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sleeping is left to the running loop, so that other tasks go on meanwhile."""
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+
+    await SystemClock().sleep(3600.0)
+
+    assert waited == [3600.0]

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.errors import DependencyMissing, ObolError
+from obol.machine.commands import Account, Completed, SystemRunner, detach
+from obol.machine.tasks import spawn
+from tests.fakes.runner import FakeRunner, Ran
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def test_run() -> None:
+    """A program gets its input and environment, and its exit code and both outputs come back."""
+    script = 'read line; echo "$line $WORD"; echo trouble >&2; exit 3'
+
+    completed = await SystemRunner().run(["/bin/sh", "-c", script], stdin="hello\n", env={"WORD": "world"})
+
+    assert completed == Completed(3, "hello world\n", "trouble\n")
+
+
+async def test_killed_program() -> None:
+    """A program that a signal ended has a negative code; bytes that are no text do no harm."""
+    completed = await SystemRunner().run(["/bin/sh", "-c", "printf '\\377'; kill -9 $$"])
+
+    assert completed == Completed(-9, "\ufffd", "")
+
+
+async def test_missing_program() -> None:
+    """A program that is not installed is a missing dependency, with its name."""
+    with pytest.raises(DependencyMissing, match="`no-such-program` cannot be run"):
+        await SystemRunner().run(["no-such-program", "--version"])
+
+
+async def test_timeout_takes_the_children_too(tmp_path: Path) -> None:
+    """A program that takes too long is ended with what it started."""
+    fifo = tmp_path / "held"
+    os.mkfifo(fifo)
+    reading = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with pytest.raises(ObolError, match="did not end within"):
+            await SystemRunner().run(["/bin/sh", "-c", f"exec 9>{fifo}; sleep 60 & wait"], timeout=0.2)
+
+        # The end of the file comes when the last process that held it open for writing is gone.
+        os.set_blocking(reading, True)
+        assert await asyncio.to_thread(os.read, reading, 1) == b""
+    finally:
+        os.close(reading)
+
+
+async def test_stubborn_program_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that ignores the request to end is killed."""
+    monkeypatch.setattr("obol.machine.commands._GRACE", 0.1)
+
+    with pytest.raises(ObolError, match="did not end within"):
+        await SystemRunner().run(["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], timeout=0.2)
+
+
+async def test_cancelled(tmp_path: Path) -> None:
+    """Who stops waiting leaves no process behind."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    running = spawn(SystemRunner().run(["/bin/sh", "-c", f"echo $$ > {fifo}; exec sleep 60"]), name="test")
+    pid = int(await asyncio.to_thread(fifo.read_text))
+
+    running.cancel()
+
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_detach(tmp_path: Path) -> None:
+    """A detached program has a session of its own, no input, and prints to our file."""
+    log = tmp_path / "log"
+    code = "import os, sys; print(os.getsid(0) == os.getpid(), os.getcwd(), sys.stdin.read() == '', os.environ['A'])"
+    with log.open("wb") as output:
+        child = detach([sys.executable, "-c", code], env={"A": "b"}, output=output.fileno())
+
+        assert child.wait() == 0
+    assert log.read_text() == "True / True b\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+def test_detach_as_somebody_else(tmp_path: Path) -> None:
+    """Root can start a program for another user, without root's groups."""
+    log = tmp_path / "log"
+    with log.open("wb") as output:
+        child = detach(
+            ["/bin/sh", "-c", "id -u; id -G"],
+            env={"PATH": "/bin:/usr/bin"},
+            output=output.fileno(),
+            account=Account(65534, 65533),
+        )
+
+        assert child.wait() == 0
+    assert log.read_text() == "65534\n65533\n"
+
+
+async def test_fake_runner() -> None:
+    """The fake answers by the longest script that fits, in turn, and remembers what it was asked."""
+    runner = FakeRunner(missing={"k3d"})
+    runner.script("docker", stdout="any")
+    runner.script("docker", "ps", code=1)
+    runner.script("docker", "ps", stdout="later")
+
+    answers = [
+        await runner.run(argv)
+        for argv in (["docker", "info"], ["docker", "ps", "-a"], ["docker", "ps"], ["docker", "ps"], ["id"])
+    ]
+
+    assert [(answer.code, answer.stdout) for answer in answers] == [
+        (0, "any"),
+        (1, ""),
+        (0, "later"),
+        (0, "later"),
+        (0, ""),
+    ]
+    assert runner.ran[0] == Ran(("docker", "info"), "", None, None)
+    assert runner.lines[1] == "docker ps -a"
+    with pytest.raises(DependencyMissing):
+        await runner.run(["k3d"])

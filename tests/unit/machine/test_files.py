@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.machine.files import Folder, fsync_directory, make_private_directory, write_all, write_atomically
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    """The test's own directory, opened."""
+    with Folder.at(tmp_path) as opened:
+        yield opened
+
+
+def mode(path: Path) -> int:
+    """The permissions of a file or directory."""
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def read(descriptor: int | None) -> bytes:
+    """What the file has, then closed."""
+    assert descriptor is not None
+    try:
+        return os.read(descriptor, 1000)
+    finally:
+        os.close(descriptor)
+
+
+def test_write_atomically(tmp_path: Path) -> None:
+    """The file has the bytes and mode that were asked for, and nothing else is left."""
+    path = tmp_path / "note"
+    path.write_bytes(b"old and longer")
+
+    write_atomically(path, b"new")
+    write_atomically(tmp_path / "public", b"", mode=0o644)
+
+    assert path.read_bytes() == b"new"
+    assert (mode(path), mode(tmp_path / "public")) == (0o600, 0o644)
+    assert {entry.name for entry in tmp_path.iterdir()} == {"note", "public"}
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "rename"])
+def test_write_atomically_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    """Whichever step fails, the old file stays and no other is left."""
+    path = tmp_path / "note"
+    path.write_bytes(b"old")
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fail)
+        with pytest.raises(OSError, match="full"):
+            write_atomically(path, b"new")
+
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["note"]
+
+
+def test_write_atomically_over_a_link(tmp_path: Path) -> None:
+    """A symbolic link is replaced, not followed."""
+    target = tmp_path / "target"
+    target.write_bytes(b"precious")
+    (tmp_path / "note").symlink_to(target)
+
+    write_atomically(tmp_path / "note", b"new")
+
+    assert target.read_bytes() == b"precious"
+    assert not (tmp_path / "note").is_symlink()
+
+
+def test_order_of_replace(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is synced before the rename, the folder after it; without `durable` nothing is."""
+    steps: list[str] = []
+    for name in ("fsync", "rename"):
+        real = getattr(os, name)
+
+        def record(*args: object, _real: object = real, _name: str = name, **kwargs: object) -> object:
+            steps.append(_name)
+            assert callable(_real)
+            return _real(*args, **kwargs)
+
+        monkeypatch.setattr(os, name, record)
+
+    folder.replace("note", (b"a", b"b"))
+    durable = steps.copy()
+    folder.replace("note", (b"c",), durable=False)
+
+    assert durable == ["fsync", "rename", "fsync"]
+    assert steps[3:] == ["rename"]
+
+
+def test_fsync_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that cannot sync directories is not an error; a failing disk is."""
+    fsync_directory(tmp_path)
+    for number in (errno.EINVAL, errno.EIO):
+
+        def fail(_: int, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "fsync", fail)
+        if number == errno.EINVAL:
+            fsync_directory(tmp_path)
+        else:
+            with pytest.raises(OSError, match=os.strerror(number)):
+                fsync_directory(tmp_path)
+
+
+def test_make_private_directory(tmp_path: Path) -> None:
+    """Missing directories are made for us alone; those that are there stay as they are."""
+    tmp_path.chmod(0o755)
+
+    make_private_directory(tmp_path / "a" / "b")
+    make_private_directory(tmp_path / "a" / "b")
+
+    assert mode(tmp_path) == 0o755
+    assert (mode(tmp_path / "a"), mode(tmp_path / "a" / "b")) == (0o700, 0o700)
+
+
+def test_make_private_directory_over_a_file(tmp_path: Path) -> None:
+    """A file in the way is an error."""
+    (tmp_path / "a").touch()
+
+    with pytest.raises(OSError, match="a"):
+        make_private_directory(tmp_path / "a" / "b")
+
+
+def test_create(folder: Folder, tmp_path: Path) -> None:
+    """A new file is for us alone, and never one that was there, be it by a link."""
+    descriptor = folder.create("new")
+    write_all(descriptor, b"text")
+    os.close(descriptor)
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+
+    assert (tmp_path / "new").read_bytes() == b"text"
+    assert mode(tmp_path / "new") == 0o600
+    for name in ("new", "link"):
+        with pytest.raises(FileExistsError):
+            folder.create(name)
+
+
+def test_open(folder: Folder, tmp_path: Path) -> None:
+    """Only a regular file is opened; a link, directory or pipe is as good as no file, and none makes us wait."""
+    (tmp_path / "file").write_bytes(b"text")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+
+    assert read(folder.open("file")) == b"text"
+    for name in ("link", "directory", "pipe", "nothing"):
+        assert folder.open(name) is None
+        assert folder.open(name, os.O_RDWR) is None
+        assert folder.stat(name) is None
+    found = folder.stat("file")
+    assert found is not None
+    assert found.st_size == 4
+
+
+def test_open_says_what_is_wrong(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failing disk is not the same as no file."""
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.EIO, "broken")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        with pytest.raises(OSError, match="broken"):
+            folder.open("file")
+        with pytest.raises(OSError, match="broken"):
+            folder.folder("folder")
+
+
+def test_folder(folder: Folder, tmp_path: Path) -> None:
+    """A folder in it is opened; a link to one is not."""
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "inner")
+
+    inner = folder.folder("inner")
+
+    assert inner is not None
+    inner.close()
+    inner.close()
+    assert folder.folder("link") is None
+    assert folder.folder("nothing") is None
+
+
+@pytest.mark.parametrize("before", ["nothing", "folder", "file", "link"])
+def test_make_folder(folder: Folder, tmp_path: Path, before: str) -> None:
+    """A folder is there afterwards, whatever had its name; a link to elsewhere is removed, not followed."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    path = tmp_path / "inner"
+    match before:
+        case "folder":
+            path.mkdir()
+        case "file":
+            path.touch()
+        case "link":
+            path.symlink_to(elsewhere)
+
+    with folder.make_folder("inner") as inner:
+        os.close(inner.create("x"))
+
+    assert not path.is_symlink()
+    assert (path / "x").is_file()
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_make_folder_in_a_race(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the name is something else again by the time we look, that is an error."""
+
+    def make_nothing(*_: object, **__: object) -> None:
+        raise FileExistsError
+
+    monkeypatch.setattr(os, "mkdir", make_nothing)
+
+    with pytest.raises(NotADirectoryError):
+        folder.make_folder("inner")
+
+
+def test_clear(folder: Folder, tmp_path: Path) -> None:
+    """A name is freed; a directory is not removed but renamed."""
+    (tmp_path / "file").touch()
+    (tmp_path / "directory").mkdir()
+
+    for name in ("file", "directory", "nothing"):
+        folder.clear(name)
+
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith("directory.odd-")
+
+
+def test_rename_and_entries(folder: Folder, tmp_path: Path) -> None:
+    """A file moves between folders; two listings at once see everything."""
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").touch()
+
+    with folder.make_folder("inner") as inner:
+        folder.rename("a", inner, "c")
+    pairs = [(one.name, {two.name for two in folder.entries()}) for one in folder.entries()]
+
+    assert (tmp_path / "inner" / "c").read_bytes() == b"1"
+    assert {name for name, _ in pairs} == {"b", "inner"}
+    assert all(others == {"b", "inner"} for _, others in pairs)
+
+
+def test_unlink(folder: Folder, tmp_path: Path) -> None:
+    """A file that is not there is no error; a directory is."""
+    (tmp_path / "directory").mkdir()
+
+    folder.unlink("nothing")
+
+    with pytest.raises((IsADirectoryError, PermissionError)):
+        folder.unlink("directory")

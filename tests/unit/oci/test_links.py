@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from obol.oci.links import MAX_LINE, next_page
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], None),
+        ([""], None),
+        (['</v2/a/tags/list?n=2&last=b>; rel="next"'], "/v2/a/tags/list?n=2&last=b"),
+        (["</v2/a/tags/list?last=b>; rel=next"], "/v2/a/tags/list?last=b"),
+        (["</x>;rel=next"], "/x"),
+        (['<https://other.test/x>; REL="Next"'], "https://other.test/x"),
+        (['</x>; title="a, <b>; rel=prev"; rel="next"'], "/x"),
+        (['</x>; rel="last next"'], "/x"),
+        (['</p>; rel="prev", </n>; rel="next"'], "/n"),
+        (["</p>; rel=prev , </n> ; rel = next"], "/n"),
+        (['</p>; rel="prev"', '</n>; rel="next"'], "/n"),
+        (['</a>; rel="next", </b>; rel="next"'], "/a"),
+        (['</x>; rel="prev"; rel="next"'], None),
+        (['</x>; flag; rel="next"'], "/x"),
+        (["</x>; rel; rel=next"], None),
+        (['</x>; rel=""'], None),
+        (["</x>"], None),
+        (['</x>; rel="nextish"'], None),
+        (['</x>; rel="prev"'], None),
+        (['/x; rel="next"'], None),
+        (['<>; rel="next"'], None),
+        (['<a b>; rel="next"'], None),
+        (['</x\r\nY: z>; rel="next"'], None),
+        (['</ä>; rel="next"'], None),
+        (['</x; rel="next"'], None),
+        (['</x>; rel="next'], None),
+        (['garbage, </x>; rel="next"'], None),
+        ([f'<{"x" * MAX_LINE}>; rel="next"'], None),
+    ],
+)
+def test_the_next_page(lines: list[str], expected: str | None) -> None:
+    """The first link of relation `next` is found among others; of garbage nothing is."""
+    assert next_page(lines) == expected
+
+
+@given(st.lists(st.text() | st.text(alphabet='<>;,="rel nxt\\', max_size=40), max_size=3))
+@settings(max_examples=100)
+def test_no_text_raises(lines: list[str]) -> None:
+    """Whatever the lines, a target that is found can stand in a request."""
+    target = next_page(lines)
+
+    assert target is None or (target.isascii() and target.isprintable() and " " not in target)

@@ -1,0 +1,433 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.machine.tasks import spawn
+from obol.oci.errors import BLOB_UNKNOWN, UNAVAILABLE, UPSTREAM_BROKEN, OciError
+from obol.oci.references import Digest, Repository
+from obol.registry.engine import blobs as blobs_module
+from obol.registry.engine.answers import StoredBlob
+from obol.registry.policy.health import Hold, Reason
+from obol.registry.store.base import Kind, Place, Right, StoreError
+from obol.registry.store.memory import MemoryStore
+from obol.registry.upstream.base import Absent, Denied, Unavailable
+from tests.fakes.content import blob as make_blob
+from tests.fakes.upstream import FakeBlob, FakeUpstream
+from tests.unit.registry.world import FILL, REPOSITORY, Got, World, eventually, take, world
+
+if TYPE_CHECKING:
+    from obol.registry.engine.following import FollowedBlob
+
+DIGEST, DATA = make_blob(9500, "layer")
+OTHER = Repository("other/app")
+PLACE = Place("registry.test", REPOSITORY)
+WHOLE = Got(DATA, complete=True)
+LIMITED = Hold(29.0, Reason.RATE_LIMITED)
+
+
+def held(*repositories: str) -> tuple[FakeUpstream, FakeBlob]:
+    """An upstream with one blob, in one repository or more; the same script for all."""
+    one = FakeUpstream()
+    blob = one.add_blob(REPOSITORY, DIGEST, DATA)
+    for repository in repositories:
+        one.add_blob(repository, DIGEST, DATA)
+        one._repositories[repository].blobs[DIGEST] = blob
+    return one, blob
+
+
+async def following(w: World, repository: str = REPOSITORY) -> FollowedBlob:
+    """Ask for the blob while it is not stored."""
+    answer = await w.blob(DIGEST, repository=repository)
+    assert not isinstance(answer, StoredBlob)
+    return answer
+
+
+async def refused(w: World, repository: str = REPOSITORY, *, part: bool = False) -> OciError:
+    """Ask for the blob in vain."""
+    with pytest.raises(OciError) as refusal:
+        await take(await w.blob(DIGEST, repository=repository, part=part))
+    return refusal.value
+
+
+async def test_single_flight() -> None:
+    """A hundred clients of a cold blob: one transfer, every byte once, and all have it whole."""
+    one, blob = held()
+    async with world(one) as w:
+        answers = await asyncio.gather(*(following(w) for _ in range(100)))
+        assert w.engine.fills == 1
+        assert all(got == WHOLE for got in await asyncio.gather(*(take(answer) for answer in answers)))
+
+    assert blob.sent == len(DATA)
+    assert [answer.joined for answer in answers] == [False] + [True] * 99
+
+
+async def test_stored() -> None:
+    """A blob that is held is given from the store; its upstream is not asked, even if it fails."""
+    one, _ = held()
+    async with world(one) as w:
+        await w.pull(DIGEST)
+        await w.idle()
+        asked = one.requests
+        one.hold = LIMITED
+
+        assert isinstance(await w.blob(DIGEST), StoredBlob)
+        assert await w.size(DIGEST) == len(DATA)
+        assert one.requests == asked
+
+
+async def test_slow_client() -> None:
+    """A client that reads nothing holds up neither the transfer nor another client."""
+    one, _ = held()
+    async with world(one) as w:
+        with await following(w) as slow:
+            await slow.opened(0)
+            assert await take(await following(w)) == WHOLE
+            await w.idle()
+
+        assert isinstance(await w.blob(DIGEST), StoredBlob)
+
+
+async def test_first_client_leaves() -> None:
+    """The first client goes away in the middle: the others have the whole, it is kept, and fetched once."""
+    one, blob = held()
+    blob.hold(2000)
+    async with world(one) as w:
+        first = spawn(take(await following(w)), name="first")
+        second = spawn(take(await following(w)), name="second")
+        await eventually(lambda: blob.sent >= 2000)
+        first.cancel()
+        await asyncio.sleep(0.001)
+        blob.let_go()
+
+        assert await second == WHOLE
+        await w.idle()
+        assert isinstance(await w.blob(DIGEST), StoredBlob)
+    assert blob.sent == len(DATA)
+
+
+async def test_cancel_storm() -> None:
+    """Clients that come and go by the dozen leave no task behind and do no harm to who stays."""
+    one, blob = held()
+    async with world(one) as w:
+        staying = spawn(take(await following(w)), name="staying")
+        for _ in range(30):
+            client = spawn(take(await w.blob(DIGEST)), name="client")
+            await asyncio.sleep(0)
+            client.cancel()
+            await asyncio.gather(client, return_exceptions=True)
+
+        assert await staying == WHOLE
+    assert blob.sent == len(DATA)
+
+
+@pytest.mark.parametrize("at", [0, 5000])
+async def test_failure_is_told_to_all(at: int) -> None:
+    """When a transfer fails, all who wait are told at once, nobody hangs, and the next request tries anew."""
+    one, blob = held()
+    blob.failing_at = at
+    async with world(one) as w:
+        answers = await asyncio.gather(*(following(w) for _ in range(20)))
+        results = await asyncio.gather(*(take(answer) for answer in answers), return_exceptions=True)
+        await w.idle()
+        assert all(isinstance(result, OciError) or (isinstance(result, Got) and not result.complete) for result in results)
+        blob.failing_at = None
+
+        assert await take(await following(w)) == WHOLE
+
+
+async def test_part_after_a_failure() -> None:
+    """For a while after a failed transfer a part is refused, so that the client takes the rest elsewhere."""
+    one, blob = held()
+    blob.failing_at = 5000
+    async with world(one) as w:
+        await take(await following(w))
+        await w.idle()
+        blob.failing_at = None
+
+        assert (await refused(w, part=True)).kind is UPSTREAM_BROKEN
+        w.clock.advance(blobs_module.FAILURE_SECONDS)
+        assert await take(await w.blob(DIGEST, part=True)) == WHOLE
+
+
+async def test_failures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No more than some failures are remembered, and none that says that the blob is absent."""
+    monkeypatch.setattr(blobs_module, "REMEMBERED_FAILURES", 2)
+    one = FakeUpstream()
+    digests = [make_blob(100, f"bad {number}")[0] for number in range(4)]
+    for digest in digests[:3]:
+        one.add_blob(REPOSITORY, digest, bytes(100))
+    async with world(one) as w:
+        for digest in digests:
+            with pytest.raises(OciError):
+                await take(await w.blob(digest))
+            await w.idle()
+
+        assert list(w.engine._blobs._failures) == digests[1:3]
+
+
+async def test_unrelated_repository() -> None:
+    """A blob that is held is not given in a repository that does not have it, and only that one is asked about."""
+    one, _ = held()
+    async with world(one) as w:
+        await w.pull(DIGEST)
+        await w.idle()
+
+        assert (await refused(w, OTHER)).kind is BLOB_UNKNOWN
+        with pytest.raises(OciError):
+            await w.size(DIGEST, repository=OTHER)
+    assert {asked.repository for asked in one.asked if asked.method == "head_blob"} == {OTHER}
+
+
+async def test_confirmed_repository() -> None:
+    """Where the upstream confirms it, a held blob is given in another repository, without another transfer."""
+    one, blob = held(OTHER)
+    async with world(one) as w:
+        await w.pull(DIGEST)
+        await w.idle()
+        for _ in range(3):
+            assert isinstance(await w.blob(DIGEST, repository=OTHER), StoredBlob)
+
+    assert (one.count("head_blob"), blob.sent) == (1, len(DATA))
+
+
+async def test_unrelated_repository_joins() -> None:
+    """A repository without the blob cannot join another's transfer, which goes on."""
+    one, blob = held()
+    blob.hold(2000)
+    async with world(one) as w:
+        first = spawn(take(await following(w)), name="first")
+        await eventually(lambda: blob.sent >= 2000)
+
+        assert (await refused(w, OTHER)).kind is BLOB_UNKNOWN
+        blob.let_go()
+        assert await first == WHOLE
+
+
+async def test_confirmed_repository_joins() -> None:
+    """A repository that has the blob too joins another's transfer once that is known."""
+    one, blob = held(OTHER)
+    blob.hold(2000)
+    async with world(one) as w:
+        first = spawn(take(await following(w)), name="first")
+        await eventually(lambda: blob.sent >= 2000)
+        answer = await following(w, OTHER)
+        second = spawn(take(answer), name="second")
+        await asyncio.sleep(0.001)
+        blob.let_go()
+
+        assert (await first, await second, answer.joined) == (WHOLE, WHOLE, True)
+    assert blob.sent == len(DATA)
+
+
+async def test_join_by_right() -> None:
+    """A repository whose manifest names the blob, with the same size, joins without asking."""
+    one, blob = held(OTHER)
+    blob.hold(2000)
+    async with world(one) as w:
+        for repository in (REPOSITORY, OTHER):
+            right = Right(Digest(DIGEST), Kind.BLOB, "", len(DATA))
+            await w.store.names.grant(Place("registry.test", Repository(repository)), [right])
+        first = spawn(take(await following(w)), name="first")
+        await eventually(lambda: blob.sent >= 2000)
+        second = spawn(take(await following(w, OTHER)), name="second")
+        await asyncio.sleep(0.001)
+        blob.let_go()
+
+        assert (await first, await second) == (WHOLE, WHOLE)
+    assert one.count("head_blob") == 0
+
+
+async def test_transfer_ends_while_joining() -> None:
+    """A transfer that ends while another repository's right is asked about has become a stored blob."""
+    one, blob = held(OTHER)
+    blob.hold(2000)
+    async with world(one) as w:
+        first = spawn(take(await following(w)), name="first")
+        await eventually(lambda: blob.sent >= 2000)
+        gate = one.gates["head_blob"] = asyncio.Event()
+        second = spawn(w.blob(DIGEST, repository=OTHER), name="second")
+        await eventually(lambda: one.count("head_blob") == 1)
+        blob.let_go()
+        await first
+        await w.idle()
+        gate.set()
+
+        assert await take(await second) == WHOLE
+    assert blob.sent == len(DATA)
+
+
+async def test_many_join_what_fails() -> None:
+    """When a transfer is refused to one repository, all who joined from another one share a single new transfer."""
+    one = FakeUpstream()
+    theirs = one.add_blob(REPOSITORY, DIGEST, DATA)
+    ours = one.add_blob(OTHER, DIGEST, DATA)
+    theirs.open_problems.append(Denied("not you"))
+    async with world(one) as w:
+        await w.store.names.grant(Place("registry.test", OTHER), [Right(Digest(DIGEST), Kind.BLOB, "", None)])
+        gate = one.gates["open"] = asyncio.Event()
+        first = spawn(refused(w), name="first")
+        await eventually(lambda: one.count("open") == 1)
+
+        async def pull() -> bytes:
+            return await w.pull(DIGEST, repository=OTHER)
+
+        others = [spawn(pull(), name="other") for _ in range(5)]
+        await asyncio.sleep(0.01)
+        gate.set()
+
+        assert (await first).kind is BLOB_UNKNOWN
+        assert await asyncio.gather(*others) == [DATA] * 5
+    assert ours.sent == len(DATA)
+
+
+async def test_right_after_the_first_transfer() -> None:
+    """The upstream's answer is the right to read: the next client of the repository asks nobody."""
+    one, _ = held()
+    async with world(one) as w:
+        await w.pull(DIGEST)
+        await w.idle()
+
+        assert await w.store.names.right(PLACE, Digest(DIGEST), Kind.BLOB) is not None
+        assert await w.pull(DIGEST) == DATA
+    assert one.count("head_blob") == 0
+
+
+async def test_right_that_cannot_be_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the right cannot be written down the client has its blob all the same."""
+    one, _ = held()
+    async with world(one) as w:
+
+        async def fail(place: Place, rights: list[Right]) -> None:
+            raise StoreError("full", full=True)
+
+        monkeypatch.setattr(w.store.names, "grant", fail)
+
+        assert await w.pull(DIGEST) == DATA
+
+
+async def test_broken_index(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that cannot be read is 503, for GET and for HEAD."""
+    one, _ = held()
+    async with world(one) as w:
+
+        async def fail(place: Place, digest: Digest, kind: Kind) -> None:
+            raise StoreError("broken")
+
+        monkeypatch.setattr(w.store.names, "right", fail)
+
+        assert (await refused(w)).kind is UNAVAILABLE
+        with pytest.raises(OciError):
+            await w.size(DIGEST)
+
+
+async def test_cold_on_hold() -> None:
+    """While the upstream is left alone for long, a cold blob is refused at once."""
+    one, _ = held()
+    one.hold = LIMITED
+    async with world(one) as w:
+        refusal = await refused(w)
+
+    assert (refusal.kind, refusal.retry_after, one.requests) == (UNAVAILABLE, 29, 0)
+
+
+async def test_cold_on_short_hold() -> None:
+    """A hold that ends within the patience of a client is left to the transfer to wait for."""
+    one, _ = held()
+    one.hold = Hold(0.1, Reason.BROKEN)
+    async with world(one) as w:
+        assert await w.pull(DIGEST) == DATA
+
+
+async def test_offline() -> None:
+    """Offline, a blob that is not held is absent."""
+    one, _ = held()
+    async with world(one, offline=True) as w:
+        assert (await refused(w)).kind is BLOB_UNKNOWN
+        with pytest.raises(OciError):
+            await w.size(DIGEST)
+    assert one.requests == 0
+
+
+@pytest.mark.parametrize("data", [DATA, b""])
+async def test_cold_head(data: bytes) -> None:
+    """HEAD of a cold blob, an empty one too, tells its size and fetches nothing."""
+    one, digest = FakeUpstream(), Digest.of(data)
+    blob = one.add_blob(REPOSITORY, digest, data)
+    async with world(one) as w:
+        assert await w.size(digest) == len(data)
+        assert w.engine.fills == 0
+    assert not blob.streams
+
+
+async def test_head_of_a_silent_upstream() -> None:
+    """Where the upstream does not tell the size, the descriptor's counts; without one HEAD cannot be answered."""
+    one, _ = held()
+    one.size_told = False
+    async with world(one) as w:
+        with pytest.raises(OciError) as refusal:
+            await w.size(DIGEST)
+        assert refusal.value.kind is UPSTREAM_BROKEN
+        await w.store.names.grant(PLACE, [Right(Digest(DIGEST), Kind.BLOB, "", 77)])
+
+        assert await w.size(DIGEST) == 77
+
+
+async def test_head_of_absence() -> None:
+    """HEAD of a blob that the upstream does not have is 404."""
+    async with world() as w:
+        with pytest.raises(OciError) as refusal:
+            await w.size(DIGEST)
+
+    assert refusal.value.kind is BLOB_UNKNOWN
+
+
+@pytest.mark.parametrize("problem", [Absent("no"), Denied("no"), Unavailable("no")])
+async def test_joining_is_refused(problem: Exception) -> None:
+    """Whatever keeps the upstream from confirming a blob keeps a repository from joining."""
+    one, blob = held(OTHER)
+    blob.hold(2000)
+    async with world(one) as w:
+        first = spawn(take(await following(w)), name="first")
+        await eventually(lambda: blob.sent >= 2000)
+        one.problems["head_blob"] = problem  # type: ignore[assignment]  # all are UpstreamError
+
+        assert (await refused(w, OTHER)).kind in {BLOB_UNKNOWN, UPSTREAM_BROKEN}
+        blob.let_go()
+        await first
+
+
+async def test_throughput() -> None:
+    """The time in which anything was fetched is counted once, however many transfers ran in it."""
+    one, blob = held()
+    digest, data = make_blob(5000, "other")
+    other = one.add_blob(REPOSITORY, digest, data)
+    blob.hold(2000)
+    other.hold(2000)
+    async with world(one, fill=FILL) as w:
+        clients = [spawn(take(await w.blob(name)), name="client") for name in (DIGEST, digest)]
+        await eventually(lambda: blob.sent >= 2000 and other.sent >= 2000)
+        w.clock.advance(4.0)
+        blob.let_go()
+        other.let_go()
+        await asyncio.gather(*clients)
+        await w.idle()
+
+        assert w.space.counters.fill_seconds == 4.0
+        assert w.space.counters.fill_bytes == len(DATA) + len(data)
+
+
+async def test_content_lost_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content that is lost between two looks is fetched."""
+    one, _ = held()
+    store = MemoryStore()
+    await store.content.put(Digest(DIGEST), DATA)
+
+    async def lost(digest: Digest) -> None:
+        return None
+
+    monkeypatch.setattr(store.content, "open", lost)
+    async with world(one, store=store) as w:
+        assert await take(await following(w)) == WHOLE

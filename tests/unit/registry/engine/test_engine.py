@@ -1,0 +1,341 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.machine.tasks import spawn
+from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, UNAVAILABLE, OciError
+from obol.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
+from obol.oci.references import Digest, Repository, Tag
+from obol.oci.requests import ReferrersRequest, TagsRequest
+from obol.registry.engine import engine as engine_module
+from obol.registry.engine.answers import DocumentHead, Source, StoredBlob
+from obol.registry.store.base import HeldTag, Kind, Place, Right, StoreError
+from obol.registry.store.memory import MemoryContent, MemoryNames, MemoryStore
+from obol.registry.upstream.base import Listing
+from tests.fakes.content import make_image
+from tests.fakes.upstream import FakeUpstream
+from tests.unit.registry.world import REPOSITORY, World, take, world
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+IMAGE = make_image(500, seed=1, platforms=("linux/amd64", "linux/arm64"))
+MOVED = make_image(500, seed=2, platforms=("linux/amd64", "linux/arm64"))
+PLACE = Place("registry.test", REPOSITORY)
+
+
+def upstream() -> FakeUpstream:
+    """An upstream with one tag."""
+    one = FakeUpstream()
+    one.add(REPOSITORY, "v1", IMAGE)
+    return one
+
+
+async def refused(ask: World, reference: str, *, repository: str = REPOSITORY) -> OciError:
+    """Ask for a manifest that will not be given."""
+    with pytest.raises(OciError) as refusal:
+        await ask.manifest(reference, repository=repository)
+    return refusal.value
+
+
+async def test_single_flight() -> None:
+    """A hundred clients who want the same new tag cost one GET."""
+    async with world(upstream()) as w:
+        gate = w.upstream.gates["get_manifest"] = asyncio.Event()
+        clients = [spawn(w.document("v1"), name="client") for _ in range(100)]
+        await asyncio.sleep(0.01)
+        gate.set()
+
+        assert {answer.digest for answer in await asyncio.gather(*clients)} == {IMAGE.top}
+    assert w.upstream.requests == 1
+
+
+async def test_single_check() -> None:
+    """Two hundred clients who come when the tag's time is over cost one HEAD."""
+    async with world(upstream(), tag_ttl=60.0) as w:
+        await w.document("v1")
+        w.clock.advance(61.0)
+        await asyncio.gather(*(w.document("v1") for _ in range(200)))
+
+    assert w.upstream.count("head_manifest") == 1
+
+
+async def test_first_client_leaves() -> None:
+    """A client that goes away while a manifest is fetched takes nothing from the others."""
+    async with world(upstream()) as w:
+        gate = w.upstream.gates["get_manifest"] = asyncio.Event()
+        first = spawn(w.document("v1"), name="first")
+        await asyncio.sleep(0.001)
+        second = spawn(w.document("v1"), name="second")
+        await asyncio.sleep(0.001)
+        first.cancel()
+        gate.set()
+
+        assert (await second).digest == IMAGE.top
+    assert w.upstream.requests == 1
+
+
+async def test_child_of_a_cached_index() -> None:
+    """Children of an index come when they are asked for; one that is gone is absent alone."""
+    async with world(upstream()) as w:
+        await w.document("v1")
+        await w.document(IMAGE.children[0])
+        w.upstream.remove(REPOSITORY, IMAGE.children[1])
+
+        assert (await refused(w, IMAGE.children[1])).kind is MANIFEST_UNKNOWN
+        assert (await w.document("v1")).source is Source.HIT
+        assert (await w.document(IMAGE.top)).source is Source.HIT
+        assert (await w.document(IMAGE.children[0])).source is Source.HIT
+
+
+async def test_one_snapshot() -> None:
+    """Digest and bytes of one answer belong together, however often the tag moves meanwhile."""
+    async with world(upstream(), tag_ttl=0.0) as w:
+
+        async def flip() -> None:
+            for image in (MOVED, IMAGE) * 10:
+                w.upstream.add(REPOSITORY, "v1", image)
+                await asyncio.sleep(0)
+
+        flipping = spawn(flip(), name="flip")
+        for _ in range(20):
+            for answer in await asyncio.gather(*(w.document("v1") for _ in range(3))):
+                assert Digest.of(answer.body) == answer.digest
+        await flipping
+
+
+async def test_blob_is_no_manifest() -> None:
+    """The digest of a layer is nothing under /manifests/, and the upstream is not asked."""
+    async with world(upstream()) as w:
+        await w.document(IMAGE.children[0])
+        asked = w.upstream.requests
+
+        assert (await refused(w, IMAGE.layers[0])).kind is MANIFEST_UNKNOWN
+        assert w.upstream.requests == asked
+
+
+async def test_spaces_are_apart() -> None:
+    """Two upstreams with the same names never mix, whoever comes first."""
+    one, other = FakeUpstream("one.test"), FakeUpstream("other.test")
+    one.add("library/x", "1", IMAGE)
+    other.add("library/x", "1", MOVED)
+    async with world(one, other) as w:
+        for _ in range(2):
+            first = await w.manifest("1", repository="library/x", space=w.spaces[0])
+            second = await w.manifest("1", repository="library/x", space=w.spaces[1])
+            assert (first.digest, second.digest) == (IMAGE.top, MOVED.top)
+        with pytest.raises(OciError):
+            await w.manifest(IMAGE.top, repository="library/x", space=w.spaces[1])
+
+
+async def test_repositories_are_apart() -> None:
+    """A manifest that one repository has is none of another's, though its bytes are held."""
+    one = upstream()
+    one.add("other/app", None, MOVED)
+    async with world(one) as w:
+        await w.document("v1")
+
+        assert (await refused(w, IMAGE.top, repository="other/app")).kind is MANIFEST_UNKNOWN
+
+
+async def test_damaged_content() -> None:
+    """A manifest whose stored bytes are lost is fetched again."""
+    async with world(upstream()) as w:
+        await w.document("v1")
+        w.store.content._held.clear()
+
+        again = await w.document("v1")
+
+    assert (again.source, again.body) == (Source.MISS, IMAGE.index.body)
+
+
+class FailingContent(MemoryContent):
+    """A disk on which nothing can be written."""
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        raise StoreError("full", full=True)
+
+
+class FailingNames(MemoryNames):
+    """An index that fails as told."""
+
+    reading = False
+    writing = False
+
+    async def tag(self, place: Place, tag: Tag, variant: str) -> HeldTag | None:
+        self._fail(really=self.reading)
+        return await super().tag(place, tag, variant)
+
+    async def point(self, place: Place, held: HeldTag) -> None:
+        self._fail(really=self.writing)
+        await super().point(place, held)
+
+    async def used(self, uses: Iterable[tuple[Place, Digest]], at: float) -> None:
+        self._fail(really=self.writing)
+        await super().used(uses, at)
+
+    def _fail(self, *, really: bool) -> None:
+        if really:
+            raise StoreError("broken")
+
+
+async def test_full_disk() -> None:
+    """A manifest that cannot be kept is served all the same, again and again."""
+    names = FailingNames()
+    names.writing = True
+    async with world(upstream(), store=MemoryStore(FailingContent(), names)) as w:
+        for _ in range(2):
+            assert (await w.document("v1")).body == IMAGE.index.body
+        assert isinstance(await w.manifest("v1", head=True), DocumentHead)
+
+
+async def test_tag_that_cannot_be_noted() -> None:
+    """A known tag whose check cannot be written down is served, and one that moved never moves back."""
+    names = FailingNames()
+    async with world(upstream(), store=MemoryStore(names=names), tag_ttl=60.0) as w:
+        await w.document("v1")
+        w.clock.advance(61.0)
+        w.upstream.add(REPOSITORY, "v1", MOVED)
+        names.writing = True
+
+        assert [(await w.document("v1")).digest for _ in range(3)] == [MOVED.top] * 3
+
+
+async def test_broken_index() -> None:
+    """An index that cannot be read is 503: the client goes elsewhere."""
+    names = FailingNames()
+    names.reading = True
+    async with world(upstream(), store=MemoryStore(names=names)) as w:
+        assert (await refused(w, "v1")).kind is UNAVAILABLE
+
+
+async def test_index_grants_its_children() -> None:
+    """What a manifest names may be read in its repository, each as what it is."""
+    async with world(upstream()) as w:
+        await w.document("v1")
+        await w.document(IMAGE.children[0])
+        place = Place("registry.test", Repository(REPOSITORY))
+
+        child = await w.store.names.right(place, Digest(IMAGE.children[1]), Kind.MANIFEST)
+        layer = await w.store.names.right(place, Digest(IMAGE.layers[0]), Kind.BLOB)
+
+    assert child == Right(
+        Digest(IMAGE.children[1]), Kind.MANIFEST, OCI_MANIFEST, len(IMAGE.manifests[IMAGE.children[1]].body)
+    )
+    assert layer == Right(Digest(IMAGE.layers[0]), Kind.BLOB, "", 500)
+
+
+async def test_manifest_is_no_blob() -> None:
+    """The digest of a manifest is nothing under /blobs/, and the upstream is not asked."""
+    async with world(upstream()) as w:
+        await w.document("v1")
+        asked = w.upstream.requests
+        for digest in (IMAGE.top, IMAGE.children[1]):
+            with pytest.raises(OciError) as refusal:
+                await w.blob(digest)
+            assert refusal.value.kind is BLOB_UNKNOWN
+            with pytest.raises(OciError):
+                await w.size(digest)
+
+        assert w.upstream.requests == asked
+
+
+async def test_what_is_counted() -> None:
+    """Every request for a manifest or blob counts once, by its outcome; bytes count by where they came from."""
+    layer, size = IMAGE.layers[0], 500
+    manifest = len(IMAGE.manifests[IMAGE.children[0]].body)
+    async with world(upstream()) as w:
+        counters = w.space.counters
+        await w.document(IMAGE.children[0])
+        await w.pull(layer)
+        await w.idle()
+        assert (counters.hit, counters.miss, counters.bytes_from_upstream) == (0, 2, manifest + size)
+
+        await w.document(IMAGE.children[0])
+        stored = await w.blob(layer)
+        assert isinstance(stored, StoredBlob)
+        await take(stored)
+        assert (counters.hit, counters.miss, counters.bytes_from_cache) == (2, 2, manifest)
+
+        await refused(w, "v2")
+        with pytest.raises(OciError):
+            await w.blob(IMAGE.children[0])
+        await w.manifest("v1", head=True)
+        assert (counters.error, counters.miss) == (2, 3)
+
+
+async def test_lists() -> None:
+    """Tags and referrers are asked for by their kind of request."""
+    one = upstream()
+    one.lists[f"{REPOSITORY}/tags/list"] = Listing(b'{"tags":["v1"]}', "application/json", None)
+    one.lists[f"{REPOSITORY}/referrers/{IMAGE.top}"] = Listing(b'{"manifests":[]}', OCI_INDEX, None)
+    async with world(one) as w:
+        tags = await w.engine.page(w.space, TagsRequest(REPOSITORY, None, None))
+        referrers = await w.engine.page(w.space, ReferrersRequest(REPOSITORY, Digest(IMAGE.top), None))
+
+    assert (tags.media_type, referrers.media_type) == ("application/json", OCI_INDEX)
+
+
+async def test_uses_are_written_at_the_end() -> None:
+    """What was used is written down when the engine closes: once for all uses, by the wall clock."""
+    async with world(upstream()) as w:
+        for _ in range(10):
+            await w.document("v1")
+        assert w.store.names.uses == {}
+
+    assert w.store.names.uses == {(PLACE, IMAGE.top): w.clock.wall()}
+
+
+async def test_uses_are_written_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the engine runs, what was used is written down once in a while, so that a crash loses little."""
+    written: list[int] = []
+    async with world(upstream()) as w:
+        turns = asyncio.Semaphore(0)
+        done = asyncio.Event()
+
+        async def sleep(seconds: float) -> None:
+            assert seconds == engine_module.USES_EVERY
+            done.set()
+            await turns.acquire()
+            done.clear()
+
+        monkeypatch.setattr(w.clock, "sleep", sleep)
+        w.engine.start()
+        for _ in range(3):
+            await w.document("v1")
+            await done.wait()
+            turns.release()
+            await asyncio.sleep(0.001)
+            written.append(len(w.store.names.uses))
+            w.store.names.uses.clear()
+
+    assert written == [1, 1, 1]
+
+
+async def test_uses_that_cannot_be_written() -> None:
+    """An index that cannot be written costs the order of eviction, and nothing else."""
+    names = FailingNames()
+    async with world(upstream(), store=MemoryStore(names=names)) as w:
+        await w.document("v1")
+        names.writing = True
+
+
+async def test_close_stops_a_transfer() -> None:
+    """An engine that closes in the middle of a transfer leaves no task; what had arrived is kept and resumed."""
+    store = MemoryStore()
+    one = upstream()
+    digest = "sha256:" + "1" * 64
+    blob = one.add_blob(REPOSITORY, digest, bytes(5000))
+    blob.hold(2000)
+    async with world(one, store=store) as w:
+        following = await w.blob(digest)
+        assert not isinstance(following, StoredBlob)
+        with following:
+            await following.opened(1500)
+            assert w.engine.fills == 1
+
+    left = await store.partials.open(Digest(digest))
+    assert left.frontier == 2000

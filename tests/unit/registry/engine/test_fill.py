@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from obol.machine.tasks import spawn
+from obol.oci.references import Digest, Repository
+from obol.registry.engine.fill import Fill, FillFailed
+from obol.registry.store.base import Place
+from obol.registry.store.memory import MemoryPartial, MemoryStore
+from obol.registry.upstream.base import Unavailable
+from tests.fakes.clock import FakeClock
+from tests.fakes.upstream import FakeSource, FakeUpstream
+
+DIGEST = Digest.of(b"data")
+PLACE = Place("registry.test", Repository("team/app"))
+
+
+def new(size: int | None, clock: FakeClock | None = None) -> Fill:
+    """A fill that has not begun."""
+    source = FakeSource(FakeUpstream(), PLACE.repository, DIGEST)
+    return Fill(PLACE, DIGEST, size, source, clock or FakeClock())
+
+
+async def begun(size: int | None, withhold: int = 10) -> tuple[Fill, MemoryPartial]:
+    """A fill that writes."""
+    fill = new(size)
+    partial = await MemoryStore().partials.open(DIGEST)
+    fill.begin(partial, withhold)
+    return fill, partial
+
+
+@pytest.mark.parametrize(
+    ("size", "frontier", "shown"),
+    [(100, 0, 0), (100, 50, 50), (100, 90, 90), (100, 95, 90), (100, 100, 90), (5, 5, 0), (None, 50, 40), (None, 5, 0)],
+)
+async def test_tail_is_withheld(size: int | None, frontier: int, shown: int) -> None:
+    """Until the digest is confirmed, the end of the blob is shown to nobody; of a small blob, nothing is."""
+    fill, _ = await begun(size)
+
+    fill.frontier = frontier
+
+    assert fill.shown == shown
+
+
+async def test_confirmed() -> None:
+    """Once the digest is confirmed everything is shown, and the size is known."""
+    fill, _ = await begun(None)
+    fill.frontier = 100
+
+    fill.confirm()
+
+    assert (fill.shown, fill.size, fill.verified) == (100, 100, True)
+    assert await fill.grown(100) == 100
+
+
+async def test_grown_waits() -> None:
+    """A follower wakes when there is more to show than it has."""
+    fill, _ = await begun(100)
+    waiting = spawn(fill.grown(20), name="follower")
+    for frontier in (10, 20, 30):
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        fill.frontier = frontier
+        fill.changed()
+
+    assert await waiting == 30
+
+
+async def test_grown_after_failure() -> None:
+    """After a failure a follower is first given what is there, then told."""
+    fill, _ = await begun(100)
+    fill.frontier = 30
+    cause = Unavailable("cut")
+
+    fill.fail(cause)
+
+    assert await fill.grown(20) == 30
+    with pytest.raises(FillFailed) as failed:
+        await fill.grown(30)
+    assert failed.value.cause is cause
+
+
+async def test_no_lost_wake_up() -> None:
+    """All who wait are told of a failure at once."""
+    fill, _ = await begun(100)
+    waiting = [spawn(_failure(fill), name="follower") for _ in range(20)]
+    await asyncio.sleep(0)
+
+    fill.fail(Unavailable("cut"))
+
+    assert await asyncio.gather(*waiting) == ["cut"] * 20
+
+
+async def _failure(fill: Fill) -> str:
+    with pytest.raises(FillFailed) as failed:
+        await fill.grown(0)
+    return str(failed.value)
+
+
+async def test_begun() -> None:
+    """That the upstream has begun to answer is known before there are bytes to show."""
+    fill = new(100)
+    waiting = spawn(fill.begun(), name="follower")
+    await asyncio.sleep(0)
+    fill.changed()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    fill.opened = True
+    fill.changed()
+
+    await waiting
+
+
+async def test_never_begun() -> None:
+    """Who waits for the first answer is told that there will be none."""
+    fill = new(100)
+
+    fill.fail(Unavailable("no answer"))
+
+    with pytest.raises(FillFailed, match="no answer"):
+        await fill.begun()
+
+
+async def test_moved() -> None:
+    """Waiting for the frontier to move ends at once where it has moved already."""
+    fill, _ = await begun(100)
+    fill.frontier = 10
+
+    await fill.moved(5)
+    waiting = spawn(fill.moved(10), name="verifier")
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    fill.changed()
+
+    await waiting
+
+
+def test_idle() -> None:
+    """A fill is idle from its start, and from when its last follower left."""
+    clock = FakeClock()
+    fill = new(100, clock)
+    clock.advance(5.0)
+    assert fill.idle() == 5.0
+
+    with fill.followed(), fill.followed():
+        clock.advance(5.0)
+        assert (fill.idle(), fill.followers) == (0.0, 2)
+    clock.advance(2.0)
+
+    assert (fill.idle(), fill.followers) == (2.0, 0)
+
+
+def test_end_before_the_beginning() -> None:
+    """A fill that never had a file ends without one."""
+    fill = new(100)
+
+    fill.end()
+
+    assert not fill.has_file
+
+
+async def test_file_is_kept_for_followers() -> None:
+    """The file is closed when the transfer is over and the last follower has left, and not before."""
+    fill, partial = await begun(100)
+
+    with fill.followed():
+        fill.end()
+        assert fill.partial.fileno() == partial.fileno()
+
+    with pytest.raises(ValueError, match="closed"):
+        partial.fileno()
+
+
+async def test_resumed() -> None:
+    """What an earlier attempt left is the frontier at the beginning."""
+    partial = await MemoryStore().partials.open(DIGEST)
+    partial.frontier = 40
+    fill = new(100)
+
+    fill.begin(partial, 10)
+
+    assert (fill.frontier, fill.has_file) == (40, True)

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import pytest
+
+from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, UNAVAILABLE, UPSTREAM_BROKEN, ErrorKind
+from obol.registry.engine.refusals import refusal, refused
+from obol.registry.policy.freshness import Refuse
+from obol.registry.policy.health import Hold, Reason
+from obol.registry.store.base import StoreError
+from obol.registry.upstream.base import (
+    Absent,
+    Denied,
+    Misbehaved,
+    OnHold,
+    RangesRefused,
+    RateLimited,
+    Unavailable,
+)
+
+
+@pytest.mark.parametrize(
+    ("problem", "kind", "retry_after"),
+    [
+        (Absent("gone"), MANIFEST_UNKNOWN, None),
+        (Denied("private"), MANIFEST_UNKNOWN, None),
+        (RateLimited(29.2), UNAVAILABLE, 30),
+        (RateLimited(0.0), UNAVAILABLE, 1),
+        (OnHold(Hold(4.5, Reason.BROKEN)), UNAVAILABLE, 5),
+        (StoreError("no space", full=True), UNAVAILABLE, None),
+        (Unavailable("no answer"), UPSTREAM_BROKEN, None),
+        (Misbehaved("wrong digest"), UPSTREAM_BROKEN, None),
+        (RangesRefused("no ranges"), UPSTREAM_BROKEN, None),
+    ],
+)
+def test_refusal(problem: Exception, kind: ErrorKind, retry_after: int | None) -> None:
+    """Trouble becomes 404, 503 or 502; never 429, which clients retry at once, nor 401 or 403."""
+    told = refusal(problem, MANIFEST_UNKNOWN)
+
+    assert (told.kind, told.retry_after) == (kind, retry_after)
+
+
+def test_disk_trouble_is_not_detailed() -> None:
+    """A client is not told paths or file names of our disk."""
+    assert "/secret" not in refusal(StoreError("/secret/path: no space"), BLOB_UNKNOWN).detail
+
+
+def test_refused_when_offline() -> None:
+    """Offline by order, what is not held is absent, so that the client goes on to the next place."""
+    told = refused(Refuse(None), BLOB_UNKNOWN)
+
+    assert told.kind is BLOB_UNKNOWN
+    assert "offline" in told.detail
+
+
+@pytest.mark.parametrize(("after", "expected"), [(12.1, 13), (None, 1)])
+def test_refused_while_on_hold(after: float | None, expected: int) -> None:
+    """While the upstream is left alone the answer is 503 with the time when it is asked again."""
+    told = refused(Refuse(Reason.RATE_LIMITED, after), BLOB_UNKNOWN)
+
+    assert (told.kind, told.retry_after) == (UNAVAILABLE, expected)
+    assert "rate-limited" in told.detail

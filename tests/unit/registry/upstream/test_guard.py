@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from obol.registry.upstream.guard import ForbiddenAddress, is_public, public_socket
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.1.2.3",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.0.1",
+        "100.64.0.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "0.1.2.3",
+        "192.0.2.1",
+        "198.18.0.1",
+        "224.0.0.1",
+        "240.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "::7f00:1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "::ffff:0:0",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::7f00:1",
+        "2002:7f00:1::",
+        "2001:0:7f00:1::",
+        "2001:db8::1",
+        "fc00::1",
+        "fd12:3456::1",
+        "fe80::1",
+        "fe80::1%eth0",
+        "fec0::1",
+        "ff02::1",
+        "100::1",
+        "localhost",
+        "2130706433",
+        "0x7f000001",
+        "0177.0.0.1",
+        "127.1",
+        "",
+    ],
+)
+def test_addresses_of_the_machine_and_its_networks_are_not_public(address: str) -> None:
+    """Loopback, private, link-local, shared, reserved, in whatever wrapping; and what is no address at all."""
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["1.1.1.1", "8.8.8.8", "99.255.255.255", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::"],
+)
+def test_addresses_of_the_internet_are_public(address: str) -> None:
+    """An address that anybody can reach may be connected to, also where it is wrapped in IPv6."""
+    assert is_public(address)
+
+
+@given(st.ip_addresses(v=4))
+def test_wrapping_an_address_changes_nothing(address: ipaddress.IPv4Address) -> None:
+    """An IPv4 address is as public in each of its IPv6 forms as it is bare."""
+    number = int(address)
+    wrapped = [
+        ipaddress.IPv6Address(0xFFFF << 32 | number),
+        ipaddress.IPv6Address(int(ipaddress.IPv6Address("64:ff9b::")) | number),
+        ipaddress.IPv6Address(0x2002 << 112 | number << 80),
+    ]
+
+    assert {is_public(str(form)) for form in wrapped} == {is_public(str(address))}
+
+
+@given(st.ip_addresses().map(str) | st.text(max_size=40))
+def test_any_text_has_an_answer(text: str) -> None:
+    """Whatever a resolver says, the question is answered."""
+    assert is_public(text) in {True, False}
+
+
+def test_a_socket_for_a_public_address_is_made() -> None:
+    """A resolved address of the internet gets its socket, not yet connected."""
+    with public_socket((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("1.1.1.1", 443))) as made:
+        assert (made.family, made.type) == (socket.AF_INET, socket.SOCK_STREAM)
+
+
+@pytest.mark.parametrize(
+    ("family", "address"), [(socket.AF_INET, ("127.0.0.1", 80)), (socket.AF_INET6, ("fe80::1", 80, 0, 2))]
+)
+def test_a_socket_for_another_address_is_refused(family: int, address: tuple[str, int]) -> None:
+    """No socket is made for an address that is not public."""
+    with pytest.raises(ForbiddenAddress, match="not a public address"):
+        public_socket((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address))

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import gzip
+import zlib
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from obol.registry.upstream.base import (
+    Absent,
+    Denied,
+    Misbehaved,
+    RateLimit,
+    RateLimited,
+    Unavailable,
+    UpstreamError,
+)
+from obol.registry.upstream.reading import SMALL_BODY, decoded, drain, judge, meaning, rate_limit, read_bounded
+from tests.fakes.behaviours import Behaviour, cut, endless_body, stall_mid_body
+from tests.fakes.content import make_image
+from tests.fakes.hostile import HostileRegistry
+from tests.fakes.registry import FakeRegistry, Forced
+from tests.unit.registry.upstream.reach import transport_to
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from obol.registry.upstream.transport import Transport
+
+WALL = 1_790_000_000.0
+TEXT = b"some bytes " * 1000
+
+
+async def answer(transport: Transport, server: FakeRegistry, path: str = "/v2/") -> aiohttp.ClientResponse:
+    """The answer to a GET, its body not yet read."""
+    return (await transport.send("GET", server.url + path, {}, None)).response
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (404, Absent),
+        (410, Absent),
+        (401, Denied),
+        (403, Denied),
+        (429, RateLimited),
+        (408, Unavailable),
+        (500, Unavailable),
+        (502, Unavailable),
+        (503, Unavailable),
+        (599, Unavailable),
+        (204, Misbehaved),
+        (304, Misbehaved),
+        (400, Misbehaved),
+        (416, Misbehaved),
+    ],
+)
+def test_a_status_stands_for_an_error(status: int, kind: type[UpstreamError]) -> None:
+    """Absent, denied, limited, broken or nonsense: each status has its error."""
+    assert type(meaning(status, None, WALL)) is kind
+
+
+def test_a_429_names_the_seconds() -> None:
+    """What Retry-After says is in the error."""
+    problem = meaning(429, "17", WALL)
+
+    assert isinstance(problem, RateLimited)
+    assert problem.seconds == 17.0
+
+
+@pytest.mark.parametrize("status", [200, 206])
+async def test_a_good_answer_is_left_to_be_read(status: int) -> None:
+    """Judging a good answer does nothing to it."""
+    async with FakeRegistry() as server, transport_to(server.url) as transport:
+        server.status_for = {"/v2/": Forced(status, (), b"body")}
+        response = await answer(transport, server)
+
+        await judge(response, WALL)
+
+        assert await read_bounded(response, 10) == b"body"
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b'{"message":"no"}', b"<html>no</html>", b"\xff\xfe\x00", b"x" * SMALL_BODY], ids=len
+)
+async def test_the_body_of_an_error_does_not_matter(body: bytes) -> None:
+    """Bodies of any shape are passed over, never quoted, and the connection is used again."""
+    async with FakeRegistry() as server, transport_to(server.url) as transport:
+        server.status_for = {"/v2/": Forced(404, (), body)}
+        for _ in range(3):
+            response = await answer(transport, server)
+            with pytest.raises(Absent, match=r"^the upstream does not have it$"):
+                await judge(response, WALL)
+
+        assert server.connections == 1
+
+
+async def test_a_long_error_is_not_read() -> None:
+    """The connection of an error of 10 MB is dropped."""
+    async with FakeRegistry() as server, transport_to(server.url) as transport:
+        server.status_for = {"/v2/": Forced(500, (), b"x" * 10_000_000)}
+        response = await answer(transport, server)
+
+        with pytest.raises(Unavailable):
+            await judge(response, WALL)
+
+        assert response.closed
+        assert not response.content.is_eof()
+
+
+@pytest.mark.parametrize("behaviour", [cut(), cut(reset=True), stall_mid_body], ids=["cut", "reset", "stalled"])
+async def test_draining_never_fails(behaviour: Behaviour) -> None:
+    """A small body that breaks off or stalls is not waited for, and the error of it is nobody's."""
+    async with HostileRegistry({"manifest": behaviour}) as server, transport_to(server.url) as transport:
+        server.add("library/app", "1", make_image(10))
+        response = await answer(transport, server, "/v2/library/app/manifests/1")
+
+        await drain(response)
+
+        assert response.closed
+
+
+async def test_a_body_is_read_up_to_its_limit() -> None:
+    """A body as long as the limit is whole; one byte more is refused."""
+    async with FakeRegistry() as server, transport_to(server.url) as transport:
+        server.status_for = {"/v2/": Forced(200, (), TEXT)}
+
+        assert await read_bounded(await answer(transport, server), len(TEXT)) == TEXT
+        with pytest.raises(Misbehaved, match="too long"):
+            await read_bounded(await answer(transport, server), len(TEXT) - 1)
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "kind"),
+    [
+        (endless_body, Misbehaved),
+        (cut(), Unavailable),
+        (cut(reset=True), Unavailable),
+        (stall_mid_body, Unavailable),
+    ],
+    ids=["endless", "cut", "reset", "stalled"],
+)
+async def test_a_broken_body_is_an_error_of_ours(behaviour: Behaviour, kind: type[UpstreamError]) -> None:
+    """Endless, cut or silent: none of aiohttp's errors gets through, and the connection is dropped."""
+    async with HostileRegistry({"manifest": behaviour}) as server, transport_to(server.url) as transport:
+        server.add("library/app", "1", make_image(10))
+        response = await answer(transport, server, "/v2/library/app/manifests/1")
+
+        with pytest.raises(kind):
+            await read_bounded(response, 100_000)
+
+        assert response.closed
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "plain"),
+    [
+        (gzip.compress(TEXT), "gzip", TEXT),
+        (gzip.compress(TEXT), "x-gzip", TEXT),
+        (zlib.compress(TEXT), "deflate", TEXT),
+        (gzip.compress(TEXT)[:-9], "gzip", None),
+        (gzip.compress(TEXT), "", None),
+        (gzip.compress(TEXT), "zstd", None),
+        (TEXT, "gzip", None),
+        (b"", "gzip", None),
+        (gzip.compress(TEXT + b"!"), "gzip", None),
+    ],
+)
+def test_an_encoding_is_undone_within_bounds(body: bytes, encoding: str, plain: bytes | None) -> None:
+    """Known encodings are undone; what is not what it says, cut short, or grows beyond the limit is not."""
+    assert decoded(body, encoding, len(TEXT)) == plain
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600"}, RateLimit(100, 76, 21600)),
+        ({"ratelimit-limit": " 100 ; w=21600 ", "ratelimit-remaining": "76"}, RateLimit(100, 76, 21600)),
+        ({"ratelimit-remaining": "-1;w=21600"}, RateLimit(None, -1, None)),
+        ({"ratelimit-limit": "200"}, RateLimit(200, None, None)),
+        ({"ratelimit-limit": "many"}, None),
+        ({"ratelimit-limit": "9" * 5000}, None),
+        ({}, None),
+    ],
+)
+def test_the_rate_limit_is_read(headers: dict[str, str], told: RateLimit | None) -> None:
+    """Docker Hub's two headers tell the budget; absent or odd ones tell nothing."""
+    assert rate_limit(headers) == told
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_any_rate_limit_header_is_tolerated(limit: str, remaining: str) -> None:
+    """No header raises."""
+    rate_limit({"ratelimit-limit": limit, "ratelimit-remaining": remaining})

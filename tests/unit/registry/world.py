@@ -1,0 +1,159 @@
+"""An engine over a store in memory and scripted upstreams, with limits that suit tests."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from obol.oci.references import Digest, Repository, parse_reference
+from obol.oci.requests import BlobRequest, ManifestRequest
+from obol.registry.engine.answers import CutShort, Document, DocumentHead, FileRun, StoredBlob
+from obol.registry.engine.engine import Engine
+from obol.registry.engine.spaces import Space
+from obol.registry.settings import EngineSettings, FillSettings, TimeLimits
+from obol.registry.store.memory import MemoryStore
+from tests.fakes.clock import FakeClock
+from tests.fakes.upstream import FakeUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from obol.registry.engine.following import FollowedBlob
+
+FILL = FillSettings(segment=1000, segmented_above=1500, connections_per_fill=4, withhold=100, resumes=2)
+LIMITS = TimeLimits(
+    connect=0.2,
+    manifest=1.0,
+    stale_after=0.05,
+    blob_headers=0.2,
+    follower_gap=0.15,
+    send_stall=0.3,
+    keepalive=5.0,
+    shutdown=0.1,
+    abandoned=60.0,
+)
+REPOSITORY = Repository("team/app")
+
+
+@dataclass
+class World:
+    """One running engine and everything around it; `upstream` and `space` are the first."""
+
+    engine: Engine
+    store: MemoryStore
+    clock: FakeClock
+    upstreams: tuple[FakeUpstream, ...]
+    spaces: tuple[Space, ...]
+
+    @property
+    def upstream(self) -> FakeUpstream:
+        """The first upstream."""
+        return self.upstreams[0]
+
+    @property
+    def space(self) -> Space:
+        """The first space."""
+        return self.spaces[0]
+
+    async def manifest(
+        self, reference: str, *accept: str, repository: str = REPOSITORY, head: bool = False, space: Space | None = None
+    ) -> Document | DocumentHead:
+        """Ask for a manifest."""
+        wanted = ManifestRequest(Repository(repository), parse_reference(reference))
+        return await self.engine.manifest(space or self.space, wanted, accept, head=head)
+
+    async def document(self, reference: str, *accept: str, repository: str = REPOSITORY) -> Document:
+        """Ask for a manifest that must come whole."""
+        answer = await self.manifest(reference, *accept, repository=repository)
+        assert isinstance(answer, Document)
+        return answer
+
+    async def blob(
+        self, digest: str, *, repository: str = REPOSITORY, part: bool = False, space: Space | None = None
+    ) -> StoredBlob | FollowedBlob:
+        """Ask for a blob."""
+        wanted = BlobRequest(Repository(repository), Digest(digest))
+        return await self.engine.blob(space or self.space, wanted, part=part)
+
+    async def size(self, digest: str, *, repository: str = REPOSITORY) -> int:
+        """Ask how long a blob is."""
+        return await self.engine.blob_size(self.space, BlobRequest(Repository(repository), Digest(digest)))
+
+    async def pull(self, digest: str, *, repository: str = REPOSITORY) -> bytes:
+        """All bytes of a blob."""
+        got = await take(await self.blob(digest, repository=repository))
+        assert got.complete
+        return got.data
+
+    async def idle(self) -> None:
+        """Wait until no blob is being fetched."""
+        await eventually(lambda: self.engine.fills == 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """What a client was given of a blob; not `complete` where it was cut short."""
+
+    data: bytes
+    complete: bool
+
+
+async def take(blob: StoredBlob | FollowedBlob, start: int = 0, stop: int | None = None) -> Got:
+    """Read a blob as the server does."""
+    if isinstance(blob, StoredBlob):
+        data = os.pread(blob.content.fileno(), blob.content.size, 0)
+        blob.content.close()
+        return Got(data[start:stop], complete=True)
+    data = b""
+    with blob:
+        await blob.opened(start)
+        end = blob.size if stop is None else stop
+        try:
+            async for run in blob.runs(start, end):
+                data += bytes_of(run)
+        except CutShort:
+            return Got(data, complete=False)
+    return Got(data, complete=True)
+
+
+def bytes_of(run: FileRun | bytes) -> bytes:
+    """What a run holds."""
+    return run if isinstance(run, bytes) else os.pread(run.fileno, run.stop - run.start, run.start)
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Let others run until a condition holds; TimeoutError if it does not within a second or so."""
+    for _ in range(1500):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise TimeoutError
+
+
+@asynccontextmanager
+async def world(
+    *upstreams: FakeUpstream,
+    store: MemoryStore | None = None,
+    fill: FillSettings = FILL,
+    limits: TimeLimits = LIMITS,
+    **settings: Any,
+) -> AsyncIterator[World]:
+    """Build an engine, with one upstream if none is given; close it at the end."""
+    upstreams = upstreams or (FakeUpstream(),)
+    store = store or MemoryStore()
+    clock = FakeClock()
+    whole = EngineSettings(
+        Path("unused"), tuple(one.settings for one in upstreams), (), limits=limits, fill=fill, **settings
+    )
+    spaces = tuple(Space(one.settings.registry, one) for one in upstreams)
+    with ThreadPoolExecutor(1) as threads:
+        engine = Engine(whole, spaces, store, clock, threads)
+        try:
+            yield World(engine, store, clock, upstreams, spaces)
+        finally:
+            await engine.close()

@@ -1,5 +1,6 @@
 # Everything runs in .venv. It is made from requirements-dev.lock when first needed, and again when the lock changes.
 #
+#   make demo    what the caches do for a node: direct, cold, warm, offline      ARGS="--chart docs/demo.svg"
 #   make test    the tests; those whose programs are not installed are skipped   ARGS="tests/unit/oci -k range"
 #   make check   all that must hold: format, lint, types, imports, sizes, mirror, docs, tests with coverage
 #   make format  put the code into the house format, mend what lint can mend
@@ -15,7 +16,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 UPGRADE ?=
 
-PURE := src/obol/oci/*,src/obol/registry/policy/*,src/obol/rendering/*
+PURE := src/obol/oci/*,src/obol/registry/policy/*,src/obol/rendering/*,src/obol/stack/plan.py
 STEPS := check-format check-lint check-types check-imports check-sizes check-mirror check-docs check-tests
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # No index, environment or settings file of the machine may show in a lock.
@@ -25,10 +26,13 @@ COMPILE := env -u UV_DEFAULT_INDEX -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help test check format docs lock clean $(STEPS)
+.PHONY: help demo test check format docs lock clean $(STEPS)
 
 help:
 	@sed -n 's/^#   //p' Makefile
+
+demo: $(READY)
+	$(BIN)/obol demo $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto $(ARGS)
@@ -75,7 +79,9 @@ format: $(READY)
 	$(BIN)/ruff format .
 
 docs: $(READY)
+	$(BIN)/python -m scripts.generate_cli_doc
 	$(BIN)/python -m scripts.generate_errors_doc
+	$(BIN)/python -m scripts.generate_settings_doc
 
 # Does not depend on the environment being up to date, so that it can mend a lock that cannot be installed.
 lock:

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts import generate_errors_doc
+from scripts import generate_cli_doc, generate_errors_doc, generate_settings_doc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +20,9 @@ ARCHITECTURE = Path("docs/architecture.md")
 SHORTEST = 60
 """Characters below which a paragraph can hardly say what a room is for and what it may not do."""
 
-GENERATED: Mapping[Path, Callable[[], str]] = {generate_errors_doc.PAGE: generate_errors_doc.render}
+GENERATED: Mapping[Path, Callable[[], str]] = {
+    page.PAGE: page.render for page in (generate_cli_doc, generate_errors_doc, generate_settings_doc)
+}
 
 _PARAGRAPH = re.compile(r"^\*\*`(?P<room>[a-z_.]+)`\*\*(?P<text>.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 

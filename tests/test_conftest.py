@@ -105,7 +105,7 @@ async def test_careless(careless): pass
 
 
 @pytest.mark.parametrize(("below", "limit"), [(True, "2"), (False, "None")])
-def test_unit_tests_have_a_limit(tmp_path: Path, below: bool, limit: str) -> None:  # noqa: FBT001  a parameter of a table
+def test_unit_tests_have_a_limit(tmp_path: Path, below: bool, limit: str) -> None:
     """Tests below tests/unit get two seconds, unless they name another limit; tests elsewhere get none from there."""
     body = """
 def test_plain(request):

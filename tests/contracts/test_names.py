@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.store.base import HeldTag, Kind, Place, Right
+from obol.registry.store.base import HeldTag, Kind, KnownManifest, Place, Right
 
 if TYPE_CHECKING:
     from obol.registry.store.base import Stores
@@ -15,14 +15,14 @@ ALPINE = Place("docker.io", Repository("library/alpine"))
 BUSYBOX = Place("docker.io", Repository("library/busybox"))
 ELSEWHERE = Place("ghcr.io", Repository("library/alpine"))
 INDEX = "application/vnd.oci.image.index.v1+json"
-ONE, TWO = Digest.of(b"1"), Digest.of(b"2", "sha512")
+ONE, TWO, THREE = Digest.of(b"1"), Digest.of(b"2", "sha512"), Digest.of(b"3")
 LATEST = HeldTag(Tag("latest"), "", ONE, INDEX, 1000.5)
 
 
 async def test_no_tag(store: Stores) -> None:
     """A tag that was never asked for is not known."""
     assert await store.names.tag(ALPINE, Tag("latest"), "") is None
-    assert await store.names.tags() == []
+    assert await store.names.known() == []
 
 
 async def test_point(store: Stores) -> None:
@@ -48,22 +48,40 @@ async def test_point_again(store: Stores, later: HeldTag) -> None:
     await store.names.point(ALPINE, later)
 
     assert await store.names.tag(ALPINE, Tag("latest"), "") == later
-    assert await store.names.tags() == [(ALPINE, later)]
+    assert await store.names.known() == [KnownManifest(ALPINE, later.digest, later, None)]
 
 
-async def test_tags(store: Stores) -> None:
-    """All tags are listed by space, repository and name."""
+async def test_known(store: Stores) -> None:
+    """All tags are listed by space, repository and name, with the time when what they mean was last served."""
     other = replace(LATEST, tag=Tag("3.20"))
     variant = replace(LATEST, variant="oci-index", digest=TWO)
     for place, held in ((ELSEWHERE, LATEST), (BUSYBOX, LATEST), (ALPINE, variant), (ALPINE, LATEST), (ALPINE, other)):
         await store.names.point(place, held)
 
-    assert await store.names.tags() == [
-        (ALPINE, other),
-        (ALPINE, LATEST),
-        (ALPINE, variant),
-        (BUSYBOX, LATEST),
-        (ELSEWHERE, LATEST),
+    await store.names.used([(ALPINE, ONE), (ELSEWHERE, TWO)], 5.0)
+    await store.names.used([(ALPINE, ONE)], 4.0)
+
+    tagged = [known for known in await store.names.known() if known.held is not None]
+
+    assert tagged == [
+        KnownManifest(ALPINE, ONE, other, 5.0),
+        KnownManifest(ALPINE, ONE, LATEST, 5.0),
+        KnownManifest(ALPINE, TWO, variant, None),
+        KnownManifest(BUSYBOX, ONE, LATEST, None),
+        KnownManifest(ELSEWHERE, ONE, LATEST, None),
+    ]
+
+
+async def test_used_without_a_tag(store: Stores) -> None:
+    """What was served by its digest only, or by a tag that has moved on, is listed behind the tags of all places."""
+    await store.names.point(ALPINE, LATEST)
+    await store.names.used([(ELSEWHERE, TWO), (ALPINE, TWO), (ALPINE, ONE)], 7.0)
+    await store.names.point(ALPINE, replace(LATEST, digest=THREE))
+
+    assert await store.names.known() == [
+        KnownManifest(ALPINE, THREE, replace(LATEST, digest=THREE), None),
+        *(KnownManifest(ALPINE, digest, None, 7.0) for digest in sorted((ONE, TWO))),
+        KnownManifest(ELSEWHERE, TWO, None, 7.0),
     ]
 
 

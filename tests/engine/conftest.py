@@ -12,7 +12,7 @@ import pytest
 from obol.machine.clock import SystemClock
 from obol.registry.engine.engine import USES_EVERY
 from obol.registry.settings import EngineSettings, FillSettings, ListenerSettings, TimeLimits, UpstreamSettings
-from obol.wiring import RunningEngine, running_engine
+from obol.wiring.engine import RunningEngine, running_engine
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import Reply, request
 

@@ -93,7 +93,7 @@ async def test_stop_is_gentle_and_leaves_a_resumable_partial(tmp_path: Path) -> 
         async with engine.running() as port:
             for digest in ("1", *IMAGE.manifests):
                 await request(port, "GET", f"/v2/library/app/manifests/{digest}")
-            pulling = asyncio.ensure_future(request(port, "GET", f"/v2/library/app/blobs/{large}"))  # noqa: TID251
+            pulling = asyncio.ensure_future(request(port, "GET", f"/v2/library/app/blobs/{large}"))  # noqa: TID251 - awaited below
             await upstream.until(2, "GET", large)
             await received(engine, 8 * MIB)
             assert await engine.stop() == 0

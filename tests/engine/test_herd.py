@@ -85,7 +85,7 @@ async def test_vanished_first_client_changes_nothing(start: Start) -> None:
 
             assert all(reply.body == image.blobs[digest] for reply in replies)
             assert upstream.body_bytes("/blobs/") == 4 * MIB
-            assert digest in cache.stored()
+        assert digest in cache.stored()
 
 
 async def test_fill_goes_on_without_any_client(start: Start) -> None:

@@ -47,7 +47,7 @@ class FakeRunner:
         *,
         stdin: str = "",
         env: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - as in the port
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature of the port
     ) -> Completed:
         """Remember the call and answer from the script."""
         if argv[0] in self.missing:

@@ -43,8 +43,8 @@ class RequestCounts:
 class RateLimit:
     """What an upstream allows, and what is left of it."""
 
-    limit: int
-    remaining: int
+    limit: int | None
+    remaining: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,48 @@ class EngineStatus:
     upstreams: tuple[UpstreamStatus, ...]
     fills: int = 0
     """Blobs that are being fetched now."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPlatform:
+    """What a cache has of one platform of an image."""
+
+    platform: str
+    """As in linux/arm64; "" for an image without an index, which does not say."""
+    digest: str
+    state: Literal["complete", "partial", "absent"]
+    """complete; partial: blobs are missing; absent: not even its manifest was fetched."""
+    size: int
+    """Bytes of its blobs, held or not; 0 where it is absent."""
+    missing_blobs: int
+    missing_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldImage:
+    """What a cache has of one image."""
+
+    registry: str
+    repository: str
+    tags: tuple[str, ...]
+    """None for an image that was pulled by its digest only."""
+    digest: str
+    complete: bool
+    """A platform is there, and nothing is missing of any that is."""
+    size: int
+    """Bytes that are held, shared with other images or not."""
+    missing_blobs: int
+    missing_bytes: int
+    used_at: float | None
+    """When it was last served, in seconds since 1970."""
+    platforms: tuple[HeldPlatform, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The images of a cache."""
+
+    images: tuple[HeldImage, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +171,10 @@ class CacheEngine(Protocol):
 
     def status(self) -> Running | None:
         """Ask the engine; None where it does not run. Raises EngineUnresponsive."""
+        ...
+
+    def images(self) -> Inventory:
+        """List what is held. Raises EngineNotRunning, EngineUnresponsive."""
         ...
 
     def listen(self, listener: Listener) -> Listener:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from obol import __version__
 from obol.caches import enginelog
-from obol.caches.base import EngineStatus, Listener, Running, Started, Substitute
+from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started, Substitute
 from obol.caches.control import Control
 from obol.caches.substitutes import PortProbe, recall, remember, settle
 from obol.errors import EngineNotRunning, EngineUnresponsive, StoreUnusable
@@ -148,6 +148,10 @@ class BuiltinEngine:
             why=f"{_process(pid)} still owns the store {self._plan.store}",
             hint=f"end it by force: `kill -9 {pid}`; what it has stored stays intact" if pid else "",
         )
+
+    def images(self) -> Inventory:
+        """List what is held."""
+        return self._control.images()
 
     def listen(self, listener: Listener) -> Listener:
         """Serve one more address, without a restart."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from obol.caches.base import EngineStatus, Listener
+from obol.caches.base import EngineStatus, Inventory, Listener
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ T = TypeVar("T")
 SOCKET = "control.sock"
 _LONGEST_PATH = 100
 """Bytes; beyond it the engine refuses to start, because a unix socket's path may have 107 on Linux and 103 on macOS."""
-_LONGEST_ANSWER = 16 * 1024 * 1024
+_LONGEST_ANSWER = 64 * 1024 * 1024
+_INVENTORY_WITHIN = 60.0
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -60,6 +61,10 @@ class Control:
         """Ask how the engine does."""
         return self._ask("GET", "/status", EngineStatus)
 
+    def images(self) -> Inventory:
+        """Ask which images are held; with a large store the engine has to look at many files."""
+        return self._ask("GET", "/images", Inventory, within=_INVENTORY_WITHIN)
+
     def stop(self) -> None:
         """Tell the engine to end. It has heard it when this returns; it ends when its transfers have."""
         self._send("POST", "/stop")
@@ -72,9 +77,9 @@ class Control:
         """Close an address."""
         self._send("DELETE", "/listeners", msgspec.json.encode(listener))
 
-    def _ask(self, method: str, path: str, answer: type[T], body: bytes = b"") -> T:
+    def _ask(self, method: str, path: str, answer: type[T], body: bytes = b"", *, within: float | None = None) -> T:
         try:
-            return msgspec.json.decode(self._send(method, path, body), type=answer)
+            return msgspec.json.decode(self._send(method, path, body, within=within), type=answer)
         except (msgspec.DecodeError, msgspec.ValidationError) as problem:
             raise EngineUnresponsive(
                 "the cache engine answers in a way that we do not understand",
@@ -82,11 +87,11 @@ class Control:
                 hint="it may be of another version: `obol cache stop`, then `obol cache start`",
             ) from problem
 
-    def _send(self, method: str, path: str, body: bytes = b"") -> bytes:
+    def _send(self, method: str, path: str, body: bytes = b"", *, within: float | None = None) -> bytes:
         path_of_socket = self.store / SOCKET
         if len(os.fsencode(path_of_socket)) > _LONGEST_PATH:
             raise _not_running()
-        connection = _UnixConnection(path_of_socket, self.timeout)
+        connection = _UnixConnection(path_of_socket, within or self.timeout)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             response = connection.getresponse()

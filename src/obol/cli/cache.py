@@ -2,7 +2,6 @@
 
 What a verb needs is imported within it, so that `obol --help` and the verbs that only ask start fast.
 """
-# ruff: noqa: PLC0415 - see above
 
 from __future__ import annotations
 
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from obol.cli import options
-from obol.cli.present import Speaker, counted, tilde
+from obol.cli.present import OutputFormat, Speaker, counted, tilde
 from obol.config.paths import Surroundings, locate
 from obol.config.sources import CacheFlags, store_directory
+from obol.errors import Interrupted, ObolError
 
 if TYPE_CHECKING:
     from obol.caches.base import CacheEngine, Started
@@ -29,12 +29,29 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 Lines = Annotated[int, typer.Option("--lines", "-n", min=0, metavar="N", help="How many lines.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is appended, until interrupted.")]
 PathOnly = Annotated[bool, typer.Option("--path", help="Only tell where the log is.")]
+Images = Annotated[
+    list[str] | None, typer.Argument(metavar="IMAGE", help="References, such as alpine or ghcr.io/org/app:1.2.")
+]
+Platforms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--platform",
+        metavar="OS/ARCH",
+        help="A platform to fetch, such as linux/arm64; may be repeated (default: that of this machine).",
+    ),
+]
+AllPlatforms = Annotated[bool, typer.Option("--all-platforms", help="Fetch every platform that there is.")]
+FromFile = Annotated[
+    str | None,
+    typer.Option("--from", metavar="FILE", help="Read references from a file, one a line; - is standard input."),
+]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=32, metavar="N", help="How many images at a time.")]
 LogFile = Annotated[Path | None, typer.Option("--log-file", hidden=True)]
 
 
 def engine_for(plan: BuiltinPlan) -> CacheEngine:
     """Get the engine that a plan describes."""
-    from obol.wiring import builtin_cache
+    from obol.wiring.caches import builtin_cache
 
     return builtin_cache(plan)
 
@@ -62,7 +79,7 @@ def serve(
         _warn_in_log(warning, settings.log_format)
     if log_file is not None:
         _keep_log_small(log_file)
-    from obol.wiring import serve as serve_engine
+    from obol.wiring.engine import serve as serve_engine
 
     raise typer.Exit(serve_engine(settings.engine, log_format=settings.log_format))
 
@@ -90,13 +107,7 @@ def start(
     """
     say = options.speaker(context, output, verbose, quiet)
     flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name)
-    around = Surroundings.of_process()
-    settings = _load(flags, around)
-    for warning in settings.warnings:
-        say.note(f"warning: {warning}")
-    from obol.config.background import background_plan
-
-    _present_start(say, engine_for(background_plan(settings, flags, around, locate(around))).start())
+    _present_start(say, engine_for(_plan(say, flags)).start())
 
 
 @app.command()
@@ -170,6 +181,62 @@ def logs(
     say.result(LogResult(str(log), tuple(found)), lambda: found)
 
 
+@app.command()
+def warm(
+    context: typer.Context,
+    image: Images = None,
+    platform: Platforms = None,
+    all_platforms: AllPlatforms = False,
+    file: FromFile = None,
+    jobs: Jobs = 3,
+    store: options.Store = None,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Pull images through the cache, so that they are in it.
+
+    Starts the cache if it does not run. What it holds already is not fetched again. Exits with 1 if an image could not
+    be fetched.
+    """
+    from obol.cli import imageview, warming
+
+    say = options.speaker(context, output, verbose, quiet)
+    references = warming.references(image or (), file)
+    chosen = warming.selection(platform or (), every=all_platforms)
+    cache = engine_for(_plan(say, CacheFlags(store=store)))
+    started = cache.start()
+    warmed = warming.run(say, warming.warming(cache, chosen, jobs), references, started.status)
+    result = imageview.warm_result(warmed.outcomes, warmed.seconds, interrupted=warmed.interrupted)
+    if not say.quiet or say.output is OutputFormat.JSON:
+        say.result(result, lambda: imageview.warm_lines(warmed.outcomes, result))
+    for problem in imageview.failures(warmed.outcomes.values()):
+        if say.output is not OutputFormat.JSON:
+            say.error(problem)
+    if not result.complete:
+        raise typer.Exit(Interrupted.exit_code if warmed.interrupted else ObolError.exit_code)
+
+
+@app.command()
+def ls(
+    context: typer.Context,
+    store: options.Store = None,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """List the images in the cache, and what is missing of them."""
+    from obol.cli.imageview import images_lines
+
+    say = options.speaker(context, output, verbose, quiet)
+    held = engine_for(_asking_plan(store)).images()
+    if held.images:
+        say.result(held, lambda: images_lines(held.images, time.time()))
+        return
+    say.result(held, lambda: ["The cache holds no images."])
+    say.note("Fill it: obol cache warm IMAGE")
+
+
 def _follow(log: Path, lines: int) -> None:
     """Print lines as they are, whatever the output format: the engine's own may be JSON already."""
     from obol.caches import enginelog
@@ -183,7 +250,7 @@ def _follow(log: Path, lines: int) -> None:
 
 
 def _present_start(say: Speaker, started: Started) -> None:
-    from obol.cli.cacheview import StartResult, listeners_table, substitute_note
+    from obol.cli.cacheview import StartResult, listeners_table, start_warnings
 
     engine = started.status
     result = StartResult(started.already, started.differs, engine, started.substitutes)
@@ -191,14 +258,8 @@ def _present_start(say: Speaker, started: Started) -> None:
     opening = f"The cache engine {verb} (process {engine.pid})."
     held = f"{counted(engine.content.count, 'blob')} in {tilde(engine.store)}"
     say.result(result, lambda: [opening, held, "", listeners_table(engine, started.substitutes)])
-    for substitute in started.substitutes:
-        if substitute.wanted:
-            say.note(f"warning: {substitute_note(substitute)}")
-    if started.differs:
-        say.note("warning: what runs is not what was asked for:")
-        for difference in started.differs:
-            say.note(f"  - {difference}")
-        say.note("To change it: obol cache stop, then obol cache start with these options")
+    for line in start_warnings(started):
+        say.note(line)
 
 
 def _flags(
@@ -229,6 +290,17 @@ def _load(flags: CacheFlags, around: Surroundings) -> CacheSettings:
     from obol.config.settings import load_cache_settings
 
     return load_cache_settings(flags, around, locate(around))
+
+
+def _plan(say: Speaker, flags: CacheFlags) -> BuiltinPlan:
+    """What is to run in the background, by all settings."""
+    from obol.config.background import background_plan
+
+    around = Surroundings.of_process()
+    settings = _load(flags, around)
+    for warning in settings.warnings:
+        say.note(f"warning: {warning}")
+    return background_plan(settings, flags, around, locate(around))
 
 
 def _asking_plan(store: str | None) -> BuiltinPlan:

@@ -11,7 +11,7 @@ from obol.cli.present import Table, counted, size, span, tilde
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from obol.caches.base import EngineStatus, Substitute, UpstreamStatus
+    from obol.caches.base import EngineStatus, Started, Substitute, UpstreamStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +87,16 @@ def listeners_table(engine: EngineStatus, substitutes: Iterable[Substitute]) -> 
     return Table(("Registry", "Address", ""), tuple(rows))
 
 
+def start_warnings(started: Started) -> list[str]:
+    """Where what runs is not what was asked for, line by line."""
+    lines = [f"warning: {substitute_note(one)}" for one in started.substitutes if one.wanted]
+    if started.differs:
+        lines.append("warning: what runs is not what was asked for:")
+        lines += [f"  - {difference}" for difference in started.differs]
+        lines.append("To change it: obol cache stop, then obol cache start with these options")
+    return lines
+
+
 def substitute_note(substitute: Substitute) -> str:
     """A few words on a port that is not the usual one."""
     return (
@@ -122,6 +132,8 @@ def _upstream_notes(upstream: UpstreamStatus) -> list[str]:
         found.append(f"{upstream.detail or upstream.health}{again}")
     if upstream.requests.stale or upstream.requests.error:
         found.append(f"{counted(upstream.requests.stale, 'request')} served stale, {upstream.requests.error:,} refused")
-    if upstream.ratelimit:
-        found.append(f"{upstream.ratelimit.remaining:,} of {upstream.ratelimit.limit:,} pulls left")
+    budget = upstream.ratelimit
+    if budget is not None and budget.remaining is not None:
+        allowed = "" if budget.limit is None else f" of {budget.limit:,}"
+        found.append(f"{budget.remaining:,}{allowed} pulls left")
     return [f"{upstream.registry}: {note}" for note in found]

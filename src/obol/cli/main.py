@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 import typer
 
 from obol import __version__
-from obol.cli import cache, options
+from obol.cli import cache, demo, options, stack
 from obol.cli.options import speaker
 from obol.cli.present import OutputFormat, Speaker
 from obol.errors import Interrupted, ObolError, UsageError
@@ -33,6 +33,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(cache.app, name="cache", help="The registry cache: start and stop it, see what it does.")
+app.add_typer(stack.app, name="stack", help="The stack: bring it up, see how it is.")
+app.command(name="demo")(demo.demo)
 
 
 @runtime_checkable
@@ -85,7 +87,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         say.error(error)
         return error.exit_code
-    except Exception as problem:  # noqa: BLE001 - the last resort: nobody should meet a traceback unasked
+    except Exception as problem:  # noqa: BLE001 - the last resort: whatever it is, a person is told
         return _unforeseen(problem, say)
     return result if isinstance(result, int) else 0
 

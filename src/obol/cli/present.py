@@ -51,7 +51,7 @@ class Speaker:
     def result(self, value: object, human: Callable[[], Sequence[str | Table]]) -> None:
         """Write a result: `value` (values that msgspec can encode) as JSON, or what `human` makes of it."""
         if self.output is OutputFormat.JSON:
-            import msgspec  # noqa: PLC0415 - only where needed: `obol --help` must not wait for it
+            import msgspec
 
             sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
         else:
@@ -75,9 +75,9 @@ def _write(part: str | Table) -> None:
     if isinstance(part, str):
         sys.stdout.write(f"{part}\n")
         return
-    from rich.console import Console  # noqa: PLC0415 - as above
-    from rich.table import Table as RichTable  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
+    from rich.console import Console
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
     table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for title in part.titles:
@@ -133,6 +133,11 @@ def size(count: float) -> str:
             break
         count /= 1024
     return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+
+
+def speed(count: int, seconds: float) -> str:
+    """Bytes a second for people."""
+    return f"{size(count / max(seconds, 0.001))}/s"
 
 
 def span(seconds: float) -> str:

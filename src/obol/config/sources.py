@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 PREFIX = "OBOL_CACHE_"
 OTHERS_VARIABLES = frozenset({"OBOL_CACHE_ENGINE"})
 """Variables that begin like ours and belong to the stack."""
+OTHERS_TABLES = frozenset({"stack"})
+"""Tables of `obol.toml` that are read by others: see `config.stack`."""
 
 _PAIRS = {"upstream": "HOST=URL", "port": "HOST=PORT"}
 _LISTS = ("bind", "allow_host", "server_name")
@@ -122,7 +124,8 @@ def file_layer(path: Path) -> Layer:
     except (OSError, ValueError) as problem:
         why = problem.strerror if isinstance(problem, OSError) else str(problem)
         return Layer({}, (f"{path}: cannot be read: {why}",), spell, complete=False)
-    problems = [f"{path}: [{_dotted(name)}]: there is no such table" for name in written if name != "cache"]
+    known = {"cache", *OTHERS_TABLES}
+    problems = [f"{path}: [{_dotted(name)}]: there is no such table" for name in written if name not in known]
     cache = written.get("cache", {})
     values: dict[str, object] = {}
     if isinstance(cache, dict):

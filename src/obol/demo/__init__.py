@@ -1,4 +1,5 @@
-"""The main job shown on a bare machine: a slowed local origin, and a cold, warm and offline pull from it.
+"""The main job shown on a bare machine: a slowed local origin, and four pulls from it.
 
-Called by `wiring`. Waits for its first scenario.
+`scenario.demonstrate` plays it: `origin` in a process of its own, a cache engine in another, a `node` in ours. Called
+by `cli`, which hands in how an engine is made. It never imports `registry`, prints nothing, and leaves nothing behind.
 """

@@ -54,7 +54,7 @@ class Runner(Protocol):
         *,
         stdin: str = "",
         env: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - a limit on the child, which must then be killed
+        timeout: float | None = None,  # noqa: ASYNC109 - the limit of the child, which is killed by it
     ) -> Completed:
         """Run `argv` to its end, without a shell; any exit code is an answer.
 
@@ -73,7 +73,7 @@ class SystemRunner:
         *,
         stdin: str = "",
         env: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - as in the port
+        timeout: float | None = None,  # noqa: ASYNC109 - the limit of the child, which is killed by it
     ) -> Completed:
         """Run `argv` to its end; see `Runner`."""
         child = await _start(argv, env)
@@ -96,7 +96,7 @@ def detach(
 
     As `account` where one is given, which only root can do. Raises OSError where it cannot be run.
     """
-    child = subprocess.Popen(  # noqa: S603 - argv is ours, and no shell reads it
+    child = subprocess.Popen(  # noqa: S603 - running programs is what this is for; argv never goes through a shell
         argv,
         stdin=subprocess.DEVNULL,
         stdout=output,

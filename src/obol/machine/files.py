@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import secrets
 import stat
 from contextlib import suppress
@@ -152,6 +153,16 @@ class Folder:
             os.close(descriptor)
         if durable:
             self.sync()
+
+
+def allow_many_open_files(most: int = 65_536) -> None:
+    """Let this process open as many files as the system grants it, up to `most`; often 1024 is only where it begins."""
+    granted, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = most if limit == resource.RLIM_INFINITY else min(most, limit)
+    if granted == resource.RLIM_INFINITY or granted >= wanted:
+        return
+    with suppress(OSError, ValueError):  # macOS grants fewer than it says
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, limit))
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

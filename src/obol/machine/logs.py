@@ -1,7 +1,8 @@
 """What the engine writes down: one event a line, for people or as JSON, on standard error.
 
-Events carry values, never text that was put together from what others sent; both renderers escape control characters,
-so a name cannot forge a line. Nothing secret is ever a value: no Authorization, no query of a presigned URL.
+Events carry values, never text that was put together from what others sent; control characters are escaped in both
+styles, so a name cannot forge a line. Nothing secret is ever a value: no Authorization, no query of a presigned URL.
+Tracebacks are plain ones, because those that show local variables show secrets.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
-    from structlog.typing import Processor
+    from structlog.typing import EventDict, Processor
 
 
 def get() -> structlog.typing.FilteringBoundLogger:
@@ -27,21 +28,37 @@ def configure(style: str, level: int = logging.INFO) -> None:
 
     What the libraries log goes the same way from WARNING on.
     """
-    render: Processor
-    if style == "json":
-        render = structlog.processors.JSONRenderer()
-    else:
-        render = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=24)
+    render: list[Processor] = [structlog.processors.JSONRenderer()]
+    if style != "json":
+        plain = structlog.dev.plain_traceback
+        colors = sys.stderr.isatty()
+        render = [_escaped, structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24, exception_formatter=plain)]
     shared: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
     ]
     structlog.configure(
-        processors=[*shared, structlog.processors.format_exc_info, render],
+        processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=render, foreign_pre_chain=shared))
+    stripped = structlog.stdlib.ProcessorFormatter.remove_processors_meta
+    handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[stripped, *render], foreign_pre_chain=shared))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+
+
+def _escaped(_logger: object, _method: str, event: EventDict) -> EventDict:
+    """Show what does not print as escapes. A traceback keeps its lines, set in so that none looks like an event."""
+    for name, value in event.items():
+        if name == "exception":
+            event[name] = "\n".join(f"  {_printable(line)}" for line in str(value).split("\n"))
+        elif isinstance(value, str):
+            event[name] = _printable(value)
+    return event
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -36,6 +36,18 @@ def _retire(task: asyncio.Task[Any]) -> None:
     task.get_loop().call_exception_handler(context)
 
 
+def members(group: BaseExceptionGroup[Exception]) -> list[Exception]:
+    """All exceptions of a group and of the groups within it, in order.
+
+    For `except ExceptionGroup` around a TaskGroup where one is to be raised: out of an `except*` clause it would
+    come in a group again before Python 3.11.4.
+    """
+    found: list[Exception] = []
+    for problem in group.exceptions:
+        found += members(problem) if isinstance(problem, BaseExceptionGroup) else [problem]
+    return found
+
+
 def alive() -> tuple[asyncio.Task[Any], ...]:
     """The tasks that have not ended, for shutdown and for tests that look for leaks."""
     return tuple(_alive)

@@ -44,13 +44,17 @@ UNAVAILABLE = ErrorKind(503, "UNAVAILABLE", "the content cannot be had now, try 
 
 
 class OciError(Exception):
-    """A refusal: what kind it is, `detail` for the log and the client, and when to come back, in whole seconds."""
+    """A refusal: what kind it is, `detail` for the log and the client, and when to come back, in whole seconds.
 
-    def __init__(self, kind: ErrorKind, detail: str = "", retry_after: int | None = None) -> None:
-        super().__init__(kind, detail, retry_after)
+    `problem` is one word for programs where statuses are too few to tell causes apart.
+    """
+
+    def __init__(self, kind: ErrorKind, detail: str = "", retry_after: int | None = None, problem: str = "") -> None:
+        super().__init__(kind, detail, retry_after, problem)
         self.kind = kind
         self.detail = printable(detail)
         self.retry_after = retry_after
+        self.problem = problem
 
     def __str__(self) -> str:
         text = f"{self.kind.code}: {self.kind.message}"

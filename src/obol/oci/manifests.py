@@ -15,20 +15,22 @@ import msgspec
 
 from obol.oci.errors import MANIFEST_INVALID, OciError
 from obol.oci.mediatypes import (
-    DOCKER_LIST,
     DOCKER_SCHEMA1,
     DOCKER_SCHEMA1_SIGNED,
     MANIFEST_TYPES,
     OCI_INDEX,
     OCI_MANIFEST,
     bare,
+    is_index,
 )
 from obol.oci.references import Digest
 
 MAX_MANIFEST = 8 * 1024 * 1024
 """Bytes. Clients stop at 4 MiB, and registries must take as much."""
 
-_INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+MAX_DESCRIPTORS = 10_000
+"""What one manifest may name. Images have at most a hundred odd layers; to record many more holds up everybody."""
+
 _SCHEMA1 = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
 _VAGUE = frozenset({"", "text/plain", "application/json"})
 """Content types that some registries give to every document: the document itself has to say what it is."""
@@ -42,6 +44,9 @@ class Platform:
     architecture: str
     variant: str = ""
 
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
+
 
 @dataclass(frozen=True, slots=True)
 class Descriptor:
@@ -52,6 +57,11 @@ class Descriptor:
     size: int
     platform: Platform | None = None
     annotations: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_attestation(self) -> bool:
+        """Whether this child of an index is about an image (provenance, a bill of materials) rather than one."""
+        return self.platform is not None and self.platform.os == "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,7 @@ class Manifest:
     @property
     def is_index(self) -> bool:
         """Whether it refers to manifests."""
-        return self.media_type in _INDEXES
+        return is_index(self.media_type)
 
 
 # The documents as they are written. Go programs write null for an empty list or map, so null means absent throughout.
@@ -115,8 +125,7 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
         raise OciError(MANIFEST_INVALID, why)
     document = _document(body)
     media_type = _media_type(document, declared)
-    is_index = media_type in _INDEXES
-    _check_shape(document, is_index=is_index)
+    _check_shape(document, is_index=is_index(media_type))
     blobs = [*([document.config] if document.config is not None else []), *(document.layers or [])]
     return Manifest(
         media_type=media_type,
@@ -138,6 +147,8 @@ def _document(body: bytes) -> _Document:
         raise OciError(MANIFEST_INVALID, str(error)) from None
     if document.schema_version != 2 or document.fs_layers is not msgspec.UNSET:
         raise OciError(MANIFEST_INVALID, "only schema version 2 is supported")
+    if sum(len(named) for named in (document.manifests, document.layers) if isinstance(named, list)) > MAX_DESCRIPTORS:
+        raise OciError(MANIFEST_INVALID, f"names more than {MAX_DESCRIPTORS} objects")
     return document
 
 

@@ -38,6 +38,16 @@ _RANGE = re.compile(rf"{_WORD}/{_WORD}(?:[ \t]*;[ \t]*{_WORD}={_WORD})*")
 _ZERO_WEIGHT = re.compile(r";[ \t]*q[ \t]*=[ \t]*0(?:\.0*)?[ \t]*(?:;|$)", re.IGNORECASE)
 
 
+def is_index(media_type: str) -> bool:
+    """Whether a manifest of this type refers to manifests."""
+    return media_type in {OCI_INDEX, DOCKER_LIST}
+
+
+def is_distributable(media_type: str) -> bool:
+    """Whether registries have content of this type; the base layers of Windows are had from Microsoft only."""
+    return "foreign" not in media_type and "nondistributable" not in media_type
+
+
 def bare(content_type: str) -> str:
     """The media type alone: lower case, without parameters."""
     return content_type.partition(";")[0].strip().lower()

@@ -1,4 +1,4 @@
-"""The stack's own manifests as package data, and how images are read out of them.
+"""The stack's own manifests as package data, and how images are read out of manifests.
 
-Called by `stack`. Waits for its first manifest.
+Called by `stack` and `wiring`. It reads files and judges them; it applies nothing and starts nothing.
 """

@@ -12,7 +12,7 @@ from obol.caches.base import Listener, Started, Substitute
 from obol.caches.builtin import BuiltinEngine, SystemHost
 from obol.caches.plan import BuiltinPlan
 from obol.caches.substitutes import recall, remember
-from obol.errors import EngineUnresponsive, StoreUnusable
+from obol.errors import EngineNotRunning, EngineUnresponsive, StoreUnusable
 from obol.machine.commands import Account
 from obol.machine.ports import Holder
 from tests.fakes.control import FakeEngine, status_body
@@ -355,6 +355,15 @@ def test_listen_and_unlisten(store: Path) -> None:
         engine.unlisten(engine.listen(Listener("docker.io", "172.18.0.1", 54100)))
 
     assert [request for request, _body in fake.asked] == ["POST /listeners", "DELETE /listeners"]
+
+
+def test_images(store: Path) -> None:
+    """A running engine lists its images; one that does not run cannot."""
+    with FakeEngine(store, answers={"GET /images": (200, b'{"images":[]}')}):
+        assert builtin(store, FakeHost()).images().images == ()
+
+    with pytest.raises(EngineNotRunning):
+        builtin(store, FakeHost()).images()
 
 
 def test_system_host(tmp_path: Path) -> None:

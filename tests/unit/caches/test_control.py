@@ -41,6 +41,19 @@ def test_orders(store: Path) -> None:
     ]
 
 
+def test_images(store: Path) -> None:
+    """A running engine lists its images."""
+    body = (
+        b'{"images":[{"registry":"docker.io","repository":"a","tags":["1"],"digest":"sha256:2","complete":true,"size":5,'
+        b'"missing_blobs":0,"missing_bytes":0,"used_at":null,"platforms":[{"platform":"linux/amd64",'
+        b'"digest":"sha256:1","state":"absent","size":3,"missing_blobs":0,"missing_bytes":0}],"of a later version":1}]}'
+    )
+    with FakeEngine(store, answers={"GET /images": (200, body)}):
+        (image,) = Control(store).images().images
+
+    assert (image.repository, image.tags, image.used_at, image.platforms[0].state) == ("a", ("1",), None, "absent")
+
+
 @pytest.mark.parametrize("where", ["absent", "file", "deaf", "x" * 120])
 def test_nobody_listens(store: Path, where: str) -> None:
     """No store, no directory, a socket that a dead engine left, a path no engine can use: it is not running."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from obol.caches.base import EngineStatus, Listener, Running, Started, Substitute
+from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started, Substitute
 from obol.cli import cache, main
 from tests.fakes.control import status_body
 
@@ -27,6 +27,7 @@ class FakeEngine:
     running: Running | None = None
     started: Started | None = None
     problem: BaseException | None = None
+    held: Inventory = field(default_factory=lambda: Inventory(()))
     plans: list[BuiltinPlan] = field(default_factory=list)
 
     def start(self) -> Started:
@@ -46,6 +47,12 @@ class FakeEngine:
         if self.problem:
             raise self.problem
         return self.running
+
+    def images(self) -> Inventory:
+        """List."""
+        if self.problem:
+            raise self.problem
+        return self.held
 
     def listen(self, listener: Listener) -> Listener:
         """Not used here."""

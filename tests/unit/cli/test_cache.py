@@ -8,16 +8,24 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches import enginelog
-from obol.caches.base import Listener, Running, Started
-from obol.cli import cache
+from obol.caches.base import HeldImage, Inventory, Listener, Running, Started
+from obol.cli import cache, warming
+from obol.client.base import PulledImage
 from obol.config.sources import OPTIONS
-from obol.errors import EngineUnresponsive
+from obol.errors import EngineNotRunning, EngineUnresponsive
+from obol.oci.manifests import Platform
+from tests.unit.cli import images
 from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from obol.caches.base import EngineStatus
+    from obol.caches.warming import Outcome
+    from obol.client.base import Progress
+    from obol.client.platforms import Selection
+    from obol.oci.references import ImageReference
     from obol.registry.settings import EngineSettings
     from tests.unit.cli.conftest import Terminal
 
@@ -175,10 +183,10 @@ def test_logs_followed(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.M
 
 
 class StandInWiring(ModuleType):
-    """In the place of obol.wiring."""
+    """In the place of obol.wiring.engine."""
 
     def __init__(self) -> None:
-        super().__init__("obol.wiring")
+        super().__init__("obol.wiring.engine")
         self.served: list[tuple[EngineSettings, str]] = []
 
     def serve(self, settings: EngineSettings, *, log_format: str) -> int:
@@ -191,7 +199,7 @@ class StandInWiring(ModuleType):
 def wiring(monkeypatch: pytest.MonkeyPatch) -> StandInWiring:
     """Wiring that serves nothing."""
     stand_in = StandInWiring()
-    monkeypatch.setitem(sys.modules, "obol.wiring", stand_in)
+    monkeypatch.setitem(sys.modules, "obol.wiring.engine", stand_in)
     return stand_in
 
 
@@ -233,3 +241,127 @@ def test_every_option_can_be_set_otherwise() -> None:
 
     assert serve - {"log_file", "return"} == {*OPTIONS}
     assert {*OPTIONS} < start
+
+
+class FakeWarmth:
+    """Brings what it is asked for in the order of its outcomes, or is interrupted."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self.outcomes = outcomes
+        self.wired: tuple[Selection, int] | None = None
+
+    async def warm(
+        self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
+    ) -> tuple[Outcome, ...]:
+        """As told."""
+        assert engine.pid == 4711
+        for outcome in self.outcomes:
+            progress.done(outcome) if isinstance(outcome, PulledImage) else progress.failed(outcome)
+        if len(self.outcomes) < len(references):
+            raise KeyboardInterrupt
+        return self.outcomes
+
+
+@pytest.fixture
+def warmth(monkeypatch: pytest.MonkeyPatch) -> FakeWarmth:
+    """What stands in for pulls; it brings one image."""
+    fake = FakeWarmth(images.pulled())
+
+    def wired(_cache: object, platforms: Selection, jobs: int) -> FakeWarmth:
+        fake.wired = platforms, jobs
+        return fake
+
+    monkeypatch.setattr(warming, "warming", wired)
+    return fake
+
+
+def test_warm(terminal: Terminal, warmth: FakeWarmth, tmp_path: Path) -> None:
+    """Images are pulled through a cache that is started as `cache start` does; what became of them is the result."""
+    assert terminal.run("cache warm team/app:1 --platform linux/arm64 -j 5") == 0
+
+    assert terminal.out.splitlines() == [
+        "docker.io/team/app:1",
+        "    cached (linux/amd64, 4 layers): 12.0 MiB from upstream in 2.0 s (6.0 MiB/s)",
+        "",
+        *terminal.out.splitlines()[-1:],
+    ]
+    assert terminal.err.startswith("docker.io/team/app:1: done")
+    assert warmth.wired == ((Platform("linux", "arm64"),), 5)
+    (plan,) = terminal.engine.plans
+    assert (plan.store, len(plan.listeners)) == (tmp_path / "caches/builtin", 3)
+
+
+def test_warm_fails(terminal: Terminal, warmth: FakeWarmth) -> None:
+    """One image that fails makes the command fail, and is told with what to do."""
+    warmth.outcomes = (images.pulled(), images.failed())
+
+    assert terminal.run(f"cache warm team/app:1 {images.LITELLM} --all-platforms") == 1
+
+    assert "2 images: 1 cached, 1 failed" in terminal.out
+    assert terminal.err.endswith(f"error: {images.LITELLM} cannot be pulled\n  why: too often\n  try: wait\n")
+    assert warmth.wired == (None, 3)
+
+
+def test_warm_as_json(terminal: Terminal, warmth: FakeWarmth) -> None:
+    """For programs all is in one value, the failures too."""
+    warmth.outcomes = (images.pulled(), images.failed())
+
+    assert terminal.run(f"cache warm team/app:1 {images.LITELLM} -q -o json") == 1
+
+    told = json.loads(terminal.out)
+    assert [image["state"] for image in told["images"]] == ["cached", "failed"]
+    assert terminal.err == ""
+
+
+def test_warm_quietly(terminal: Terminal, warmth: FakeWarmth) -> None:
+    """With -q there is nothing but errors."""
+    assert terminal.run("-q cache warm team/app:1") == 0
+    assert (terminal.out, terminal.err) == ("", "")
+
+    warmth.outcomes = (images.failed(),)
+    assert terminal.run(f"cache warm {images.LITELLM} -q") == 1
+    assert (terminal.out, terminal.err.partition("\n")[0]) == ("", f"error: {images.LITELLM} cannot be pulled")
+
+
+def test_warm_interrupted(terminal: Terminal, warmth: FakeWarmth) -> None:
+    """Ctrl-C exits with 130 and tells what was done."""
+    assert terminal.run(f"cache warm team/app:1 {images.LITELLM}") == 130
+
+    assert "2 images: 1 cached, 1 unfinished" in terminal.out
+    assert warmth.wired is not None
+
+
+@pytest.mark.parametrize(
+    "line", ["cache warm", "cache warm Bad/Name", "cache warm a --platform x", "cache warm a -j 0"]
+)
+def test_warm_wrong_usage(terminal: Terminal, line: str) -> None:
+    """What cannot be understood is told before anything is started."""
+    assert terminal.run(line) == 2
+
+    assert terminal.engine.plans == []
+
+
+def test_ls(terminal: Terminal) -> None:
+    """The images of a running cache are listed; an empty one says how to fill it."""
+    assert terminal.run("cache ls") == 0
+    assert (terminal.out, terminal.err) == ("The cache holds no images.\n", "Fill it: obol cache warm IMAGE\n")
+
+    held = HeldImage("docker.io", "team/app", ("1",), "sha256:0", False, 5, 1, 7, None, ())
+    terminal.engine.held = Inventory((held,))
+    assert terminal.run("cache ls") == 0
+    assert terminal.out.splitlines() == [
+        "docker.io/team/app:1",
+        "    5 B, never used, no platform: only its name is known",
+        "",
+        "1 image, 1 of them incomplete",
+    ]
+    assert terminal.run("cache ls -o json") == 0
+    assert json.loads(terminal.out)["images"][0]["missing_bytes"] == 7
+
+
+def test_ls_without_an_engine(terminal: Terminal) -> None:
+    """Without an engine there is nobody to ask."""
+    terminal.engine.problem = EngineNotRunning("the cache engine is not running", hint="start it: `obol cache start`")
+
+    assert terminal.run("cache ls") == 1
+    assert "obol cache start" in terminal.err

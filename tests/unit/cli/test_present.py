@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from obol.cli.present import OutputFormat, Speaker, Table, counted, size, span, tilde
+from obol.cli.present import OutputFormat, Speaker, Table, counted, size, span, speed, tilde
 from obol.errors import ObolError, SettingsError
 
 JSON = Speaker(OutputFormat.JSON)
@@ -158,6 +158,11 @@ def test_size(count: int, text: str) -> None:
 def test_span(seconds: float, text: str) -> None:
     """Lengths of time have the two largest units."""
     assert span(seconds) == text
+
+
+def test_speed() -> None:
+    """Speeds are sizes a second, also where no time has passed."""
+    assert [speed(3 << 20, 2.0), speed(10, 0.0)] == ["1.5 MiB/s", "9.8 KiB/s"]
 
 
 def test_counted() -> None:

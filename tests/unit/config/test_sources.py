@@ -114,12 +114,12 @@ def test_file_problems(tmp_path: Path) -> None:
         [cache.upstreams]
         "ghcr.io" = "a"
         "GHCR.io" = "b"
-        [stack]
+        [stick]
         """,
     )
 
     assert file_layer(path).problems == (
-        f"{path}: [stack]: there is no such table",
+        f"{path}: [stick]: there is no such table",
         f"{path}: cache.bnd: there is no such setting; did you mean bind?",
         f"{path}: cache.upstream: there is no such setting; did you mean upstreams?",
         f"{path}: cache.ports: must be a table, [cache.ports]",

@@ -2,12 +2,20 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.machine.files import Folder, fsync_directory, make_private_directory, write_all, write_atomically
+from obol.machine.files import (
+    Folder,
+    allow_many_open_files,
+    fsync_directory,
+    make_private_directory,
+    write_all,
+    write_atomically,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,3 +269,25 @@ def test_unlink(folder: Folder, tmp_path: Path) -> None:
 
     with pytest.raises((IsADirectoryError, PermissionError)):
         folder.unlink("directory")
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ((1024, 4096), (4096, 4096)),
+        ((1024, resource.RLIM_INFINITY), (5000, resource.RLIM_INFINITY)),
+        ((6000, 9000), None),
+    ],
+    ids=["what is granted", "no more than wanted", "enough already"],
+)
+def test_allow_many_open_files(
+    monkeypatch: pytest.MonkeyPatch, before: tuple[int, int], after: tuple[int, int] | None
+) -> None:
+    """The limit of open files is raised as far as the system grants and we want, and never lowered."""
+    told: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: before)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: told.append(limits))
+
+    allow_many_open_files(5000)
+
+    assert told == ([] if after is None else [after])

@@ -60,7 +60,7 @@ def test_nothing_to_pick(monkeypatch: pytest.MonkeyPatch) -> None:
         pick_free(("127.0.0.1", "127.0.0.2"))
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="only Linux tells")  # noqa: PTH110 - a condition
+@pytest.mark.skipif(not os.path.exists("/proc/net/tcp"), reason="only Linux tells")  # noqa: PTH110 - a link into /proc is no path
 def test_holder_here(taken: int) -> None:
     """The holder of our own port is this process."""
     found = holder(taken)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from obol.machine.tasks import alive, spawn
+from obol.machine.tasks import alive, members, spawn
 
 
 class Reports(list[dict[str, Any]]):
@@ -90,3 +90,11 @@ async def test_cancelled_task_is_not_reported() -> None:
 
     assert reports == []
     assert task not in alive()
+
+
+def test_members_of_a_group_come_without_their_groups() -> None:
+    """The exceptions of a group and of those within it are told in order."""
+    first, second, third = ValueError("1"), KeyError("2"), OSError("3")
+    group = ExceptionGroup("outer", [first, ExceptionGroup("inner", [second, third])])
+
+    assert members(group) == [first, second, third]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obol.oci.errors import MANIFEST_INVALID, OciError
-from obol.oci.manifests import MAX_MANIFEST, Descriptor, Manifest, Platform, parse_manifest
+from obol.oci.manifests import MAX_DESCRIPTORS, MAX_MANIFEST, Descriptor, Manifest, Platform, parse_manifest
 from obol.oci.mediatypes import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -362,6 +362,17 @@ def test_the_largest_manifest() -> None:
     assert parse_manifest(body, OCI_INDEX).is_index
 
 
+def test_too_many_names() -> None:
+    """A manifest that names more than any image could is refused."""
+    layers = [CONFIG] * MAX_DESCRIPTORS
+
+    assert len(parse_manifest(json.dumps({"config": CONFIG, "layers": layers}).encode(), OCI_MANIFEST).blobs) > 1
+    with pytest.raises(OciError) as refused:
+        parse_manifest(json.dumps({"config": CONFIG, "layers": [*layers, CONFIG]}).encode(), OCI_MANIFEST)
+
+    assert refused.value.kind is MANIFEST_INVALID
+
+
 VALUES: st.SearchStrategy[object] = st.sampled_from(
     [None, True, 0, -1, 2, 10**30, 0.5, "", OCI_INDEX, [], [[]], {}, CONFIG, [CONFIG], [CONFIG, None]]
 )
@@ -380,3 +391,10 @@ def test_no_document_raises_anything_but_our_own_error(body: bytes, content_type
 
         assert manifest.media_type in MANIFEST_TYPES
         assert not (manifest.manifests and manifest.blobs)
+
+
+def test_platforms() -> None:
+    """A platform is written as people write it; what is about an image, rather than one, is told from images."""
+    arm = Platform("linux", "arm", "v7")
+    children = [Descriptor("", Digest.of(b""), 1, of) for of in (arm, Platform("unknown", "unknown"), None)]
+    assert (str(arm), [child.is_attestation for child in children]) == ("linux/arm/v7", [False, True, False])

@@ -15,6 +15,8 @@ from obol.oci.mediatypes import (
     accept_class,
     accepted,
     bare,
+    is_distributable,
+    is_index,
     upstream_accept,
 )
 
@@ -136,3 +138,11 @@ def test_the_line_to_an_upstream_is_always_good(values: list[str]) -> None:
     assert len(set(names)) == len(names)
     assert accepted([line]) in {None, MANIFEST_TYPES}
     assert isinstance(accept_class(accepted(values)), str)
+
+
+def test_kinds() -> None:
+    """Indexes are told from images, and layers that registries are not to have from others."""
+    assert [is_index(name) for name in (OCI_INDEX, DOCKER_LIST, OCI_MANIFEST, "")] == [True, True, False, False]
+    assert is_distributable("application/vnd.oci.image.layer.v1.tar+gzip")
+    assert not is_distributable("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip")
+    assert not is_distributable("application/vnd.oci.image.layer.nondistributable.v1.tar")

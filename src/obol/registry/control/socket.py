@@ -1,6 +1,7 @@
 """HTTP with JSON on a unix socket that only its owner may open.
 
 GET    /status      what runs and what it did (`engine.status.Status`)
+GET    /images      which images are held, and what is missing of them (`engine.inventory.Inventory`)
 POST   /listeners   {"registry", "address", "port"}: open a port; answers with its real number
 DELETE /listeners   the same: close it
 POST   /stop        end, letting transfers under way finish within the limit
@@ -22,11 +23,13 @@ from aiohttp import web
 from obol.errors import ObolError, StoreUnusable
 from obol.registry.engine.status import ListenerStatus, Status
 from obol.registry.settings import ListenerSettings
+from obol.registry.store.base import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from obol.registry.engine.inventory import Inventory
 
 LONGEST_PATH = 100
 """A unix socket's path may have 107 bytes on Linux and 103 on macOS."""
@@ -53,11 +56,13 @@ class Control:
         listeners: Ports,
         registries: frozenset[str],
         stop: Callable[[], None],
+        images: Callable[[], Awaitable[Inventory]],
     ) -> None:
         self._status = status
         self._listeners = listeners
         self._registries = registries
         self._stop = stop
+        self._images = images
         self._runner: web.ServerRunner | None = None
         self._path: Path | None = None
 
@@ -91,6 +96,8 @@ class Control:
         match request.method, request.path:
             case "GET", "/status":
                 return _json(await self._status())
+            case "GET", "/images":
+                return await self._list_images()
             case "POST", "/listeners":
                 return await self._change(request, self._open)
             case "DELETE", "/listeners":
@@ -100,6 +107,12 @@ class Control:
                 return _json({"stopping": True}, status=202)
             case _:
                 return _problem(404, "there is nothing at this path")
+
+    async def _list_images(self) -> web.StreamResponse:
+        try:
+            return _json(await self._images())
+        except StoreError as problem:
+            return _problem(503, str(problem))
 
     async def _change(
         self, request: web.BaseRequest, change: Callable[[ListenerSettings], Awaitable[web.StreamResponse]]

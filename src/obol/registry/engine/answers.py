@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Source(StrEnum):
-    """Where an answer came from, as told in the `Obol-Cache` header."""
+    """Where an answer came from, as told in the `Obol-Cache` header; a blob that is on its way is `filling` besides."""
 
     HIT = "hit"
     MISS = "miss"
@@ -77,6 +77,11 @@ class GrowingBlob(Protocol):
     @property
     def size(self) -> int | None:
         """Known once `opened` returned, unless the upstream does not tell."""
+        ...
+
+    @property
+    def held(self) -> int:
+        """How many bytes were there when this client came; known once `opened` returned."""
         ...
 
     def __enter__(self) -> Self:

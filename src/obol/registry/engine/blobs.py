@@ -12,7 +12,7 @@ from obol.machine import logs
 from obol.machine.tasks import spawn
 from obol.oci.errors import BLOB_UNKNOWN, UPSTREAM_BROKEN, OciError
 from obol.registry.engine.answers import StoredBlob
-from obol.registry.engine.fetch import Fetch, Surroundings
+from obol.registry.engine.fetch import Abandoned, Fetch, Surroundings
 from obol.registry.engine.fill import Fill, FillFailed
 from obol.registry.engine.following import FollowedBlob
 from obol.registry.engine.refusals import refusal, refused
@@ -43,8 +43,8 @@ class Blobs:
         self._names = names
         self._offline = offline
         self._fills: dict[Digest, Fill] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._failures: OrderedDict[Digest, _Failure] = OrderedDict()
+        self._tasks: dict[asyncio.Task[None], Fill] = {}
+        self._failures: OrderedDict[tuple[str, Digest], _Failure] = OrderedDict()
         self._busy_since: dict[str, float] = {}
         self._busy_count: dict[str, int] = {}
 
@@ -81,7 +81,7 @@ class Blobs:
             told = await self._confirm(space, place, digest)
         except (StoreError, UpstreamError) as problem:
             raise refusal(problem, BLOB_UNKNOWN) from problem
-        for known in (size, told, None if right is None else right.size):
+        for known in (size, None if right is None else right.size, told):
             if known is not None:
                 return known
         raise OciError(UPSTREAM_BROKEN, "the upstream does not say how long the blob is")
@@ -103,7 +103,8 @@ class Blobs:
         """Ask the upstream whether this repository has the blob. Raises OciError where it may not be asked."""
         self._may_ask(space)
         size = await space.upstream.head_blob(place.repository, digest)
-        await self._names.grant(place, [_right(digest)])
+        with suppress(StoreError):  # it may be read all the same, and the next client asks anew
+            await self._names.grant(place, [_right(digest)])
         return size
 
     def _may_ask(self, space: Space, patience: float = 0.0) -> None:
@@ -130,7 +131,7 @@ class Blobs:
         Another repository's transfer is joined only after our own right to the blob is known, and when the upstream has
         begun to answer it: before that it may fail for reasons that are theirs.
         """
-        followed = FollowedBlob(fill, self._around, space.counters, joined=True)
+        followed = FollowedBlob(fill, self._around, space, joined=True)
         if fill.place == place:
             return followed
         if right is None:
@@ -141,7 +142,7 @@ class Blobs:
 
     def _start(self, space: Space, place: Place, digest: Digest, right: Right | None, *, part: bool) -> FollowedBlob:
         now = self._around.clock.monotonic()
-        failure = self._failures.get(digest)
+        failure = self._failures.get((space.registry, digest))
         if failure is not None and part and now < failure.until:
             raise OciError(UPSTREAM_BROKEN, "the transfer of this blob failed a moment ago")
         self._may_ask(space, patience=self._around.limits.blob_headers / 2)
@@ -151,9 +152,9 @@ class Blobs:
         fill.plain = failure is not None and failure.plain
         self._fills[digest] = fill
         task = spawn(self._run(space, fill, known=right is not None), name="fill")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return FollowedBlob(fill, self._around, space.counters, joined=False)
+        self._tasks[task] = fill
+        task.add_done_callback(self._tasks.pop)
+        return FollowedBlob(fill, self._around, space, joined=False)
 
     async def _run(self, space: Space, fill: Fill, *, known: bool) -> None:
         self._enter(space)
@@ -166,7 +167,7 @@ class Blobs:
             if self._fills.get(fill.digest) is fill:
                 del self._fills[fill.digest]
             self._leave(space, fetch.received)
-            self._remember(fill)
+            self._remember((space.registry, fill.digest), fill)
             _log(space, fill, self._around.clock.monotonic() - started)
             if granting is not None:
                 await granting
@@ -179,13 +180,13 @@ class Blobs:
         except (FillFailed, StoreError):
             return
 
-    def _remember(self, fill: Fill) -> None:
-        if fill.verified or fill.failure is None or isinstance(fill.failure, Absent | Denied):
-            self._failures.pop(fill.digest, None)
+    def _remember(self, key: tuple[str, Digest], fill: Fill) -> None:
+        if fill.verified or fill.failure is None or isinstance(fill.failure, Absent | Denied | Abandoned):
+            self._failures.pop(key, None)
             return
         wrong = isinstance(fill.failure, Misbehaved | RangesRefused)
         until = self._around.clock.monotonic() + FAILURE_SECONDS
-        self._failures[fill.digest] = _Failure(until, plain=wrong)
+        self._failures[key] = _Failure(until, plain=wrong)
         while len(self._failures) > REMEMBERED_FAILURES:
             self._failures.popitem(last=False)
 
@@ -202,10 +203,11 @@ class Blobs:
             space.counters.fill_seconds += self._around.clock.monotonic() - self._busy_since[space.registry]
 
     async def close(self) -> None:
-        """Stop every transfer; what has arrived is kept for the next start."""
-        tasks = tuple(self._tasks)
-        for task in tasks:
-            task.cancel()
+        """Stop every transfer; what has arrived is kept for the next start, and what is verified becomes content."""
+        tasks = dict(self._tasks)
+        for task, fill in tasks.items():
+            if not fill.verified:
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -14,6 +14,7 @@ from obol.oci.requests import BlobRequest, ManifestRequest, ReferrersRequest, Ta
 from obol.registry.engine.answers import Document, DocumentHead, Page, Source, StoredBlob
 from obol.registry.engine.blobs import Blobs
 from obol.registry.engine.fetch import Surroundings
+from obol.registry.engine.inventory import Inventory, take_inventory
 from obol.registry.engine.listings import Listings
 from obol.registry.engine.manifests import Manifests
 from obol.registry.engine.spaces import Space, Spaces
@@ -124,6 +125,11 @@ class Engine:
     def used(self, place: Place, digest: Digest) -> None:
         """Remember that a manifest was served, for eviction and lists."""
         self._uses[place, digest] = None
+
+    async def inventory(self) -> Inventory:
+        """The images that are held, with what was served up to now. Raises StoreError."""
+        await self._flush_uses()
+        return await take_inventory(self.store)
 
     async def _write_uses(self) -> None:
         while True:

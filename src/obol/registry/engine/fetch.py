@@ -15,13 +15,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from obol.machine.tasks import spawn
+from obol.machine.tasks import members, spawn
 from obol.oci.references import new_hash
 from obol.registry.policy.abandon import give_up
 from obol.registry.policy.health import Hold
 from obol.registry.policy.retry import delay
 from obol.registry.policy.segments import Segment, SegmentMap, connections
-from obol.registry.store.base import Content, Partials, StoreError
+from obol.registry.store.base import Content, Partial, Partials, StoreError
 from obol.registry.upstream.base import (
     BlobStream,
     Misbehaved,
@@ -35,6 +35,7 @@ from obol.registry.upstream.base import (
 
 if TYPE_CHECKING:
     import hashlib
+    from collections.abc import Sequence
     from concurrent.futures import Executor
 
     from obol.machine.clock import Clock
@@ -77,6 +78,8 @@ class Fetch:
         self._workers = 0
         self.received = 0
         """Bytes that came from the upstream, those that came twice counted twice."""
+        self._gained = 0
+        """Bytes that were not there before."""
         self._over = False
         self._problems: list[Exception] = []
 
@@ -84,7 +87,7 @@ class Fetch:
         """Fetch, verify and commit. Never raises what followers are told by `Fill.fail`."""
         fill = self._fill
         try:
-            fill.begin(await self._around.partials.open(fill.digest), self._around.settings.withhold)
+            fill.begin(await self._open_partial(), self._around.settings.withhold)
             self._map = SegmentMap(UNSIZED if fill.size is None else fill.size, self._map.length, fill.frontier)
             verifier = spawn(self._verify(), name="verify")
             try:
@@ -101,12 +104,27 @@ class Fetch:
             await self._keep(Abandoned("the cache is stopping"))
             raise
         finally:
+            if not fill.verified and fill.failure is None:
+                # A mistake of our own, which is reported elsewhere: whoever follows must not wait for more.
+                fill.fail(Unavailable("the transfer of the blob broke off"))
             fill.end()
+
+    async def _open_partial(self) -> Partial:
+        """What an earlier transfer left, unless that is more than the whole blob: it was told another length."""
+        partials, fill = self._around.partials, self._fill
+        left = await partials.open(fill.digest)
+        if fill.size is None or left.frontier <= fill.size:
+            return left
+        try:
+            await left.discard()
+        finally:
+            left.close()
+        return await partials.open(fill.digest)
 
     async def _rounds(self) -> None:
         barren = 0
         while not self._map.complete:
-            before = self.received
+            before = self._gained
             try:
                 await self._round()
             except RangesRefused:
@@ -115,7 +133,7 @@ class Fetch:
                 self._fill.plain = True
                 continue
             except (Unavailable, RateLimited, OnHold) as problem:
-                barren = 0 if self.received - before >= PROGRESS else barren + 1
+                barren = 0 if self._gained - before >= PROGRESS else barren + 1
                 if barren > self._around.settings.resumes:
                     raise
                 self._target = max(1, self._target // 2)
@@ -151,8 +169,8 @@ class Fetch:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._first(stream, segment, group))
-        except* (UpstreamError, StoreError, Abandoned) as problems:
-            raise _most_telling(problems) from None
+        except ExceptionGroup as problems:
+            raise _most_telling(members(problems)) from None
         finally:
             # Who was cancelled before it began has given nothing back.
             stream.close()
@@ -256,6 +274,7 @@ class Fetch:
         if skip >= len(data):
             return
         await self._fill.partial.write(at + skip, memoryview(data)[skip:])
+        self._gained += len(data) - skip
         if self._map.wrote(at + skip, at + len(data)):
             self._fill.frontier = self._map.frontier
             self._fill.changed()
@@ -290,20 +309,21 @@ class Fetch:
         await self._around.content.adopt(self._fill.partial, self._fill.frontier)
 
     async def _failed(self, problem: Exception) -> None:
-        if isinstance(problem, Misbehaved | StoreError):
-            if self._fill.has_file:
-                with suppress(StoreError):  # what stays is hashed again before it is believed
-                    await self._fill.partial.discard()
-        else:
-            await self._keep(problem)
         self._counters.fills_failed += 1
+        if not isinstance(problem, Misbehaved | StoreError):
+            await self._keep(problem)
+            return
+        if self._fill.has_file:
+            with suppress(StoreError):  # what stays is hashed again before it is believed
+                await self._fill.partial.discard()
         self._fill.fail(problem)
 
     async def _keep(self, problem: Exception) -> None:
-        self._fill.fail(problem)
         if self._fill.has_file:
             with suppress(StoreError):
                 await self._fill.partial.checkpoint(self._fill.frontier, durable=True)
+        # Only now: the next transfer takes up the file where the checkpoint says, while followers of this one read it.
+        self._fill.fail(problem)
 
 
 def _hash_run(hasher: hashlib._Hash, fileno: int, start: int, stop: int) -> None:
@@ -315,21 +335,10 @@ def _hash_run(hasher: hashlib._Hash, fileno: int, start: int, stop: int) -> None
         start += len(piece)
 
 
-def _most_telling(problems: BaseExceptionGroup[Exception]) -> Exception:
+def _most_telling(problems: Sequence[Exception]) -> Exception:
     """One error for a round: the disk's before the upstream's, a refusal of ranges before others."""
-    flat = _flatten(problems)
     for kind in (StoreError, Abandoned, RangesRefused):
-        for problem in flat:
+        for problem in problems:
             if isinstance(problem, kind):
                 return problem
-    return flat[0]
-
-
-def _flatten(group: BaseExceptionGroup[Exception]) -> list[Exception]:
-    flat: list[Exception] = []
-    for problem in group.exceptions:
-        if isinstance(problem, BaseExceptionGroup):
-            flat.extend(_flatten(problem))
-        else:
-            flat.append(problem)
-    return flat
+    return problems[0]

@@ -41,6 +41,8 @@ class Fill:
         self.opened = False
         """The upstream has begun to answer, which also means that it lets this repository read the blob."""
         self.frontier = 0
+        self.held = 0
+        """Bytes that were there when the transfer began."""
         self.verified = False
         self.failure: Exception | None = None
         self.followers = 0
@@ -66,7 +68,7 @@ class Fill:
         """The transfer begins to write."""
         self._partial = partial
         self.withheld = withhold
-        self.frontier = partial.frontier
+        self.frontier = self.held = partial.frontier
 
     def changed(self) -> None:
         """Tell the followers that something changed."""

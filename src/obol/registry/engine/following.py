@@ -12,13 +12,18 @@ from obol.registry.engine.fill import Fill, FillFailed
 from obol.registry.engine.refusals import refusal
 from obol.registry.engine.relay import Check, relay
 from obol.registry.store.base import StoreError
+from obol.registry.upstream.base import UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from obol.oci.references import Digest
-    from obol.registry.engine.counters import Counters
     from obol.registry.engine.fetch import Surroundings
+    from obol.registry.engine.spaces import Space
+
+WORTH_SENDING = 256 * 1024
+COALESCE = 0.004
+"""Seconds for which a follower lets bytes gather when there are fewer: a herd must not wake up for every packet."""
 
 FAR_AHEAD = 64 * 1024 * 1024
 """A part that begins this far beyond the frontier is fetched directly rather than waited for."""
@@ -27,18 +32,25 @@ FAR_AHEAD = 64 * 1024 * 1024
 class FollowedBlob:
     """See `answers.GrowingBlob`."""
 
-    def __init__(self, fill: Fill, around: Surroundings, counters: Counters, *, joined: bool) -> None:
+    def __init__(self, fill: Fill, around: Surroundings, space: Space, *, joined: bool) -> None:
         self.digest: Digest = fill.digest
         self.joined = joined
         self._fill = fill
+        self._found = fill.frontier
         self._around = around
-        self._counters = counters
+        self._counters = space.counters
+        self._slots = space.upstream.slots
         self._following = ExitStack()
 
     @property
     def size(self) -> int | None:
         """Bytes of the blob, or None while the upstream has not told."""
         return self._fill.size
+
+    @property
+    def held(self) -> int:
+        """Bytes that were there when this client came, from an earlier transfer or from this one."""
+        return max(self._found, self._fill.held)
 
     def __enter__(self) -> Self:
         """Begin to follow."""
@@ -92,6 +104,9 @@ class FollowedBlob:
                 async for data in self._relay(at, stop, await self._check(start, at, stop)):
                     yield data
                 return
+            if start < at and shown - at < WORTH_SENDING and not self._fill.verified:
+                await self._around.clock.sleep(COALESCE)
+                shown = self._fill.shown
             end = shown if stop is None else min(shown, stop)
             if end > at:
                 yield FileRun(self._fill.partial.fileno(), at, end)
@@ -115,6 +130,13 @@ class FollowedBlob:
         return check
 
     async def _relay(self, start: int, stop: int, check: Check | None) -> AsyncGenerator[bytes, None]:
-        async for data in relay(self._fill.source, start, stop, check):
-            self._counters.bytes_from_upstream += len(data)
-            yield data
+        try:
+            await self._slots.first(self._around.limits.blob_headers)
+        except UpstreamError as problem:
+            raise CutShort(str(problem)) from problem
+        try:
+            async for data in relay(self._fill.source, start, stop, check):
+                self._counters.bytes_from_upstream += len(data)
+                yield data
+        finally:
+            self._slots.release()

@@ -6,12 +6,14 @@ implies: a manifest of a repository lets the repository read all that it names.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from obol.machine import logs
-from obol.oci.errors import MANIFEST_UNKNOWN, OciError
+from obol.oci.errors import MANIFEST_UNKNOWN, UPSTREAM_BROKEN, OciError
+from obol.oci.manifests import MAX_MANIFEST, parse_manifest
 from obol.oci.mediatypes import accept_class, accepted, upstream_accept
 from obol.oci.references import Digest, Reference, Repository, Tag
 from obol.registry.engine.answers import Document, DocumentHead, Source
@@ -84,9 +86,13 @@ class Manifests:
         """A manifest, or with `head` at least what is known of it. `lines`: the Accept lines. Raises OciError."""
         wanted = Wanted(space, space.place(repository), reference, accepted(lines), tuple(lines), head)
         try:
-            if isinstance(reference, Digest):
-                return await self._by_digest(wanted, reference, Source.HIT, None)
-            return await self._by_tag(wanted, reference)
+            # One answer may take several questions, each with the whole limit.
+            async with asyncio.timeout(self._settings.limits.manifest):
+                if isinstance(reference, Digest):
+                    return await self._by_digest(wanted, reference, Source.HIT, None)
+                return await self._by_tag(wanted, reference)
+        except TimeoutError:
+            raise OciError(UPSTREAM_BROKEN, "the upstream did not answer in time") from None
         except (UpstreamError, StoreError) as problem:
             if isinstance(problem, Absent):
                 self._absent.mark((wanted.place, reference))
@@ -95,7 +101,7 @@ class Manifests:
     def _refuse_known_absence(self, wanted: Wanted) -> None:
         age = self._absent.age((wanted.place, wanted.reference))
         if age is not None and age < self._settings.negative_ttl:
-            raise OciError(MANIFEST_UNKNOWN, "the upstream does not have it")
+            raise OciError(MANIFEST_UNKNOWN, "the upstream does not have it", problem="absent")
 
     async def _by_tag(self, wanted: Wanted, tag: Tag) -> Document | DocumentHead:
         held, variant = await self._held(wanted, tag)
@@ -103,7 +109,7 @@ class Manifests:
         age = self._confirmed.age(key)
         match self._decide(wanted, age, held):
             case ServeStored() if held is not None and age is not None:
-                return await self._by_digest(wanted, held.digest, Source.HIT, self._settings.tag_ttl - age)
+                return await self._meant(wanted, held, Source.HIT, self._settings.tag_ttl - age)
             case ServeStale() if held is not None:
                 return await self._by_digest(wanted, held.digest, Source.STALE, 0.0)
             case Revalidate() if held is not None:
@@ -114,6 +120,13 @@ class Manifests:
             case _:
                 self._refuse_known_absence(wanted)
                 return await self._first_time(wanted, tag, variant)
+
+    async def _meant(self, wanted: Wanted, held: HeldTag, source: Source, fresh_for: float) -> Document | DocumentHead:
+        """What a fresh tag means; asked anew where the upstream does not have the digest that it told."""
+        try:
+            return await self._by_digest(wanted, held.digest, source, fresh_for)
+        except Absent:
+            return await self._first_time(replace(wanted, head=False), held.tag, held.variant)
 
     def _decide(self, wanted: Wanted, age: float | None, held: HeldTag | None) -> TagDecision:
         gate = wanted.space.upstream.gate()
@@ -140,7 +153,7 @@ class Manifests:
             if isinstance(problem, Absent | Denied):
                 raise
             return await self._by_digest(wanted, held.digest, Source.STALE, 0.0)
-        return await self._by_digest(wanted, fresh.digest, Source.REVALIDATED, self._settings.tag_ttl)
+        return await self._meant(wanted, fresh, Source.REVALIDATED, self._settings.tag_ttl)
 
     async def _check(self, wanted: Wanted, held: HeldTag) -> HeldTag:
         """Ask by HEAD, which costs nothing of a rate limit; fetch only what changed."""
@@ -153,19 +166,22 @@ class Manifests:
         return fresh
 
     async def _moved(self, wanted: Wanted, held: HeldTag, told: ManifestHead) -> HeldTag:
-        reference: Reference = told.digest or held.tag
         if told.digest is not None:
             right = await self._names.right(wanted.place, told.digest, Kind.MANIFEST)
             if right is not None and await self._content.size(told.digest) is not None:
                 return self._meaning(held.tag, held.variant, told.digest, right.media_type)
-        got = await self._fetch(wanted, reference)
+        try:
+            got = await self._fetch(wanted, told.digest or held.tag)
+        except Absent:
+            # Some answer a HEAD with a digest that they do not have; the tag itself may be there all the same.
+            got = await self._fetch(wanted, held.tag)
         return self._meaning(held.tag, held.variant, got.digest, got.manifest.media_type)
 
     def _meaning(self, tag: Tag, variant: str, digest: Digest, media_type: str) -> HeldTag:
         return HeldTag(tag, variant, digest, media_type, self._clock.wall())
 
     async def _point(self, place: Place, held: HeldTag) -> None:
-        """Keep what a tag means. Where that fails the client has its answer all the same, and the next one asks anew."""
+        """Keep what a tag means. Where that fails the client has its answer all the same; the next one asks anew."""
         with suppress(StoreError):
             await self._names.point(place, held)
             self._confirmed.mark((place, held.tag, held.variant))
@@ -190,6 +206,8 @@ class Manifests:
         )
         if told.digest is None or told.size is None or not told.media_type:
             return None
+        if isinstance(wanted.reference, Digest) and told.digest != wanted.reference:
+            return None
         return DocumentHead(told.digest, told.media_type, told.size)
 
     async def _by_digest(
@@ -198,10 +216,12 @@ class Manifests:
         right = await self._names.right(wanted.place, digest, Kind.MANIFEST)
         if right is None:
             await self._refuse_blob(wanted.place, digest)
-        if right is not None and right.media_type:
+        # An index may name anything, a layer of gigabytes too: that is never read into memory.
+        if right is not None and (await self._content.size(digest) or 0) <= MAX_MANIFEST:
             body = await self._content.read(digest)
-            if body is not None:
-                return Document(wanted.place, digest, right.media_type, body, source, fresh_for)
+            media_type = None if body is None else _proved(body, right.media_type)
+            if body is not None and media_type is not None:
+                return Document(wanted.place, digest, media_type, body, source, fresh_for)
         decision = decide_digest(wanted.space.upstream.gate(), offline=self._settings.offline)
         if isinstance(decision, Refuse):
             raise refused(decision, MANIFEST_UNKNOWN)
@@ -240,6 +260,14 @@ class Manifests:
         await self._fetches.close()
         await self._heads.close()
         await self._checks.close()
+
+
+def _proved(body: bytes, media_type: str) -> str | None:
+    """The type of a stored manifest; None where it is not what was said of it, which an index may have made up."""
+    try:
+        return parse_manifest(body, media_type).media_type
+    except OciError:
+        return None
 
 
 def rights_of(got: ManifestBody) -> list[Right]:

@@ -1,7 +1,9 @@
 """How trouble with an upstream or the disk is told to a registry client.
 
 404 absent (or not for us), 503 with Retry-After while an upstream is left alone, 502 broken. Never 429, which clients
-retry for half a minute, and never 401 or 403: an anonymous cache must not lure anybody's pull secret.
+retry for half a minute, and never 401 or 403: an anonymous cache must not lure anybody's pull secret. What these few
+statuses cannot tell apart is said in a word of its own, in the `Obol-Problem` header: absent, denied, rate-limited,
+failing, offline, disk.
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ Trouble = UpstreamError | StoreError
 def refusal(problem: Exception, absent: ErrorKind) -> OciError:
     """The answer for an UpstreamError or StoreError; `absent` is the code for "there is no such thing"."""
     match problem:
-        case Absent() | Denied():
-            return OciError(absent, str(problem))
+        case Absent():
+            return OciError(absent, str(problem), problem="absent")
+        case Denied():
+            return OciError(absent, str(problem), problem="denied")
         case RateLimited(seconds=seconds):
-            return OciError(UNAVAILABLE, str(problem), retry_after=_whole(seconds))
+            return OciError(UNAVAILABLE, str(problem), _whole(seconds), "rate-limited")
         case OnHold(hold=hold):
-            return OciError(UNAVAILABLE, str(problem), retry_after=_whole(hold.seconds))
+            return OciError(UNAVAILABLE, str(problem), _whole(hold.seconds), hold.reason.value)
         case StoreError():
-            return OciError(UNAVAILABLE, "the cache's disk is full or failing")
+            return OciError(UNAVAILABLE, "the cache's disk is full or failing", problem="disk")
         case _:
             return OciError(UPSTREAM_BROKEN, str(problem))
 
@@ -37,9 +41,9 @@ def refusal(problem: Exception, absent: ErrorKind) -> OciError:
 def refused(decision: Refuse, absent: ErrorKind) -> OciError:
     """The answer where policy decided not to ask."""
     if decision.reason is None:
-        return OciError(absent, "not in the cache, and the cache is offline")
+        return OciError(absent, "not in the cache, and the cache is offline", problem="offline")
     detail = f"not in the cache, and the upstream is {decision.reason.value}"
-    return OciError(UNAVAILABLE, detail, retry_after=_whole(decision.retry_after or 1.0))
+    return OciError(UNAVAILABLE, detail, _whole(decision.retry_after or 1.0), decision.reason.value)
 
 
 def _whole(seconds: float) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from obol.oci.conditions import not_modified, range_applies
-from obol.oci.errors import RANGE_INVALID, OciError
+from obol.oci.errors import RANGE_INVALID, UNAVAILABLE, OciError
 from obol.oci.mediatypes import OCTET_STREAM
 from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, parse_open_range
 from obol.registry.engine.answers import CutShort, FileRun, GrowingBlob, StoredBlob
@@ -101,11 +101,15 @@ class BlobAnswers:
         return sent(keep_alive=bool(request.keep_alive))
 
     async def _small(self, request: web.BaseRequest, key: HotKey, blob: StoredBlob, marks: tuple[Header, ...]) -> Reply:
-        body = await asyncio.to_thread(os.pread, blob.content.fileno(), blob.content.size, 0)
+        try:
+            body = await asyncio.to_thread(os.pread, blob.content.fileno(), blob.content.size, 0)
+        except OSError as problem:
+            raise OciError(UNAVAILABLE, "the cache's disk is failing", problem="disk") from problem
+        if len(body) != blob.content.size:
+            raise OciError(UNAVAILABLE, "the cache's copy is damaged", problem="disk")
         rendered = Rendered(200, (*_headers(blob.digest, len(body)), *marks))
         blob.counters.bytes_from_cache += len(body)
-        if len(body) == blob.content.size:
-            self._hot.keep(key, Hot(rendered, body, math.inf, blob.counters, None, len(body)))
+        self._hot.keep(key, Hot(rendered, body, math.inf, blob.counters, None, len(body)))
         return Reply(self._head(request, rendered) + body, keep_alive=bool(request.keep_alive))
 
     async def _growing(
@@ -125,7 +129,7 @@ class BlobAnswers:
         start, stop = (0, None) if size is None else _bounds(part, size)
         await blob.opened(start)
         sender = Sender(request, self._stall)
-        marks = (*scope, ("Obol-Cache", "hit" if blob.joined else "miss"))
+        marks = (*scope, ("Obol-Cache", "filling" if blob.joined else "miss"), ("Obol-Held", str(blob.held)))
         chunked = size is None and request.version >= (1, 1)
         sender.head(self._head(request, _rendered(blob.digest, part, size, marks, chunked=chunked)))
         try:

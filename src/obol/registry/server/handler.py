@@ -26,6 +26,7 @@ from obol.registry.server.replies import (
     connection,
     content_headers,
     refusal_headers,
+    sent,
 )
 
 if TYPE_CHECKING:
@@ -67,6 +68,9 @@ class Handler:
             reply = await self._answer(request, key)
         except OciError as refusal:
             reply = self._refuse(request, refusal)
+        except ConnectionError:
+            # The client went away while it waited, which is nobody's fault and no news.
+            reply = sent(keep_alive=False)
         return reply.response()
 
     def _again(self, hot: Hot) -> web.StreamResponse:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from obol.registry.engine.counters import Counters
     from obol.registry.server.replies import Rendered
 
-CAPACITY = 24 * 1024 * 1024
+CAPACITY = 8 * 1024 * 1024
 LARGEST = 512 * 1024
 
 HotKey = tuple[str, str, str | None, str | None]
@@ -78,4 +78,4 @@ class HotAnswers:
 
 
 def _weight(key: HotKey, hot: Hot) -> int:
-    return len(hot.body) + len(hot.rendered.after) + len(key[1]) + 1024
+    return len(hot.body) + len(hot.rendered.after) + sum(len(part or "") for part in key) + 1024

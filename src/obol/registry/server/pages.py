@@ -23,7 +23,7 @@ class StatusCollector:
     def collect(self) -> Iterator[Metric]:
         """What prometheus-client calls."""
         # Imported here: it takes longer than the whole start of the engine may, and most engines are never scraped.
-        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415 - takes longer than a whole start may, and most engines are never scraped
 
         status = self._status
         requests = CounterMetricFamily("obol_cache_requests", "Requests by outcome.", labels=["registry", "outcome"])
@@ -50,7 +50,7 @@ class StatusCollector:
 
 def metrics(status: Status) -> tuple[int, str, bytes]:
     """The page that Prometheus scrapes."""
-    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest  # noqa: PLC0415
+    from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest  # noqa: PLC0415 - takes longer than a whole start may, and most engines are never scraped
 
     registry = CollectorRegistry(auto_describe=False)
     registry.register(StatusCollector(status))

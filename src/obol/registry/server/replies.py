@@ -7,6 +7,7 @@ answer given again costs one write. What the protocol loop of aiohttp needs of a
 
 from __future__ import annotations
 
+import asyncio
 import http
 from email.utils import formatdate
 from typing import TYPE_CHECKING, cast
@@ -28,6 +29,8 @@ NO_SNIFF: Header = ("X-Content-Type-Options", "nosniff")
 IMMUTABLE: Header = ("Cache-Control", "public, max-age=31536000, immutable")
 ASK_AGAIN: Header = ("Cache-Control", "no-cache")
 DRAIN_ABOVE = 64 * 1024
+LONGEST_WRITE = 60.0
+"""Seconds in which a client must take a manifest; the largest is a few MiB."""
 
 _PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
 
@@ -79,8 +82,9 @@ class Reply:
             raise ConnectionResetError("the client went away")
         if self._data:
             transport.write(self._data)
-            if len(self._data) > DRAIN_ABOVE:
-                await request.writer.drain()
+            # Not the length of this answer alone: a client may ask for many small ones and read none.
+            if transport.get_write_buffer_size() > DRAIN_ABOVE:
+                await _drain(request)
 
     async def write_eof(self) -> None:
         """There is nothing after the bytes; aiohttp calls this."""
@@ -88,6 +92,16 @@ class Reply:
     def response(self) -> web.StreamResponse:
         """As the type that aiohttp's handlers are declared with."""
         return cast("web.StreamResponse", self)
+
+
+async def _drain(request: web.BaseRequest) -> None:
+    try:
+        async with asyncio.timeout(LONGEST_WRITE):
+            await request.writer.drain()
+    except TimeoutError:
+        if request.transport is not None:
+            request.transport.abort()
+        raise ConnectionResetError("the client takes nothing any more") from None
 
 
 def sent(*, keep_alive: bool) -> Reply:
@@ -120,4 +134,6 @@ def refusal_headers(refusal: OciError, length: int) -> list[Header]:
         headers.append(("Retry-After", str(refusal.retry_after)))
     if refusal.kind is UNSUPPORTED:
         headers.append(("Allow", "GET, HEAD"))
+    if refusal.problem:
+        headers.append(("Obol-Problem", refusal.problem))
     return headers

@@ -167,6 +167,19 @@ class HeldTag:
     checked_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class KnownManifest:
+    """A manifest that a client asked for: by the tag `held`, or only by its digest.
+
+    `used_at` is when it was last served, in wall seconds; None where that was never written down.
+    """
+
+    place: Place
+    digest: Digest
+    held: HeldTag | None
+    used_at: float | None
+
+
 class Names(Protocol):
     """The index of tags and rights."""
 
@@ -190,8 +203,8 @@ class Names(Protocol):
         """Record, in one transaction, that these manifests were served at wall time `at` (for eviction and lists)."""
         ...
 
-    async def tags(self) -> Sequence[tuple[Place, HeldTag]]:
-        """Every tag that is known, ordered by space, repository and name."""
+    async def known(self) -> Sequence[KnownManifest]:
+        """Every tag, ordered by space, repository, name and variant; then what was used and has none, by digest."""
         ...
 
 

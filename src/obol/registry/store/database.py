@@ -12,12 +12,14 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from obol.errors import StoreUnusable
 from obol.machine.files import PRIVATE_FILE
 from obol.registry.store.base import StoreError
-from obol.registry.store.lane import Lane
+
+if TYPE_CHECKING:
+    from obol.registry.store.lane import Lane
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]

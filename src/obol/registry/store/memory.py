@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from weakref import finalize
 
 from obol.oci.references import Digest
-from obol.registry.store.base import HeldTag, Kind, Partial, Place, Right, StoreError, Usage
+from obol.registry.store.base import HeldTag, Kind, KnownManifest, Partial, Place, Right, StoreError, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -229,10 +229,15 @@ class MemoryNames:
         for use in uses:
             self.uses[use] = max(at, self.uses.get(use, at))
 
-    async def tags(self) -> Sequence[tuple[Place, HeldTag]]:
-        """Every tag that is known, ordered by space, repository and name."""
-        found = sorted(self._tags.items(), key=lambda item: (item[0][0].space, item[0][0].repository, *item[0][1:]))
-        return [(place, held) for (place, _, _), held in found]
+    async def known(self) -> Sequence[KnownManifest]:
+        """Every tag, then what was used and has none."""
+        tags = sorted(self._tags.items(), key=lambda item: (item[0][0].space, item[0][0].repository, *item[0][1:]))
+        tagged = {(place, held.digest) for (place, _, _), held in tags}
+        uses = sorted(self.uses.items(), key=lambda item: (item[0][0].space, item[0][0].repository, item[0][1]))
+        return [
+            *(KnownManifest(p, held.digest, held, self.uses.get((p, held.digest))) for (p, _, _), held in tags),
+            *(KnownManifest(*use, None, at) for use, at in uses if use not in tagged),
+        ]
 
 
 @dataclass

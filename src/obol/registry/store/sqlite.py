@@ -6,12 +6,13 @@ only names what was true anyway, a line too few would be lost in a repair.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from obol.oci.errors import OciError
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.store.base import HeldTag, Kind, Place, Right
+from obol.registry.store.base import HeldTag, Kind, KnownManifest, Place, Right
 
 if TYPE_CHECKING:
     import sqlite3
@@ -32,6 +33,15 @@ _GRANT = (
     "INSERT INTO rights (space, repository, digest, kind, media_type, size) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET media_type = excluded.media_type, size = coalesce(excluded.size, size)"
     " WHERE media_type <> excluded.media_type OR size IS NOT coalesce(excluded.size, size)"
+)
+_TAGGED = (
+    "SELECT tags.*, used_at FROM tags LEFT JOIN uses USING (space, repository, digest)"
+    " ORDER BY space, repository, tag, variant"
+)
+_UNTAGGED = (
+    "SELECT space, repository, digest, used_at FROM uses WHERE NOT EXISTS (SELECT * FROM tags"
+    " WHERE tags.space = uses.space AND tags.repository = uses.repository AND tags.digest = uses.digest)"
+    " ORDER BY space, repository, digest"
 )
 _USE = (
     "INSERT INTO uses (space, repository, digest, used_at) VALUES (?, ?, ?, ?)"
@@ -97,13 +107,13 @@ class SqliteNames:
         if rows:
             await self._database.write("record uses", work)
 
-    async def tags(self) -> Sequence[tuple[Place, HeldTag]]:
-        """Every tag that is known, ordered by space, repository and name. Raises StoreError."""
+    async def known(self) -> Sequence[KnownManifest]:
+        """Every tag, then what was used and has none. Raises StoreError."""
 
-        def work(connection: sqlite3.Connection) -> list[tuple[Place, HeldTag]]:
-            return list(_all_tags(connection))
+        def work(connection: sqlite3.Connection) -> list[KnownManifest]:
+            return [*_tagged(connection), *_untagged(connection)]
 
-        return await self._database.read("list tags", work)
+        return await self._database.read("list what is known", work)
 
 
 def replay(connection: sqlite3.Connection, journal: Journal) -> None:
@@ -134,6 +144,18 @@ def _all_tags(connection: sqlite3.Connection) -> Iterator[tuple[Place, HeldTag]]
     for space, repository, *rest in connection.execute("SELECT * FROM tags ORDER BY space, repository, tag, variant"):
         if (held := _held(*rest)) is not None:
             yield Place(space, Repository(repository)), held
+
+
+def _tagged(connection: sqlite3.Connection) -> Iterator[KnownManifest]:
+    for space, repository, *rest, used_at in connection.execute(_TAGGED):
+        if (held := _held(*rest)) is not None:
+            yield KnownManifest(Place(space, Repository(repository)), held.digest, held, used_at)
+
+
+def _untagged(connection: sqlite3.Connection) -> Iterator[KnownManifest]:
+    for space, repository, text, used_at in connection.execute(_UNTAGGED):
+        with suppress(OciError):  # see _held
+            yield KnownManifest(Place(space, Repository(repository)), Digest.parse(text), None, used_at)
 
 
 def _find_tag(connection: sqlite3.Connection, place: Place, tag: Tag, variant: str) -> HeldTag | None:

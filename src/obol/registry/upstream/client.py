@@ -33,8 +33,9 @@ from obol.registry.upstream.base import (
     Slots,
     Unavailable,
 )
-from obol.registry.upstream.blobs import RegistryBlob, RegistryStream, is_page
+from obol.registry.upstream.blobs import RegistryBlob
 from obol.registry.upstream.reading import decoded, drain, judge, rate_limit, read_bounded
+from obol.registry.upstream.streams import RegistryStream, is_page
 from obol.registry.upstream.transport import Arrived, Transport
 
 if TYPE_CHECKING:
@@ -204,8 +205,6 @@ class RegistryUpstream:
                 raise OnHold(hold)
             case Ask(probe=True):
                 self.health = rules.probing(self.health, now)
-            case Ask():
-                pass
 
     def _answered(self, answer: T) -> T:
         self.health = rules.after_answer(self.health)

@@ -147,7 +147,7 @@ def translate(problem: Exception) -> Unavailable | Misbehaved:
     """One of aiohttp's errors as one of ours. The text names the kind of trouble, never a URL."""
     match problem:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return Misbehaved("the upstream's certificate is not trusted")
+            return Unavailable("the upstream's certificate is not trusted")
         case aiohttp.ClientConnectorError():
             return _no_connection(problem)
         case asyncio.TimeoutError():

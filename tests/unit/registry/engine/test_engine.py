@@ -11,8 +11,9 @@ from obol.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from obol.oci.references import Digest, Repository, Tag
 from obol.oci.requests import ReferrersRequest, TagsRequest
 from obol.registry.engine import engine as engine_module
+from obol.registry.engine import manifests as manifests_module
 from obol.registry.engine.answers import DocumentHead, Source, StoredBlob
-from obol.registry.store.base import HeldTag, Kind, Place, Right, StoreError
+from obol.registry.store.base import HeldTag, Kind, Partial, Place, Right, StoreError
 from obol.registry.store.memory import MemoryContent, MemoryNames, MemoryStore
 from obol.registry.upstream.base import Listing
 from tests.fakes.content import make_image
@@ -243,6 +244,18 @@ async def test_manifest_is_no_blob() -> None:
         assert w.upstream.requests == asked
 
 
+async def test_layer_that_an_index_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A held layer that some index calls a manifest is not read into memory, nor served as one."""
+    monkeypatch.setattr(manifests_module, "MAX_MANIFEST", 400)
+    digest = Digest(IMAGE.layers[0])
+    async with world(upstream()) as w:
+        await w.pull(digest)
+        await w.idle()
+        await w.store.names.grant(PLACE, [Right(digest, Kind.MANIFEST, OCI_MANIFEST, 5)])
+
+        assert (await refused(w, digest)).kind is MANIFEST_UNKNOWN
+
+
 async def test_what_is_counted() -> None:
     """Every request for a manifest or blob counts once, by its outcome; bytes count by where they came from."""
     layer, size = IMAGE.layers[0], 500
@@ -323,6 +336,24 @@ async def test_uses_that_cannot_be_written() -> None:
         names.writing = True
 
 
+async def test_close_commits_what_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A blob that a client has got whole is in the store after the end, though its commit takes time."""
+    store = MemoryStore()
+    adopt = store.content.adopt
+
+    async def slow(partial: Partial, size: int) -> None:
+        await asyncio.sleep(0.02)
+        await adopt(partial, size)
+
+    monkeypatch.setattr(store.content, "adopt", slow)
+    digest = Digest(IMAGE.layers[0])
+    async with world(upstream(), store=store) as w:
+        await w.pull(digest)
+        assert w.engine.fills == 1
+
+    assert await store.content.size(digest) == 500
+
+
 async def test_close_stops_a_transfer() -> None:
     """An engine that closes in the middle of a transfer leaves no task; what had arrived is kept and resumed."""
     store = MemoryStore()
@@ -339,3 +370,13 @@ async def test_close_stops_a_transfer() -> None:
 
     left = await store.partials.open(Digest(digest))
     assert left.frontier == 2000
+
+
+async def test_inventory() -> None:
+    """The list of images knows of what was served a moment ago."""
+    async with world(upstream()) as w:
+        await w.document("v1")
+
+        (image,) = (await w.engine.inventory()).images
+
+        assert (image.tags, image.digest, image.used_at) == (["v1"], IMAGE.top, w.clock.wall())

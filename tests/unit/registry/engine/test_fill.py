@@ -183,3 +183,18 @@ async def test_resumed() -> None:
     fill.begin(partial, 10)
 
     assert (fill.frontier, fill.has_file) == (40, True)
+
+
+async def test_what_was_there() -> None:
+    """What an earlier transfer left is remembered, however far this one comes."""
+    store = MemoryStore()
+    earlier = await store.partials.open(DIGEST)
+    await earlier.write(0, b"da")
+    await earlier.checkpoint(2)
+    earlier.close()
+    fill = new(4)
+
+    fill.begin(await store.partials.open(DIGEST), 0)
+    fill.frontier = 3
+
+    assert fill.held == 2

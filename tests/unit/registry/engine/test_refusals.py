@@ -39,6 +39,17 @@ def test_refusal(problem: Exception, kind: ErrorKind, retry_after: int | None) -
     assert (told.kind, told.retry_after) == (kind, retry_after)
 
 
+def test_cause_for_programs() -> None:
+    """What the statuses cannot tell apart is told in a word."""
+    problems = (Absent("a"), Denied("b"), RateLimited(1.0), OnHold(Hold(1.0, Reason.BROKEN)), StoreError("c"))
+
+    words = [refusal(problem, BLOB_UNKNOWN).problem for problem in problems]
+
+    assert words == ["absent", "denied", "rate-limited", "failing", "disk"]
+    assert refused(Refuse(None), BLOB_UNKNOWN).problem == "offline"
+    assert refused(Refuse(Reason.RATE_LIMITED, 5.0), BLOB_UNKNOWN).problem == "rate-limited"
+
+
 def test_disk_trouble_is_not_detailed() -> None:
     """A client is not told paths or file names of our disk."""
     assert "/secret" not in refusal(StoreError("/secret/path: no space"), BLOB_UNKNOWN).detail

@@ -67,7 +67,7 @@ async def test_kept(tmp_path: Path) -> None:
     again = open_store(tmp_path)
 
     assert await again.content.size(Digest.of(b"x")) == 1
-    assert await again.names.tags() == [(place, held)]
+    assert [(known.place, known.held) for known in await again.names.known()] == [(place, held)]
     await again.close()
 
 
@@ -224,7 +224,7 @@ async def test_closed(tmp_path: Path) -> None:
     await store.content.put(Digest.of(b"x"), b"x")
     await store.close()
 
-    for asked in (store.content.usage(), store.partials.usage(), store.names.tags()):
+    for asked in (store.content.usage(), store.partials.usage(), store.names.known()):
         with pytest.raises(StoreError, match="closed"):
             await asked
     assert descriptors() == before

@@ -88,7 +88,7 @@ async def test_rebuilt(store: DiskStore, *, clean: bool) -> None:
 
     again = open_store(store.root)
 
-    assert await again.names.tags() == [(ALPINE, LATEST)]
+    assert [known.held for known in await again.names.known()] == [LATEST]
     assert await again.names.right(ALPINE, MANIFEST.digest, Kind.MANIFEST) == MANIFEST
     assert await again.names.right(ALPINE, BLOB.digest, Kind.BLOB) == replace(BLOB, size=7)
     assert await again.content.size(LATEST.digest) == 1
@@ -127,7 +127,7 @@ async def test_compaction(store: DiskStore) -> None:
     for _ in range(2):
         again = open_store(store.root)
         assert lines(again) == 3
-        assert await again.names.tags() == [(ALPINE, LATEST)]
+        assert [known.held for known in await again.names.known()] == [LATEST]
         await again.close()
         (store.root / "index.sqlite").unlink()
 
@@ -139,4 +139,4 @@ async def test_odd_rows(store: DiskStore) -> None:
         connection.execute("UPDATE tags SET digest = 'sha256:../../../etc/passwd'")
 
     assert await store.names.tag(ALPINE, Tag("latest"), "") is None
-    assert await store.names.tags() == []
+    assert await store.names.known() == []

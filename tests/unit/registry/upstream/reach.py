@@ -9,19 +9,41 @@ from typing import TYPE_CHECKING
 from obol.oci.references import Repository
 from obol.registry.settings import TimeLimits, UpstreamSettings
 from obol.registry.upstream.auth import Authenticator
+from obol.registry.upstream.blobs import RegistryBlob
 from obol.registry.upstream.client import RegistryUpstream
 from obol.registry.upstream.slots import SlotPool
 from obol.registry.upstream.transport import Transport
 from tests.fakes.clock import FakeClock
+from tests.fakes.content import blob as make_blob
+from tests.fakes.link import Lane, SlowLink
+from tests.fakes.registry import FakeRegistry
+from tests.fakes.registry import Repository as Shelf
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from obol.registry.upstream.streams import RegistryStream
+    from obol.registry.upstream.transport import Arrived
 
 LIMITS = TimeLimits(connect=0.5, manifest=1.0, blob_headers=1.0, idle=0.3, trickle_window=5.0, trickle_bytes=1000)
 APP = Repository("library/app")
 OTHER = Repository("library/other")
 NOWHERE = "http://localhost:1"
 """An upstream that nobody listens for, whose own name is not 127.0.0.1."""
+
+DIGEST, DATA = make_blob(100_000)
+SIZE = len(DATA)
+
+
+class CountingLink(SlowLink):
+    """A link that counts the connections made over it."""
+
+    made = 0
+
+    def lane(self) -> Lane:
+        """One more."""
+        self.made += 1
+        return super().lane()
 
 
 def settings(url: str) -> UpstreamSettings:
@@ -76,3 +98,51 @@ async def upstream_at(
         yield upstream
     finally:
         await upstream.close()
+
+
+def shelved(fake: FakeRegistry) -> None:
+    """Put the blob `DIGEST` into the repository `APP`."""
+    fake.repositories[APP] = Shelf(blobs={DIGEST: DATA})
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """One blob at its upstream, and the clock that its streams are timed by."""
+
+    blob: RegistryBlob
+    clock: FakeClock
+
+    async def fetch(self, start: int, stop: int | None, *, plain: bool = False) -> bytes:
+        """Open a stream and read it to its end."""
+        return await everything(await self.blob.open(start, stop, plain=plain))
+
+
+@asynccontextmanager
+async def reached(url: str, size: int | None = SIZE, limits: TimeLimits = LIMITS) -> AsyncIterator[Reached]:
+    """The blob `DIGEST` at the registry at `url`; `size` as a descriptor says."""
+    clock = FakeClock()
+    async with transport_to(url, limits) as transport:
+        auth = Authenticator(transport, url, clock, 1.0)
+
+        async def ask(headers: Mapping[str, str]) -> Arrived:
+            return await auth.send("GET", f"{url}/v2/{APP}/blobs/{DIGEST}", headers, APP)
+
+        yield Reached(RegistryBlob(ask, transport, clock, limits, size), clock)
+
+
+async def collect(stream: RegistryStream, into: bytearray, after: Callable[[], None] = lambda: None) -> None:
+    """Read a stream to its end, whatever end it is, do something `after` each piece, and close it (twice)."""
+    try:
+        while piece := await stream.read():
+            into += piece
+            after()
+    finally:
+        stream.close()
+        stream.close()
+
+
+async def everything(stream: RegistryStream) -> bytes:
+    """All bytes of a stream, which is then closed."""
+    received = bytearray()
+    await collect(stream, received)
+    return bytes(received)

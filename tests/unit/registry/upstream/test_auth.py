@@ -101,7 +101,7 @@ async def test_two_repositories_at_once_get_a_token_each() -> None:
     async with FakeGhcr() as ghcr, login_at(ghcr.url) as login:
         filled(ghcr)
 
-        statuses = await asyncio.gather(*(login.get(name) for name in (APP, OTHER, THIRD) * 5))
+        statuses = await asyncio.gather(*(login.get(name, "tags/list") for name in (APP, OTHER, THIRD) * 5))
 
         assert set(statuses) == {200}
         assert ghcr.count(part="/token") == 3
@@ -177,7 +177,7 @@ async def test_private_repositories_are_denied(kind: type[FakeGhcr | FakeQuay]) 
         with pytest.raises(Denied):
             await login.get(OTHER)
 
-        assert await login.get() == 200
+        assert await login.get(APP, "tags/list") == 200
         assert server.connections == 1
 
 
@@ -199,12 +199,16 @@ async def test_insufficient_scope_is_no_loop() -> None:
 
 @pytest.mark.parametrize("challenge", ['Basic realm="x"', "Negotiate", 'Digest realm="x", nonce="y"'])
 async def test_what_needs_credentials_is_denied(challenge: str) -> None:
-    """Without a Bearer challenge there is nothing to be had for nobody in particular."""
-    async with HostileRegistry() as server, login_at(server.url) as login:
-        server.challenge = challenge
+    """Without a Bearer challenge there is nothing to be had; the refusal's body, however long, is not kept open."""
+    async with FakeRegistry() as server, login_at(server.url) as login:
+        server.status_for = {MANIFEST: Forced(401, (("WWW-Authenticate", challenge),), b"x" * 10_000_000)}
 
-        with pytest.raises(Denied):
+        with pytest.raises(Denied) as told:
             await login.get()
+
+        for _ in range(100):
+            await asyncio.sleep(0)
+        assert server.connections == 0, told
 
 
 @pytest.mark.parametrize("name", sorted(CHALLENGES.keys() - {"foreign realm"}))

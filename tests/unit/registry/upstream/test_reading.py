@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gzip
 import zlib
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from obol.machine.tasks import spawn
 from obol.registry.upstream.base import (
     Absent,
     Denied,
@@ -151,6 +153,21 @@ async def test_a_broken_body_is_an_error_of_ours(behaviour: Behaviour, kind: typ
         with pytest.raises(kind):
             await read_bounded(response, 100_000)
 
+        assert response.closed
+
+
+async def test_a_cancelled_reader_leaves_nothing_open() -> None:
+    """Who stops reading half-way drops the connection."""
+    async with HostileRegistry({"manifest": stall_mid_body}) as server, transport_to(server.url) as transport:
+        server.add("library/app", "1", make_image(10))
+        response = await answer(transport, server, "/v2/library/app/manifests/1")
+        reading = spawn(read_bounded(response, 100_000), name="reading")
+        await asyncio.sleep(0)
+
+        reading.cancel()
+
+        with pytest.raises(asyncio.CancelledError):
+            await reading
         assert response.closed
 
 

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,10 +30,10 @@ from tests.fakes.behaviours import (
 )
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.registry import FakeRegistry, Forced
-from tests.unit.registry.upstream.reach import LIMITS, NOWHERE, settings, transport_to
+from tests.fakes.tls import make_certificate, secure_server
+from tests.unit.registry.upstream.reach import LIMITS, NOWHERE, CountingLink, settings, transport_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.fakes.behaviours import Exchange
@@ -90,7 +88,8 @@ async def test_authorization_does_not_cross_to_another_origin() -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_relative_redirect_stays_at_its_origin(status: int) -> None:
     """Each kind of redirect is followed, and within one origin the token goes along."""
-    async with FakeRegistry() as server, transport_to(server.url) as transport:
+    link = CountingLink()
+    async with FakeRegistry(link) as server, transport_to(server.url) as transport:
         server.status_for = {"/start": Forced(status, (("Location", "/v2/?a=%2F#part"),), b"moved")}
 
         arrived = await transport.send("GET", server.url + "/start", {}, "Bearer x")
@@ -99,7 +98,7 @@ async def test_a_relative_redirect_stays_at_its_origin(status: int) -> None:
         assert arrived.url == server.url + "/v2/?a=%2F"
         assert server.log[1].target == "/v2/?a=%2F"
         assert server.log[1].header("Authorization") == "Bearer x"
-        assert server.connections == 1
+        assert link.made == 1
 
 
 async def test_a_location_is_used_byte_for_byte() -> None:
@@ -142,6 +141,7 @@ BAD_LOCATIONS = [
     "ftp://127.0.0.1/",
     "http://",
     "http://[::1",
+    "//[::1",
     "http://127.0.0.1:99999/",
     "http://127.0.0.1:x/",
     f"http://user:{SECRET}@127.0.0.1/",
@@ -328,56 +328,22 @@ async def test_closing_drops_the_connections() -> None:
         assert server.connections == 0
 
 
-@pytest.fixture(name="certificate", scope="module")
-def _certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for 127.0.0.1, and its key, in one file."""
-    folder = tmp_path_factory.mktemp("tls")
-    made = folder / "both.pem"
-    arguments = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
-    extensions = ["subjectAltName=IP:127.0.0.1", "keyUsage=critical,digitalSignature,keyCertSign"]
-    added = [part for extension in extensions for part in ("-addext", extension)]
-    subprocess.run(
-        ["openssl", *arguments.split(), *added, "-out", "cert.pem", "-keyout", "key.pem"],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-    )
-    made.write_text((folder / "cert.pem").read_text() + (folder / "key.pem").read_text())
-    return made
-
-
-@asynccontextmanager
-async def secure_server(certificate: Path) -> AsyncIterator[int]:
-    """A port that answers one thing by TLS."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(certificate)
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-
-
 @pytest.mark.tool("openssl")
-async def test_a_certificate_must_be_trusted(certificate: Path) -> None:
+async def test_a_certificate_must_be_trusted(tmp_path: Path) -> None:
     """A self-signed upstream is refused for good; with its certificate it is accepted, but only under its own name."""
+    certificate = make_certificate(tmp_path)
     async with secure_server(certificate) as port:
         plain = settings(f"https://127.0.0.1:{port}")
         trusting = UpstreamSettings("registry.test", f"https://127.0.0.1:{port}", ca_file=certificate)
         misnamed = UpstreamSettings("registry.test", f"https://localhost:{port}", ca_file=certificate)
 
         async with transport_to(plain) as transport:
-            with pytest.raises(Misbehaved, match="certificate"):
+            with pytest.raises(Unavailable, match="certificate"):
                 await get(transport, f"{plain.url}/v2/")
         async with transport_to(trusting) as transport:
             assert await get(transport, f"{trusting.url}/v2/") == 200
         async with transport_to(misnamed) as transport:
-            with pytest.raises(Misbehaved, match="certificate"):
+            with pytest.raises(Unavailable, match="certificate"):
                 await get(transport, f"{misnamed.url}/v2/")
 
 
@@ -396,8 +362,8 @@ KEY = ConnectionKey("secret.example", 443, True, True, None, None, None)
 @pytest.mark.parametrize(
     ("problem", "kind", "text"),
     [
-        (aiohttp.ClientConnectorCertificateError(KEY, ssl.CertificateError("x")), Misbehaved, "certificate"),
-        (aiohttp.ClientConnectorSSLError(KEY, OSError("x")), Misbehaved, "certificate"),
+        (aiohttp.ClientConnectorCertificateError(KEY, ssl.CertificateError("x")), Unavailable, "certificate"),
+        (aiohttp.ClientConnectorSSLError(KEY, OSError("x")), Unavailable, "certificate"),
         (aiohttp.ClientConnectorError(KEY, ForbiddenAddress("x")), Misbehaved, "not public"),
         (aiohttp.ClientConnectorError(KEY, OSError(113, SECRET)), Unavailable, "No route to host"),
         (aiohttp.ClientConnectorDNSError(KEY, OSError(None, SECRET)), Unavailable, "looked up"),

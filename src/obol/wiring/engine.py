@@ -1,4 +1,4 @@
-"""The composition root: settings in, running things out. The only place that names concrete adapters."""
+"""The builtin engine: its store, upstreams, ports and control socket."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import obol
-from obol.caches.builtin import BuiltinEngine
 from obol.machine import logs
 from obol.machine.clock import Clock, SystemClock
+from obol.machine.files import allow_many_open_files
 from obol.registry.control.socket import Control
 from obol.registry.engine.engine import Engine
 from obol.registry.engine.spaces import Space
@@ -29,8 +29,6 @@ from obol.registry.upstream.slots import SlotPool
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from obol.caches.base import CacheEngine
-    from obol.caches.plan import BuiltinPlan
     from obol.registry.settings import EngineSettings
 
 HASH_THREADS = 2
@@ -113,7 +111,7 @@ async def _serve(settings: EngineSettings) -> None:
         loop.add_signal_handler(number, stopping.set)
     registries = frozenset(one.registry for one in settings.upstreams)
     async with running_engine(settings) as running:
-        control = Control(running.status, running.listeners, registries, stopping.set)
+        control = Control(running.status, running.listeners, registries, stopping.set, running.engine.inventory)
         await control.start(running.store.root / "control.sock")
         for one in running.listeners.list():
             logs.get().info("listening", registry=one.registry, address=one.address, port=one.port)
@@ -123,16 +121,12 @@ async def _serve(settings: EngineSettings) -> None:
             await control.close()
 
 
-def builtin_cache(plan: BuiltinPlan) -> CacheEngine:
-    """The builtin engine as a background process."""
-    return BuiltinEngine(plan)
-
-
 def serve(settings: EngineSettings, *, log_format: str = "human") -> int:
     """Run the engine in the foreground until SIGTERM, SIGINT or the order to stop; the exit code.
 
     Raises ObolError where it cannot start.
     """
     logs.configure(log_format)
+    allow_many_open_files()
     asyncio.run(_serve(settings))
     return 0

@@ -1,0 +1,45 @@
+"""Which runtimes this machine has, by asking their command lines; what follows from it is decided elsewhere.
+
+Docker is asked for the version of its daemon: a client without one, or without permission to talk to it, runs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from obol.backends.base import Program, Runtimes
+from obol.errors import DependencyMissing, ObolError
+
+if TYPE_CHECKING:
+    from obol.machine.commands import Runner
+
+LIMIT = 5.0
+"""Seconds: a Docker daemon that starts or hangs keeps its client waiting without end."""
+
+_DOCKER = ("docker", "version", "--format", "{{.Server.Version}}")
+_K3D = ("k3d", "version")
+_PODMAN = ("podman", "version", "--format", "{{.Client.Version}}")
+
+
+async def detect(runner: Runner) -> Runtimes:
+    """Ask all of them at once; takes LIMIT seconds at most. What is missing or does not answer is an answer too."""
+    async with asyncio.TaskGroup() as group:
+        docker, k3d, podman = (group.create_task(_ask(runner, argv)) for argv in (_DOCKER, _K3D, _PODMAN))
+    return Runtimes(docker.result(), k3d.result(), podman.result())
+
+
+async def _ask(runner: Runner, argv: tuple[str, ...]) -> Program:
+    name = argv[0]
+    try:
+        completed = await runner.run(argv, timeout=LIMIT)
+    except DependencyMissing:
+        return Program(name)
+    except ObolError as problem:  # it did not end in time
+        return Program(name, trouble=problem.what)
+    first = next(iter(completed.stdout.split("\n", 1)), "").strip()
+    if completed.code == 0 and first:
+        # "k3d version v5.9.0": the others say the number alone.
+        return Program(name, version=first.rpartition(" ")[2].removeprefix("v"))
+    said = completed.stderr.strip().splitlines()
+    return Program(name, trouble=said[-1] if said else f"`{' '.join(argv)}` failed with {completed.code}")

@@ -1,0 +1,154 @@
+"""Bringing images into a cache, as any client of it would, and knowing afterwards that they are there.
+
+Each image is pulled through the listener of its registry. A cache serves on when its disk is full, only it keeps
+nothing then; so what came through is looked up in its inventory before it is called cached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from obol.client.base import Limits, PulledImage, PullFailed
+from obol.client.failures import not_kept, not_served
+from obol.client.platforms import choose, parse_platform
+from obol.client.pull import pull
+from obol.client.session import RegistryClient
+from obol.errors import UsageError
+from obol.machine.clock import Clock, SystemClock
+from obol.oci.manifests import Descriptor
+from obol.oci.references import Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterable, Mapping, Sequence
+
+    from obol.caches.base import CacheEngine, EngineStatus, HeldPlatform, Inventory
+    from obol.client.base import Progress
+    from obol.client.platforms import Selection
+    from obol.oci.references import ImageReference
+
+Outcome = PulledImage | PullFailed
+Held = Literal["complete", "incomplete", "missing"]
+_BEST_FIRST: tuple[Held, ...] = ("complete", "incomplete", "missing")
+
+DEFAULT_LIMITS = Limits()
+SYSTEM = SystemClock()
+
+_COMMITTED_WITHIN = 120.0
+"""Seconds: a client has the last byte of a blob before the cache has synced it to its disk, which may be slow."""
+_LOOK_EVERY = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Warming:
+    """Warms one running cache for the chosen platforms."""
+
+    cache: CacheEngine
+    platforms: Selection
+    limits: Limits = DEFAULT_LIMITS
+    clock: Clock = SYSTEM
+
+    async def warm(
+        self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
+    ) -> tuple[Outcome, ...]:
+        """Bring what is missing of these images; the outcomes are in their order, and one failure stops no other.
+
+        Raises EngineNotRunning, EngineUnresponsive where the cache cannot say what it has kept.
+        """
+        slots = asyncio.Semaphore(self.limits.images)
+        async with AsyncExitStack() as stack:
+            clients = {
+                registry: await stack.enter_async_context(RegistryClient(base, registry, self.limits, self.clock))
+                for registry, base in addresses(engine).items()
+            }
+
+            async def one(reference: ImageReference) -> Outcome:
+                client = clients.get(reference.registry)
+                if client is None:
+                    problem = not_served(reference, tuple(clients))
+                    progress.failed(problem)
+                    return problem
+                async with slots:
+                    return await self._pull(client, reference, progress)
+
+            outcomes = await _all(one(reference) for reference in references)
+        return await self._kept(outcomes)
+
+    async def held(self, references: Sequence[ImageReference]) -> Mapping[ImageReference, Held]:
+        """How much of each image is there. Raises EngineNotRunning, EngineUnresponsive."""
+        inventory = await asyncio.to_thread(self.cache.images)
+        return {reference: self._held(inventory, reference) for reference in references}
+
+    async def _pull(self, client: RegistryClient, reference: ImageReference, progress: Progress) -> Outcome:
+        try:
+            return await pull(client, reference, self.platforms, self.limits, progress)
+        except PullFailed as problem:
+            return problem
+
+    async def _kept(self, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
+        """The outcomes, with a failure for each image that came through and was not kept."""
+        pulled = [outcome.reference for outcome in outcomes if isinstance(outcome, PulledImage)]
+        lacking = set(pulled)
+        deadline = self.clock.monotonic() + _COMMITTED_WITHIN
+        while lacking:
+            running = await asyncio.to_thread(self.cache.status)
+            busy = running is not None and running.status.fills > 0
+            held = await self.held(pulled)
+            lacking = {reference for reference in pulled if held[reference] != "complete"}
+            if not lacking or not busy or self.clock.monotonic() > deadline:
+                break
+            await self.clock.sleep(_LOOK_EVERY)
+        return tuple(not_kept(one.reference) if one.reference in lacking else one for one in outcomes)
+
+    def _held(self, inventory: Inventory, reference: ImageReference) -> Held:
+        found: set[Held] = {"missing"}
+        for image in inventory.images:
+            if (image.registry, image.repository) != (reference.registry, reference.repository):
+                continue
+            if image.digest == reference.digest or (reference.digest is None and reference.tag in image.tags):
+                found.add(_state(self._wanted(image.platforms)))
+            elif reference.digest is not None:
+                found.add(_state([one for one in image.platforms if one.digest == reference.digest]))
+        return next(state for state in _BEST_FIRST if state in found)
+
+    def _wanted(self, platforms: Sequence[HeldPlatform]) -> list[HeldPlatform]:
+        """Those platforms of an image that are warmed; of an image without an index, its only one."""
+        if self.platforms is None or [one.platform for one in platforms] == [""]:
+            return list(platforms)
+        offers = {one.digest: one for one in platforms}
+        children = [_as_child(one) for one in platforms]
+        chosen = [choose(children, wanted) for wanted in self.platforms]
+        return [offers[child.digest] for child in chosen if child is not None]
+
+
+def addresses(engine: EngineStatus) -> dict[str, str]:
+    """Where a running cache serves each registry, by loopback if it does."""
+    found: dict[str, str] = {}
+    for listener in sorted(engine.listeners, key=lambda one: one.address not in {"127.0.0.1", "::1"}):
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener.address, listener.address)
+        host = f"[{host}]" if ":" in host else host
+        found.setdefault(listener.registry, f"http://{host}:{listener.port}")
+    return found
+
+
+async def _all(pulls: Iterable[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(one) for one in pulls]
+    return [task.result() for task in tasks]
+
+
+def _state(platforms: Sequence[HeldPlatform]) -> Held:
+    states = {one.state for one in platforms}
+    if states <= {"absent"}:
+        return "missing"
+    return "complete" if states == {"complete"} else "incomplete"
+
+
+def _as_child(held: HeldPlatform) -> Descriptor:
+    try:
+        platform = parse_platform(held.platform)
+    except UsageError:
+        platform = None
+    return Descriptor("", Digest(held.digest), held.size, platform)

@@ -1,0 +1,244 @@
+"""The stack laid out for 80 columns, and the stable shapes of the same as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Literal
+
+from obol.cli import imageview
+from obol.cli.cacheview import listeners_table
+from obol.cli.present import Table, size, span
+from obol.client.base import Kind, PulledImage
+from obol.errors import ObolError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from obol.caches.base import EngineStatus, Substitute
+    from obol.caches.warming import Held
+    from obol.client.base import PullFailed
+    from obol.stack.nocluster import Brought, Seen, WarmedImage
+    from obol.stack.plan import Choice, StackImage
+
+WITHOUT_CACHE = (
+    "The registry caches are turned off. This version of obol brings up nothing else yet,",
+    "so nothing was done or touched. Caches that run already go on, with what they hold.",
+)
+RUNTIMES = (
+    ("k3d, which needs Docker", ("https://k3d.io/stable/#installation", "https://docs.docker.com/engine/install/")),
+    ("or podman", ("https://podman.io/docs/installation",)),
+)
+"""What a person could install to have a cluster, with the pages that tell how."""
+
+_STATES = {Kind.RATE_LIMITED: "limited", Kind.ABSENT: "absent", Kind.DENIED: "denied"}
+"""What a failure is called in the table; there is room for short words only."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One image of `stack up`, with the words of `cache warm`; sizes in bytes."""
+
+    reference: str
+    needed_by: tuple[str, ...]
+    state: Literal["cached", "failed"]
+    digest: str | None = None
+    bytes_total: int = 0
+    bytes_from_cache: int = 0
+    bytes_from_upstream: int = 0
+    seconds: float = 0.0
+    problem: imageview.Problem | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpResult:
+    """`stack up`."""
+
+    backend: str
+    registry_cache: bool
+    """False: the caches are turned off, nothing was touched, and all that follows is empty."""
+    found: str = "none"
+    """The backend that this machine has the programs for, although this version does not use it."""
+    complete: bool = False
+    """Every image is in the caches."""
+    seconds: float = 0.0
+    saved_seconds: float | None = None
+    """An estimate; null where nothing was measured that it could rest on."""
+    images: tuple[ImageRow, ...] = ()
+    engine: EngineStatus | None = None
+    substitutes: tuple[Substitute, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """One image of `stack status`."""
+
+    reference: str
+    needed_by: tuple[str, ...]
+    held: Held | None
+    """Null where the caches do not run, so that nobody can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackStatusResult:
+    """`stack status`."""
+
+    backend: str
+    cluster: str
+    complete: bool
+    """Every image is in the caches."""
+    images: tuple[HeldRow, ...]
+    engine: EngineStatus | None = None
+    substitutes: tuple[Substitute, ...] = ()
+
+
+def up_result(brought: Brought) -> UpResult:
+    """What `up` did, for programs."""
+    return UpResult(
+        backend=brought.choice.backend,
+        registry_cache=True,
+        found=brought.choice.found,
+        complete=brought.complete,
+        seconds=round(brought.seconds, 3),
+        saved_seconds=None if brought.saved is None else round(brought.saved, 1),
+        images=tuple(map(_image_row, brought.images)),
+        engine=brought.caches.status,
+        substitutes=brought.caches.substitutes,
+    )
+
+
+def up_parts(brought: Brought, now: float) -> list[str | Table]:
+    """What `up` did, for people. `now` is in seconds since 1970."""
+    return [_images_table(brought.images), "", *_summary(brought), *_limits(brought, now)]
+
+
+def errors(brought: Brought) -> list[ObolError]:
+    """Why images could not be fetched. Those of one registry that share a reason are told together."""
+    alike: dict[tuple[str, str], list[PullFailed]] = {}
+    for failure in _failures(brought):
+        alike.setdefault((failure.reference.registry, failure.why), []).append(failure)
+    return [_together(registry, group) for (registry, _why), group in alike.items()]
+
+
+def advice(choice: Choice, *, asked: bool) -> list[str]:
+    """What to say of the backend, line by line; `asked`: the person chose it."""
+    yet = "This version of obol fills the caches and starts no cluster yet"
+    if asked:
+        return [f"{yet}: nothing runs (backend none, as asked)."]
+    if choice.found != "none":
+        found = "k3d and Docker are" if choice.found == "k3d" else "podman is"
+        return [f"{found} installed, but not used: {yet[0].lower()}{yet[1:]} (backend none)."]
+    lines = [f"{program.name} is installed, but does not answer: {program.trouble}" for program in choice.unusable]
+    lines.append(f"{yet}, and finds no runtime that could run one (backend none). To have one, install")
+    for what, pages in RUNTIMES:
+        lines += [f"  {what}:", *(f"    {page}" for page in pages)]
+    return lines
+
+
+def status_result(seen: Seen) -> StackStatusResult:
+    """How the stack is, for programs."""
+    return StackStatusResult(
+        backend=seen.backend,
+        cluster=seen.state,
+        complete=_complete(seen),
+        images=tuple(HeldRow(str(image.reference), image.needed_by, held) for image, held in seen.held),
+        engine=seen.caches.status if seen.caches else None,
+        substitutes=seen.caches.substitutes if seen.caches else (),
+    )
+
+
+def status_parts(seen: Seen) -> list[str | Table]:
+    """How the stack is, for people."""
+    cluster = "nothing runs" if seen.state == "absent" else seen.state
+    parts: list[str | Table] = [f"Cluster  {cluster} (backend {seen.backend})"]
+    if seen.caches is None:
+        return [*parts, "Caches   not running", f"Images   {len(seen.held)} needed; which are held is not known"]
+    engine = seen.caches.status
+    complete = sum(held == "complete" for _image, held in seen.held)
+    parts.append(f"Caches   running (process {engine.pid})")
+    parts.append(f"Images   {complete} of {len(seen.held)} complete")
+    rows = tuple((_short(image), held or "", ", ".join(image.needed_by)) for image, held in seen.held)
+    images = Table(("Image", "In the cache", "Needed by"), rows)
+    return [*parts, "", listeners_table(engine, seen.caches.substitutes), "", images]
+
+
+def _complete(seen: Seen) -> bool:
+    return all(held == "complete" for _image, held in seen.held)
+
+
+def _image_row(one: WarmedImage) -> ImageRow:
+    reference, needed_by = str(one.image.reference), one.image.needed_by
+    match one.outcome:
+        case PulledImage() as pulled:
+            return ImageRow(
+                reference,
+                needed_by,
+                "cached",
+                digest=str(pulled.digest),
+                bytes_total=pulled.bytes_total,
+                bytes_from_cache=pulled.bytes_from_cache,
+                bytes_from_upstream=pulled.bytes_from_upstream,
+                seconds=round(pulled.seconds, 3),
+            )
+        case failure:
+            problem = imageview.Problem(failure.kind, failure.why, failure.hint, failure.retry_after)
+            return ImageRow(reference, needed_by, "failed", problem=problem)
+
+
+def _images_table(images: Sequence[WarmedImage]) -> Table:
+    rows = []
+    for one in images:
+        match one.outcome:
+            case PulledImage() as pulled:
+                counts = (pulled.bytes_total, pulled.bytes_from_cache, pulled.bytes_from_upstream)
+                rows.append((_short(one.image), "cached", *map(size, counts)))
+            case failure:
+                rows.append((_short(one.image), _STATES.get(failure.kind, "failed"), "", "", ""))
+    return Table(("Image", "State", ">Size", ">From cache", ">Upstream"), tuple(rows))
+
+
+def _short(image: StackImage) -> str:
+    """The reference without the registry and the path, which leave no room for what is told of it."""
+    return str(image.reference).rpartition("/")[2]
+
+
+def _summary(brought: Brought) -> list[str]:
+    pulled = [one.outcome for one in brought.images if isinstance(one.outcome, PulledImage)]
+    count = len(brought.images)
+    everything = f"All {count} images are" if brought.complete else f"{len(pulled)} of {count} images are"
+    cached, fetched = sum(p.bytes_from_cache for p in pulled), sum(p.bytes_from_upstream for p in pulled)
+    lines = [
+        f"{everything} in the caches ({span(max(1, brought.seconds))}).",
+        f"{size(fetched)} came from upstream, {size(cached)} were there already.",
+    ]
+    if brought.saved is not None and brought.saved >= 1:
+        lines.append(f"The caches saved about {span(brought.saved)}.")
+    return lines
+
+
+def _failures(brought: Brought) -> list[PullFailed]:
+    return imageview.failures(one.outcome for one in brought.images)
+
+
+def _together(registry: str, group: Sequence[PullFailed]) -> ObolError:
+    first = group[0]
+    if len(group) == 1:
+        return first
+    return ObolError(f"{len(group)} images of {registry} cannot be pulled", why=first.why, hint=first.hint)
+
+
+def _limits(brought: Brought, now: float) -> list[str]:
+    """When registries whose rate limit is reached can be asked again, a line each."""
+    ends: dict[str, float] = {}
+    for failure in _failures(brought):
+        if failure.kind is Kind.RATE_LIMITED and failure.retry_after is not None:
+            registry = failure.reference.registry
+            ends[registry] = max(ends.get(registry, 0.0), failure.retry_after)
+    return [
+        f"The rate limit of {registry} ends at about {_clock(now + wait)} (in {span(wait)})."
+        for registry, wait in ends.items()
+    ]
+
+
+def _clock(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment).astimezone():%H:%M}"

@@ -1,0 +1,121 @@
+"""`obol cache warm`: from words to references, through the cache, to what is told in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from obol.cli.progress import watching
+from obol.client.base import Limits
+from obol.client.platforms import parse_platform, this_machine
+from obol.errors import UsageError
+from obol.machine.clock import SystemClock
+from obol.oci.errors import OciError
+from obol.oci.references import ImageReference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from obol.caches.base import CacheEngine, EngineStatus
+    from obol.caches.warming import Outcome, Warming
+    from obol.cli.present import Speaker
+    from obol.client.base import Progress, PulledImage, PullFailed, Source
+    from obol.client.platforms import Selection
+
+STANDARD_INPUT = "-"
+
+
+@dataclass
+class Warmed:
+    """What became of each image, in the order in which they were named; None where it is not done."""
+
+    outcomes: dict[ImageReference, Outcome | None]
+    seconds: float = 0.0
+    interrupted: bool = False
+
+
+@dataclass
+class _Remembering:
+    """A `Progress` that remembers outcomes, for the case that we are interrupted, and hands all on."""
+
+    beyond: Progress
+    outcomes: dict[ImageReference, Outcome] = field(default_factory=dict)
+
+    def found(self, reference: ImageReference, size: int) -> None:
+        self.beyond.found(reference, size)
+
+    def moved(self, reference: ImageReference, count: int, source: Source) -> None:
+        self.beyond.moved(reference, count, source)
+
+    def done(self, image: PulledImage) -> None:
+        self.outcomes[image.reference] = image
+        self.beyond.done(image)
+
+    def failed(self, problem: PullFailed) -> None:
+        self.outcomes[problem.reference] = problem
+        self.beyond.failed(problem)
+
+
+def warming(cache: CacheEngine, platforms: Selection, jobs: int) -> Warming:
+    """The way to bring images into a cache, `jobs` at a time."""
+    from obol.wiring.caches import warming as wired
+
+    return wired(cache, platforms, Limits(images=jobs))
+
+
+def run(say: Speaker, warmth: Warming, references: Sequence[ImageReference], engine: EngineStatus) -> Warmed:
+    """Warm a running cache, showing how it goes on. Ctrl-C ends it, and is part of the result."""
+    clock = SystemClock()
+    since = clock.monotonic()
+    warmed = Warmed(dict.fromkeys(references))
+    with watching(say) as shown:
+        remembering = _Remembering(shown)
+        try:
+            outcomes = asyncio.run(warmth.warm(references, engine, remembering))
+            warmed.outcomes |= dict(zip(references, outcomes, strict=True))
+        except KeyboardInterrupt:
+            warmed.interrupted = True
+            warmed.outcomes |= remembering.outcomes
+    warmed.seconds = clock.monotonic() - since
+    return warmed
+
+
+def selection(platforms: Iterable[str], *, every: bool) -> Selection:
+    """The platforms that options name; this machine's without any. Raises UsageError."""
+    chosen = tuple(dict.fromkeys(parse_platform(text) for text in platforms))
+    if every and chosen:
+        raise UsageError("--platform and --all-platforms exclude each other", hint="leave one of them out")
+    return None if every else chosen or (this_machine(),)
+
+
+def references(words: Iterable[str], file: str | None) -> tuple[ImageReference, ...]:
+    """The images that arguments and the lines of a file name, each once. Raises UsageError with all that is wrong."""
+    named = [*words, *([] if file is None else _lines(file))]
+    found: dict[ImageReference, None] = {}
+    problems = []
+    for text in named:
+        try:
+            found[ImageReference.parse(text)] = None
+        except OciError as problem:
+            problems.append(f"{text!r}: {problem.kind.message}")
+    if problems:
+        what = "an image reference cannot be read" if len(problems) == 1 else "image references cannot be read"
+        hint = "write registry/repository:tag, as in ghcr.io/berriai/litellm:main-stable, or alpine for docker.io"
+        raise UsageError(what, why="\n".join(problems), hint=hint)
+    if not found:
+        raise UsageError("no image is named", hint="obol cache warm IMAGE…, or --from FILE with one reference a line")
+    return tuple(found)
+
+
+def _lines(file: str) -> list[str]:
+    """The lines of a file (- is standard input), without blank ones and comments."""
+    try:
+        text = sys.stdin.read() if file == STANDARD_INPUT else Path(file).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
+        raise UsageError(f"{file} cannot be read", why=why or str(problem)) from problem
+    stripped = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [line for line in stripped if line]

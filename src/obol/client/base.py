@@ -1,0 +1,143 @@
+"""What a pull is given and what it tells: limits, progress, sinks, results, and the error for one that failed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+from obol.errors import ObolError
+
+if TYPE_CHECKING:
+    from obol.oci.manifests import Descriptor
+    from obol.oci.references import Digest, ImageReference
+
+
+class Source(StrEnum):
+    """Where bytes came from: they were in the cache, or had to come from the upstream registry."""
+
+    CACHE = "cache"
+    UPSTREAM = "upstream"
+
+
+class Kind(StrEnum):
+    """Why a pull failed, for programs. The list is closed and stable."""
+
+    ABSENT = "absent"
+    NO_PLATFORM = "no-platform"
+    DENIED = "denied"
+    RATE_LIMITED = "rate-limited"
+    UPSTREAM_DOWN = "upstream-down"
+    OFFLINE = "offline"
+    NO_SPACE = "no-space"
+    UNREACHABLE = "unreachable"
+    UNTRUSTED = "untrusted"
+    NOT_SERVED = "not-served"
+
+
+class Refused(Exception):
+    """A registry did not give what was asked for; `retry_after` in seconds, where it named a time."""
+
+    def __init__(self, kind: Kind, why: str, retry_after: float | None = None) -> None:
+        super().__init__(why)
+        self.kind = kind
+        self.why = why
+        self.retry_after = retry_after
+
+
+class PullFailed(ObolError):
+    """An image cannot be pulled. `retry_after`: seconds until it is worth another try, where that was told."""
+
+    def __init__(
+        self, reference: ImageReference, kind: Kind, *, why: str, hint: str, retry_after: float | None = None
+    ) -> None:
+        super().__init__(f"{reference} cannot be pulled", why=why, hint=hint)
+        self.reference = reference
+        self.kind = kind
+        self.retry_after = retry_after
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much at a time, and for how long: times in seconds."""
+
+    images: int = 3
+    """Images at a time."""
+    layers: int = 3
+    """Blobs of one image at a time."""
+    connect: float = 5.0
+    manifest: float = 15.0
+    """For a manifest, from the question to its last byte."""
+    headers: float = 30.0
+    """For the first byte of a blob: a cache has to wait for its upstream."""
+    idle: float = 60.0
+    """The longest gap inside a body."""
+    attempts: int = 4
+    """How often in a row a question may bring nothing before it is given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class PulledImage:
+    """An image that was pulled; sizes in bytes, each blob and manifest counted once."""
+
+    reference: ImageReference
+    digest: Digest
+    """Of what the reference names: an index, or a manifest of one platform."""
+    platforms: tuple[str, ...]
+    """Those that were pulled, as in `linux/arm64`."""
+    layers: int
+    bytes_total: int
+    bytes_from_cache: int
+    bytes_from_upstream: int
+    seconds: float
+
+
+class Progress(Protocol):
+    """Is told how pulls go on, from the event loop that they run on."""
+
+    def found(self, reference: ImageReference, size: int) -> None:
+        """The manifests are read: so many bytes are to come in all, manifests included."""
+        ...
+
+    def moved(self, reference: ImageReference, count: int, source: Source) -> None:
+        """So many bytes more are there."""
+        ...
+
+    def done(self, image: PulledImage) -> None:
+        """An image is complete."""
+        ...
+
+    def failed(self, problem: PullFailed) -> None:
+        """An image cannot be pulled."""
+        ...
+
+
+class Silence:
+    """The `Progress` that nobody listens to."""
+
+    def found(self, reference: ImageReference, size: int) -> None:
+        """Say nothing."""
+
+    def moved(self, reference: ImageReference, count: int, source: Source) -> None:
+        """Say nothing."""
+
+    def done(self, image: PulledImage) -> None:
+        """Say nothing."""
+
+    def failed(self, problem: PullFailed) -> None:
+        """Say nothing."""
+
+
+class Sink(Protocol):
+    """Takes the bytes of blobs. They are to be believed only once the whole pull has returned."""
+
+    async def write(self, blob: Descriptor, offset: int, data: bytes) -> None:
+        """Take bytes of one blob; they come in order and once each, several blobs at a time."""
+        ...
+
+
+class Nowhere:
+    """The `Sink` that forgets: every byte is read and verified, as a new node would, and none is kept."""
+
+    async def write(self, blob: Descriptor, offset: int, data: bytes) -> None:
+        """Forget."""

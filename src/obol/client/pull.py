@@ -1,0 +1,194 @@
+"""Pulling one image: its manifests, then its blobs, several at a time, each verified while it streams.
+
+No blob is fetched before it is known that every platform that was asked for is there. Large blobs begin first, so that
+the longest does not come last. Memory is a few buffers for each connection, whatever the size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from obol.client.base import Kind, Limits, Progress, PulledImage, Refused, Silence, Sink, Source
+from obol.client.blobs import BlobPull, pause
+from obol.client.config import Kept, platform_of
+from obol.client.failures import failed
+from obol.client.platforms import choose
+from obol.client.session import Document, Lost, RegistryClient
+from obol.machine.tasks import members
+from obol.oci.mediatypes import is_distributable, is_index
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from obol.client.platforms import Selection
+    from obol.oci.manifests import Descriptor, Manifest, Platform
+    from obol.oci.references import Digest, ImageReference, Reference
+
+DEFAULT_LIMITS = Limits()
+MANIFEST_ATTEMPTS = 2
+"""A cache that has no manifest has asked its upstream more than once already."""
+DEEPEST = 4
+"""Indexes within each other that are followed."""
+MOST_IMAGES = 500
+"""Images of one index; no real one comes near."""
+LARGEST_CONFIG = 4 * 1024 * 1024
+
+Work = Callable[[], Awaitable[object]]
+
+
+async def pull(
+    client: RegistryClient,
+    reference: ImageReference,
+    platforms: Selection,
+    limits: Limits = DEFAULT_LIMITS,
+    progress: Progress | None = None,
+    sink: Sink | None = None,
+) -> PulledImage:
+    """Pull an image from `client`, which speaks to the registry of the reference or to a cache of it.
+
+    Without a sink this is warming: what the cache holds already is not read. Raises PullFailed, having told `progress`.
+    """
+    told = progress or Silence()
+    try:
+        image = await _Pull(client, reference, limits, told, sink).run(platforms)
+    except Refused as problem:
+        failure = failed(reference, problem)
+        told.failed(failure)
+        raise failure from problem
+    told.done(image)
+    return image
+
+
+@dataclass
+class _Pull:
+    client: RegistryClient
+    reference: ImageReference
+    limits: Limits
+    progress: Progress
+    sink: Sink | None
+    manifests: dict[Digest, Document] = field(default_factory=dict)
+    counted: dict[Source, int] = field(default_factory=lambda: dict.fromkeys(Source, 0))
+
+    async def run(self, platforms: Selection) -> PulledImage:
+        """Bring all of it. Raises Refused."""
+        started = self.client.clock.monotonic()
+        wanted = self.reference.digest or self.reference.tag
+        assert wanted is not None
+        top = await self._manifest(wanted)
+        chosen = await self._chosen(top, platforms)
+        named = [blob for _, manifest in chosen for blob in manifest.blobs if is_distributable(blob.media_type)]
+        blobs = {blob.digest: blob for blob in named}
+        configs = {manifest.blobs[0].digest for _, manifest in chosen if manifest.blobs}
+        sizes = [document.size for document in self.manifests.values()] + [blob.size for blob in blobs.values()]
+        self.progress.found(self.reference, sum(sizes))
+        for document in self.manifests.values():
+            self._count(document.size, document.source)
+        runs_on = [platform for platform, _ in chosen]
+        if not top.manifest.is_index:
+            runs_on = [await self._config_says(top.manifest, blobs)]
+        await self._several([self._bringing(blob) for blob in _largest_first(blobs.values())])
+        return PulledImage(
+            reference=self.reference,
+            digest=top.digest,
+            platforms=tuple(dict.fromkeys(str(platform) for platform in runs_on if platform is not None)),
+            layers=len({blob.digest for blob in named} - configs),
+            bytes_total=sum(sizes),
+            bytes_from_cache=self.counted[Source.CACHE],
+            bytes_from_upstream=self.counted[Source.UPSTREAM],
+            seconds=self.client.clock.monotonic() - started,
+        )
+
+    async def _chosen(self, top: Document, platforms: Selection) -> list[tuple[Platform | None, Manifest]]:
+        """The manifests of the platforms that are wanted; what a lone manifest runs on is not known from it."""
+        if not top.manifest.is_index:
+            return [(None, top.manifest)]
+        leaves = await self._leaves(top.manifest, DEEPEST)
+        if platforms is not None:
+            leaves = [self._one(leaves, wanted) for wanted in platforms]
+        leaves = list({leaf.digest: leaf for leaf in leaves}.values())
+        await self._several([self._reading(leaf.digest) for leaf in leaves])
+        found = [(leaf.platform, self.manifests[leaf.digest].manifest) for leaf in leaves]
+        if any(manifest.is_index for _, manifest in found):
+            raise Refused(Kind.UNTRUSTED, "its index calls another index an image")
+        return found
+
+    async def _leaves(self, index: Manifest, deep: int) -> list[Descriptor]:
+        """The images of an index, with those of the indexes in it."""
+        if deep == 0:
+            raise Refused(Kind.UNTRUSTED, "its index has too many others within each other")
+        found: list[Descriptor] = []
+        for child in index.manifests:
+            if child.is_attestation:
+                continue
+            if is_index(child.media_type):
+                found += await self._leaves((await self._manifest(child.digest)).manifest, deep - 1)
+            else:
+                found.append(child)
+            if len(found) > MOST_IMAGES:
+                raise Refused(Kind.UNTRUSTED, f"its index has more than {MOST_IMAGES} images")
+        return found
+
+    def _one(self, leaves: Sequence[Descriptor], wanted: Platform) -> Descriptor:
+        if (leaf := choose(leaves, wanted)) is not None:
+            return leaf
+        there = dict.fromkeys(str(leaf.platform) for leaf in leaves if leaf.platform is not None)
+        why = f"it is not for {wanted}, only for {', '.join(there) or 'platforms that it does not name'}"
+        raise Refused(Kind.NO_PLATFORM, why)
+
+    async def _config_says(self, manifest: Manifest, blobs: dict[Digest, Descriptor]) -> Platform | None:
+        """Bring the configuration of an image without an index, which alone tells what it runs on."""
+        config = manifest.blobs[0] if manifest.blobs else None
+        if config is None or config.size > LARGEST_CONFIG:
+            return None
+        del blobs[config.digest]
+        kept = Kept(self.sink)
+        await self._blob(config, kept)
+        return platform_of(bytes(kept.data))
+
+    async def _manifest(self, reference: Reference) -> Document:
+        for left in reversed(range(MANIFEST_ATTEMPTS)):
+            try:
+                document = await self.client.manifest(self.reference.repository, reference)
+            except Lost:
+                if not left:
+                    raise
+                await self.client.clock.sleep(pause(0))
+            else:
+                return self.manifests.setdefault(document.digest, document)
+        raise AssertionError("at least one attempt is made")
+
+    def _reading(self, digest: Digest) -> Work:
+        return lambda: self._manifest(digest)
+
+    def _bringing(self, blob: Descriptor) -> Work:
+        return lambda: self._blob(blob, self.sink)
+
+    async def _blob(self, blob: Descriptor, sink: Sink | None) -> None:
+        await BlobPull(self.client, self.reference.repository, blob, self._count, sink).run()
+
+    def _count(self, count: int, source: Source) -> None:
+        self.counted[source] += count
+        self.progress.moved(self.reference, count, source)
+
+    async def _several(self, works: Iterable[Work]) -> None:
+        """Do pieces of work, some at a time; the first failure ends the others. Raises Refused."""
+        waiting = deque(works)
+
+        async def one_after_another() -> None:
+            while waiting:
+                await waiting.popleft()()
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(min(self.limits.layers, len(waiting))):
+                    group.create_task(one_after_another())
+        except ExceptionGroup as problems:
+            raise members(problems)[0] from None
+
+
+def _largest_first(blobs: Iterable[Descriptor]) -> list[Descriptor]:
+    return sorted(blobs, key=lambda blob: blob.size, reverse=True)

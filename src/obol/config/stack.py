@@ -1,0 +1,67 @@
+"""Settings of the stack: whether it may use caches at all, and which images stand in for its own.
+
+Kept apart from the cache's: whether the caches are off is asked first, before any file is looked at, and that answer
+must not depend on a mistake somewhere in `obol.toml`.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from obol.config.values import shown
+from obol.errors import SettingsError
+from obol.oci.errors import OciError
+from obol.oci.references import ImageReference
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DISABLE = "OBOL_DISABLE_REGISTRY_CACHE"
+
+_YES = frozenset({"true", "1", "yes", "y", "on", "t"})
+_NO = frozenset({"false", "0", "no", "n", "off", "f", ""})
+
+
+def cache_disabled(environ: Mapping[str, str]) -> bool:
+    """Tell whether the environment turns the caches off. Raises SettingsError for a word that is neither yes nor no."""
+    text = environ.get(DISABLE, "").strip().lower()
+    if text not in _YES | _NO:
+        raise SettingsError((f"{DISABLE}={shown(text)}: must be true or false (or 1 or 0, yes or no, on or off)",))
+    return text in _YES
+
+
+def image_overrides(path: Path) -> Mapping[str, ImageReference]:
+    """Read `[stack.images]` of `obol.toml`: the name of a container of ours, and the image that it runs instead.
+
+    Raises SettingsError with all problems. A file that is not there says nothing; `config.settings` tells what is wrong
+    with its other tables. Whether there is a container of that name is not known here.
+    """
+    try:
+        written = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as problem:
+        why = problem.strerror if isinstance(problem, OSError) else str(problem)
+        raise SettingsError((f"{path}: cannot be read: {why}",)) from problem
+    stack = written.get("stack", {})
+    if not isinstance(stack, Mapping):
+        raise SettingsError((f"{path}: stack: must be a table, [stack]",))
+    problems = [f"{path}: stack.{shown(key)}: there is no such setting" for key in stack if key != "images"]
+    images = stack.get("images", {})
+    found: dict[str, ImageReference] = {}
+    if not isinstance(images, Mapping):
+        problems.append(f"{path}: stack.images: must be a table, [stack.images]")
+        images = {}
+    for name, text in images.items():
+        try:
+            found[name] = ImageReference.parse(text if isinstance(text, str) else "")
+        except OciError:
+            problems.append(
+                f"{path}: stack.images.{shown(name)} = {shown(text)}: must be an image reference, such as "
+                "ghcr.io/owner/name:tag"
+            )
+    if problems:
+        raise SettingsError(tuple(problems))
+    return found

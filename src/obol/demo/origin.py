@@ -1,0 +1,226 @@
+"""A small honest registry behind a slow link, as a process of its own.
+
+It answers what a registry must answer to those who pull: the ping, manifests by tag and digest, and blobs, whole or one
+range of them, each by HEAD and GET. It runs beside the pulling process, not in it: one loop and one interpreter lock
+for both ends would measure each other.
+
+The process is told on standard input what to do, and talks on standard output, both in lines of JSON. It ends when its
+standard input does, so it cannot outlive whoever started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Self
+from weakref import WeakKeyDictionary
+
+import msgspec
+from aiohttp import web
+
+from obol.demo.images import STACK, Collection, make, scaled
+from obol.demo.link import Lane, SlowLink, pieces
+from obol.oci.conditions import etag, range_applies
+from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, NOT_FOUND, RANGE_INVALID, OciError
+from obol.oci.mediatypes import OCTET_STREAM
+from obol.oci.ranges import Part, Unsatisfiable, parse_range
+from obol.oci.requests import BlobRequest, ManifestRequest, Ping, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from obol.oci.references import Digest
+
+HOST = "127.0.0.1"
+_JSON = "application/json"
+_LAST_WORDS = 0.1
+"""Seconds that connections get at the end. With 0, aiohttp would wait for as long as clients keep them open."""
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What an origin is to be: the images' size in bytes, and a link in bits per second and seconds."""
+
+    folder: str
+    size: int
+    total_bps: float
+    per_connection_bps: float
+    latency: float
+
+
+class Made(msgspec.Struct, frozen=True, tag="made"):
+    """So many bytes of images have been made."""
+
+    size: int
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready"):
+    """It serves."""
+
+    port: int
+
+
+class Sent(msgspec.Struct, frozen=True, tag="sent"):
+    """So many bytes of bodies have been sent so far."""
+
+    size: int
+
+
+Told = Made | Ready | Sent
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """An answer to GET; HEAD gets its headers. The body is `start` to `stop` of `content`, which is bytes or a file."""
+
+    status: int
+    headers: dict[str, str]
+    content: bytes | Path
+    start: int
+    stop: int
+
+    @contextmanager
+    def opened(self) -> Iterator[Callable[[int, int], bytes]]:
+        """Give a way to read a part of the content, for the block."""
+        content = self.content
+        if isinstance(content, bytes):
+            yield lambda start, stop: content[start:stop]
+            return
+        # The files were written a moment ago and are read from memory: a thread for each piece would cost more.
+        descriptor = os.open(content, os.O_RDONLY)
+        try:
+            yield lambda start, stop: os.pread(descriptor, stop - start, start)
+        finally:
+            os.close(descriptor)
+
+
+def _text(status: int, headers: dict[str, str], body: bytes) -> _Answer:
+    return _Answer(status, headers, body, 0, len(body))
+
+
+class Origin:
+    """A registry of one collection on a port of its own; `async with` starts and stops it."""
+
+    def __init__(self, collection: Collection, link: SlowLink) -> None:
+        self.sent = 0
+        self.port = 0
+        self._collection = collection
+        self._link = link
+        self._lanes: WeakKeyDictionary[asyncio.BaseTransport, Lane] = WeakKeyDictionary()
+        self._web = web.Server(self._handle, access_log=None)
+        self._listening: asyncio.Server | None = None
+
+    async def __aenter__(self) -> Self:
+        self._listening = await asyncio.get_running_loop().create_server(self._web, HOST, 0)
+        self.port = self._listening.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        if self._listening:
+            self._listening.close()
+        await self._web.shutdown(_LAST_WORDS)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        lane = await self._lane(request)
+        try:
+            answer = self._answer(request)
+        except OciError as refusal:
+            answer = _text(refusal.kind.status, {"Content-Type": _JSON}, refusal.body())
+        response = web.StreamResponse(status=answer.status, headers=answer.headers)
+        response.content_length = answer.stop - answer.start
+        await lane.round_trip()
+        # Who was interrupted is gone without a word, and aiohttp would print a traceback for each connection.
+        with suppress(ConnectionError):
+            await response.prepare(request)
+            if request.method != "HEAD":
+                async with lane:
+                    await self._send(answer, response, lane)
+        return response
+
+    async def _send(self, answer: _Answer, response: web.StreamResponse, lane: Lane) -> None:
+        with answer.opened() as read:
+            for start, stop in pieces(answer.start, answer.stop):
+                await lane.carry(stop - start)
+                await response.write(read(start, stop))
+                self.sent += stop - start
+
+    async def _lane(self, request: web.BaseRequest) -> Lane:
+        """Find the lane of a connection; a new one spends a round trip first, for its handshake."""
+        if request.transport is None:
+            raise ConnectionResetError
+        lane = self._lanes.get(request.transport)
+        if lane is None:
+            lane = self._lanes[request.transport] = self._link.lane()
+            await lane.round_trip()
+        return lane
+
+    def _answer(self, request: web.BaseRequest) -> _Answer:
+        match parse(request.method, request.raw_path).resource:
+            case Ping():
+                return _text(200, {"Content-Type": _JSON}, b"{}")
+            case ManifestRequest(repository, reference):
+                document = self._collection.documents.get((repository, reference))
+                if document is None:
+                    raise OciError(MANIFEST_UNKNOWN)
+                return _text(200, _headers(document.media_type, document.digest), document.body)
+            case BlobRequest() as wanted:
+                return self._blob(request, wanted)
+            case _:
+                raise OciError(NOT_FOUND)
+
+    def _blob(self, request: web.BaseRequest, wanted: BlobRequest) -> _Answer:
+        size = self._collection.blobs.get((wanted.repository, wanted.digest))
+        if size is None:
+            raise OciError(BLOB_UNKNOWN)
+        path = self._collection.path(wanted.digest)
+        headers = _headers(OCTET_STREAM, wanted.digest) | {"Accept-Ranges": "bytes"}
+        applies = range_applies(request.headers.get("If-Range"), wanted.digest)
+        match parse_range(request.headers.get("Range") if applies else None, size):
+            case Unsatisfiable():
+                raise OciError(RANGE_INVALID)
+            case Part(start, stop):
+                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
+                return _Answer(206, headers, path, start, stop)
+            case _:
+                return _Answer(200, headers, path, 0, size)
+
+
+def _headers(media_type: str, digest: Digest) -> dict[str, str]:
+    return {"Content-Type": media_type, "Docker-Content-Digest": digest, "ETag": etag(digest)}
+
+
+def tell(out: BinaryIO, what: Told) -> None:
+    """Say one thing, as a line."""
+    out.write(msgspec.json.encode(what) + b"\n")
+    out.flush()
+
+
+async def serve(collection: Collection, link: SlowLink, questions: BinaryIO, out: BinaryIO) -> None:
+    """Serve until `questions` ends; to each of its lines, say how many bytes were sent."""
+    async with Origin(collection, link) as origin:
+        tell(out, Ready(origin.port))
+        while await asyncio.to_thread(questions.readline):
+            tell(out, Sent(origin.sent))
+
+
+def main() -> None:
+    """Be the process: read the order, make the images, serve them."""
+    order = msgspec.json.decode(sys.stdin.buffer.readline(), type=Order)
+    out = sys.stdout.buffer
+    made = 0
+
+    def count(size: int) -> None:
+        nonlocal made
+        made += size
+        tell(out, Made(made))
+
+    collection = make(scaled(STACK, order.size), Path(order.folder), count)
+    link = SlowLink(order.total_bps, order.per_connection_bps, order.latency)
+    asyncio.run(serve(collection, link, sys.stdin.buffer, out))
+
+
+if __name__ == "__main__":
+    main()

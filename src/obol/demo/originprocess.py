@@ -1,0 +1,117 @@
+"""The origin's process, seen from the one that started it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from obol.demo.origin import Made, Order, Ready, Sent, Told
+from obol.errors import ObolError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+ANSWERS_WITHIN = 60.0
+"""Seconds for each thing that it has to say: a layer made, or a count."""
+_ENDS_WITHIN = 3.0
+_COMMAND = (sys.executable, "-m", "obol.demo.origin")
+
+
+class OriginProcess:
+    """An origin that serves on `port`, until it is stopped."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.port = 0
+        self._process = process
+        self._stopped = False
+        self._sent = 0
+
+    async def begin(self, order: Order, made: Callable[[int], None]) -> None:
+        """Have it make its images and serve them; `made` is told how many bytes of images there are so far.
+
+        Raises ObolError.
+        """
+        await self._say(msgspec.json.encode(order))
+        while True:
+            match await self._hear():
+                case Made(size):
+                    made(size)
+                case Ready(port):
+                    self.port = port
+                    return
+                case Sent() as odd:
+                    raise _failed(f"it said {odd}")
+
+    async def sent(self) -> int:
+        """How many bytes of bodies it has sent so far; of one that was stopped, what it said last. Raises ObolError."""
+        if self._stopped:
+            return self._sent
+        await self._say(b"")
+        match await self._hear():
+            case Sent(size):
+                self._sent = size
+                return size
+            case odd:
+                raise _failed(f"it said {odd}")
+
+    async def stop(self) -> None:
+        """Have it end, its connections closed; nobody answers on its port then."""
+        self._stopped = True
+        if self._process.stdin:
+            self._process.stdin.close()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_ENDS_WITHIN):
+                    await self._process.wait()
+        finally:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """End it at once; safe to repeat."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+    async def _say(self, line: bytes) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(line + b"\n")
+        with contextlib.suppress(ConnectionError):  # it has ended; what it says is then missing too
+            await self._process.stdin.drain()
+
+    async def _hear(self) -> Told:
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(ANSWERS_WITHIN):
+                line = await self._process.stdout.readline()
+        except TimeoutError:
+            raise _failed(f"it has said nothing for {ANSWERS_WITHIN:g} seconds") from None
+        if not line:
+            raise _failed(f"its process ended with code {await self._process.wait()}")
+        told: Told = msgspec.json.decode(line, type=Told)
+        return told
+
+
+@asynccontextmanager
+async def origin_process() -> AsyncIterator[OriginProcess]:
+    """Start a process that waits for its order; it is gone at the end of the block."""
+    process = await asyncio.create_subprocess_exec(
+        *_COMMAND,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # an interrupt at the terminal is for us; we end it when we are done with it
+    )
+    origin = OriginProcess(process)
+    try:
+        yield origin
+    finally:
+        await origin.kill()
+
+
+def _failed(why: str) -> ObolError:
+    return ObolError("the demo's origin failed", why=why, hint="what it printed above may say more")

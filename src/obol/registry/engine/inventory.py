@@ -1,0 +1,189 @@
+"""Which images are held, and what is missing of them; its JSON is what the control socket answers, and stable.
+
+An image is what a client asked for: a tag, or a digest that no tag stands for and that is no platform of another image
+in the same repository. It is held platform by platform: one whose manifest was never fetched is absent, which is no
+fault of the image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from obol.oci.errors import OciError
+from obol.oci.manifests import Manifest, parse_manifest
+from obol.oci.mediatypes import is_distributable, is_index
+from obol.registry.store.base import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from obol.oci.references import Digest
+    from obol.registry.store.base import Content, KnownManifest, Names, Place, Stores
+
+DEEPEST = 4
+"""Indexes within each other that are looked into."""
+
+State = Literal["complete", "partial", "absent"]
+
+
+class HeldPlatform(msgspec.Struct, frozen=True):
+    """One image manifest."""
+
+    platform: str
+    """os/architecture[/variant] as the index says; "" for an image without an index."""
+    digest: str
+    state: State
+    """complete; partial (blobs are missing); absent (not even its manifest is held)"""
+    size: int
+    """Bytes of all its blobs, held or not; 0 where it is absent."""
+    missing_blobs: int
+    missing_bytes: int
+
+
+class HeldImage(msgspec.Struct, frozen=True):
+    """One image in one repository."""
+
+    registry: str
+    repository: str
+    tags: list[str]
+    """Its names in order; none where it is known by its digest only."""
+    digest: str
+    complete: bool
+    """At least one platform is there, and none of those that are there lacks a blob."""
+    size: int
+    """Bytes that it takes, shared or not: manifests and blobs that are held, each counted once."""
+    missing_blobs: int
+    missing_bytes: int
+    used_at: float | None
+    """When it was last served, in seconds since 1970; None: not since it was fetched."""
+    platforms: list[HeldPlatform]
+
+
+class Inventory(msgspec.Struct, frozen=True):
+    """All images, by registry, repository and tag."""
+
+    images: list[HeldImage]
+
+
+@dataclass
+class _Named:
+    """One digest in one place, with all the tags that mean it."""
+
+    known: KnownManifest
+    tags: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Tally:
+    """What is there of one image, and what is not; each digest counts once."""
+
+    held: dict[Digest, int] = field(default_factory=dict)
+    missing: dict[Digest, int] = field(default_factory=dict)
+
+
+async def take_inventory(store: Stores) -> Inventory:
+    """Look at every name and at what it leads to. Raises StoreError."""
+    named = _by_digest(await store.names.known())
+    shelf = _Shelf(store.content, store.names)
+    images: list[HeldImage] = []
+    children: set[tuple[Place, Digest]] = set()
+    # Indexes before lone manifests, so that their children are known when it comes to those without a tag.
+    for entry in named:
+        place, digest = entry.known.place, entry.known.digest
+        manifest = await shelf.manifest(place, digest)
+        if manifest is not None and manifest.is_index:
+            children |= {(place, child.digest) for child in manifest.manifests if not is_index(child.media_type)}
+    for entry in named:
+        if entry.tags or (entry.known.place, entry.known.digest) not in children:
+            image = await shelf.image(entry)
+            if entry.tags or image.platforms:
+                images.append(image)
+    return Inventory(sorted(images, key=lambda image: (image.registry, image.repository, image.tags, image.digest)))
+
+
+def _by_digest(known: Iterable[KnownManifest]) -> list[_Named]:
+    found: dict[tuple[Place, Digest], _Named] = {}
+    for one in known:
+        entry = found.setdefault((one.place, one.digest), _Named(one))
+        if one.held is not None and one.held.tag not in entry.tags:
+            entry.tags.append(str(one.held.tag))
+    return list(found.values())
+
+
+class _Shelf:
+    """Reads manifests and looks for blobs."""
+
+    def __init__(self, content: Content, names: Names) -> None:
+        self._content = content
+        self._names = names
+
+    async def manifest(self, place: Place, digest: Digest) -> Manifest | None:
+        """A manifest that is held and may be read in its place."""
+        right = await self._names.right(place, digest, Kind.MANIFEST)
+        body = None if right is None else await self._content.read(digest)
+        if right is None or body is None:
+            return None
+        try:
+            return parse_manifest(body, right.media_type)
+        except OciError:
+            return None
+
+    async def image(self, entry: _Named) -> HeldImage:
+        """All that a name leads to."""
+        place, digest = entry.known.place, entry.known.digest
+        tally = _Tally()
+        manifest = await self.manifest(place, digest)
+        platforms = [] if manifest is None else await self._platforms(place, digest, manifest, tally)
+        there = [platform for platform in platforms if platform.state != "absent"]
+        return HeldImage(
+            registry=place.space,
+            repository=str(place.repository),
+            tags=sorted(entry.tags),
+            digest=str(digest),
+            complete=bool(there) and not tally.missing,
+            size=sum(tally.held.values()),
+            missing_blobs=len(tally.missing),
+            missing_bytes=sum(tally.missing.values()),
+            used_at=entry.known.used_at,
+            platforms=platforms,
+        )
+
+    async def _platforms(self, place: Place, digest: Digest, manifest: Manifest, tally: _Tally) -> list[HeldPlatform]:
+        await self._look(tally, digest)
+        if manifest.is_index:
+            return await self._children(place, manifest, tally, DEEPEST)
+        return [await self._platform("", digest, manifest, tally)]
+
+    async def _children(self, place: Place, index: Manifest, tally: _Tally, deep: int) -> list[HeldPlatform]:
+        found: list[HeldPlatform] = []
+        for child in index.manifests if deep else ():
+            if child.is_attestation:
+                continue
+            inner = await self.manifest(place, child.digest)
+            if inner is None:
+                found.append(HeldPlatform(str(child.platform or ""), str(child.digest), "absent", 0, 0, 0))
+                continue
+            await self._look(tally, child.digest)
+            if inner.is_index:
+                found += await self._children(place, inner, tally, deep - 1)
+            else:
+                found.append(await self._platform(str(child.platform or ""), child.digest, inner, tally))
+        return found
+
+    async def _platform(self, name: str, digest: Digest, manifest: Manifest, tally: _Tally) -> HeldPlatform:
+        blobs = {blob.digest: blob.size for blob in manifest.blobs if is_distributable(blob.media_type)}
+        missing = {key: size for key, size in blobs.items() if not await self._look(tally, key)}
+        tally.missing |= missing
+        state: State = "partial" if missing else "complete"
+        return HeldPlatform(name, str(digest), state, sum(blobs.values()), len(missing), sum(missing.values()))
+
+    async def _look(self, tally: _Tally, digest: Digest) -> bool:
+        """Whether the content is held; counts it if so."""
+        size = await self._content.size(digest)
+        if size is None:
+            return False
+        tally.held[digest] = size
+        return True

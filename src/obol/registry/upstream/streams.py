@@ -1,0 +1,175 @@
+"""The bytes of a blob in one upstream answer: what its head promises, and whether the body keeps it.
+
+A promise is checked before the first byte is handed on: where the bytes begin, how many they are, of how many. What
+the body does then (stops, drips, goes on too long) is an error of ours, never a short or long read.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from obol.oci.ranges import parse_content_range
+from obol.registry.upstream.base import Misbehaved, RangesRefused, Unavailable
+from obol.registry.upstream.transport import give_back, translate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from obol.machine.clock import Clock
+
+DECODED_PIECE = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Bytes `start` to `stop` of a blob (None: to its end); `plain`: all of it, asked without a Range."""
+
+    start: int
+    stop: int | None
+    plain: bool
+
+    def headers(self) -> dict[str, str]:
+        """The Range header. Closed wherever the end is known: some registries answer 416 to an open range."""
+        if self.plain or (self.start == 0 and self.stop is None):
+            return {}
+        return {"Range": f"bytes={self.start}-{'' if self.stop is None else self.stop - 1}"}
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What the head of an answer says of its body: `length` bytes from `start` of `total`, None where it is not told.
+
+    `decoder` undoes a Content-Encoding that was not asked for; the numbers are of the decoded bytes.
+    """
+
+    start: int
+    length: int | None
+    total: int | None
+    ranged: bool = False
+    decoder: zlib._Decompress | None = None
+
+
+def body_of(response: aiohttp.ClientResponse, wanted: Wanted, size: int | None) -> Body:
+    """Read the head of a 200 or 206 to what was `wanted` of a blob; `size` as its descriptor says, if one is known.
+
+    Raises RangesRefused (a part that does not fit), Misbehaved (another length, a web page, an unknown encoding).
+    """
+    length = response.content_length
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    encoded = encoding not in {"", "identity"}
+    if response.status == 206:
+        if encoded:
+            raise RangesRefused("the upstream encodes ranges")
+        return _part(response, wanted, size)
+    # A body that claims to be encoded though its length is the blob's is not; of an unknown size there is no telling.
+    if encoded and size is not None and length != size:
+        return Body(0, size, size, decoder=_decoder(encoding))
+    if size is not None and length is not None and length != size:
+        raise Misbehaved("the upstream's blob has another length than its descriptor says")
+    if (size is None or length is None) and is_page(response):
+        raise Misbehaved("the upstream answered a blob with a web page")
+    total = size if length is None else length
+    return Body(0, total, total)
+
+
+def _decoder(encoding: str) -> zlib._Decompress:
+    if encoding not in {"gzip", "x-gzip", "deflate"}:
+        raise Misbehaved("the upstream encodes the blob in a way that was not asked for")
+    return zlib.decompressobj(zlib.MAX_WBITS | 32)
+
+
+def _part(response: aiohttp.ClientResponse, wanted: Wanted, size: int | None) -> Body:
+    told = parse_content_range(response.headers.get("Content-Range"))
+    if told is None or told.start != wanted.start or not wanted.headers():
+        raise RangesRefused("the upstream answers another range than it was asked for")
+    total = told.total if told.total is not None else size
+    if size is not None and total != size:
+        raise RangesRefused("the upstream's range is of a blob of another length")
+    end = wanted.stop if total is None or wanted.stop is None else min(wanted.stop, total)
+    if told.stop != (total if end is None else end):
+        raise RangesRefused("the upstream answers another range than it was asked for")
+    if response.content_length not in {None, told.stop - told.start}:
+        raise RangesRefused("the upstream's range has another length than it says")
+    return Body(told.start, told.stop - told.start, total, ranged=True)
+
+
+def is_page(response: aiohttp.ClientResponse) -> bool:
+    """Whether this is a page for people: a captive portal, a proxy's error, a web gallery."""
+    return response.headers.get("Content-Type", "").lower().startswith("text/html")
+
+
+class Trickle:
+    """Tells a connection that brings next to nothing from one that is merely slow."""
+
+    def __init__(self, clock: Clock, window: float, least: int) -> None:
+        self._clock = clock
+        self._window = window
+        self._least = least
+        self._since = clock.monotonic()
+        self._count = 0
+
+    def saw(self, count: int) -> bool:
+        """Account for bytes; False when a whole window brought too few."""
+        self._count += count
+        now = self._clock.monotonic()
+        if self._count >= self._least:
+            self._since, self._count = now, 0
+            return True
+        return now - self._since < self._window
+
+
+class RegistryStream:
+    """The body of one answer; see `BlobStream`. `progressed` is called after each piece."""
+
+    def __init__(
+        self, response: aiohttp.ClientResponse, body: Body, trickle: Trickle, progressed: Callable[[], None]
+    ) -> None:
+        self.start = body.start
+        self.total = body.total
+        self.ranged = body.ranged
+        self._response = response
+        self._left = body.length
+        self._decoder = body.decoder
+        self._trickle = trickle
+        self._progressed = progressed
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" at the end."""
+        try:
+            data = await self._response.content.readany()
+            if self._decoder is not None:
+                data = await self._decode(self._decoder, data)
+        except zlib.error as problem:
+            raise Misbehaved("the upstream's blob is not encoded as it says") from problem
+        except (aiohttp.ClientError, OSError, ValueError) as problem:
+            raise translate(problem) from problem
+        if not data:
+            if self._left:
+                raise Unavailable("the upstream's body is cut short")
+            return b""
+        if not self._trickle.saw(len(data)):
+            raise Unavailable("the upstream sends next to nothing")
+        if self._left is not None:
+            self._left -= len(data)
+            if self._left < 0:
+                raise Misbehaved("the upstream's body is longer than it should be")
+        self._progressed()
+        return data
+
+    async def _decode(self, decoder: zlib._Decompress, data: bytes) -> bytes:
+        while data or decoder.unconsumed_tail:
+            if decoder.eof:
+                raise Misbehaved("the upstream's body is longer than it should be")
+            plain = decoder.decompress(decoder.unconsumed_tail + data, DECODED_PIECE)
+            if plain:
+                return plain
+            data = await self._response.content.readany()
+        return decoder.flush()
+
+    def close(self) -> None:
+        """Give the connection back, or drop it if bytes are left."""
+        give_back(self._response)

@@ -1,0 +1,118 @@
+"""Bringing up what there can be without a cluster: caches that hold every image, for a later one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from obol.client.base import PulledImage, PullFailed
+from obol.errors import EngineUnresponsive
+from obol.stack.plan import time_saved
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from obol.backends.base import BackendName, ClusterState
+    from obol.caches.base import CacheEngine, EngineStatus, Running, Started
+    from obol.caches.warming import Held
+    from obol.client.base import Progress
+    from obol.machine.clock import Clock
+    from obol.oci.references import ImageReference
+    from obol.stack.plan import Choice, StackImage
+
+
+class Warmth(Protocol):
+    """Brings images into the caches, and knows which are there."""
+
+    async def warm(
+        self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
+    ) -> Sequence[PulledImage | PullFailed]:
+        """Fetch what is missing of these images; one that fails stops no other. The answers are in their order."""
+        ...
+
+    async def held(self, references: Sequence[ImageReference]) -> Mapping[ImageReference, Held]:
+        """Tell how much of each is there, for this machine's platform. Raises EngineNotRunning, EngineUnresponsive."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class WarmedImage:
+    """What became of one image."""
+
+    image: StackImage
+    outcome: PulledImage | PullFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Brought:
+    """What `up` has done."""
+
+    choice: Choice
+    caches: Started
+    images: tuple[WarmedImage, ...]
+    seconds: float
+    saved: float | None
+    """About how many seconds the caches saved; None where that cannot be told."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image is in the caches."""
+        return not any(isinstance(image.outcome, PullFailed) for image in self.images)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What `status` has found."""
+
+    backend: BackendName
+    state: ClusterState
+    caches: Running | None
+    held: tuple[tuple[StackImage, Held | None], ...]
+    """None where the caches do not run, so that nobody can tell."""
+
+
+class CachesOnly:
+    """A stack without a cluster: the caches run, and hold what a cluster would need."""
+
+    def __init__(self, caches: CacheEngine, warmth: Warmth, clock: Clock) -> None:
+        self._caches = caches
+        self._warmth = warmth
+        self._clock = clock
+
+    async def up(self, choice: Choice, images: Sequence[StackImage], progress: Progress) -> Brought:
+        """Start the caches, if they do not run, and fetch every image into them.
+
+        Raises what `CacheEngine.start` raises. Images that cannot be had are part of the result.
+        """
+        began = self._clock.monotonic()
+        started = await asyncio.to_thread(self._caches.start)
+        outcomes = await self._warmth.warm([image.reference for image in images], started.status, progress)
+        return Brought(
+            choice,
+            started,
+            tuple(WarmedImage(image, outcome) for image, outcome in zip(images, outcomes, strict=True)),
+            self._clock.monotonic() - began,
+            time_saved(_pulled(outcomes), await self._throughput()),
+        )
+
+    async def status(self, images: Sequence[StackImage]) -> Seen:
+        """Look at everything and change nothing. Raises EngineUnresponsive."""
+        running = await asyncio.to_thread(self._caches.status)
+        held: Mapping[ImageReference, Held] = {}
+        if running is not None:
+            held = await self._warmth.held([image.reference for image in images])
+        return Seen("none", "absent", running, tuple((image, held.get(image.reference)) for image in images))
+
+    async def _throughput(self) -> dict[str, float]:
+        """Ask what each upstream was measured at; an engine that does not say so now spoils no result."""
+        running = None
+        with contextlib.suppress(EngineUnresponsive):
+            running = await asyncio.to_thread(self._caches.status)
+        upstreams = running.status.upstreams if running else ()
+        return {upstream.registry: upstream.throughput for upstream in upstreams if upstream.throughput}
+
+
+def _pulled(outcomes: Iterable[PulledImage | PullFailed]) -> list[PulledImage]:
+    return [outcome for outcome in outcomes if isinstance(outcome, PulledImage)]

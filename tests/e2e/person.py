@@ -1,0 +1,92 @@
+"""Somebody with a home directory who types `obol …`, each command a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+COMMAND_WITHIN = 60.0
+ENDED_WITHIN = 10.0
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """A command that ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The result as JSON."""
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+@dataclass
+class Person:
+    """Has `home`, and no setting or program but those in `environ` and `programs`."""
+
+    home: Path
+    environ: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def programs(self) -> Path:
+        """The only directory on their PATH."""
+        return self.home.parent / f"{self.home.name}-programs"
+
+    def install(self, name: str, script: str) -> None:
+        """Give them a program: a shell script."""
+        self.programs.mkdir(exist_ok=True)
+        path = self.programs / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    async def obol(self, *arguments: str) -> Ran:
+        """Run a command to its end."""
+        environ = {"HOME": str(self.home), "PATH": str(self.programs), "COLUMNS": "80", **self.environ}
+        environ["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
+        environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *("-m", "obol", *arguments),
+            env=environ,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        async with asyncio.timeout(COMMAND_WITHIN):
+            out, err = await process.communicate()
+        return Ran(process.returncode or 0, out.decode(), err.decode())
+
+    def tree(self) -> list[str]:
+        """Everything in the home directory."""
+        return sorted(str(path.relative_to(self.home)) for path in self.home.rglob("*"))
+
+    async def gone(self) -> bool:
+        """Whether nothing of theirs runs any more, soon: a process that has let go of its store is still to end."""
+        deadline = asyncio.get_running_loop().time() + ENDED_WITHIN
+        while found := self.processes():
+            if asyncio.get_running_loop().time() > deadline:
+                raise AssertionError(f"still running: {found}")
+            await asyncio.sleep(0.02)
+        return True
+
+    def processes(self) -> list[int]:
+        """Processes that were started with this home directory, and still run."""
+        mark = f"HOME={self.home}\0".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            try:
+                if mark in path.read_bytes():
+                    found.append(int(path.parent.name))
+            except OSError:  # it has ended, or belongs to somebody else
+                continue
+        return found

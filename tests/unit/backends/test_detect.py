@@ -1,0 +1,74 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from obol.backends.base import Program, Runtimes
+from obol.backends.detect import LIMIT, detect
+from obol.errors import ObolError
+from tests.fakes.runner import FakeRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from obol.machine.commands import Completed
+
+
+async def test_all_there() -> None:
+    """Each program is asked once, within a limit, and tells its version."""
+    runner = FakeRunner()
+    runner.script("docker", stdout="27.3.1\n")
+    runner.script("k3d", stdout="k3d version v5.9.0\nk3s version v1.35.5-k3s1 (default)\n")
+    runner.script("podman", stdout="4.9.3\n")
+
+    found = await detect(runner)
+
+    assert found == Runtimes(
+        Program("docker", version="27.3.1"), Program("k3d", version="5.9.0"), Program("podman", version="4.9.3")
+    )
+    assert [(ran.argv[0], ran.timeout) for ran in runner.ran] == [
+        ("docker", LIMIT),
+        ("k3d", LIMIT),
+        ("podman", LIMIT),
+    ]
+
+
+async def test_nothing_there() -> None:
+    """Missing programs are no error."""
+    found = await detect(FakeRunner(missing={"docker", "k3d", "podman"}))
+
+    assert found == Runtimes(Program("docker"), Program("k3d"), Program("podman"))
+
+
+async def test_there_but_of_no_use() -> None:
+    """A program that fails is told with its last word; a client without a daemon is one of these."""
+    runner = FakeRunner(missing={"k3d"})
+    runner.script("docker", code=1, stderr="Client: 27.3.1\nCannot connect to the Docker daemon\n")
+    runner.script("podman", code=125)
+
+    found = await detect(runner)
+
+    assert found.docker == Program("docker", trouble="Cannot connect to the Docker daemon")
+    assert "failed with 125" in found.podman.trouble
+
+
+class Hanging(FakeRunner):
+    """A runner whose programs do not end."""
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str = "",
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature of the port
+    ) -> Completed:
+        """Give up at once."""
+        raise ObolError(f"`{argv[0]}` did not end within {timeout:g} seconds")
+
+
+async def test_hanging() -> None:
+    """A program that does not answer in time is there, and of no use."""
+    found = await detect(Hanging())
+
+    assert found.docker == Program("docker", trouble="`docker` did not end within 5 seconds")
+    assert not found.podman.answers

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.backends.base import Program, Runtimes
+from obol.caches.base import Running
+from obol.cli import stack as verbs
+from obol.errors import EngineUnresponsive
+from obol.stack.images import stack_images
+from obol.stack.nocluster import CachesOnly
+from tests.fakes.clock import FakeClock
+from tests.unit.stack.world import LITELLM, FakeCaches, FakeWarmth, engine_status, failed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from obol.caches.plan import BuiltinPlan
+    from tests.unit.cli.conftest import Terminal
+
+COUNT = len(stack_images())
+
+
+@dataclass
+class World:
+    """What the verbs act upon."""
+
+    caches: FakeCaches = field(default_factory=FakeCaches)
+    warmth: FakeWarmth = field(default_factory=FakeWarmth)
+    runtimes: Runtimes = field(default_factory=lambda: Runtimes(Program("docker"), Program("k3d"), Program("podman")))
+    plans: list[BuiltinPlan] = field(default_factory=list)
+    looks: int = 0
+
+
+@pytest.fixture(autouse=True)
+def world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A stack on nothing, on a machine without a runtime."""
+    found = World()
+
+    def stack_for(plan: BuiltinPlan) -> CachesOnly:
+        found.plans.append(plan)
+        return CachesOnly(found.caches, found.warmth, FakeClock())
+
+    async def runtimes() -> Runtimes:
+        found.looks += 1
+        return found.runtimes
+
+    monkeypatch.setattr(verbs, "stack_for", stack_for)
+    monkeypatch.setattr(verbs, "runtimes", runtimes)
+    monkeypatch.delenv("OBOL_DISABLE_REGISTRY_CACHE", raising=False)
+    return found
+
+
+def test_help(terminal: Terminal) -> None:
+    """Help fits 80 columns and tells what this version does not do yet."""
+    assert terminal.run("stack up --help") == 0
+
+    assert max(map(len, terminal.out.splitlines())) <= 80
+    assert "no cluster yet" in " ".join(terminal.out.split())
+
+
+def test_up(terminal: Terminal, world: World, tmp_path: Path) -> None:
+    """Every image is fetched into the cache engine that the settings describe, and a table fits 80 columns."""
+    assert terminal.run("stack up") == 0
+
+    (plan,) = world.plans
+    assert plan.store == tmp_path / "caches/builtin"
+    assert [listener.registry for listener in plan.listeners] == ["docker.io", "ghcr.io", "quay.io"]
+    assert f"All {COUNT} images are in the caches (1 s).\n{COUNT}.0 MiB came from upstream" in terminal.out
+    assert max(map(len, terminal.out.splitlines())) <= 80
+    assert "finds no runtime" in terminal.err
+    assert world.looks == 1
+
+
+def test_up_with_an_image_missing(terminal: Terminal, world: World) -> None:
+    """What could not be fetched is told in full, and makes the exit code 1."""
+    world.warmth.outcomes[LITELLM.reference] = failed(LITELLM)
+
+    assert terminal.run("stack up --backend none") == 1
+
+    assert f"{COUNT - 1} of {COUNT} images are in the caches" in terminal.out
+    assert f"error: {LITELLM.reference} cannot be pulled\n  why: for a reason\n  try: do something\n" in terminal.err
+    assert world.looks == 0
+
+
+def test_up_as_json(terminal: Terminal, world: World) -> None:
+    """The same for programs: failures are part of the result, and nothing else is said."""
+    world.warmth.outcomes[LITELLM.reference] = failed(LITELLM)
+
+    assert terminal.run("stack up -o json -q") == 1
+
+    told = json.loads(terminal.out)
+    assert (told["complete"], told["registry_cache"], told["backend"]) == (False, True, "none")
+    assert told["images"][0]["problem"]["kind"] == "absent"
+    assert told["images"][1]["state"] == "cached"
+    assert terminal.err == ""
+
+
+def test_up_with_other_images(terminal: Terminal, tmp_path: Path) -> None:
+    """Images of one's own come from obol.toml and from manifests."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/obol.toml").write_text('[stack.images]\nlitellm = "ghcr.io/me/litellm:dev"\n')
+    (tmp_path / "mine.yaml").write_text("containers: [{image: me/app}]")
+
+    assert terminal.run(f"stack up -o json -q -f {tmp_path}") == 0
+
+    references = [image["reference"] for image in json.loads(terminal.out)["images"]]
+    assert references[0] == "ghcr.io/me/litellm:dev"
+    assert "docker.io/me/app:latest" in references
+    assert len(references) == COUNT + 1
+
+
+def test_up_with_an_engine_that_is_not_as_asked(terminal: Terminal, world: World) -> None:
+    """Where the caches that run are not what the settings say, that is told, and they are used as they are."""
+    world.caches.running = Running(engine_status())
+    world.caches.differs = ("it is offline",)
+
+    assert terminal.run("stack up --backend none") == 0
+
+    assert terminal.err.count("warning: what runs is not what was asked for:\n  - it is offline\n") == 1
+
+
+@pytest.mark.parametrize("word", ["true", "1", "yes", "on"])
+def test_up_without_caches(
+    terminal: Terminal, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    """Who turned the caches off gets nothing of them, whatever is wrong in obol.toml, and is told what that means."""
+    monkeypatch.setenv("OBOL_DISABLE_REGISTRY_CACHE", word)
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/obol.toml").write_text("[a mistake")
+    before = sorted(tmp_path.rglob("*"))
+
+    assert terminal.run("stack up") == 0
+
+    assert "turned off" in terminal.out
+    assert (world.plans, world.looks, world.caches.calls) == ([], 0, [])
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_up_without_caches_by_option(terminal: Terminal, world: World) -> None:
+    """The option is as good as the variable, and the result says so to programs."""
+    assert terminal.run("stack up --no-registry-cache -o json") == 0
+
+    told = json.loads(terminal.out)
+    assert (told["registry_cache"], told["images"], told["engine"]) == (False, [], None)
+    assert world.plans == []
+
+
+def test_up_with_bad_settings(terminal: Terminal, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake is told before anything is started."""
+    assert terminal.run("stack up -f /nowhere.yaml") == 2
+    assert "/nowhere.yaml" in terminal.err
+    monkeypatch.setenv("OBOL_CACHE_PORT", "x")
+    assert terminal.run("stack up") == 2
+    monkeypatch.setenv("OBOL_DISABLE_REGISTRY_CACHE", "perhaps")
+    assert terminal.run("stack up --no-registry-cache") == 2
+    assert "OBOL_DISABLE_REGISTRY_CACHE=perhaps" in terminal.err
+    assert world.caches.calls == []
+
+
+def test_status(terminal: Terminal, world: World) -> None:
+    """The status of a running cache fits 80 columns and names what is missing."""
+    world.caches.running = Running(engine_status())
+    world.warmth.holdings[LITELLM.reference] = "complete"
+
+    assert terminal.run("stack status") == 0
+
+    assert f"Images   1 of {COUNT} complete" in terminal.out
+    assert max(map(len, terminal.out.splitlines())) <= 80
+    assert terminal.err == ""
+
+
+def test_status_of_nothing(terminal: Terminal, world: World) -> None:
+    """Where nothing runs, nothing is started, and the way to start it is told."""
+    assert terminal.run("stack status") == 0
+    assert "not running" in terminal.out
+    assert terminal.err == "Start the caches and fill them: obol stack up\n"
+
+    assert terminal.run("stack status -o json -q") == 0
+    told = json.loads(terminal.out)
+    assert (told["cluster"], told["complete"], told["engine"]) == ("absent", False, None)
+    assert world.caches.calls == ["status", "status"]
+
+
+def test_status_of_a_sick_engine(terminal: Terminal, world: World) -> None:
+    """An engine that does not answer is an error."""
+    world.caches.problem = EngineUnresponsive("the cache engine does not answer")
+
+    assert terminal.run("stack status") == 1
+    assert terminal.err.startswith("error: the cache engine does not answer")

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from obol.backends.base import Program
+from obol.caches.base import Running, Started
+from obol.cli.present import Table
+from obol.cli.stackview import advice, errors, status_parts, status_result, up_parts, up_result
+from obol.client.base import Kind, PulledImage, PullFailed
+from obol.oci.references import ImageReference
+from obol.stack.nocluster import Brought, Seen, WarmedImage
+from obol.stack.plan import Choice, StackImage
+from tests.unit.stack.world import LITELLM, PAUSE, engine_status, failed, pulled
+
+MIB = 1 << 20
+NOW = 1_700_000_000.0
+
+
+def brought(*outcomes: PulledImage | PullFailed, saved: float | None = None) -> Brought:
+    """What `up` did with the two images."""
+    images = tuple(WarmedImage(image, outcome) for image, outcome in zip((LITELLM, PAUSE), outcomes, strict=True))
+    return Brought(Choice("none", "podman"), Started(engine_status(), False), images, 61.0, saved)
+
+
+COLD = brought(pulled(LITELLM, from_cache=MIB, from_upstream=600 * MIB), pulled(PAUSE, from_upstream=MIB))
+LIMITED = brought(failed(LITELLM, Kind.RATE_LIMITED, 3700.0), pulled(PAUSE, from_cache=MIB), saved=100.2)
+
+
+def texts(parts: list[str | Table]) -> list[str]:
+    """The parts that are no tables."""
+    return [part for part in parts if isinstance(part, str)]
+
+
+def test_up_parts() -> None:
+    """Every image has a row with its bytes by where they came from, and a sentence sums them up."""
+    table, _, *rest = up_parts(COLD, NOW)
+
+    assert isinstance(table, Table)
+    assert table.titles == ("Image", "State", ">Size", ">From cache", ">Upstream")
+    assert table.rows == (
+        ("litellm-non_root:main-v1.83.14-stable", "cached", "601 MiB", "1.0 MiB", "600 MiB"),
+        ("mirrored-pause:3.6", "cached", "1.0 MiB", "0 B", "1.0 MiB"),
+    )
+    assert rest == [
+        "All 2 images are in the caches (1 min 1 s).",
+        "601 MiB came from upstream, 1.0 MiB were there already.",
+    ]
+
+
+def test_up_parts_with_a_failure() -> None:
+    """What could not be fetched is short in the table, and the end of a rate limit is told by the clock."""
+    table, _, *rest = up_parts(LIMITED, NOW)
+
+    assert isinstance(table, Table)
+    assert table.rows[0] == ("litellm-non_root:main-v1.83.14-stable", "limited", "", "", "")
+    assert rest[:3] == [
+        "1 of 2 images are in the caches (1 min 1 s).",
+        "0 B came from upstream, 1.0 MiB were there already.",
+        "The caches saved about 1 min 40 s.",
+    ]
+    assert re.fullmatch(r"The rate limit of ghcr.io ends at about \d\d:\d\d \(in 1 h 1 min\)\.", str(rest[3]))
+    assert errors(LIMITED) == [LIMITED.images[0].outcome]
+    assert errors(COLD) == []
+
+
+def test_errors_alike() -> None:
+    """Images of one registry that cannot be had for one reason are told together; others are not."""
+    other = StackImage(ImageReference.parse("rancher/klipper-lb:1"), ())
+    images = tuple(WarmedImage(image, failed(image, Kind.UPSTREAM_DOWN)) for image in (LITELLM, PAUSE, other))
+
+    told = errors(Brought(Choice("none"), Started(engine_status(), False), images, 1.0, None))
+
+    assert [error.what for error in told] == [
+        f"{LITELLM.reference} cannot be pulled",
+        "2 images of docker.io cannot be pulled",
+    ]
+    assert (told[1].why, told[1].hint) == ("for a reason", "do something")
+
+
+def test_up_result() -> None:
+    """The same for programs, image by image."""
+    cold, limited = up_result(COLD), up_result(LIMITED)
+
+    assert (cold.backend, cold.found, cold.complete, cold.saved_seconds) == ("none", "podman", True, None)
+    assert (cold.images[0].state, cold.images[0].bytes_total, cold.images[0].problem) == ("cached", 601 * MIB, None)
+    assert (limited.complete, limited.saved_seconds) == (False, 100.2)
+    problem = limited.images[0].problem
+    assert limited.images[0].state == "failed"
+    assert problem is not None
+    assert (problem.kind, problem.why, problem.retry_after) == (Kind.RATE_LIMITED, "for a reason", 3700.0)
+
+
+@pytest.mark.parametrize(
+    ("choice", "asked", "words"),
+    [
+        (Choice("none"), True, ["starts no cluster yet", "as asked"]),
+        (Choice("none", "k3d"), False, ["k3d and Docker are installed, but not used"]),
+        (Choice("none", "podman"), False, ["podman is installed, but not used"]),
+        (Choice("none"), False, ["finds no runtime", "https://k3d.io", "https://docs.docker.com", "https://podman.io"]),
+        (Choice("none", "none", (Program("docker", trouble="no daemon"),)), False, ["does not answer: no daemon"]),
+    ],
+)
+def test_advice(choice: Choice, asked: bool, words: list[str]) -> None:
+    """It is said plainly that nothing runs, why, and what a runtime could be."""
+    text = "\n".join(advice(choice, asked=asked))
+
+    assert all(word in text for word in words)
+    assert ("https://" in text) == (choice.found == "none" and not asked)
+
+
+def test_status_of_nothing() -> None:
+    """Without running caches it is said that nobody knows what they hold."""
+    seen = Seen("none", "absent", None, ((LITELLM, None), (PAUSE, None)))
+
+    assert status_parts(seen) == [
+        "Cluster  nothing runs (backend none)",
+        "Caches   not running",
+        "Images   2 needed; which are held is not known",
+    ]
+    assert (status_result(seen).complete, status_result(seen).engine) == (False, None)
+
+
+def test_status() -> None:
+    """With running caches each image is complete, or not."""
+    seen = Seen("none", "absent", Running(engine_status()), ((LITELLM, "incomplete"), (PAUSE, "complete")))
+
+    parts = status_parts(seen)
+
+    assert texts(parts)[1:3] == ["Caches   running (process 4711)", "Images   1 of 2 complete"]
+    images = parts[-1]
+    assert isinstance(images, Table)
+    assert images.rows == (
+        ("litellm-non_root:main-v1.83.14-stable", "incomplete", "litellm"),
+        ("mirrored-pause:3.6", "complete", "k3s v1.35.5+k3s1"),
+    )
+    assert [row.held for row in status_result(seen).images] == ["incomplete", "complete"]

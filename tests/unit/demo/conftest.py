@@ -1,0 +1,32 @@
+"""An origin in the test's own loop, with two small images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.demo.images import Collection, Shape, make
+from obol.demo.link import SlowLink
+from obol.demo.origin import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+SHAPES = (Shape("ghcr.io/demo/app:1", (5_000, 300_000)), Shape("quay.io/demo/tool:1", (9_000,)))
+
+
+@pytest.fixture
+def collection(tmp_path: Path) -> Collection:
+    """Two images, made into a directory."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    return make(SHAPES, folder, lambda _: None)
+
+
+@pytest.fixture
+async def origin(collection: Collection) -> AsyncIterator[Origin]:
+    """Their registry, on a link without limits."""
+    async with Origin(collection, SlowLink()) as running:
+        yield running

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import sys
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from obol.demo.link import SlowLink
+from obol.demo.origin import Made, Order, Origin, Ready, Sent, Told, main, serve
+from obol.oci.mediatypes import OCI_INDEX
+from tests.fakes.http import request, talk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from obol.demo.images import Collection
+
+MANIFEST = "/v2/demo/app/manifests/1"
+
+
+def a_blob(collection: Collection) -> tuple[str, bytes]:
+    """The target of the largest layer, and its bytes."""
+    (repository, digest), _ = max(collection.blobs.items(), key=lambda item: item[1])
+    return f"/v2/{repository}/blobs/{digest}", collection.path(digest).read_bytes()
+
+
+async def test_ping(origin: Origin) -> None:
+    """It says that it is a registry."""
+    assert (await request(origin.port, "GET", "/v2/")).status == 200
+
+
+async def test_manifest(origin: Origin, collection: Collection) -> None:
+    """A tag gives the index, with its type and digest; HEAD gives the same headers."""
+    reply = await request(origin.port, "GET", MANIFEST)
+    head = await request(origin.port, "HEAD", MANIFEST)
+
+    document = next(one for (_, name), one in collection.documents.items() if name == "1")
+    assert (reply.status, reply.body) == (200, document.body)
+    assert reply.header("Content-Type") == OCI_INDEX
+    assert reply.header("Docker-Content-Digest") == document.digest
+    assert (head.status, head.body) == (200, b"")
+    assert head.header("Content-Length") == str(len(document.body))
+
+
+async def test_blob(origin: Origin, collection: Collection) -> None:
+    """A blob comes whole."""
+    target, content = a_blob(collection)
+
+    reply = await request(origin.port, "GET", target)
+
+    assert (reply.status, reply.complete) == (200, True)
+    assert reply.body == content
+    assert reply.header("Accept-Ranges") == "bytes"
+
+
+async def test_range(origin: Origin, collection: Collection) -> None:
+    """A range of a blob comes as asked for, unless If-Range names something else."""
+    target, content = a_blob(collection)
+    wanted = ("Range", "bytes=100000-250000")
+
+    reply = await request(origin.port, "GET", target, [wanted])
+    other = await request(origin.port, "GET", target, [wanted, ("If-Range", '"other"')])
+
+    assert (reply.status, reply.body) == (206, content[100_000:250_001])
+    assert reply.header("Content-Range") == f"bytes 100000-250000/{len(content)}"
+    assert (other.status, len(other.body)) == (200, len(content))
+
+
+async def test_refusals(origin: Origin, collection: Collection) -> None:
+    """What is not there, lies outside or is not offered is refused as the specification says."""
+    target, content = a_blob(collection)
+    absent = "sha256:" + "0" * 64
+
+    replies = [
+        await request(origin.port, "GET", "/v2/demo/app/manifests/2"),
+        await request(origin.port, "GET", f"/v2/demo/app/blobs/{absent}"),
+        await request(origin.port, "GET", target.replace("demo/app", "demo/tool")),
+        await request(origin.port, "GET", "/v2/demo/app/tags/list"),
+        await request(origin.port, "GET", target, [("Range", f"bytes={len(content)}-")]),
+        await request(origin.port, "DELETE", target),
+    ]
+
+    told = [(reply.status, json.loads(reply.body)["errors"][0]["code"]) for reply in replies]
+    assert told == [
+        (404, "MANIFEST_UNKNOWN"),
+        (404, "BLOB_UNKNOWN"),
+        (404, "BLOB_UNKNOWN"),
+        (404, "NOT_FOUND"),
+        (416, "RANGE_INVALID"),
+        (405, "UNSUPPORTED"),
+    ]
+
+
+async def test_what_was_sent_is_counted(origin: Origin, collection: Collection) -> None:
+    """Bodies count, parts as parts; HEAD counts nothing."""
+    target, content = a_blob(collection)
+
+    await request(origin.port, "HEAD", target)
+    assert origin.sent == 0
+    await request(origin.port, "GET", target)
+    await request(origin.port, "GET", target, [("Range", "bytes=0-99")])
+
+    assert origin.sent == len(content) + 100
+
+
+async def test_the_link_slows_it(collection: Collection) -> None:
+    """A body takes as long as the link says, after two round trips on a new connection."""
+    target, content = a_blob(collection)
+    loop = asyncio.get_running_loop()
+    async with Origin(collection, SlowLink(len(content) * 8 / 0.2, latency=0.02)) as slow:
+        since = loop.time()
+
+        reply = await request(slow.port, "GET", target)
+
+    assert reply.complete
+    assert reply.first_byte_after >= 0.04
+    assert 0.23 < loop.time() - since < 1.5
+
+
+async def test_a_client_that_goes_away(collection: Collection, caplog: pytest.LogCaptureFixture) -> None:
+    """A client that is gone before its answer, or in the middle of it, is nothing to write about."""
+    target, content = a_blob(collection)
+    link = SlowLink(len(content) * 8 / 0.2, latency=0.01)
+    async with Origin(collection, link) as origin:
+        async with talk(origin.port, "GET", target):
+            pass
+        async with talk(origin.port, "GET", target) as conversation:
+            await conversation.head()
+            await conversation.exactly(20_000)
+        last = await request(origin.port, "GET", target)
+
+    assert last.complete
+    assert caplog.records == []
+
+
+class Telling(io.BytesIO):
+    """Standard output that can be waited for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told = asyncio.Event()
+
+    def flush(self) -> None:
+        """A line is complete."""
+        self.told.set()
+
+    async def next(self) -> Told:
+        """The next line."""
+        await self.told.wait()
+        self.told.clear()
+        return heard(self)[-1]
+
+
+async def test_it_serves_until_it_is_told_no_more(collection: Collection) -> None:
+    """It says its port, answers each line with what it has sent, and ends with its standard input."""
+    reading, writing = os.pipe()
+    out = Telling()
+    with os.fdopen(reading, "rb") as questions, os.fdopen(writing, "wb", buffering=0) as asking:
+        serving = asyncio.gather(serve(collection, SlowLink(), questions, out))
+        ready = await out.next()
+        assert isinstance(ready, Ready)
+        manifest = await request(ready.port, "GET", MANIFEST)
+        asking.write(b"\n")
+        assert await out.next() == Sent(len(manifest.body))
+        asking.close()
+        await serving
+
+    with pytest.raises(ConnectionRefusedError):
+        await request(ready.port, "GET", "/v2/")
+
+
+def test_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Told what to be, it makes the images, says how far it is, and serves; it ends when nobody asks any more."""
+    order = Order(str(tmp_path), 1_000_000, 1e9, 1e9, 0.0)
+    out = io.BytesIO()
+    monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(msgspec.json.encode(order) + b"\n\n")))
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(buffer=out))
+
+    main()
+
+    *made, ready, sent = heard(out)
+    sizes = [one.size for one in made if isinstance(one, Made)]
+    assert sizes == sorted(sizes)
+    assert len(sizes) == len(made) == 49
+    assert isinstance(ready, Ready)
+    assert sent == Sent(0)
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) > 990_000
+
+
+def heard(out: io.BytesIO) -> list[Told]:
+    """What it said."""
+    return [msgspec.json.decode(line, type=Told) for line in out.getvalue().splitlines()]

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.demo import scenario
+from obol.demo.base import Link, Phase, Settings
+from obol.demo.images import STACK, make, scaled
+from obol.demo.link import SlowLink
+from obol.demo.origin import Order, Origin
+from obol.errors import ObolError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+
+    from obol.caches.plan import BuiltinPlan
+    from obol.demo.cacheprocess import Engine
+
+SMALL = Settings(1_000_000, Link(8e9, 8e9, 0.0))
+
+
+@dataclass
+class Stage:
+    """Stands in for both processes: an origin in this loop, and a cache that is the origin itself."""
+
+    temporary: Path
+    happened: list[str] = field(default_factory=list)
+    problem: BaseException | None = None
+    origin: Origin | None = None
+    port: int = 0
+
+    @asynccontextmanager
+    async def origin_process(self) -> AsyncIterator[Stage]:
+        """Play the origin."""
+        try:
+            yield self
+        finally:
+            self.happened.append("origin ended")
+            if self.origin:
+                await self.origin.__aexit__(None)
+
+    async def begin(self, order: Order, made: Callable[[int], None]) -> None:
+        """Make the images."""
+        self.happened.append("making")
+        collection = make(scaled(STACK, order.size), Path(order.folder), lambda _: None)
+        made(600_000)
+        made(order.size)
+        self.origin = await Origin(collection, SlowLink()).__aenter__()
+        self.port = self.origin.port
+
+    async def sent(self) -> int:
+        """Count."""
+        assert self.origin is not None
+        return self.origin.sent
+
+    async def stop(self) -> None:
+        """Say so, but go on: here the origin has to play the cache, too."""
+        self.happened.append("origin stopped")
+
+    @asynccontextmanager
+    async def running_cache(self, engine: Engine) -> AsyncIterator[Mapping[str, str]]:
+        """Play the cache."""
+        assert engine is ENGINE
+        self.happened.append("cache started")
+        if self.problem:
+            raise self.problem
+        try:
+            yield dict.fromkeys(("docker.io", "quay.io", "ghcr.io"), f"http://127.0.0.1:{self.port}")
+        finally:
+            self.happened.append("cache ended")
+
+    def began(self, what: str, total: int) -> None:
+        """Watch."""
+        assert 990_000 < total < 1_030_000
+        self.happened.append(what)
+
+    def moved(self, count: int) -> None:
+        """Watch."""
+        assert count > 0
+
+    def ended(self, phase: Phase) -> None:
+        """Watch."""
+        assert list(self.temporary.iterdir())
+        self.happened.append(f"{phase.name} done")
+
+
+ENGINE: Engine = object()  # type: ignore[assignment]  # only passed on
+
+
+def engine_for(plan: BuiltinPlan) -> Engine:
+    """Make the engine."""
+    assert [listener.registry for listener in plan.listeners] == ["docker.io", "quay.io", "ghcr.io"]
+    return ENGINE
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """A stage, and a directory for temporary files whose path is short."""
+    with tempfile.TemporaryDirectory(prefix="obol-test-") as temporary:
+        stage = Stage(Path(temporary))
+        monkeypatch.setattr(tempfile, "tempdir", temporary)
+        monkeypatch.setattr(scenario, "origin_process", stage.origin_process)
+        monkeypatch.setattr(scenario, "running_cache", stage.running_cache)
+        yield stage
+
+
+async def test_four_phases(stage: Stage) -> None:
+    """The phases come in their order, each measured; at the end both processes and the directory are gone."""
+    result = await scenario.demonstrate(SMALL, engine_for, stage)
+
+    played = [text for phase in result.phases for text in (phase.name, f"{phase.name} done")]
+    expected = ["make", "making", *played[:2], "cache started", *played[2:6], "origin stopped", *played[6:]]
+    assert stage.happened == [*expected, "cache ended", "origin ended"]
+    assert [phase.name for phase in result.phases] == ["direct", "cold", "warm", "offline"]
+    assert (result.images, result.layers, result.link) == (9, 49, SMALL.link)
+    assert all(phase.bytes_from_upstream > result.size * 0.9 for phase in result.phases)
+    assert result.phases[0].times_faster == 1.0
+    assert result.phases[2].times_faster == result.phases[0].seconds / result.phases[2].seconds
+    assert list(stage.temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("problem", [ObolError("no"), asyncio.CancelledError()])
+async def test_what_fails_leaves_nothing(stage: Stage, problem: BaseException) -> None:
+    """An error or an interrupt ends the processes and removes the directory."""
+    stage.problem = problem
+
+    with pytest.raises(type(problem)):
+        await scenario.demonstrate(SMALL, engine_for, stage)
+
+    assert stage.happened[-2:] == ["cache started", "origin ended"]
+    assert list(stage.temporary.iterdir()) == []
+
+
+async def test_no_room(stage: Stage) -> None:
+    """Too full a disk is said before anything is made, with a way out."""
+    with pytest.raises(ObolError, match="no room") as refused:
+        await scenario.demonstrate(Settings(10**18), engine_for, stage)
+
+    assert "TMPDIR" in refused.value.hint
+    assert stage.happened == []
+
+
+async def test_too_long_a_path(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory below which no socket can be is refused before anything is made, with a way out."""
+    monkeypatch.setattr(tempfile, "tempdir", f"/tmp/{'x' * 70}")
+
+    with pytest.raises(ObolError, match="too long") as refused:
+        await scenario.demonstrate(SMALL, engine_for, stage)
+
+    assert "TMPDIR=/tmp" in refused.value.hint
+    assert stage.happened == []

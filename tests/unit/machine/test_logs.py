@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from obol.machine import logs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NASTY = "name\x1b[31m\r\nforged: line\x00\u2028\u202eend"
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Leave the process's logging as it was."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    root.handlers = []
+    yield
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def written(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines on standard error; there is nothing on standard output."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    return str(err).splitlines()
+
+
+def fail(text: str) -> None:
+    """Raise."""
+    raise ValueError(text)
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """As JSON an event is one line with its values, its level, and the time in UTC."""
+    logs.configure("json")
+
+    logs.get().info("blob fetched", bytes=5)
+
+    (line,) = written(capsys)
+    told = json.loads(line)
+    assert (told["event"], told["bytes"], told["level"]) == ("blob fetched", 5, "info")
+    assert told["timestamp"].endswith("Z")
+
+
+def test_human(capsys: pytest.CaptureFixture[str]) -> None:
+    """For people an event is one line of text, without colours where nobody looks."""
+    logs.configure("human")
+
+    logs.get().warning("refused", why="no such thing", status=404)
+
+    (line,) = written(capsys)
+    assert "refused" in line
+    assert "why='no such thing'" in line
+    assert "status=404" in line
+    assert "\x1b" not in line
+
+
+@pytest.mark.parametrize("style", ["json", "human"])
+def test_no_forged_lines(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What others sent cannot end a line, colour it, or turn it around."""
+    logs.configure(style)
+
+    logs.get().warning("refused", why=NASTY, other="\x1b[31m", listed=[NASTY], raw=NASTY.encode())
+    logging.getLogger("aiohttp.server").error("bad request: %s", NASTY)
+
+    lines = capsys.readouterr().err.split("\n")[:-1]
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+
+
+@pytest.mark.parametrize("style", ["json", "human"])
+def test_libraries(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What libraries have to say goes the same way, from a warning on."""
+    logs.configure(style)
+
+    logging.getLogger("aiohttp").info("chatter")
+    logging.getLogger("aiohttp").warning("trouble %d", 5)
+
+    (line,) = written(capsys)
+    assert "trouble 5" in line
+    assert style == "human" or json.loads(line)["level"] == "warning"
+
+
+@pytest.mark.parametrize("style", ["json", "human"])
+def test_library_exception(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An error of a library comes with its traceback, which is what is needed to mend it."""
+    logs.configure(style)
+    try:
+        fail("the cause")
+    except ValueError:
+        logging.getLogger("asyncio").exception("task failed")
+
+    text = capsys.readouterr().err
+    assert "the cause" in text
+    assert "Traceback" in text
+    if style == "json":
+        assert "Traceback" in json.loads(text)["exception"]
+
+
+@pytest.mark.parametrize("style", ["json", "human"])
+def test_own_exception(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """So does an error of ours."""
+    logs.configure(style)
+    try:
+        fail("the cause")
+    except ValueError:
+        logs.get().exception("broken")
+
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("style", ["json", "human"])
+def test_no_local_variables(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A traceback shows no values of variables: a token may be among them."""
+    logs.configure(style)
+    secret = f"hunter{len(style) // len(style) + 1}"
+    try:
+        fail(str(len(secret)))
+    except ValueError:
+        logging.getLogger("aiohttp.server").exception("failed")
+        logs.get().exception("failed")
+
+    assert secret not in capsys.readouterr().err
+
+
+def test_traceback_cannot_forge_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """What others sent may be in an error's text: no line of a traceback looks like an event of its own."""
+    logs.configure("human")
+    try:
+        fail("bad\n2026-01-01T00:00:00Z [info] forged\x1b[31m")
+    except ValueError:
+        logging.getLogger("asyncio").exception("task failed")
+
+    first, *others = written(capsys)
+    assert "task failed" in first
+    assert all(line.startswith("  ") or not line for line in others)
+    assert all(line.isprintable() for line in others)
+
+
+def test_level(capsys: pytest.CaptureFixture[str]) -> None:
+    """Events below the level are not written."""
+    logs.configure("json", logging.WARNING)
+
+    logs.get().info("chatter")
+    logs.get().warning("trouble")
+
+    (line,) = written(capsys)
+    assert json.loads(line)["event"] == "trouble"
+
+
+def test_again(capsys: pytest.CaptureFixture[str]) -> None:
+    """The last word counts, also for a logger that was handed out before."""
+    logger = logs.get()
+    logs.configure("human")
+    logs.configure("json")
+
+    logger.info("hello")
+
+    (line,) = written(capsys)
+    assert json.loads(line)["event"] == "hello"

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from obol.oci.errors import MANIFEST_UNKNOWN, NAME_UNKNOWN, UNAVAILABLE, UPSTREAM_BROKEN, OciError
+from obol.oci.mediatypes import OCI_INDEX
+from obol.oci.references import Digest, Repository
+from obol.oci.requests import ReferrersRequest, TagsRequest
+from obol.registry.engine import listings as listings_module
+from obol.registry.engine.answers import Page, Source
+from obol.registry.engine.listings import Listings
+from obol.registry.engine.spaces import Space
+from obol.registry.policy.health import Hold, Reason
+from obol.registry.upstream.base import Absent, Denied, Listing, RateLimited, Unavailable, UpstreamError
+from tests.fakes.upstream import FakeUpstream
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+JSON = "application/json"
+APP = Repository("team/app")
+TAGS = TagsRequest(APP, None, None)
+DIGEST = Digest.of(b"subject")
+INDEX = b'{"schemaVersion":2,"manifests":[{"digest":"x","odd":  1}]}'
+
+
+@pytest.fixture
+def upstream() -> FakeUpstream:
+    """An upstream with a list of tags and one of referrers."""
+    one = FakeUpstream()
+    one.lists["team/app/tags/list"] = Listing(b'{"name":"team/app","tags":["a","b"]}', JSON, None)
+    one.lists[f"team/app/referrers/{DIGEST}"] = Listing(INDEX, OCI_INDEX, None)
+    return one
+
+
+@pytest.fixture
+def space(upstream: FakeUpstream) -> Space:
+    """The space of that upstream."""
+    return Space("registry.test", upstream)
+
+
+@pytest.fixture
+async def listings() -> AsyncIterator[Listings]:
+    """What is tested."""
+    new = Listings(offline=False)
+    yield new
+    await new.close()
+
+
+def names(page: Page) -> list[str]:
+    """The tags of a page."""
+    found: list[str] = msgspec.json.decode(page.body)["tags"]
+    return found
+
+
+async def refused(listings: Listings, space: Space, request: TagsRequest | ReferrersRequest = TAGS) -> OciError:
+    """Ask in vain."""
+    with pytest.raises(OciError) as refusal:
+        await (
+            listings.tags(space, request) if isinstance(request, TagsRequest) else listings.referrers(space, request)
+        )
+    return refusal.value
+
+
+async def test_tags(listings: Listings, space: Space) -> None:
+    """Tags are the upstream's, under the name that the client asked by."""
+    page = await listings.tags(space, TAGS)
+
+    assert msgspec.json.decode(page.body) == {"name": "team/app", "tags": ["a", "b"]}
+    assert (page.media_type, page.source, page.next_page) == (JSON, Source.MISS, None)
+    assert space.counters.bytes_from_upstream == len(page.body)
+
+
+async def test_no_tags(listings: Listings, upstream: FakeUpstream, space: Space) -> None:
+    """A repository without tags has an empty list, never null."""
+    upstream.lists["team/app/tags/list"] = Listing(b'{"name":"team/app","tags":null}', JSON, None)
+
+    assert names(await listings.tags(space, TAGS)) == []
+
+
+async def test_hub_name(listings: Listings) -> None:
+    """On Docker Hub the upstream is asked with `library/`, and the client told its own name."""
+    hub = FakeUpstream("docker.io")
+    hub.lists["library/alpine/tags/list"] = Listing(b'{"name":"library/alpine","tags":["3"]}', JSON, None)
+
+    page = await listings.tags(Space("docker.io", hub), TagsRequest(Repository("alpine"), None, None))
+
+    assert msgspec.json.decode(page.body) == {"name": "alpine", "tags": ["3"]}
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ("/v2/team/app/tags/list?last=b&n=2", "/v2/team/app/tags/list?n=2&last=b"),
+        ("https://elsewhere.test/v2/other/tags/list?last=b&n=2", "/v2/team/app/tags/list?n=2&last=b"),
+        ("?last=a%2Fb", "/v2/team/app/tags/list?last=a%2Fb"),
+        ("?last=b&n=nonsense", "/v2/team/app/tags/list?last=b"),
+        ("?last=b&n=99999999", "/v2/team/app/tags/list?last=b"),
+        ("?last=b%0d%0aX: y", "/v2/team/app/tags/list?last=b%0D%0AX%3A%20y"),
+        ("?n=2", None),
+        (f"?last={'b' * 300}", None),
+    ],
+)
+async def test_next_page(
+    listings: Listings, upstream: FakeUpstream, space: Space, link: str, expected: str | None
+) -> None:
+    """The next page is at our own address, wherever the upstream says that it is; nothing else of its link is kept."""
+    upstream.lists["team/app/tags/list?n=2&last=a"] = Listing(b'{"tags":["b"]}', JSON, link)
+
+    page = await listings.tags(space, TagsRequest(APP, 2, "a"))
+
+    assert page.next_page == expected
+
+
+@pytest.mark.parametrize("body", [b"<html>", b'{"tags":[1]}', b""])
+async def test_tags_that_are_none(listings: Listings, upstream: FakeUpstream, space: Space, body: bytes) -> None:
+    """What is no list of tags is not passed on."""
+    upstream.lists["team/app/tags/list"] = Listing(body, JSON, None)
+
+    assert (await refused(listings, space)).kind is UPSTREAM_BROKEN
+
+
+async def test_referrers(listings: Listings, space: Space) -> None:
+    """Referrers are passed on byte for byte."""
+    page = await listings.referrers(space, ReferrersRequest(APP, DIGEST, None))
+
+    assert (page.body, page.media_type, page.filtered) == (INDEX, OCI_INDEX, False)
+
+
+async def test_filtered_referrers(listings: Listings, upstream: FakeUpstream, space: Space) -> None:
+    """The filter is the upstream's, and so is the word that it was applied."""
+    target = f"team/app/referrers/{DIGEST}?artifactType=application%2Fx%2Bjson"
+    upstream.lists[target] = Listing(INDEX, OCI_INDEX, None, filtered=True)
+
+    page = await listings.referrers(space, ReferrersRequest(APP, DIGEST, "application/x+json"))
+
+    assert page.filtered
+
+
+async def test_referrers_that_are_none(listings: Listings, upstream: FakeUpstream, space: Space) -> None:
+    """What is no index is not passed on."""
+    upstream.lists[f"team/app/referrers/{DIGEST}"] = Listing(b"[]", OCI_INDEX, None)
+
+    assert (await refused(listings, space, ReferrersRequest(APP, DIGEST, None))).kind is UPSTREAM_BROKEN
+
+
+async def test_no_referrers(listings: Listings, upstream: FakeUpstream, space: Space) -> None:
+    """Where the upstream has no such list the client is told so, and turns to the tag that stands for it."""
+    upstream.lists.clear()
+
+    assert (await refused(listings, space, ReferrersRequest(APP, DIGEST, None))).kind is MANIFEST_UNKNOWN
+
+
+@pytest.mark.parametrize("problem", [Unavailable("down"), RateLimited(9.0)])
+async def test_stale(listings: Listings, upstream: FakeUpstream, space: Space, problem: UpstreamError) -> None:
+    """A list that was seen before stands in while the upstream fails, and is marked."""
+    fresh = await listings.tags(space, TAGS)
+    upstream.problems["listing"] = problem
+
+    stale = await listings.tags(space, TAGS)
+
+    assert (stale.body, stale.source) == (fresh.body, Source.STALE)
+
+
+async def test_stale_on_hold(listings: Listings, upstream: FakeUpstream, space: Space) -> None:
+    """It stands in, too, while the upstream is left alone; a list that was not seen is refused."""
+    await listings.tags(space, TAGS)
+    upstream.hold = Hold(9.0, Reason.BROKEN)
+
+    assert (await listings.tags(space, TAGS)).source is Source.STALE
+    refusal = await refused(listings, space, ReferrersRequest(APP, DIGEST, None))
+    assert (refusal.kind, refusal.retry_after) == (UNAVAILABLE, 9)
+
+
+@pytest.mark.parametrize("problem", [Absent("gone"), Denied("private")])
+async def test_gone(listings: Listings, upstream: FakeUpstream, space: Space, problem: UpstreamError) -> None:
+    """A repository that is gone or private now has no list any more."""
+    await listings.tags(space, TAGS)
+    upstream.problems["listing"] = problem
+
+    assert (await refused(listings, space)).kind is NAME_UNKNOWN
+
+
+async def test_offline(space: Space) -> None:
+    """Offline, a list that was not seen is absent."""
+    assert (await refused(Listings(offline=True), space)).kind is NAME_UNKNOWN
+
+
+async def test_single_flight(listings: Listings, upstream: FakeUpstream, space: Space) -> None:
+    """Many clients who want the same list at once cost one question."""
+    await asyncio.gather(*(listings.tags(space, TAGS) for _ in range(50)))
+
+    assert upstream.requests == 1
+
+
+async def test_bounds(
+    listings: Listings, upstream: FakeUpstream, space: Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few pages are remembered, the oldest leaving first, and no large one."""
+    monkeypatch.setattr(listings_module, "REMEMBERED_PAGES", 2)
+    monkeypatch.setattr(listings_module, "LARGEST_REMEMBERED", 1000)
+    for n in (1, 2, 3, 4):
+        tags = ["x" * 2000] if n == 4 else ["x"]
+        upstream.lists[f"team/app/tags/list?n={n}"] = Listing(msgspec.json.encode({"tags": tags}), JSON, None)
+        await listings.tags(space, TagsRequest(APP, n, None))
+    upstream.problems["listing"] = Unavailable("down")
+
+    assert (await refused(listings, space, TagsRequest(APP, 1, None))).kind is UPSTREAM_BROKEN
+    assert (await listings.tags(space, TagsRequest(APP, 2, None))).source is Source.STALE
+    assert (await listings.tags(space, TagsRequest(APP, 3, None))).source is Source.STALE
+    assert (await refused(listings, space, TagsRequest(APP, 4, None))).kind is UPSTREAM_BROKEN

@@ -1,0 +1,94 @@
+"""A listener on loopback before an engine whose upstreams are scripted, and a client that keeps its connection."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from obol.registry.server.handler import Handler, Page
+from obol.registry.server.hosts import Hosts
+from obol.registry.server.listeners import Listeners
+from obol.registry.server.pages import healthz
+from obol.registry.settings import ListenerSettings
+from tests.fakes.http import Conversation, Reply, request
+from tests.unit.registry.world import World, world
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from tests.fakes.upstream import FakeUpstream
+
+
+@dataclass
+class Serving:
+    """An engine that listens: one port per upstream."""
+
+    world: World
+    listeners: Listeners
+    hosts: Hosts
+    handlers: list[Handler] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
+
+    async def ask(
+        self, method: str, target: str | bytes, *headers: tuple[str, str], at: int = 0, **options: Any
+    ) -> Reply:
+        """One request on a connection of its own."""
+        return await request(self.ports[at], method, target, headers, **options)
+
+
+@asynccontextmanager
+async def serving(
+    *upstreams: FakeUpstream, pages: Mapping[str, Page] | None = None, **settings: Any
+) -> AsyncIterator[Serving]:
+    """Build one; everything is closed at the end."""
+    async with world(*upstreams, **settings) as built:
+        hosts = Hosts(("cache.internal",))
+        shown: dict[str, Page] = {"/healthz": healthz} if pages is None else dict(pages)
+
+        def make(registry: str) -> Handler:
+            handler = Handler(built.engine, registry, hosts, shown, built.clock)
+            one.handlers.append(handler)
+            return handler
+
+        listeners = Listeners(make, hosts, built.engine.settings.limits)
+        one = Serving(built, listeners, hosts)
+        try:
+            for space in built.spaces:
+                real = await listeners.add(ListenerSettings(space.registry, 0))
+                one.ports.append(real.port)
+            yield one
+        finally:
+            await listeners.close()
+
+
+class Session:
+    """One connection that is kept for request after request."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, port: int) -> None:
+        self.reader = reader
+        self._writer = writer
+        self._port = port
+
+    async def ask(self, method: str, target: str, *headers: tuple[str, str], version: str = "1.1") -> Reply:
+        """Send a request and read its answer."""
+        fields = dict(headers)
+        fields.setdefault("Host", f"127.0.0.1:{self._port}")
+        lines = [f"{method} {target} HTTP/{version}", *(f"{name}: {value}" for name, value in fields.items())]
+        self._writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        conversation = Conversation(self.reader, method, 0.0)
+        await conversation.head()
+        body, complete = await conversation.body()
+        return Reply(conversation.status, conversation.headers, body, complete, 0.0)
+
+
+@asynccontextmanager
+async def session(port: int) -> AsyncIterator[Session]:
+    """Open one."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        yield Session(reader, writer, port)
+    finally:
+        writer.transport.abort()
+        await asyncio.sleep(0)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+
+from obol.registry.server.hosts import REMEMBERED, Hosts
+
+OURS = [
+    "localhost",
+    "localhost:54100",
+    "LocalHost.",
+    "app.localhost:80",
+    "127.0.0.1",
+    "127.0.0.1:54100",
+    "127.8.9.10",
+    "[::1]",
+    "[::1]:54100",
+    "host.docker.internal:54100",
+    "host.k3d.internal",
+    "host.containers.internal",
+    "cache.internal",
+    "CACHE.internal.:80",
+    "172.18.0.1:54100",
+    "[fd00:0:0::1]:5",
+]
+FOREIGN = [
+    None,
+    "",
+    "attacker.example",
+    "attacker.example:54100",
+    "localhost.attacker.example",
+    "notlocalhost",
+    "127.0.0.1.attacker.example",
+    "10.0.0.1",
+    "172.18.0.2:54100",
+    "0.0.0.0",
+    "[::]",
+    "[::ffff:10.0.0.1]",
+    "::1",
+    "[::1",
+    "[nonsense]",
+    "2130706433",
+    "0x7f000001",
+    "localhost:port",
+    "localhost:123456",
+    "localhost/path",
+    "user@localhost",
+    "localhost, attacker.example",
+    "localhost\t",
+    "loc%61lhost",
+    "\u212aocalhost",
+    "x" * 300,
+]
+
+
+@pytest.fixture
+def hosts() -> Hosts:
+    """Our names as with a configured one and two addresses that we listen on."""
+    known = Hosts(("Cache.internal.",))
+    known.listen("172.18.0.1")
+    known.listen("fd00::1")
+    return known
+
+
+@pytest.mark.parametrize("header", OURS)
+def test_ours(hosts: Hosts, header: str) -> None:
+    """Loopback, what containers call the machine, configured names, and addresses that we listen on are ours."""
+    assert hosts.ours(header)
+    assert hosts.ours(header)
+
+
+@pytest.mark.parametrize("header", FOREIGN)
+def test_foreign(hosts: Hosts, header: str | None) -> None:
+    """Whatever else a Host header says, a web page may have made it say."""
+    assert not hosts.ours(header)
+
+
+def test_later_address(hosts: Hosts) -> None:
+    """An address that we begin to listen on is ours from then on."""
+    assert not hosts.ours("10.1.2.3:5000")
+
+    hosts.listen("10.1.2.3")
+
+    assert hosts.ours("10.1.2.3:5000")
+
+
+def test_bounded(hosts: Hosts) -> None:
+    """A flood of names costs no memory."""
+    for number in range(2 * REMEMBERED + 10):
+        hosts.ours(f"{number}.example")
+
+    assert len(hosts._known) <= REMEMBERED
+    assert hosts.ours("localhost")

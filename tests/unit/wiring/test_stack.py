@@ -1,0 +1,28 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from obol.backends.base import Runtimes
+from obol.caches.plan import BuiltinPlan
+from obol.stack.nocluster import CachesOnly
+from obol.wiring.stack import look_for_runtimes, stack_on_none
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def test_stack_on_none(tmp_path: Path) -> None:
+    """Without a runtime the stack is its caches."""
+    assert isinstance(stack_on_none(BuiltinPlan(tmp_path / "store")), CachesOnly)
+
+
+async def test_look_for_runtimes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Programs that are not on the PATH are reported as missing."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    found = await look_for_runtimes()
+
+    assert isinstance(found, Runtimes)
+    assert not any(program.installed for program in (found.docker, found.k3d, found.podman))

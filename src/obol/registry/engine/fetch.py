@@ -80,6 +80,7 @@ class Fetch:
         """Bytes that came from the upstream, those that came twice counted twice."""
         self._gained = 0
         """Bytes that were not there before."""
+        self._ungrown: asyncio.TaskGroup | None = None
         self._over = False
         self._problems: list[Exception] = []
 
@@ -160,6 +161,7 @@ class Fetch:
     async def _round(self) -> None:
         await self._slots.first(self._around.limits.blob_headers)
         self._workers = 1
+        self._ungrown = None
         self._problems.clear()
         try:
             stream, segment = await self._open_first()
@@ -214,7 +216,8 @@ class Fetch:
     async def _first(self, stream: BlobStream, segment: Segment, group: asyncio.TaskGroup) -> None:
         if stream.ranged:
             self._target = min(self._target, connections(self._map.size - self._map.frontier, self._around.settings))
-            self._grow(group)
+            # More connections wait for the first bytes: making them takes longer than passing those on.
+            self._ungrown = group
         await self._worker(stream, segment, group)
 
     def _grow(self, group: asyncio.TaskGroup) -> None:
@@ -278,6 +281,9 @@ class Fetch:
         if self._map.wrote(at + skip, at + len(data)):
             self._fill.frontier = self._map.frontier
             self._fill.changed()
+        group, self._ungrown = self._ungrown, None
+        if group is not None:
+            self._grow(group)
 
     async def _verify(self) -> bool | StoreError:
         """Hash along the frontier; tells, when all bytes are there, whether they have the digest."""

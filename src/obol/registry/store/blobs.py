@@ -51,14 +51,17 @@ class BlobTree:
         """Give the directories back; safe to repeat."""
         self._folders.close()
 
-    def open(self, digest: Digest) -> tuple[int, int] | None:
-        """Descriptor and size of the file, or None."""
+    def open(self, digest: Digest) -> tuple[int, BlobFile] | None:
+        """Descriptor of the file, and what it is like, or None."""
         shard = self._shard(digest)
         if shard is None:
             return None
         with shard:
             descriptor = shard.open(digest.hex)
-        return None if descriptor is None else (descriptor, os.fstat(descriptor).st_size)
+        if descriptor is None:
+            return None
+        found = os.fstat(descriptor)
+        return descriptor, BlobFile(digest, found.st_size, found.st_mtime)
 
     def find(self, digest: Digest) -> BlobFile | None:
         """What the file is like, or None."""

@@ -1,9 +1,10 @@
 """The port `Content` over the files and the rows of the index, which it keeps true to each other.
 
-What was settled once is remembered, so that most questions cost a dictionary look-up; still, a file's size is looked
-at whenever it is opened. Whatever does not fit is settled on the spot, under a lock of that digest: a row without a
-file is removed; a file without a row, or with a row that a repair made, is read and hashed before it counts; a file of
-another size than its row says, or of another hash than its name, goes to quarantine.
+What was settled once is remembered, so that most questions cost a dictionary look-up; still, a file's size and the
+time when it was written are looked at whenever it is opened. Whatever does not fit is settled on the spot, under a lock
+of that digest: a row without a file is removed; a file without a row, with a row that a repair made, or written since,
+is read and hashed before it counts; a file of another size than its row says, or of another hash than its name, goes
+to quarantine. Bytes that decay without being written are not noticed: hashing every hit would cost more than the hit.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from obol.registry.store.lane import Lane
 
 REMEMBERED = 16_384
-"""Sizes kept in memory: some 4 MiB."""
+"""Files known in memory: some 6 MiB."""
 
 VERIFIED_AT_ONCE = 2
 """Hashing a large file holds a thread for seconds; others must be left for writing."""
@@ -33,11 +34,12 @@ VERIFIED_AT_ONCE = 2
 class DiskReadable:
     """An open file of complete content."""
 
-    __slots__ = ("_descriptor", "size")
+    __slots__ = ("_descriptor", "file", "size")
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, file: BlobFile) -> None:
         self._descriptor = descriptor
-        self.size = size
+        self.file = file
+        self.size = file.size
 
     def fileno(self) -> int:
         """The descriptor. Raises ValueError after `close`."""
@@ -59,15 +61,15 @@ class DiskContent:
         self._tree = tree
         self._index = index
         self._lane = lane
-        self._sizes: OrderedDict[Digest, int] = OrderedDict()
-        self._sizes_of = index.generation
+        self._files: OrderedDict[Digest, BlobFile] = OrderedDict()
+        self._files_of = index.generation
         self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
         self._verifying = asyncio.Semaphore(VERIFIED_AT_ONCE)
 
     async def size(self, digest: Digest) -> int | None:
         """Bytes of the object, or None. Raises StoreError."""
-        known = self._recall(digest)
-        return await self._settle(digest) if known is None else known
+        known = self._recall(digest) or await self._settle(digest)
+        return None if known is None else known.size
 
     async def read(self, digest: Digest) -> bytes | None:
         """All of a small object, or None. What has not its digest goes to quarantine. Raises StoreError."""
@@ -76,21 +78,23 @@ class DiskContent:
             if self._recall(digest) is None:
                 await self._settle(digest)
             return data
-        self._sizes.pop(digest, None)
+        self._files.pop(digest, None)
         await self._settle(digest, suspected=data is not None)
         return None
 
     async def open(self, digest: Digest) -> DiskReadable | None:
         """Open it, or None. Raises StoreError."""
         known = self._recall(digest)
-        if known is None and (known := await self._settle(digest)) is None:
-            return None
-        readable = await self._lane.run("open content", self._open, digest, undo=_give_back)
-        if readable is not None and readable.size == known:
-            return readable
-        _give_back(readable)
-        self._sizes.pop(digest, None)
-        await self._settle(digest)
+        for _ in range(2):  # what does not fit is settled, and may be right after all
+            known = known or await self._settle(digest)
+            if known is None:
+                return None
+            readable = await self._lane.run("open content", self._open, digest, undo=_give_back)
+            if readable is not None and readable.file == known:
+                return readable
+            _give_back(readable)
+            self._files.pop(digest, None)
+            known = None
         return None
 
     async def put(self, digest: Digest, data: bytes) -> None:
@@ -115,30 +119,32 @@ class DiskContent:
         opened = self._tree.open(digest)
         return None if opened is None else DiskReadable(*opened)
 
-    async def _settle(self, digest: Digest, *, suspected: bool = False) -> int | None:
-        """Make file and row agree; the size of what is held then, or None. `suspected`: the bytes must be read."""
+    async def _settle(self, digest: Digest, *, suspected: bool = False) -> BlobFile | None:
+        """Make file and row agree; the file that is held then, or None. `suspected`: the bytes must be read."""
         async with self._lock(digest):
-            row = await self._index.find(digest)
-            file = await self._lane.run("look for content", self._tree.find, digest)
+            row, file = await asyncio.gather(
+                self._index.find(digest), self._lane.run("look for content", self._tree.find, digest)
+            )
             if file is None:
                 if row is not None:
                     await self._index.forget(digest)
                 return None
-            if row is not None and row.verified and row.size == file.size and not suspected:
+            known = row is not None and row.verified and (row.size, row.stored_at) == (file.size, file.stored_at)
+            if known and not suspected:
                 self._remember(file)
-                return file.size
+                return file
             if (row is not None and row.size != file.size) or not await self._matches(digest):
                 await self._isolate(digest)
                 return None
             await self._record(file)
-            return file.size
+            return file
 
     async def _matches(self, digest: Digest) -> bool:
         async with self._verifying:
             return await self._lane.run("verify content", self._tree.matches, digest)
 
     async def _isolate(self, digest: Digest) -> None:
-        self._sizes.pop(digest, None)
+        self._files.pop(digest, None)
         await self._lane.run("quarantine content", self._tree.isolate, digest)
         await self._index.forget(digest)
 
@@ -149,20 +155,20 @@ class DiskContent:
     def _lock(self, digest: Digest) -> asyncio.Lock:
         return self._locks.setdefault(digest, asyncio.Lock())
 
-    def _recall(self, digest: Digest) -> int | None:
-        if self._sizes_of != self._index.generation:
-            self._sizes.clear()
-            self._sizes_of = self._index.generation
-        known = self._sizes.get(digest)
+    def _recall(self, digest: Digest) -> BlobFile | None:
+        if self._files_of != self._index.generation:
+            self._files.clear()
+            self._files_of = self._index.generation
+        known = self._files.get(digest)
         if known is not None:
-            self._sizes.move_to_end(digest)
+            self._files.move_to_end(digest)
         return known
 
     def _remember(self, file: BlobFile) -> None:
-        self._sizes[file.digest] = file.size
-        self._sizes.move_to_end(file.digest)
-        if len(self._sizes) > REMEMBERED:
-            self._sizes.popitem(last=False)
+        self._files[file.digest] = file
+        self._files.move_to_end(file.digest)
+        if len(self._files) > REMEMBERED:
+            self._files.popitem(last=False)
 
 
 def _give_back(readable: DiskReadable | None) -> None:

@@ -28,6 +28,8 @@ class BlobRow:
 
     size: int
     verified: bool
+    stored_at: float
+    """When the file was written, as the file system tells: a file that was written later is another one."""
 
 
 _Change = Callable[[sqlite3.Connection], BlobRow | None]
@@ -102,8 +104,8 @@ class BlobIndex:
 
 
 def _find(connection: sqlite3.Connection, digest: Digest) -> BlobRow | None:
-    row = connection.execute("SELECT size, verified FROM blobs WHERE digest = ?", (digest,)).fetchone()
-    return None if row is None else BlobRow(row[0], bool(row[1]))
+    row = connection.execute("SELECT size, verified, stored_at FROM blobs WHERE digest = ?", (digest,)).fetchone()
+    return None if row is None else BlobRow(row[0], bool(row[1]), row[2])
 
 
 def fill(connection: sqlite3.Connection, files: Iterable[BlobFile]) -> None:

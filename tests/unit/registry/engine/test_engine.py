@@ -365,7 +365,7 @@ async def test_close_stops_a_transfer() -> None:
         following = await w.blob(digest)
         assert not isinstance(following, StoredBlob)
         with following:
-            await following.opened(1500)
+            await following.opened(1999)
             assert w.engine.fills == 1
 
     left = await store.partials.open(Digest(digest))

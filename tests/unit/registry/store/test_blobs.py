@@ -139,6 +139,6 @@ def test_open_tells_the_real_size(tree: BlobTree, tmp_path: Path) -> None:
     opened = tree.open(DIGEST)
 
     assert opened is not None
-    descriptor, size = opened
+    descriptor, file = opened
     os.close(descriptor)
-    assert size == 3
+    assert file.size == 3

@@ -302,7 +302,7 @@ async def test_memory_is_bounded(store: DiskStore, monkeypatch: pytest.MonkeyPat
         await store.content.put(digest, b"%d" % number)
 
     assert [await store.content.size(digest) for digest in digests] == [1, 1, 1, 1]
-    assert list(store.content._sizes) == digests[2:]
+    assert list(store.content._files) == digests[2:]
 
 
 async def test_cancelled_open_leaks_nothing(store: DiskStore) -> None:
@@ -339,3 +339,25 @@ async def test_foreign_partial(store: DiskStore) -> None:
 
     with pytest.raises(TypeError):
         await store.content.adopt(partial, 0)
+
+
+async def test_content_that_was_written_to_is_hashed_before_it_counts(store: DiskStore) -> None:
+    """A flipped bit that leaves the size is noticed by the time of writing; the file goes to quarantine."""
+    await put(store)
+    place(store).write_bytes(b"A" + DATA[1:])
+
+    assert await store.content.open(DIGEST) is None
+    assert await store.content.size(DIGEST) is None
+    assert list((store.root / "quarantine").iterdir())
+
+
+async def test_content_that_was_only_touched_is_served(store: DiskStore) -> None:
+    """A file with another time and the right bytes is hashed once, and counts again, also in the next process."""
+    await put(store)
+    os.utime(place(store), (1.0, 1.0))
+
+    readable = await store.content.open(DIGEST)
+
+    assert readable is not None
+    readable.close()
+    assert await store.content.size(DIGEST) == len(DATA)

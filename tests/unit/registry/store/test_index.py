@@ -34,7 +34,7 @@ async def test_fill(database: Database) -> None:
     """What a repair finds counts, but is not verified."""
     index = BlobIndex(database)
 
-    assert await index.find(ONE.digest) == BlobRow(3, verified=False)
+    assert await index.find(ONE.digest) == BlobRow(3, verified=False, stored_at=ONE.stored_at)
     assert await index.find(TWO.digest) is None
     assert await index.usage() == Usage(1, 3)
 
@@ -46,7 +46,7 @@ async def test_add(database: Database) -> None:
     for file in (ONE, TWO, TWO):
         await index.add(file)
 
-    assert await index.find(ONE.digest) == BlobRow(3, verified=True)
+    assert await index.find(ONE.digest) == BlobRow(3, verified=True, stored_at=ONE.stored_at)
     assert await index.usage() == await BlobIndex(database).usage() == Usage(2, 15)
 
 

@@ -1,0 +1,43 @@
+"""What the soak has found: one minimal test for each defect that there was."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.fakes.content import make_image
+from tests.fakes.registry import FakeRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from tests.engine.conftest import Cache
+
+    Start = Callable[..., AbstractAsyncContextManager[Cache]]
+
+IMAGE = make_image(60_000, 900_000, seed=80)
+SMALL = IMAGE.layers[0]
+
+
+@pytest.mark.parametrize("headers", [(), (("Range", "bytes=0-"),), (("Range", "bytes=5-"),)], ids=["all", "0-", "5-"])
+async def test_small_blob_that_changed_on_the_disk(start: Start, headers: tuple[tuple[str, str], ...]) -> None:
+    """A small blob with a flipped bit is not served but fetched again, and the file is taken out of service."""
+    async with FakeRegistry() as upstream:
+        upstream.add("library/app", "1", IMAGE)
+        async with start(upstream.url) as cache:
+            await cache.pull(IMAGE)
+            algorithm, _, digits = SMALL.partition(":")
+            path = cache.root / "blobs" / algorithm / digits[:2] / digits
+            data = bytearray(path.read_bytes())
+            data[30_000] ^= 4
+            path.write_bytes(data)
+
+            reply = await cache.blob(SMALL, *headers)
+
+            assert reply.complete
+            assert reply.body == IMAGE.blobs[SMALL][-len(reply.body) :]
+            assert list((cache.root / "quarantine").iterdir())
+            assert (await cache.blob(SMALL)).body == IMAGE.blobs[SMALL]
+            assert upstream.count("GET", SMALL) == 2

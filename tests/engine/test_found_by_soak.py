@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import logging
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 
+from obol.machine import logs
 from tests.fakes.content import make_image
 from tests.fakes.registry import FakeRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from tests.engine.conftest import Cache
@@ -41,3 +47,32 @@ async def test_small_blob_that_changed_on_the_disk(start: Start, headers: tuple[
             assert list((cache.root / "quarantine").iterdir())
             assert (await cache.blob(SMALL)).body == IMAGE.blobs[SMALL]
             assert upstream.count("GET", SMALL) == 2
+
+
+class _FullDisk(io.StringIO):
+    def write(self, text: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.fixture
+def _full_log(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The log goes to a disk that is full."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    monkeypatch.setattr(sys, "stderr", _FullDisk())
+    logs.configure("human")
+    yield
+    structlog.reset_defaults()
+    root.handlers, root.level = handlers, level
+
+
+@pytest.mark.usefixtures("_full_log")
+async def test_log_on_a_full_disk(start: Start) -> None:
+    """An image can be pulled although not a line can be logged."""
+    async with FakeRegistry() as upstream:
+        upstream.add("library/app", "1", IMAGE)
+        async with start(upstream.url) as cache:
+            replies = await cache.pull(IMAGE)
+
+            assert [reply.status for reply in replies] == [200] * len(replies)
+            assert all(reply.complete for reply in replies)

@@ -178,3 +178,20 @@ async def test_pushed_after_404_is_seen(start: Start) -> None:
             clock.advance(5.0)
 
             assert (await cache.manifest("1")).status == 200
+
+
+async def test_unplugged_upstream_costs_a_held_tag_nothing(start: Start) -> None:
+    """Where nobody listens any more nothing is tried again: twenty stale tags are served in no time."""
+    async with FakeRegistry() as upstream:
+        for number in range(20):
+            upstream.add("library/app", str(number), IMAGE)
+        async with start(upstream.url, tag_ttl=0.0) as cache:
+            for number in range(20):
+                await cache.manifest(str(number))
+            await upstream.down()
+            began = time.perf_counter()
+
+            replies = [await cache.manifest(str(number)) for number in range(20)]
+
+            assert {reply.header("Obol-Cache") for reply in replies} == {"stale"}
+            assert time.perf_counter() - began < 1.0

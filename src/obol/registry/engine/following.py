@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from obol.registry.engine.fetch import Surroundings
     from obol.registry.engine.spaces import Space
 
-WORTH_SENDING = 256 * 1024
-COALESCE = 0.004
-"""Seconds for which a follower lets bytes gather when there are fewer: a herd must not wake up for every packet."""
+WORTH_SENDING = 1024 * 1024
+GATHER_EACH = 0.001
+GATHER_AT_MOST = 0.015
+"""Seconds for which a follower lets bytes gather when there are fewer, for each follower of the blob and in all: a herd
+must not wake up for every packet, and one client alone must not wait."""
 
 FAR_AHEAD = 64 * 1024 * 1024
 """A part that begins this far beyond the frontier is fetched directly rather than waited for."""
@@ -105,7 +107,7 @@ class FollowedBlob:
                     yield data
                 return
             if start < at and shown - at < WORTH_SENDING and not self._fill.verified:
-                await self._around.clock.sleep(COALESCE)
+                await self._around.clock.sleep(min(GATHER_EACH * self._fill.followers, GATHER_AT_MOST))
                 shown = self._fill.shown
             end = shown if stop is None else min(shown, stop)
             if end > at:

@@ -7,7 +7,8 @@ UpstreamError
 ├── RateLimited       it said 429 just now; `seconds` until it may be asked again
 ├── RangesRefused     it ignores Range requests, or lies about them: one plain GET remains
 ├── Misbehaved        an answer that cannot be believed (wrong type, length, digest, redirect); asking again is no use
-└── Unavailable       no connection, no answer in time, cut short, or 5xx; may pass
+└── Unavailable       no answer in time, cut short, or 5xx; may pass
+    └── NoConnection  nobody listens, or the name leads nowhere
 """
 
 from __future__ import annotations
@@ -60,6 +61,10 @@ class Misbehaved(UpstreamError):
 
 class Unavailable(UpstreamError):
     """No connection, no answer in time, cut short, or 5xx."""
+
+
+class NoConnection(Unavailable):
+    """Nobody listens, or the name leads nowhere: that will not be otherwise in a moment, so nothing is tried again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from obol.registry.upstream.base import (
     ManifestBody,
     ManifestHead,
     Misbehaved,
+    NoConnection,
     OnHold,
     RangesRefused,
     RateLimit,
@@ -183,6 +184,8 @@ class RegistryUpstream:
                         return self._answered(await ask())
                     except Unavailable as trouble:
                         problem = trouble
+                    if isinstance(problem, NoConnection):
+                        break
                     if attempt + 1 < ATTEMPTS:
                         await self._clock.sleep(delay(attempt, random.random()))  # noqa: S311 - jitter
         except TimeoutError:

@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from yarl import URL
 
-from obol.registry.upstream.base import Misbehaved, Unavailable
+from obol.registry.upstream.base import Misbehaved, NoConnection, Unavailable
 from obol.registry.upstream.guard import ForbiddenAddress, is_public, public_socket
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def translate(problem: Exception) -> Unavailable | Misbehaved:
     """One of aiohttp's errors as one of ours. The text names the kind of trouble, never a URL."""
     match problem:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return Unavailable("the upstream's certificate is not trusted")
+            return NoConnection("the upstream's certificate is not trusted")
         case aiohttp.ClientConnectorError():
             return _no_connection(problem)
         case asyncio.TimeoutError():
@@ -164,9 +164,9 @@ def _no_connection(problem: aiohttp.ClientConnectorError) -> Unavailable | Misbe
     if isinstance(problem.os_error, ForbiddenAddress):
         return Misbehaved("the upstream names an address that is not public")
     if isinstance(problem, aiohttp.ClientConnectorDNSError):
-        return Unavailable("no connection to the upstream (its name cannot be looked up)")
+        return NoConnection("no connection to the upstream (its name cannot be looked up)")
     # Its own text would name addresses and ports.
-    return Unavailable(f"no connection to the upstream ({os.strerror(problem.os_error.errno or errno.ECONNREFUSED)})")
+    return NoConnection(f"no connection to the upstream ({os.strerror(problem.os_error.errno or errno.ECONNREFUSED)})")
 
 
 def _tls(settings: UpstreamSettings) -> ssl.SSLContext | bool:

@@ -85,7 +85,7 @@ async def test_bytes_gather() -> None:
         runs = [run async for run in answer.runs(0, len(DATA))]
 
         assert b"".join(bytes_of(run) for run in runs) == DATA
-        assert following_module.COALESCE in w.clock.sleeps
+        assert following_module.GATHER_EACH in w.clock.sleeps
         assert len(runs) < 0.75 * len(DATA) / 50
 
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obol.registry.settings import UpstreamSettings
-from obol.registry.upstream.base import Misbehaved, Unavailable, UpstreamError
+from obol.registry.upstream.base import Misbehaved, NoConnection, Unavailable, UpstreamError
 from obol.registry.upstream.guard import ForbiddenAddress
 from obol.registry.upstream.reading import read_bounded
 from obol.registry.upstream.transport import MAX_REDIRECTS, Transport, translate
@@ -362,12 +362,12 @@ KEY = ConnectionKey("secret.example", 443, True, True, None, None, None)
 @pytest.mark.parametrize(
     ("problem", "kind", "text"),
     [
-        (aiohttp.ClientConnectorCertificateError(KEY, ssl.CertificateError("x")), Unavailable, "certificate"),
-        (aiohttp.ClientConnectorSSLError(KEY, OSError("x")), Unavailable, "certificate"),
+        (aiohttp.ClientConnectorCertificateError(KEY, ssl.CertificateError("x")), NoConnection, "certificate"),
+        (aiohttp.ClientConnectorSSLError(KEY, OSError("x")), NoConnection, "certificate"),
         (aiohttp.ClientConnectorError(KEY, ForbiddenAddress("x")), Misbehaved, "not public"),
-        (aiohttp.ClientConnectorError(KEY, OSError(113, SECRET)), Unavailable, "No route to host"),
-        (aiohttp.ClientConnectorDNSError(KEY, OSError(None, SECRET)), Unavailable, "looked up"),
-        (aiohttp.ClientProxyConnectionError(KEY, OSError(None, None)), Unavailable, "refused"),
+        (aiohttp.ClientConnectorError(KEY, OSError(113, SECRET)), NoConnection, "No route to host"),
+        (aiohttp.ClientConnectorDNSError(KEY, OSError(None, SECRET)), NoConnection, "looked up"),
+        (aiohttp.ClientProxyConnectionError(KEY, OSError(None, None)), NoConnection, "refused"),
         (aiohttp.ConnectionTimeoutError(SECRET), Unavailable, "in time"),
         (aiohttp.SocketTimeoutError(SECRET), Unavailable, "in time"),
         (TimeoutError(SECRET), Unavailable, "in time"),
@@ -384,7 +384,7 @@ def test_foreign_errors_are_translated(problem: Exception, kind: type[UpstreamEr
     """Each of aiohttp's errors is one of ours, and no text of theirs, which may hold a URL, is passed on."""
     ours = translate(problem)
 
-    assert type(ours) is kind
+    assert isinstance(ours, kind)
     assert text in str(ours)
     assert SECRET not in str(ours)
     assert "secret.example" not in str(ours)

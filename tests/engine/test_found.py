@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from obol.machine.tasks import spawn
 from obol.oci.references import Digest
 from obol.registry.engine.fetch import Abandoned
 from obol.registry.store.base import StoreError
 from obol.registry.store.partials import DiskPartial
 from obol.registry.store.sqlite import SqliteNames
 from obol.registry.upstream.streams import RegistryStream
-from tests.fakes.behaviours import Exchange, cut, flip
+from tests.fakes.behaviours import BAD_RANGES, SILENCE, WRONG_CONTENT, Exchange, cut, flip
 from tests.fakes.content import OCI_INDEX, OCI_MANIFEST, FakeImage, Stored, digest_of, make_image
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.http import request, talk
@@ -281,7 +282,7 @@ async def test_partial_longer_than_the_blob_is_begun_afresh(start: Start) -> Non
         async with start({"liar.test": liar.url, "honest.test": honest.url}) as cache:
             for registry in ("liar.test", "honest.test"):
                 await request(cache.port_of(registry), "GET", "/v2/app/manifests/1")
-            partial = await cache.running.store.partials.open(Digest(LARGE))
+            partial = await cache.running.store.partials.open(Digest(LARGE), "docker.io")
             await partial.write(0, longer)
             await partial.checkpoint(len(longer))
             partial.close()
@@ -305,3 +306,22 @@ async def test_head_of_a_cold_blob_tells_the_size_of_its_descriptor(start: Start
             reply = await cache.get(f"/v2/library/app/blobs/{LARGE}", method="HEAD")
 
             assert (reply.status, reply.header("Content-Length")) == (200, str(len(IMAGE.blobs[LARGE])))
+
+
+@pytest.mark.parametrize("trouble", ["other content", "stall mid body", "trickle", "wrong total"])
+async def test_registry_that_spoils_a_digest_spoils_it_for_itself_only(start: Start, trouble: str) -> None:
+    """While one registry sends rubbish under a digest, another registry's client gets its blob in full, and at once."""
+    behaviour = {**WRONG_CONTENT, **SILENCE, **BAD_RANGES}[trouble]
+    async with HostileRegistry({"blob": behaviour}) as bad, FakeRegistry() as good:
+        for registry in (bad, good):
+            registry.add("library/app", "1", IMAGE)
+        async with start({"bad.test": bad.url, "good.test": good.url}) as cache:
+            spoiled = spawn(request(cache.port_of("bad.test"), "GET", f"/v2/library/app/blobs/{LARGE}"), name="bad")
+            await bad.until(1, "GET", LARGE)
+            began = time.perf_counter()
+
+            reply = await request(cache.port_of("good.test"), "GET", f"/v2/library/app/blobs/{LARGE}")
+
+            assert (reply.status, reply.body) == (200, IMAGE.blobs[LARGE])
+            assert time.perf_counter() - began < 1.5
+            await spoiled

@@ -36,13 +36,13 @@ class _Failure:
 
 
 class Blobs:
-    """Serves blobs; owns the fills, at most one per digest."""
+    """Serves blobs; owns the fills, at most one per digest and registry: what one sends is no trouble of another's."""
 
     def __init__(self, around: Surroundings, names: Names, *, offline: bool) -> None:
         self._around = around
         self._names = names
         self._offline = offline
-        self._fills: dict[Digest, Fill] = {}
+        self._fills: dict[tuple[str, Digest], Fill] = {}
         self._tasks: dict[asyncio.Task[None], Fill] = {}
         self._failures: OrderedDict[tuple[str, Digest], _Failure] = OrderedDict()
         self._busy_since: dict[str, float] = {}
@@ -61,7 +61,9 @@ class Blobs:
             if right is None:
                 await self._refuse_manifest(place, digest)
             # A transfer that is being committed is followed, not waited for: its fsync may take seconds.
-            stored = None if digest in self._fills else await self._stored(space, place, digest, right)
+            stored = (
+                None if (space.registry, digest) in self._fills else await self._stored(space, place, digest, right)
+            )
             if stored is not None:
                 return stored
             return await self._follow(space, place, digest, right, part=part)
@@ -115,7 +117,7 @@ class Blobs:
     async def _follow(
         self, space: Space, place: Place, digest: Digest, right: Right | None, *, part: bool
     ) -> StoredBlob | FollowedBlob:
-        while (fill := self._fills.get(digest)) is not None and fill.failure is None:
+        while (fill := self._fills.get((space.registry, digest))) is not None and fill.failure is None:
             followed = await self._join(space, place, fill, right)
             if followed is not None:
                 return followed
@@ -138,7 +140,7 @@ class Blobs:
             await self._confirm(space, place, fill.digest)
         with suppress(FillFailed), followed:
             await followed.begun()
-        return followed if self._fills.get(fill.digest) is fill and fill.failure is None else None
+        return followed if self._fills.get((space.registry, fill.digest)) is fill and fill.failure is None else None
 
     def _start(self, space: Space, place: Place, digest: Digest, right: Right | None, *, part: bool) -> FollowedBlob:
         now = self._around.clock.monotonic()
@@ -150,7 +152,7 @@ class Blobs:
         source = space.upstream.blob(place.repository, digest, size)
         fill = Fill(place, digest, size, source, self._around.clock)
         fill.plain = failure is not None and failure.plain
-        self._fills[digest] = fill
+        self._fills[space.registry, digest] = fill
         task = spawn(self._run(space, fill, known=right is not None), name="fill")
         self._tasks[task] = fill
         task.add_done_callback(self._tasks.pop)
@@ -164,8 +166,8 @@ class Blobs:
         try:
             await fetch.run()
         finally:
-            if self._fills.get(fill.digest) is fill:
-                del self._fills[fill.digest]
+            if self._fills.get((space.registry, fill.digest)) is fill:
+                del self._fills[space.registry, fill.digest]
             self._leave(space, fetch.received)
             self._remember((space.registry, fill.digest), fill)
             _log(space, fill, self._around.clock.monotonic() - started)

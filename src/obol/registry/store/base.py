@@ -111,8 +111,11 @@ class Content(Protocol):
 class Partials(Protocol):
     """Downloads under way or left behind."""
 
-    async def open(self, digest: Digest) -> Partial:
-        """Resume what an earlier attempt left, or begin. Raises StoreError."""
+    async def open(self, digest: Digest, space: str = "") -> Partial:
+        """Resume what an earlier attempt left, or begin. Raises StoreError.
+
+        Downloads of one digest for two spaces are two: one registry's bytes must not spoil another's.
+        """
         ...
 
     async def sweep(self) -> int:

@@ -105,8 +105,9 @@ class _Left:
 class MemoryPartial:
     """A download under way."""
 
-    def __init__(self, digest: Digest, left: _Left, partials: MemoryPartials) -> None:
+    def __init__(self, digest: Digest, space: str, left: _Left, partials: MemoryPartials) -> None:
         self.digest = digest
+        self._key = (digest, space)
         self.frontier = left.frontier
         self._left = left
         self._partials = partials
@@ -135,12 +136,12 @@ class MemoryPartial:
 
     async def discard(self) -> None:
         """Remove the file now."""
-        self._partials.forget(self.digest, self._left)
+        self._partials.forget(self._key, self._left)
 
     def surrender(self, size: int) -> _File:
         """Give the file away as content. Raises StoreError."""
         there = self._left.file.size()
-        if there < size or not self._partials.forget(self.digest, self._left):
+        if there < size or not self._partials.forget(self._key, self._left):
             raise StoreError(f"a download of {size} bytes cannot be stored: {there} bytes are left")
         os.ftruncate(self._left.file.descriptor, size)
         return self._left.file
@@ -154,28 +155,26 @@ class MemoryPartials:
 
     def __init__(self, content: MemoryContent) -> None:
         self._content = content
-        self._left: dict[Digest, _Left] = {}
+        self._left: dict[tuple[Digest, str], _Left] = {}
         self.fail_after: int | None = None
         self._written = 0
 
-    async def open(self, digest: Digest) -> MemoryPartial:
+    async def open(self, digest: Digest, space: str = "") -> MemoryPartial:
         """Resume what an earlier attempt left, or begin."""
-        left = self._left.get(digest)
+        left = self._left.get((digest, space))
         if left is None or not left.frontier:
-            left = self._left[digest] = _Left(_File())
+            left = self._left[digest, space] = _Left(_File())
         left.frontier = min(left.frontier, left.file.size())
         os.ftruncate(left.file.descriptor, left.frontier)
-        return MemoryPartial(digest, left, self)
+        return MemoryPartial(digest, space, left, self)
 
     async def sweep(self) -> int:
         """Remove what cannot be resumed."""
         useless = [
-            digest
-            for digest, left in self._left.items()
-            if not left.frontier or await self._content.size(digest) is not None
+            key for key, left in self._left.items() if not left.frontier or await self._content.size(key[0]) is not None
         ]
-        for digest in useless:
-            del self._left[digest]
+        for key in useless:
+            del self._left[key]
         return len(useless)
 
     async def usage(self) -> Usage:
@@ -188,11 +187,11 @@ class MemoryPartials:
         if self.fail_after is not None and self._written > self.fail_after:
             raise StoreError(f"write a download: {os.strerror(errno.ENOSPC)}", full=True)
 
-    def forget(self, digest: Digest, left: _Left) -> bool:
+    def forget(self, key: tuple[Digest, str], left: _Left) -> bool:
         """Remove a download, unless its name stands for another one by now; tell whether it was there."""
-        if self._left.get(digest) is not left:
+        if self._left.get(key) is not left:
             return False
-        del self._left[digest]
+        del self._left[key]
         return True
 
 

@@ -1,4 +1,4 @@
-"""The port `Partials`: downloads under way, as files `partial/<algorithm>-<digits>` with a checkpoint beside each.
+"""The port `Partials`: downloads under way, as files `partial/<algorithm>-<digits>[-<space>]`, each with a checkpoint.
 
 A checkpoint says how much of the file an earlier attempt left in one piece. Bytes that were written but not synced are
 still there after a crash of this program, yet not after one of the machine; so a checkpoint counts only within the boot
@@ -8,7 +8,9 @@ that wrote it, but for the part that was synced. What is resumed is hashed again
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import re
 import threading
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -33,6 +35,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CHECKPOINT = ".json"
 _CHECKPOINT_LENGTH = 256
 _BLOCK = 512
+_NAME = re.compile(r"(?P<algorithm>[a-z0-9]+)-(?P<hex>[0-9a-f]+)(?:-[0-9a-f]{16})?")
 
 # macOS has no fdatasync; what fsync does besides does no harm.
 _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
@@ -93,9 +96,12 @@ class _Descriptor:
 class DiskPartial:
     """A download under way, in one file."""
 
-    def __init__(self, digest: Digest, descriptor: int, frontier: int, partials: DiskPartials) -> None:
+    def __init__(self, name: str, descriptor: int, frontier: int, partials: DiskPartials) -> None:
+        digest = _digest_of(name)
+        assert digest is not None
         self.digest = digest
         self.frontier = frontier
+        self._name = name
         self._partials = partials
         self._descriptor = _Descriptor(descriptor)
         self._durable = 0
@@ -122,7 +128,7 @@ class DiskPartial:
     def close(self) -> None:
         """Give the descriptor back, keeping the file; safe to repeat."""
         self._descriptor.close()
-        self._partials.closed(self.digest)
+        self._partials.closed(self._name)
 
     def move_into(self, tree: BlobTree, size: int) -> BlobFile:
         """Make the file content, in the calling thread. Raises OSError, StoreError."""
@@ -132,13 +138,13 @@ class DiskPartial:
                 raise StoreError(f"a download of {size} bytes cannot be stored: {there} bytes are left")
             if there > size:
                 os.ftruncate(descriptor, size)
-            file = tree.receive(file_name(self.digest), descriptor, self.digest)
+            file = tree.receive(self._name, descriptor, self.digest)
             self._gone = True
             return file
 
     def forget_checkpoint(self) -> None:
         """Remove what `checkpoint` wrote, in the calling thread. Raises OSError."""
-        self._partials.folder.unlink(file_name(self.digest) + _CHECKPOINT)
+        self._partials.folder.unlink(self._name + _CHECKPOINT)
 
     def _write(self, offset: int, data: bytes | memoryview) -> None:
         rest = memoryview(data)
@@ -157,13 +163,13 @@ class DiskPartial:
                     return
                 self._durable = frontier if durable else min(self._durable, frontier)
                 note = Checkpoint(frontier, self._partials.boot, self._durable)
-                _write_checkpoint(self._partials.folder, file_name(self.digest) + _CHECKPOINT, note, durable=durable)
+                _write_checkpoint(self._partials.folder, self._name + _CHECKPOINT, note, durable=durable)
 
     def _discard(self) -> None:
         with self._names:
             if not self._gone:
                 self._gone = True
-                self._partials.remove(file_name(self.digest))
+                self._partials.remove(self._name)
 
 
 class DiskPartials:
@@ -178,15 +184,16 @@ class DiskPartials:
         self.lane = lane
         self.boot = boot
         self._held = held
-        self._in_use: set[Digest] = set()
+        self._in_use: set[str] = set()
 
-    async def open(self, digest: Digest) -> DiskPartial:
+    async def open(self, digest: Digest, space: str = "") -> DiskPartial:
         """Resume what an earlier attempt left, or begin. Raises StoreError."""
-        self._in_use.add(digest)
+        name = file_name(digest, space)
+        self._in_use.add(name)
         try:
-            return await self.lane.run("open a download", self._open, digest, undo=DiskPartial.close)
+            return await self.lane.run("open a download", self._open, name, undo=DiskPartial.close)
         except BaseException:
-            self.closed(digest)
+            self.closed(name)
             raise
 
     async def sweep(self) -> int:
@@ -195,9 +202,9 @@ class DiskPartials:
         To be awaited before content is stored: the file that `put` is writing looks like one that a crash left.
         """
         resumable, removed = await self.lane.run("sweep downloads", self._sweep)
-        for digest in resumable:
-            if digest not in self._in_use and await self._held(digest) is not None:
-                await self.lane.run("sweep downloads", self.remove, file_name(digest))
+        for name, digest in resumable.items():
+            if name not in self._in_use and await self._held(digest) is not None:
+                await self.lane.run("sweep downloads", self.remove, name)
                 removed += 1
         return removed
 
@@ -205,26 +212,25 @@ class DiskPartials:
         """Files left or in use, and the bytes they take on the disk. Raises StoreError."""
         return await self.lane.run("count downloads", self._usage)
 
-    def closed(self, digest: Digest) -> None:
+    def closed(self, name: str) -> None:
         """Note that nobody writes this download any more."""
-        self._in_use.discard(digest)
+        self._in_use.discard(name)
 
     def remove(self, name: str) -> None:
         """Remove a download and its checkpoint, in the calling thread. Raises OSError."""
         self.folder.unlink(name)
         self.folder.unlink(name + _CHECKPOINT)
 
-    def _open(self, digest: Digest) -> DiskPartial:
-        name = file_name(digest)
+    def _open(self, name: str) -> DiskPartial:
         if frontier := self._frontier(name):
             descriptor = self.folder.open(name, os.O_RDWR)
             if descriptor is not None:
                 # What lies behind the frontier has holes.
                 os.ftruncate(descriptor, frontier)
-                return DiskPartial(digest, descriptor, frontier, self)
+                return DiskPartial(name, descriptor, frontier, self)
         self.folder.clear(name)
         self.folder.clear(name + _CHECKPOINT)
-        return DiskPartial(digest, self.folder.create(name), 0, self)
+        return DiskPartial(name, self.folder.create(name), 0, self)
 
     def _frontier(self, name: str) -> int:
         """How many bytes of this file count; 0 if it is not a file of ours, or has no valid checkpoint."""
@@ -240,15 +246,15 @@ class DiskPartials:
             os.close(descriptor)
         return max(0, min(checkpoint.valid(self.boot), found.st_size))
 
-    def _sweep(self) -> tuple[list[Digest], int]:
-        resumable: list[Digest] = []
+    def _sweep(self) -> tuple[dict[str, Digest], int]:
+        resumable: dict[str, Digest] = {}
         removed = 0
         for name in {entry.name.removesuffix(_CHECKPOINT) for entry in self.folder.entries() if _is_file(entry)}:
             digest = _digest_of(name)
-            if digest is not None and digest in self._in_use:
+            if name in self._in_use:
                 continue
             if digest is not None and self._frontier(name):
-                resumable.append(digest)
+                resumable[name] = digest
                 continue
             # A directory may share the name, and is nothing of ours.
             with suppress(IsADirectoryError, PermissionError):
@@ -263,9 +269,10 @@ class DiskPartials:
         return Usage(len(found), sum(min(file.st_size, file.st_blocks * _BLOCK) for file in found))
 
 
-def file_name(digest: Digest) -> str:
-    """The name of a download in the folder."""
-    return f"{digest.algorithm}-{digest.hex}"
+def file_name(digest: Digest, space: str = "") -> str:
+    """The name of a download in the folder; a space is told apart by a hash, because its name is no file name."""
+    mark = f"-{hashlib.sha256(space.encode()).hexdigest()[:16]}" if space else ""
+    return f"{digest.algorithm}-{digest.hex}{mark}"
 
 
 def boot_id() -> str:
@@ -297,8 +304,11 @@ def _write_checkpoint(folder: Folder, name: str, note: Checkpoint, *, durable: b
 
 
 def _digest_of(name: str) -> Digest | None:
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
     try:
-        return Digest.parse(name.replace("-", ":", 1))
+        return Digest.parse(f"{found['algorithm']}:{found['hex']}")
     except OciError:
         return None
 

@@ -368,7 +368,7 @@ async def test_close_stops_a_transfer() -> None:
             await following.opened(1999)
             assert w.engine.fills == 1
 
-    left = await store.partials.open(Digest(digest))
+    left = await store.partials.open(Digest(digest), "registry.test")
     assert left.frontier == 2000
 
 

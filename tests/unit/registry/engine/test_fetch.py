@@ -301,7 +301,7 @@ async def test_crowded() -> None:
 async def test_resumed_after_restart() -> None:
     """What an earlier process left is not fetched again, but hashed again."""
     store = MemoryStore()
-    partial = await store.partials.open(Digest(DIGEST))
+    partial = await store.partials.open(Digest(DIGEST), "registry.test")
     await partial.write(0, DATA[:5000])
     await partial.checkpoint(5000)
     partial.close()
@@ -318,7 +318,7 @@ async def test_resumed_after_restart() -> None:
 async def test_damaged_partial() -> None:
     """A damaged left-over is found out; then everything is fetched anew."""
     store = MemoryStore()
-    partial = await store.partials.open(Digest(DIGEST))
+    partial = await store.partials.open(Digest(DIGEST), "registry.test")
     await partial.write(0, bytes(5000))
     await partial.checkpoint(5000)
     partial.close()
@@ -331,7 +331,7 @@ async def test_damaged_partial() -> None:
 async def test_complete_partial() -> None:
     """A left-over that has all bytes already needs no more from the upstream than its word."""
     store = MemoryStore()
-    partial = await store.partials.open(Digest(DIGEST))
+    partial = await store.partials.open(Digest(DIGEST), "registry.test")
     await partial.write(0, DATA)
     await partial.checkpoint(len(DATA))
     partial.close()

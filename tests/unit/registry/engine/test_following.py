@@ -301,7 +301,7 @@ async def test_no_partial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where not even a file can be opened, a blob whose size is known is relayed."""
     store = MemoryStore()
 
-    async def fail(digest: Digest) -> Partial:
+    async def fail(digest: Digest, space: str) -> Partial:
         raise StoreError("full", full=True)
 
     monkeypatch.setattr(store.partials, "open", fail)

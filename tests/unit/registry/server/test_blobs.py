@@ -301,7 +301,7 @@ async def test_client_leaves() -> None:
 async def test_resumed_transfer_says_so() -> None:
     """A client is told how much of its blob was there before it came."""
     store = MemoryStore()
-    partial = await store.partials.open(Digest(DIGEST))
+    partial = await store.partials.open(Digest(DIGEST), "registry.test")
     await partial.write(0, DATA[:30_000])
     await partial.checkpoint(30_000)
     partial.close()

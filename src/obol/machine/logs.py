@@ -3,18 +3,39 @@
 Events carry values, never text that was put together from what others sent; control characters are escaped in both
 styles, so a name cannot forge a line. Nothing secret is ever a value: no Authorization, no query of a presigned URL.
 Tracebacks are plain ones, because those that show local variables show secrets.
+
+A line that cannot be written is lost. The log mostly lies on the disk that the store fills, and what is done must not
+fail because it cannot be told.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, TextIO, cast
 
 import structlog
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor
+
+
+class _Lossy(io.TextIOBase):
+    """Writes to another stream what that takes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def get() -> structlog.typing.FilteringBoundLogger:
@@ -38,13 +59,14 @@ def configure(style: str, level: int = logging.INFO) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
+    stream = cast("TextIO", _Lossy(sys.stderr))
     structlog.configure(
         processors=[*shared, *render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(stream),
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     stripped = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processors=[stripped, *render], foreign_pre_chain=shared))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -166,3 +169,19 @@ def test_again(capsys: pytest.CaptureFixture[str]) -> None:
 
     (line,) = written(capsys)
     assert json.loads(line)["event"] == "hello"
+
+
+@pytest.mark.parametrize("style", ["json", "human"])
+def test_a_log_that_takes_nothing(style: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is told while the log's disk is full is lost, and nothing fails for it."""
+    full = io.TextIOWrapper(io.FileIO("/dev/full", "w"), line_buffering=True)
+    monkeypatch.setattr(sys, "stderr", full)
+    logs.configure(style)
+
+    logs.get().info("blob fetched")
+    logging.getLogger("somebody").warning("else")
+
+    with pytest.raises(OSError, match="No space left"):
+        full.write("a line\n")
+    with contextlib.suppress(OSError):
+        full.close()

@@ -2,6 +2,7 @@
 #
 #   make demo    what the caches do for a node: direct, cold, warm, offline      ARGS="--chart docs/demo.svg"
 #   make test    the tests; those whose programs are not installed are skipped   ARGS="tests/unit/oci -k range"
+#   make bench   measure against the peers that are installed, about 15 minutes   ARGS="--quick --only warm,cold"
 #   make check   all that must hold: format, lint, types, imports, sizes, mirror, docs, tests with coverage
 #   make format  put the code into the house format, mend what lint can mend
 #   make docs    write the generated pages
@@ -26,7 +27,7 @@ COMPILE := env -u UV_DEFAULT_INDEX -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format docs lock clean $(STEPS)
+.PHONY: help demo test bench check format docs lock clean $(STEPS)
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -36,6 +37,10 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto $(ARGS)
+
+bench: $(READY)
+	$(PIP) install --require-hashes --requirement requirements-bench.lock
+	$(BIN)/python -m bench $(ARGS)
 
 check: $(STEPS)
 	@printf '\nall checks passed\n'
@@ -88,6 +93,7 @@ lock:
 	@[ -x $(BIN)/uv ] || $(MAKE) --no-print-directory $(READY)
 	$(COMPILE) --output-file requirements.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --group dev --output-file requirements-dev.lock pyproject.toml
+	$(COMPILE) --group bench --output-file requirements-bench.lock
 
 clean:
 	rm -rf $(VENV) .cache dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

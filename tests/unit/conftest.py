@@ -1,4 +1,8 @@
-"""A unit test takes less than two seconds: nothing in it waits for the clock, a network or another process."""
+"""A unit test is done at once: nothing in it waits for the clock, a network or another process.
+
+The limit is for those that do not end. It is long because a test of many examples, with coverage measured, on a machine
+that has other work, takes several seconds without waiting for anything.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-SECONDS = 2
+SECONDS = 20
 HERE = Path(__file__).parent
 
 

@@ -1,0 +1,1 @@
+"""What is measured, a module for each kind: each takes a `Bench` and gives sections of the report."""

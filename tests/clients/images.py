@@ -202,7 +202,7 @@ def build(flavour: Flavour) -> Image:
     return Image(index, platforms, layers)
 
 
-class _Push:
+class Pushing:
     """One connection to a registry that takes pushes."""
 
     def __init__(self, port: int, repository: str) -> None:
@@ -240,7 +240,7 @@ class _Push:
 def push(port: int, repository: str, tag: str, flavour: Flavour) -> Image:
     """Build the image and push it into the registry on a loopback port."""
     image = build(flavour)
-    with _Push(port, repository) as registry:
+    with Pushing(port, repository) as registry:
         for layer in image.layers:
             registry.blob(layer)
         for chosen in image.platforms.values():

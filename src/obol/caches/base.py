@@ -10,6 +10,9 @@ from typing import Literal, Protocol
 
 Health = Literal["unknown", "ok", "failing", "rate-limited"]
 
+EngineName = Literal["auto", "builtin", "containers"]
+"""Which caches are wanted; auto: the builtin engine, or containers where nodes cannot reach it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listener:

@@ -1,0 +1,98 @@
+"""What goes wrong with Docker, told apart by the words of its command line, which has one exit code for everything.
+
+The wordings are those of Docker 20.10 to 29. Whether something is there or runs is never decided by them but by JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from obol.errors import DependencyMissing, ObolError, PortTaken
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_POINTER = re.compile(r"(?:See|Run) 'docker|Usage:")
+_LAST = 3
+"""Lines of a failed command that are told; the reason comes last, followed by pointers at --help at most."""
+
+
+class DockerNotRunning(DependencyMissing):
+    """Docker is installed, and its daemon does not answer."""
+
+
+class DockerForbidden(DependencyMissing):
+    """The daemon's socket is not ours to use."""
+
+
+class DockerFailed(ObolError):
+    """Docker has answered, and refused."""
+
+
+class DockerAbsent(DockerFailed):
+    """There is no such container, network or image."""
+
+
+class DockerNameTaken(DockerFailed):
+    """A container or network of that name is there already."""
+
+
+class NoAddressPool(DockerFailed):
+    """Docker has no address range left for one more network."""
+
+
+_WORDINGS: tuple[tuple[type[ObolError], str], ...] = (
+    (DockerForbidden, r"permission denied while trying to connect|dial unix \S+ connect: permission denied"),
+    (DockerNotRunning, r"cannot connect to the docker daemon|is the docker daemon running|error during connect"),
+    (DockerNotRunning, r"failed to connect to the docker api|docker desktop is (?:paused|unable to start)"),
+    (NoAddressPool, r"non-overlapping ipv[46] address pool|predefined address pools have been fully subnetted"),
+    (PortTaken, r"port is already allocated|address already in use|ports are not available"),
+    (DockerNameTaken, r"is already in use by container|network with name \S+ already exists"),
+    (DockerAbsent, r"\bno such (?:object|container|network|image)\b|\bnot found\b"),
+)
+_CLASSES = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _WORDINGS)
+
+_TOLD: Mapping[type[ObolError], tuple[str, str]] = {
+    DockerForbidden: (
+        "Docker may not be used by this user",
+        "let your user use Docker: `sudo usermod -aG docker $USER`, then log out and in again",
+    ),
+    DockerNotRunning: (
+        "Docker is not running",
+        "start it: `sudo systemctl start docker`, or open Docker Desktop; `docker info` tells when it answers",
+    ),
+    NoAddressPool: (
+        "Docker has no address range left for another network",
+        "remove networks that nobody needs: `docker network prune`; or add to default-address-pools in daemon.json",
+    ),
+}
+"""What failed, and what to do; for the others it is the command that failed, and the reason says the rest."""
+
+
+def plain(text: str) -> str:
+    """Take out the escape sequences that programs write for terminals, some of them into pipes too."""
+    return _ANSI.sub("", text)
+
+
+def pool_exhausted(text: str) -> bool:
+    """Whether a program, such as k3d, failed because Docker has no address range left."""
+    return isinstance(refused("docker", text), NoAddressPool)
+
+
+def refused(what: str, said: str) -> ObolError:
+    """Make an error of what a failed command wrote; `what` is the command without its arguments.
+
+    DockerNotRunning, DockerForbidden, NoAddressPool, PortTaken, DockerNameTaken, DockerAbsent, or else DockerFailed.
+    """
+    said = plain(said)
+    kind = next((kind for kind, pattern in _CLASSES if pattern.search(said)), DockerFailed)
+    told, hint = _TOLD.get(kind, (f"`{what}` failed", ""))
+    return kind(told, why=_reason(said), hint=hint)
+
+
+def _reason(said: str) -> str:
+    lines = (line.strip().removeprefix("docker: ") for line in said.splitlines())
+    told = [line.removeprefix("Error response from daemon: ") for line in lines if line and not _POINTER.match(line)]
+    return "\n".join(told[-_LAST:])

@@ -1,0 +1,33 @@
+"""Asking an HTTP server on this machine how it is: one request, one number."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Protocol
+
+LIMIT = 2.0
+"""Seconds for the whole of it."""
+
+
+class Probe(Protocol):
+    """Asks a server."""
+
+    async def __call__(self, port: int, path: str) -> int | None:
+        """The status that 127.0.0.1 answers with on this port; None where nothing that speaks HTTP does."""
+        ...
+
+
+async def status_on_loopback(port: int, path: str) -> int | None:
+    """Ask; see `Probe`."""
+    with contextlib.suppress(OSError, ValueError, TimeoutError):
+        async with asyncio.timeout(LIMIT):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+                await writer.drain()
+                version, code, *_ = (await reader.readline()).decode("latin-1").split(" ", 2)
+                return int(code) if version.startswith("HTTP/") else None
+            finally:
+                writer.close()
+    return None

@@ -1,0 +1,35 @@
+"""registries.yaml: where the containerd of a k3s node looks for images before it asks their registry itself.
+
+https://docs.k3s.io/installation/private-registry. Only the top key `mirrors` is written, and one endpoint for each
+registry: k3s adds the registry itself as the last one, so that a cache which is not there costs no image.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where nodes get the images of one registry from."""
+
+    registry: str
+    """As it stands in references: docker.io, ghcr.io, localhost:54103."""
+    endpoint: str
+    """As in http://172.18.0.1:54100: plain HTTP, without a path."""
+
+
+def registries_yaml(mirrors: Sequence[Mirror]) -> str:
+    """Render the file, in the order of `mirrors`."""
+    if not mirrors:
+        return "mirrors: {}\n"
+    return "mirrors:\n" + "".join(
+        # A string of JSON is a string of YAML, too.
+        f"  {json.dumps(mirror.registry)}:\n    endpoint:\n      - {mirror.endpoint}\n"
+        for mirror in mirrors
+    )

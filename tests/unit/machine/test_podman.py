@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from obol.errors import DependencyMissing, ObolError
+from obol.machine.podman import Container, Installation, Pod, PodContainer, Podman, PublishedPort
+from tests.fakes.runner import FakeRunner
+
+LABEL = "obol.cluster-id=brave-otter"
+
+# Shortened answers of podman 4.3.1.
+PODS = """[{"Cgroup": "/libpod_parent", "Containers": [
+  {"Id": "1a", "Names": "app-pod-app", "Status": "running"}, {"Id": "27", "Names": "fe-infra", "Status": "running"}],
+  "Id": "fe", "InfraId": "27", "Name": "app-pod", "Namespace": "", "Networks": ["podman-default-kube-network"],
+  "Status": "Running", "Labels": {"obol.cluster-id": "brave-otter"}}]"""
+CONTAINERS = """[{"AutoRemove": false, "Command": null, "Id": "1a", "Image": "localhost/app:1", "IsInfra": false,
+  "Labels": null, "Names": ["app-pod-app"], "Pod": "fe", "PodName": "", "State": "running", "Ports": [
+  {"host_ip": "127.0.0.1", "container_port": 4000, "host_port": 4001, "range": 1, "protocol": "tcp"}]}]"""
+
+
+@pytest.fixture
+def runner() -> FakeRunner:
+    """A podman that says nothing."""
+    return FakeRunner()
+
+
+@pytest.fixture
+def podman(runner: FakeRunner) -> Podman:
+    """The functions over it."""
+    return Podman(runner, {"HOME": "/home/me"})
+
+
+async def test_installation(podman: Podman, runner: FakeRunner) -> None:
+    """What podman is, is read from its JSON; a suffix of the version does not matter."""
+    host = {"security": {"rootless": True}, "serviceIsRemote": True, "distribution": {}}
+    runner.script("podman", "info", stdout=json.dumps({"host": host, "version": {"Version": "4.9.4-rhel"}}))
+    runner.script("podman", "info", stdout=json.dumps({"host": {}, "version": {"Version": "dev"}}))
+
+    assert await podman.installation() == Installation((4, 9, 4), rootless=True, remote=True)
+    assert await podman.installation() == Installation((), rootless=False, remote=False)
+
+
+async def test_missing(podman: Podman, runner: FakeRunner) -> None:
+    """A podman that is not installed is told of with where to get it."""
+    runner.missing.add("podman")
+
+    with pytest.raises(DependencyMissing, match="podman is not installed"):
+        await podman.installation()
+
+
+async def test_answers_that_are_no_json(podman: Podman, runner: FakeRunner) -> None:
+    """What cannot be understood is not shown: it may have secrets in it."""
+    runner.script("podman", "container", "inspect", stdout='[{"Config": {"Env": ["KEY=hidden"]}')
+
+    with pytest.raises(ObolError, match="do not understand") as caught:
+        await podman.restarts(["a"])
+
+    assert "hidden" not in str(caught.value)
+
+
+async def test_pods(podman: Podman, runner: FakeRunner) -> None:
+    """Pods are told with their labels and members, of which the one that holds them together is none."""
+    runner.script("podman", "pod", "ps", stdout=PODS)
+
+    (pod,) = await podman.pods(LABEL)
+
+    members = [PodContainer("app-pod-app", "running"), PodContainer("fe-infra", "running")]
+    assert pod == Pod("fe", "app-pod", "Running", {"obol.cluster-id": "brave-otter"}, members, "27")
+    assert (pod.members, pod.label("obol.cluster-id"), pod.label("x")) == (1, "brave-otter", "")
+    assert Pod("a", "b", "Created").members == 0
+    assert runner.lines == [f"podman pod ps --filter label={LABEL} --format json"]
+
+
+async def test_containers(podman: Podman, runner: FakeRunner) -> None:
+    """Containers are told with their ports."""
+    runner.script("podman", "ps", stdout=CONTAINERS)
+
+    assert await podman.containers(LABEL) == [
+        Container(["app-pod-app"], "localhost/app:1", "running", "fe", [PublishedPort(4000, 4001)])
+    ]
+    assert runner.lines == [f"podman ps --all --filter label={LABEL} --format json"]
+
+
+async def test_restarts(podman: Podman, runner: FakeRunner) -> None:
+    """Restarts of all containers are added up; containers that are not there have none."""
+    runner.script("podman", "container", "inspect", stdout='[{"RestartCount": 2}, {"RestartCount": 3}]')
+    runner.script("podman", "container", "inspect", code=125, stderr="Error: no such container")
+
+    assert await podman.restarts(["a", "b"]) == 5
+    assert await podman.restarts(["a", "b"]) == 0
+
+
+async def test_logs(podman: Podman, runner: FakeRunner) -> None:
+    """The last lines are told, of both streams, without colours."""
+    runner.script("podman", "logs", stdout="one\ntwo\n", stderr="\x1b[31mthree\x1b[0m\n")
+
+    assert await podman.logs("app", 2) == ["two", "three"]
+
+
+async def test_pull(podman: Podman, runner: FakeRunner) -> None:
+    """A registries.conf is given by the environment; what fails is told in podman's last words."""
+    runner.script("podman", "pull", stdout="d6b3\n")
+    runner.script(
+        "podman", "pull", code=125, stderr='time="x" level=warning msg="retrying"\n\x1b[1mno more words\x1b[0m'
+    )
+    runner.script("podman", "pull", code=7)
+
+    await podman.pull("quay.io/a/b:1", Path("/conf"))
+    with pytest.raises(ObolError, match=r"quay.io/a/b:1 cannot be pulled: no more words"):
+        await podman.pull("quay.io/a/b:1", None)
+    with pytest.raises(ObolError, match="exit code 7"):
+        await podman.pull("quay.io/a/b:1", None)
+
+    assert [ran.env for ran in runner.ran] == [
+        {"HOME": "/home/me", "CONTAINERS_REGISTRIES_CONF": "/conf"},
+        {"HOME": "/home/me"},
+        {"HOME": "/home/me"},
+    ]
+
+
+async def test_play(podman: Podman, runner: FakeRunner) -> None:
+    """Why a pod does not start stands before the last line, which only counts."""
+    runner.script(
+        *("podman", "kube", "play"),
+        code=125,
+        stderr="one\nstarting container 9b: no such file\na dependency failed\nError: failed to start 2 containers\n",
+    )
+
+    with pytest.raises(ObolError) as caught:
+        await podman.play(Path("/rendered/app.yaml"), "net")
+
+    assert str(caught.value) == (
+        "podman cannot start app: starting container 9b: no such file; a dependency failed; "
+        "failed to start 2 containers"
+    )
+    assert runner.lines == ["podman kube play --network net /rendered/app.yaml"]
+
+
+async def test_secret(podman: Podman, runner: FakeRunner) -> None:
+    """A secret replaces the one of its name and goes through standard input."""
+    await podman.create_secret("name", "payload")
+
+    assert [(ran.argv[1:], ran.stdin) for ran in runner.ran] == [
+        (("secret", "rm", "name"), ""),
+        (("secret", "create", "name", "-"), "payload"),
+    ]
+
+
+async def test_names(podman: Podman, runner: FakeRunner) -> None:
+    """Names are told that begin as asked."""
+    runner.script("podman", "volume", "ls", stdout="obol.a\nother\n")
+    runner.script("podman", "secret", "ls", stdout="obol.b\n")
+
+    assert await podman.volumes("obol.") == ["obol.a"]
+    assert await podman.secrets("obol.") == ["obol.b"]
+
+
+async def test_nothing_to_do(podman: Podman, runner: FakeRunner) -> None:
+    """For nothing podman is not run."""
+    await podman.stop([])
+    await podman.remove([])
+    await podman.remove_secrets([])
+    await podman.remove_volumes([])
+
+    assert runner.ran == []
+
+
+async def test_network(podman: Podman, runner: FakeRunner) -> None:
+    """A network is made if it is not there; one without an address of this machine is fine."""
+    runner.script("podman", "network", "inspect", code=125, stderr="Error: network not found")
+    runner.script("podman", "network", "inspect", stdout='[{"name": "n", "subnets": null}]')
+    runner.script("podman", "network", "inspect", stdout='[{"subnets": [{"gateway": "10.89.1.1"}]}]')
+
+    assert await podman.network("n", LABEL) == ""
+    assert await podman.network("n", LABEL) == "10.89.1.1"
+    assert runner.lines[1] == f"podman network create --label {LABEL} n"
+
+
+async def test_remove_networks(podman: Podman, runner: FakeRunner) -> None:
+    """Networks with the label are removed, if there are any."""
+    runner.script("podman", "network", "ls", stdout="a\n")
+    runner.script("podman", "network", "ls", stdout="")
+
+    await podman.remove_networks(LABEL)
+    await podman.remove_networks(LABEL)
+
+    assert [line for line in runner.lines if " rm " in line] == ["podman network rm a"]

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.machine import probe
+from obol.machine.probe import status_on_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+
+@asynccontextmanager
+async def answering(answer: bytes | None) -> AsyncIterator[tuple[int, list[bytes]]]:
+    """A server that says this to everybody, or nothing at all; its port, and what it was asked."""
+    asked: list[bytes] = []
+
+    async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        if answer is None:
+            await reader.read()
+        writer.write(answer or b"")
+        writer.close()
+
+    async with await asyncio.start_server(converse, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], asked
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        (b"HTTP/1.1 200 OK\r\n\r\n", 200),
+        (b"HTTP/1.0 503 Service Unavailable\r\n\r\n", 503),
+        (b"HTTP/1.1 204\r\n\r\n", 204),
+        (b"SSH-2.0 200 x\r\n", None),
+        (b"HTTP/1.1 many\r\n", None),
+        (b"", None),
+    ],
+)
+async def test_answers(answer: bytes, status: int | None) -> None:
+    """The status is what the first line says, if that is HTTP."""
+    async with answering(answer) as (port, asked):
+        assert await status_on_loopback(port, "/health") == status
+
+    assert asked[0].startswith(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1:")
+
+
+async def test_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that says nothing is not waited for."""
+    monkeypatch.setattr(probe, "LIMIT", 0.05)
+
+    async with answering(None) as (port, _):
+        assert await status_on_loopback(port, "/") is None
+
+
+async def test_nobody() -> None:
+    """Where nobody listens there is no status."""
+    async with answering(b"") as (port, _):
+        pass
+
+    assert await status_on_loopback(port, "/") is None

@@ -1,12 +1,23 @@
-"""What the stack can run on, and what was seen of the programs that could run it. Values only: no I/O."""
+"""What the stack runs on, as a port, and what was seen of the programs that could run it. Values only: no I/O."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from obol.rendering.registries import Mirror
+    from obol.workloads.sources import Manifest
 
 BackendName = Literal["k3d", "podman", "none"]
 ClusterState = Literal["absent", "stopped", "running"]
+
+Watch = Callable[[str], None]
+"""Takes a short line about what goes on right now, such as "litellm: 0 of 1 ready"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +48,73 @@ class Runtimes:
     docker: Program
     k3d: Program
     podman: Program
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSpec:
+    """The stack that is to run."""
+
+    stack_id: str
+    """Two words, at most 21 characters: the cluster is `obol-stack-<id>`."""
+    config: Path
+    """Where what we render for the backend is kept; a kubeconfig too."""
+    data: Path
+    mirrors: tuple[Mirror, ...]
+    """None: images are pulled directly."""
+
+    @property
+    def name(self) -> str:
+        """The cluster's name."""
+        return f"obol-stack-{self.stack_id}"
+
+
+@dataclass(frozen=True, slots=True)
+class Up:
+    """The cluster runs."""
+
+    created: bool
+    """It was not there before."""
+    notes: tuple[str, ...] = ()
+    """What the person should know, a sentence each: rewired, not rewired, ports that were taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """The workloads are ready."""
+
+    url: str
+    """Where LiteLLM answers, from this machine."""
+    notes: tuple[str, ...] = ()
+
+
+class Backend(Protocol):
+    """One kind of cluster. Everything is safe to call again, also after an interruption."""
+
+    @property
+    def name(self) -> BackendName:
+        """What people call it."""
+        ...
+
+    async def check(self) -> None:
+        """Look that all that is needed is there. Raises DependencyMissing or another ObolError with the remedy."""
+        ...
+
+    async def state(self, stack_id: str) -> ClusterState:
+        """Look at what runs now."""
+        ...
+
+    async def up(self, spec: ClusterSpec, watch: Watch) -> Up:
+        """Create or start the cluster with its mirrors, and wait until it answers. Raises ObolError."""
+        ...
+
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
+        """Deploy, and wait until all is ready. Raises ObolError and leaves everything running to be looked at."""
+        ...
+
+    async def down(self, stack_id: str) -> None:
+        """Stop it; images and data stay. Nothing there is no error."""
+        ...
+
+    async def purge(self, stack_id: str, *, images: bool) -> None:
+        """Remove it; with `images`, what it pulled too, where that is not part of it. Nothing there is no error."""
+        ...

@@ -42,12 +42,13 @@ def images_in(manifest: Manifest) -> tuple[UsedImage, ...]:
     """
     return tuple(
         UsedImage(container, _reference(image, container, manifest), manifest.name)
-        for document in _documents(manifest)
-        for container, image in _containers(document)
+        for document in documents_of(manifest)
+        for container, image in _used(document)
     )
 
 
-def _documents(manifest: Manifest) -> list[object]:
+def documents_of(manifest: Manifest) -> list[object]:
+    """The documents of a manifest, as YAML reads them. Raises UsageError, with the line."""
     try:
         return list(yaml.safe_load_all(manifest.text))
     except yaml.MarkedYAMLError as problem:
@@ -60,8 +61,14 @@ def _documents(manifest: Manifest) -> list[object]:
         raise _unusable(manifest, "it is nested too deeply") from problem
 
 
-def _containers(document: object) -> Iterator[tuple[str, object]]:
-    """Find the name and image of each container.
+def _used(document: object) -> Iterator[tuple[str, object]]:
+    for container in pod_containers(document):
+        if "image" in container:
+            yield str(container.get("name", "")), container["image"]
+
+
+def pod_containers(document: object) -> Iterator[dict[str, object]]:
+    """Find each container of a document, whatever kind of object it is part of; they may be changed.
 
     A node that is reached again, by an alias, is looked at once: aliases may multiply without end, or form a ring.
     """
@@ -76,14 +83,9 @@ def _containers(document: object) -> Iterator[tuple[str, object]]:
             waiting += reversed(node)
             continue
         for key in _LISTS:
-            yield from _named(node.get(key))
+            listed = node.get(key)
+            yield from (one for one in listed if isinstance(one, dict)) if isinstance(listed, list) else ()
         waiting += reversed(list(node.values()))
-
-
-def _named(containers: object) -> Iterator[tuple[str, object]]:
-    for container in containers if isinstance(containers, list) else ():
-        if isinstance(container, Mapping) and "image" in container:
-            yield str(container.get("name", "")), container["image"]
 
 
 def _reference(image: object, container: str, manifest: Manifest) -> ImageReference:

@@ -1,0 +1,274 @@
+"""Stacks as clusters of k3d: k3s in Docker.
+
+Every step looks first at what is there, so that it can be repeated after an interruption at any point. What cannot be
+seen is whether a cluster that is there was made to its end: a file says so while one is being made.
+
+A node is told of its mirrors when it is made. One that was told something else than is wanted now is stopped, told and
+started again, so that no cluster pulls past the caches, or asks caches that are not there, without a word.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from obol.backends.base import Up
+from obol.backends.deploying import deploy, gateway, scraping
+from obol.backends.ingressports import choose, listens
+from obol.backends.k3dcli import K3d, NameTaken
+from obol.backends.k3dnode import NodeDocker
+from obol.backends.kubeapi import Access, api_status, wait_for_api
+from obol.backends.kubectl import kubectl_for
+from obol.errors import DependencyMissing, ObolError
+from obol.machine import ports as machine_ports
+from obol.machine.clock import SystemClock
+from obol.machine.docker import Docker
+from obol.machine.dockererrors import DockerFailed
+from obol.machine.files import write_atomically
+from obol.machine.probe import status_on_loopback
+from obol.rendering.k3d import HTTP, Creation, create_arguments, node_name, on_loopback
+from obol.rendering.loopback import loopback_name
+from obol.rendering.registries import registries_yaml
+from obol.workloads import k3s
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from obol.backends.base import BackendName, ClusterSpec, ClusterState, Deployed, Watch
+    from obol.backends.k3dcli import Cluster
+    from obol.backends.kubeapi import ApiProbe
+    from obol.backends.publishing import Ports
+    from obol.machine.clock import Clock
+    from obol.machine.commands import Runner
+    from obol.machine.probe import Probe
+    from obol.workloads.sources import Manifest
+
+IMAGE = f"docker.io/rancher/k3s:{k3s.VERSION.replace('+', '-')}"
+HELPERS = ("ghcr.io/k3d-io/k3d-proxy", "ghcr.io/k3d-io/k3d-tools")
+"""What k3d itself runs beside the nodes; their tag is the version of k3d."""
+
+REGISTRIES, KUBECONFIG, BEING_MADE = "registries.yaml", "kubeconfig.yaml", ".k3d-being-made"
+"""Files in the directory of the stack; the last holds the name of a cluster for as long as it is being made."""
+
+OLDEST_DOCKER = (20, 10)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """How the backend sees this machine."""
+
+    environ: Mapping[str, str]
+    """What kubectl gets, besides the kubeconfig."""
+    caches: Mapping[str, int]
+    """The port of each registry's cache on loopback; looked at when an image is needed, so it may be filled later."""
+    network: Callable[[], Awaitable[str]]
+    """Makes sure that the network of all clusters is there, and gives its name."""
+    clock: Clock = field(default_factory=SystemClock)
+    ports: Ports = machine_ports
+    listens: Callable[[int], bool] = listens
+    probe: Probe = status_on_loopback
+    api: ApiProbe = api_status
+
+
+class K3dBackend:
+    """Clusters of the k3d of this machine; `config` is the directory of the stack."""
+
+    name: BackendName = "k3d"
+
+    def __init__(self, runner: Runner, config: Path, around: Surroundings) -> None:
+        self._runner = runner
+        self._docker = Docker(runner)
+        self._node = NodeDocker(runner)
+        self._k3d = K3d(runner)
+        self._config = config
+        self._around = around
+
+    async def check(self) -> None:
+        """Look whether Docker and k3d can be used. Raises DependencyMissing, ObolError."""
+        server = (await self._docker.version()).server
+        numbers = re.match(r"(\d+)\.(\d+)", server)
+        if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST_DOCKER:
+            raise DependencyMissing(
+                f"Docker {server} is too old",
+                why="k3d needs 20.10 or later",
+                hint="install a newer one: https://docs.docker.com/get-docker/",
+            )
+        await self._k3d.version()
+
+    async def state(self, stack_id: str) -> ClusterState:
+        """Tell whether the cluster is there, and runs. Raises ObolError."""
+        cluster = await self._k3d.cluster(_cluster_name(stack_id))
+        if cluster is None:
+            return "absent"
+        return "running" if cluster.runs else "stopped"
+
+    async def up(self, spec: ClusterSpec, watch: Watch) -> Up:
+        """Make the cluster, or start it, and wait until its API answers. Raises ObolError, NoAddressPool, PortTaken."""
+        cluster = await self._k3d.cluster(spec.name)
+        if cluster is not None and (not cluster.servers_count or (self._was_being_made(spec) and not cluster.runs)):
+            watch("removing what an interrupted start has left")
+            await self._remove(spec.name)
+            cluster = None
+        notes = await (self._create(spec, watch) if cluster is None else self._revive(spec, cluster, watch))
+        self._being_made.unlink(missing_ok=True)
+        watch("waiting for the cluster's API")
+        kubeconfig = on_loopback(await self._k3d.kubeconfig(spec.name))
+        self._write(KUBECONFIG, kubeconfig)
+        await wait_for_api(Access.of(kubeconfig), self._around.clock, self._around.api)
+        return Up(created=cluster is None, notes=tuple(notes))
+
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
+        """Bring the manifests to the cluster and wait until their Deployments are ready.
+
+        Raises ObolError, UsageError; the cluster is left running.
+        """
+        kubectl = await kubectl_for(
+            self._runner,
+            self._around.clock,
+            environ=self._around.environ,
+            kubeconfig=self._config / KUBECONFIG,
+            node=node_name(spec.name),
+        )
+        await deploy(kubectl, self._config, scraping(manifests, spec.mirrors), watch)
+        cluster = await self._k3d.cluster(spec.name)
+        port = cluster.host_port(HTTP) if cluster is not None else None
+        return await gateway(kubectl, manifests, port, self._around.probe, watch)
+
+    async def down(self, stack_id: str) -> None:
+        """Stop the cluster; its nodes keep their images. None there is fine. Raises ObolError."""
+        cluster = await self._k3d.cluster(_cluster_name(stack_id))
+        if cluster is not None and not cluster.stopped:
+            await self._k3d.stop(cluster.name)
+
+    async def purge(self, stack_id: str, *, images: bool) -> None:  # noqa: ARG002 - a node's images go with the node
+        """Remove the cluster and what belongs to it. None there is fine. Raises ObolError where it is still there."""
+        await self._remove(_cluster_name(stack_id))
+        for name in (KUBECONFIG, REGISTRIES, BEING_MADE):
+            (self._config / name).unlink(missing_ok=True)
+
+    async def _remove(self, name: str) -> None:
+        """Let k3d remove a cluster, and Docker what k3d leaves. Raises what k3d said if that did not help either."""
+        problem: ObolError | None = None
+        try:
+            await self._k3d.delete(name)
+        except ObolError as failed:
+            problem = failed
+        await self._node.remove_remains(name)
+        if problem is not None and await self._node.has_remains(name):
+            raise problem
+
+    async def _create(self, spec: ClusterSpec, watch: Watch) -> Sequence[str]:
+        registries = self._write_registries(spec) if spec.mirrors else ""
+        data = self._data_directory(spec)
+        await self._fetch_images(watch, cached=bool(spec.mirrors))
+        network = await self._around.network()
+        published, notes = choose(self._around.ports, self._around.listens)
+        creation = Creation(spec.name, spec.stack_id, IMAGE, data, network, published, registries)
+        self._write(BEING_MADE, f"{spec.name}\n")
+        watch("creating the cluster")
+        try:
+            await self._k3d.create(create_arguments(creation))
+        except NameTaken:
+            self._being_made.unlink(missing_ok=True)  # it is somebody else's: nothing of it is ours to remove
+            raise
+        except ObolError:
+            with contextlib.suppress(ObolError):  # what k3d said matters more; the next `up` removes what is left
+                await self._node.remove_remains(spec.name)
+                self._being_made.unlink(missing_ok=True)
+            raise
+        return notes
+
+    async def _revive(self, spec: ClusterSpec, cluster: Cluster, watch: Watch) -> Sequence[str]:
+        """Start a cluster that does not run, and have its nodes know the mirrors that are wanted now."""
+        if spec.mirrors:
+            self._write_registries(spec)
+        wanted = {mirror.registry: (mirror.endpoint,) for mirror in spec.mirrors}
+        known = await self._node.mirrors(node_name(spec.name))
+        if known == wanted:
+            if not cluster.runs:
+                watch("starting the cluster")
+                await self._k3d.start(spec.name)
+            return []
+        if not cluster.stopped:
+            watch("stopping the cluster, to tell it where the registry caches are")
+            await self._k3d.stop(spec.name)
+        note = await self._tell(spec, has_mirrors=bool(known))
+        watch("starting the cluster")
+        await self._k3d.start(spec.name)
+        return [note]
+
+    async def _tell(self, spec: ClusterSpec, *, has_mirrors: bool) -> str:
+        """Tell a node, which is stopped, of the mirrors; answers with what to tell the person."""
+        try:
+            await self._node.write_registries(node_name(spec.name), _registries(spec))
+        except ObolError as problem:
+            now = "asks registry caches that are not there any more" if has_mirrors else "pulls images directly"
+            return f"The cluster {now} ({problem}): `obol stack purge` and `obol stack up` make one that does not."
+        if not spec.mirrors:
+            return "The cluster had been told of registry caches: it was restarted, and pulls images directly now."
+        if has_mirrors:
+            return "The registry caches are elsewhere now: the cluster was restarted to find them."
+        return "The cluster had been made without registry caches: it was restarted, and uses them now."
+
+    async def _fetch_images(self, watch: Watch, *, cached: bool) -> None:
+        """Have the images that Docker itself runs, by the caches where it can be.
+
+        Nodes have mirrors, Docker has none. What cannot be had is left to k3d, whose error says more.
+        """
+        tag = (await self._k3d.version()).image_tag
+        ports = self._around.caches if cached else {}
+        for name in (IMAGE, *(f"{helper}:{tag}" for helper in HELPERS)):
+            if not await self._docker.has_image(name):
+                watch(f"pulling {name}")
+                with contextlib.suppress(DockerFailed):
+                    await self._docker.fetch(name, through=loopback_name(name, ports))
+
+    def _data_directory(self, spec: ClusterSpec) -> str:
+        """Make the directory that the nodes see. Raises ObolError."""
+        path = spec.data.absolute()
+        if ":" in str(path):
+            raise ObolError(
+                f"the data directory {path} cannot be given to a container",
+                why="Docker takes what follows the colon in its name for something else",
+                hint="set OBOL_DATA_DIR to another one",
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as problem:
+            raise ObolError(f"the data directory {path} cannot be made", why=problem.strerror or "") from problem
+        return str(path)
+
+    @property
+    def _being_made(self) -> Path:
+        return self._config / BEING_MADE
+
+    def _was_being_made(self, spec: ClusterSpec) -> bool:
+        try:
+            return self._being_made.read_text(encoding="utf-8").strip() == spec.name
+        except (OSError, UnicodeError):
+            return False
+
+    def _write_registries(self, spec: ClusterSpec) -> str:
+        self._write(REGISTRIES, _registries(spec))
+        return str(self._config / REGISTRIES)
+
+    def _write(self, name: str, text: str) -> None:
+        """Write a file of ours for us alone. Raises ObolError."""
+        path = self._config / name
+        try:
+            self._config.mkdir(mode=0o755, parents=True, exist_ok=True)
+            write_atomically(path, text.encode())
+        except OSError as problem:
+            hint = "look at the permissions of that directory"
+            raise ObolError(f"{path} cannot be written", why=problem.strerror or "", hint=hint) from problem
+
+
+def _cluster_name(stack_id: str) -> str:
+    return f"obol-stack-{stack_id}"
+
+
+def _registries(spec: ClusterSpec) -> str:
+    return registries_yaml(spec.mirrors)

@@ -1,0 +1,183 @@
+"""k3d by its command line: versions, clusters, and an error of its own for each way in which it fails.
+
+Its exit code is 0 or 1 whatever happens, so what is there is read from its JSON. That JSON holds the tokens of all
+clusters: only what is needed is decoded, and nothing of it gets into an error. Logs have colours even in a pipe.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from obol.errors import DependencyMissing, ObolError, PortTaken
+from obol.machine.dockererrors import NoAddressPool, plain, refused
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from obol.machine.commands import Completed, Runner
+
+OLDEST = (5, 6)
+QUICK = 30.0
+START = 300.0
+CREATE = 1800.0
+"""Seconds: to ask, to start or to stop, and to create a cluster, which may fetch images."""
+
+_INSTALL = "install k3d 5.6 or later: https://k3d.io/stable/#installation"
+_PROBLEM = re.compile(r"(?:ERRO|FATA)\[\d+\]\s*(?P<text>.*)")
+_SECRET = re.compile(r"((?:token|password|secret)\S*?[=:]\s*)\S+", re.IGNORECASE)
+_ABOUT_ITSELF = ("Failed to create cluster >>> Rolling Back", "Cluster creation FAILED")
+_ADDRESS = re.compile(r"(?:\d+\.\d+\.\d+\.\d+|\[?::\]?):(?P<port>\d+)")
+
+
+class NameTaken(ObolError):
+    """There is a cluster of that name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which k3d this is."""
+
+    text: str
+
+    @property
+    def image_tag(self) -> str:
+        """The tag of the images that k3d runs beside the nodes; one that was built by hand runs the latest."""
+        return self.text.removeprefix("v") if _numbers(self.text) else "latest"
+
+
+class _Binding(msgspec.Struct, frozen=True, rename="pascal"):
+    host_port: str = ""
+
+
+class _State(msgspec.Struct, frozen=True, rename="pascal"):
+    running: bool = False
+
+
+class _Node(msgspec.Struct, frozen=True, rename="camel"):
+    role: str
+    port_mappings: dict[str, list[_Binding] | None] | None = None
+    state: _State = msgspec.field(name="State", default_factory=_State)
+
+
+class Cluster(msgspec.Struct, frozen=True, rename="camel"):
+    """A cluster as `k3d cluster list` has it, as far as it matters here."""
+
+    name: str
+    nodes: list[_Node] | None = None
+    servers_running: int = 0
+    servers_count: int = 0
+
+    @property
+    def runs(self) -> bool:
+        """Whether all of it runs: the servers, and the load balancer through which they are reached."""
+        balancers = [node.state.running for node in self.nodes or () if node.role == "loadbalancer"]
+        return 0 < self.servers_count == self.servers_running and bool(balancers) and all(balancers)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether none of it runs."""
+        return not any(node.state.running for node in self.nodes or ())
+
+    def host_port(self, port: int) -> int | None:
+        """The port of this machine that leads to one of the ingress; the smallest, if there are several."""
+        mapped = ((node.port_mappings or {}).get(f"{port}/tcp") or () for node in self.nodes or ())
+        ports = [int(one.host_port) for bindings in mapped for one in bindings if one.host_port.isdecimal()]
+        return min(ports, default=None)
+
+
+class _Versions(msgspec.Struct, frozen=True):
+    k3d: str
+
+
+class K3d:
+    """The k3d of this machine. Methods raise ObolError for what it refuses, DependencyMissing where it is missing."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+
+    async def version(self) -> Version:
+        """Ask which one it is. Raises DependencyMissing for one that is too old."""
+        done = await self._run("version", "-o", "json")
+        try:
+            found = msgspec.json.decode(done.stdout, type=_Versions).k3d
+        except msgspec.DecodeError:
+            found = ""  # those that have no JSON for it are years old
+        numbers = _numbers(found)
+        if not found or (numbers and numbers < OLDEST):
+            raise DependencyMissing(f"k3d {found or 'of this machine'} is too old", hint=_INSTALL)
+        return Version(found)
+
+    async def cluster(self, name: str) -> Cluster | None:
+        """Look at a cluster; None where there is none."""
+        done = await self._must("k3d cannot list clusters", "cluster", "list", "-o", "json")
+        try:
+            clusters = msgspec.json.decode(done.stdout, type=list[Cluster])
+        except msgspec.DecodeError:
+            raise ObolError("k3d lists clusters in a way that we do not understand", hint=_INSTALL) from None
+        return next((cluster for cluster in clusters if cluster.name == name), None)
+
+    async def create(self, arguments: Sequence[str]) -> None:
+        """Make a cluster. Raises NameTaken, PortTaken, NoAddressPool besides."""
+        await self._must("k3d could not create the cluster", *arguments, limit=CREATE)
+
+    async def start(self, name: str) -> None:
+        """Start what does not run of a cluster. Raises PortTaken besides."""
+        await self._must("k3d could not start the cluster", "cluster", "start", name, limit=START)
+
+    async def stop(self, name: str) -> None:
+        """Stop a cluster; its nodes keep their images."""
+        await self._must("k3d could not stop the cluster", "cluster", "stop", name, limit=START)
+
+    async def delete(self, name: str) -> None:
+        """Remove a cluster; none there is fine."""
+        await self._must("k3d could not remove the cluster", "cluster", "delete", name, limit=START)
+
+    async def kubeconfig(self, name: str) -> str:
+        """The kubeconfig of a cluster: with a key in it."""
+        done = await self._must("k3d gives no kubeconfig for the cluster", "kubeconfig", "get", name)
+        return done.stdout
+
+    async def _must(self, what: str, *arguments: str, limit: float = QUICK) -> Completed:
+        done = await self._run(*arguments, limit=limit)
+        if done.code:
+            raise _failed(what, plain(done.stderr), done.code)
+        return done
+
+    async def _run(self, *arguments: str, limit: float = QUICK) -> Completed:
+        try:
+            return await self._runner.run(["k3d", *arguments], timeout=limit)
+        except DependencyMissing as problem:
+            raise DependencyMissing("k3d is not installed", why=problem.why, hint=_INSTALL) from problem
+
+
+def _numbers(version: str) -> tuple[int, int] | None:
+    """The first two numbers of a version; None for one that was built by hand, as in v5-dev."""
+    found = re.match(r"v?(\d+)\.(\d+)", version)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _failed(what: str, said: str, code: int) -> ObolError:
+    """Tell apart why k3d failed: by itself, or because of Docker, which it lets have its say."""
+    said = _SECRET.sub(r"\1…", said)
+    problems = [found["text"] for found in map(_PROBLEM.search, said.splitlines()) if found]
+    telling = [text for text in problems if not text.startswith(_ABOUT_ITSELF)]
+    why = "; ".join(dict.fromkeys(telling or problems or said.splitlines()[-1:])) or f"exit code {code}"
+    match refused("k3d", said):
+        case (DependencyMissing() | NoAddressPool()) as trouble:
+            return trouble
+        case PortTaken():
+            port = _ADDRESS.search(said)
+            named = f"port {port['port']}" if port else "a port"
+            hint = "stop what holds it (see `docker ps` and `ss -ltnp`), then run `obol stack up` again"
+            return PortTaken(f"{named} of this machine is taken", why=why, hint=hint)
+    if "a cluster with that name already exists" in said:
+        hint = "another `obol stack up` may be at work: wait for it, then run `obol stack up` again"
+        return NameTaken("there is a cluster of that name already", why=why, hint=hint)
+    if "network" in said and "not found" in said:
+        hint = "run `obol stack purge`, then `obol stack up`: its images come from the caches"
+        return ObolError(what, why=f"the network that it was in is gone ({why})", hint=hint)
+    return ObolError(what, why=why, hint="see what `k3d cluster list` and `docker ps -a` say, then repeat the command")

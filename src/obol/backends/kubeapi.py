@@ -1,0 +1,98 @@
+"""Asking the API of a cluster whether it is up."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import urlsplit
+
+import yaml
+
+from obol.errors import ObolError
+
+if TYPE_CHECKING:
+    from obol.machine.clock import Clock
+
+PAUSE = 2.0
+ANSWER_WITHIN = 2.0
+UP_WITHIN = 120.0
+"""Seconds: between two questions, for one answer, and for all of it."""
+
+_UP = frozenset({200, 401})
+"""A cluster that wants to know first who is asking is up too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Where the API of a cluster is."""
+
+    server: str
+    """Its URL."""
+    authority: str = ""
+    """The certificate of those who vouch for it, in PEM; "" for nobody."""
+
+    @classmethod
+    def of(cls, kubeconfig: str) -> Access:
+        """Read it from a kubeconfig with one cluster. Raises ObolError, without a word of what stands there."""
+        try:
+            cluster = yaml.safe_load(kubeconfig)["clusters"][0]["cluster"]
+            authority = base64.b64decode(cluster.get("certificate-authority-data", "")).decode("ascii")
+            return cls(str(cluster["server"]), authority)
+        except (yaml.YAMLError, LookupError, TypeError, AttributeError, ValueError):
+            raise ObolError("the kubeconfig of the cluster cannot be read", why="it names no cluster") from None
+
+
+class ApiProbe(Protocol):
+    """Asks the API of a cluster."""
+
+    async def __call__(self, access: Access) -> int | None:
+        """The status that it answers with when it is asked for its version; None where it does not answer.
+
+        Somebody else, for whom the authority does not vouch, does not count.
+        """
+        ...
+
+
+async def api_status(access: Access) -> int | None:
+    """Ask; see `ApiProbe`."""
+    server = urlsplit(access.server)
+    request = f"GET /version HTTP/1.1\r\nHost: {server.netloc}\r\nConnection: close\r\n\r\n"
+    with contextlib.suppress(OSError, ValueError, TimeoutError):
+        context = _trusting(access.authority)
+        async with asyncio.timeout(ANSWER_WITHIN):
+            reader, writer = await asyncio.open_connection(server.hostname, server.port, ssl=context)
+            try:
+                writer.write(request.encode())
+                await writer.drain()
+                version, code, *_ = (await reader.readline()).decode("latin-1").split(" ", 2)
+                return int(code) if version.startswith("HTTP/") else None
+            finally:
+                writer.close()
+    return None
+
+
+async def wait_for_api(access: Access, clock: Clock, probe: ApiProbe) -> None:
+    """Wait until the API of a cluster answers. Raises ObolError where it has not within UP_WITHIN seconds."""
+    began = clock.monotonic()
+    while (status := await probe(access)) not in _UP:
+        if clock.monotonic() - began >= UP_WITHIN:
+            said = f"it says {status}" if status else "nothing answers"
+            raise ObolError(
+                f"the cluster's API is not up after {UP_WITHIN:.0f} seconds",
+                why=f"{said} on {access.server}",
+                hint="see `docker ps -a` and `docker logs` of the server; then run `obol stack up` again",
+            )
+        await clock.sleep(PAUSE)
+
+
+def _trusting(authority: str) -> ssl.SSLContext:
+    """The authority is one cluster's own: whomever it vouches for is that cluster, under whatever name."""
+    context = ssl.create_default_context(cadata=authority or None)
+    context.check_hostname = False
+    if not authority:
+        context.verify_mode = ssl.CERT_NONE
+    return context

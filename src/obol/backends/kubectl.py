@@ -1,0 +1,125 @@
+"""Bringing manifests to a cluster by kubectl, and waiting until what they deploy is ready.
+
+The kubectl of this machine is used where there is one, else that of a node. Manifests go through standard input, so
+that a key in one is neither in an argument vector nor in a file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from obol.backends.rollouts import Rollout, rollouts
+from obol.errors import DependencyMissing, ObolError
+from obol.machine.dockererrors import plain
+from obol.rendering.kubernetes import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from obol.backends.base import Watch
+    from obol.backends.rollouts import Deployment
+    from obol.machine.clock import Clock
+    from obol.machine.commands import Completed, Runner
+
+QUICK = 60.0
+READY_WITHIN = 600.0
+PAUSE = 1.0
+"""Seconds: for one call, for all workloads together, and between two looks at them."""
+
+_TRIES = 4
+_RETRY_AFTER = 3.0
+_NOT_YET = ("connection refused", "unable to handle the request", "handshake timeout", "i/o timeout", "not ready")
+"""What a cluster says that has only just come up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kubectl:
+    """One kubectl, for one cluster."""
+
+    runner: Runner = field(repr=False)
+    clock: Clock = field(repr=False)
+    argv: tuple[str, ...]
+    """How it is called."""
+    shown: str
+    """The same for a person who wants to look."""
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+
+    async def apply(self, what: str, text: str, *, hidden: Sequence[str] = ()) -> None:
+        """Bring a manifest to the cluster; `what` names it.
+
+        Raises ObolError for one that the cluster refuses, without the words that are to stay `hidden`.
+        """
+        for attempt in range(1, _TRIES + 1):
+            done = await self._run("apply", "-f", "-", stdin=text)
+            if done.code == 0:
+                return
+            said = plain(done.stderr).strip()
+            if attempt == _TRIES or not any(words in said for words in _NOT_YET):
+                break
+            await self.clock.sleep(_RETRY_AFTER)
+        why = next(reversed(said.splitlines()), f"exit code {done.code}")
+        for word in hidden:
+            why = why.replace(word, "…")
+        raise ObolError(
+            f"the cluster does not take {what}",
+            why=why,
+            hint="mend it, then run `obol stack up` again: the cluster is left running",
+        )
+
+    async def wait(self, deployments: Sequence[Deployment], watch: Watch) -> None:
+        """Wait until all of these are ready, with a line each whenever something changes.
+
+        Raises ObolError after READY_WITHIN seconds; the cluster is left as it is.
+        """
+        began, told = self.clock.monotonic(), dict.fromkeys(deployments, "")
+        now: Sequence[Rollout] = [Rollout(one) for one in deployments]
+        while deployments:
+            done = await self._run("get", "deployments,pods", "--all-namespaces", "-o", "json")
+            if done.code == 0:  # an API that restarts is no news of the workloads
+                now = rollouts(done.stdout, deployments)
+            for one in now:
+                if (line := str(one)) != told[one.deployment]:
+                    told[one.deployment] = line
+                    watch(line)
+            if all(one.done for one in now):
+                return
+            if self.clock.monotonic() - began >= READY_WITHIN:
+                raise self._stuck([one for one in now if not one.done])
+            await self.clock.sleep(PAUSE)
+
+    def _stuck(self, waiting: Sequence[Rollout]) -> ObolError:
+        first = waiting[0].deployment
+        names = " and ".join(one.deployment.name for one in waiting)
+        details = [detail for one in waiting for detail in one.details]
+        return ObolError(
+            f"{names} {'is' if len(waiting) == 1 else 'are'} not ready after {READY_WITHIN / 60:.0f} minutes",
+            why="; ".join(details) or "its pods are not there yet, or do not answer their probes",
+            hint=f"look with `{self.shown} -n {first.namespace} describe pods`, mend it, then run `obol stack up` "
+            "again; the cluster is left running",
+        )
+
+    async def _run(self, *arguments: str, stdin: str = "") -> Completed:
+        return await self.runner.run([*self.argv, *arguments], stdin=stdin, env=self.env, timeout=QUICK)
+
+
+async def kubectl_for(
+    runner: Runner, clock: Clock, *, environ: Mapping[str, str], kubeconfig: Path, node: str
+) -> Kubectl:
+    """Choose the kubectl of this machine, told of the kubeconfig by the environment; else that of the node."""
+    env = {**environ, "KUBECONFIG": str(kubeconfig)}
+    try:
+        if (await runner.run(["kubectl", "version", "--client"], env=env, timeout=QUICK)).code == 0:
+            return Kubectl(runner, clock, ("kubectl",), f"kubectl --kubeconfig {kubeconfig}", env)
+    except DependencyMissing:
+        pass
+    return Kubectl(runner, clock, ("docker", "exec", "-i", node, "kubectl"), f"docker exec {node} kubectl")
+
+
+def secret(namespace: str, name: str, entries: Mapping[str, str]) -> str:
+    """A Secret as a manifest; the values are in base64 there."""
+    data = {entry: encode(value) for entry, value in entries.items()}
+    metadata = {"name": name, "namespace": namespace}
+    return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})

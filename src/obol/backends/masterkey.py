@@ -1,0 +1,68 @@
+"""The key of the stack's gateway: made once, kept in a file that only its owner may read."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from typing import TYPE_CHECKING
+
+from obol.errors import ObolError
+from obol.machine.files import Folder, write_all
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = "litellm-master-key"
+NAMESPACE, SECRET, ENTRY = "llm", "litellm-keys", "master-key"
+"""Where the workload looks for it."""
+
+_MODE = 0o600
+
+
+def master_key(config: Path) -> str:
+    """Read the key, or make one if there is none. Raises ObolError.
+
+    Two commands at the same time get the same key: the one whose file was there first wins. LiteLLM wants keys to begin
+    with `sk-`.
+    """
+    try:
+        config.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with Folder.at(config) as folder:
+            return _kept(folder) or _made(folder, config)
+    except OSError as problem:
+        raise ObolError(
+            f"the key of the gateway cannot be kept in {config / FILE}",
+            why=problem.strerror or str(problem),
+            hint="look at the permissions of that directory",
+        ) from problem
+
+
+def _kept(folder: Folder) -> str:
+    if (descriptor := folder.open(FILE)) is None:
+        return ""
+    with os.fdopen(descriptor, encoding="utf-8") as file:
+        key = file.read().strip()
+        if key:
+            os.fchmod(file.fileno(), _MODE)
+            return key
+    folder.unlink(FILE)  # somebody was stopped between making the file and writing to it
+    return ""
+
+
+def _made(folder: Folder, config: Path) -> str:
+    key = f"sk-{secrets.token_urlsafe(32)}"
+    temporary = f"{FILE}.{secrets.token_hex(8)}"
+    descriptor = folder.create(temporary, _MODE)
+    try:
+        write_all(descriptor, f"{key}\n".encode())
+        os.fsync(descriptor)
+        os.link(config / temporary, config / FILE, follow_symlinks=False)
+    except FileExistsError:
+        if kept := _kept(folder):
+            return kept
+        raise
+    finally:
+        os.close(descriptor)
+        folder.unlink(temporary)
+    folder.sync()
+    return key

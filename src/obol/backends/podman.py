@@ -1,0 +1,318 @@
+"""The stack's pods by `podman kube play`: no daemon, no Kubernetes.
+
+What runs is known by a label with the stack's id, and what it was made of by a label with a digest: pods that are as
+they should be are left alone, others are replaced, those of other stacks are never touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from obol.backends import masterkey
+from obol.backends.base import Deployed, Up
+from obol.backends.publishing import Held, publish
+from obol.errors import DependencyMissing, ObolError, UsageError
+from obol.machine import ports as machine_ports
+from obol.machine.files import make_private_directory, write_atomically
+from obol.machine.probe import status_on_loopback
+from obol.rendering import kubernetes
+from obol.rendering.podman import (
+    DIGEST_LABEL,
+    LOOPBACK,
+    STACK_LABEL,
+    WORKLOAD_LABEL,
+    PlayedPod,
+    Port,
+    Surroundings,
+    images_of,
+    ports_of,
+    prefix,
+    render,
+)
+from obol.rendering.registriesconf import registries_conf
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from obol.backends.base import BackendName, ClusterSpec, ClusterState, Watch
+    from obol.backends.publishing import Ports
+    from obol.machine.clock import Clock
+    from obol.machine.podman import Installation, Pod, Podman
+    from obol.machine.probe import Probe
+    from obol.rendering.podman import Played
+    from obol.workloads.sources import Manifest
+
+RUNNING = frozenset({"Running", "Degraded"})
+"""States of a pod in which containers of it run, and its ports are held."""
+OLDEST = (4, 3)
+GATEWAY_WORKLOAD, MONITORING_WORKLOAD = "litellm", "prometheus"
+READY_WITHIN = 600.0
+PAUSE = 0.5
+TELL_EVERY = 5.0
+"""Seconds."""
+RESTARTS = 5
+"""A container that was started again so often does not stay up."""
+LOG_LINES = 10
+PULLS = 4
+"""Images that are fetched at the same time."""
+
+
+async def no_caches(address: str) -> str | None:  # noqa: ARG001 - the signature of the port
+    """Registry caches that answer nowhere but on loopback."""
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Looks:
+    """How the backend sees this machine."""
+
+    clock: Clock
+    ports: Ports = machine_ports
+    probe: Probe = status_on_loopback
+    listen: Callable[[str], Awaitable[str | None]] = no_caches
+    """Makes a registry cache answer on an address of this machine; gives host:port, or None where it does not."""
+
+
+class PodmanBackend:
+    """Stacks as pods of this user's podman; `config` is the directory of the stack."""
+
+    name: BackendName = "podman"
+
+    def __init__(self, podman: Podman, config: Path, looks: Looks) -> None:
+        self._podman = podman
+        self._config = config
+        self._folder = config / "podman"
+        self._registries = config / "registries.conf"
+        self._looks = looks
+        self._installation: Installation | None = None
+
+    async def check(self) -> None:
+        """Look whether podman can be used. Raises DependencyMissing, ObolError."""
+        installed = await self._installed()
+        if installed.version < OLDEST:
+            raise DependencyMissing(
+                f"podman {'.'.join(map(str, installed.version))} is too old",
+                why="`podman kube play` is used as it is since 4.3",
+                hint="install podman 4.3 or later: https://podman.io/docs/installation",
+            )
+
+    async def state(self, stack_id: str) -> ClusterState:
+        """Tell whether pods of this stack are there, and run."""
+        pods = await self._podman.pods(_label(stack_id))
+        if not pods:
+            return "absent"
+        return "running" if any(pod.status in RUNNING for pod in pods) else "stopped"
+
+    async def up(self, spec: ClusterSpec, watch: Watch) -> Up:
+        """Write what podman is told of the mirrors, and have the network; pods are started by `apply`."""
+        installed = await self._installed()
+        make_private_directory(self._folder)
+        notes = []
+        if spec.mirrors and installed.remote:
+            notes.append("podman runs in a virtual machine, which does not reach the caches: it pulls images directly.")
+        elif spec.mirrors:
+            text = registries_conf(spec.mirrors)
+            write_atomically(self._registries, text.encode())
+        watch("network")
+        await self._podman.network(spec.name, _label(spec.stack_id))
+        return Up(created=not await self._podman.pods(_label(spec.stack_id)), notes=tuple(notes))
+
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
+        """Make the pods as the manifests say, and wait until they answer.
+
+        Raises UsageError for manifests that cannot be used, ObolError; what runs by then is left running.
+        """
+        documents = kubernetes.read((manifest.name, manifest.text) for manifest in manifests)
+        published = publish(ports_of(documents), await self._held(spec.stack_id), self._looks.ports)
+        notes = list(published.notes)
+        key = masterkey.master_key(spec.config)
+        secrets = {(masterkey.NAMESPACE, masterkey.SECRET): {masterkey.ENTRY: key}}
+        caches = await self._cache_targets(spec, notes)
+        around = Surroundings(spec.stack_id, str(self._folder), published.ports, secrets, key, caches)
+        played = render(documents, around)
+        if played.left_out:
+            notes.append(f"podman has nothing for these, so they are left out: {', '.join(played.left_out)}.")
+        await self._bring(spec, played, watch)
+        await self._wait(played, watch, key)
+        if MONITORING_WORKLOAD in (urls := dict(_urls(played.pods))):
+            notes.append(f"Prometheus answers on {urls[MONITORING_WORKLOAD]}.")
+        return Deployed(urls.get(GATEWAY_WORKLOAD) or next(iter(urls.values()), ""), tuple(notes))
+
+    async def down(self, stack_id: str) -> None:
+        """Stop the pods; images, volumes and secrets stay. Raises ObolError."""
+        await self._podman.stop(await self._podman.pods(_label(stack_id)))
+
+    async def purge(self, stack_id: str, *, images: bool) -> None:
+        """Remove what belongs to this stack; with `images`, also those that nobody else uses. Raises ObolError.
+
+        The files that say which images these are go last, so that an interrupted purge can be repeated.
+        """
+        podman, label, named = self._podman, _label(stack_id), prefix(stack_id)
+        used = {container.image for container in await podman.containers(label)}
+        for path in self._folder.glob("*.yaml"):
+            with contextlib.suppress(UsageError):  # somebody has changed it
+                used |= images_of(path.read_text(encoding="utf-8"))
+        await podman.remove(await podman.pods(label))
+        await podman.remove_secrets(await podman.secrets(named))
+        await podman.remove_volumes(await podman.volumes(named))
+        await podman.remove_networks(label)
+        for image in sorted(used) if images else ():
+            await podman.remove_image(image)
+        self._registries.unlink(missing_ok=True)
+        if self._folder.is_dir():
+            shutil.rmtree(self._folder)
+
+    async def _held(self, stack_id: str) -> dict[Port, Held]:
+        """The ports that pods of this stack have, or had when they were stopped."""
+        pods = {pod.id: pod for pod in await self._podman.pods(_label(stack_id))}
+        return {
+            Port(pods[container.pod].label(WORKLOAD_LABEL), published.container_port): Held(
+                published.host_port, pods[container.pod].status in RUNNING
+            )
+            for container in await self._podman.containers(_label(stack_id))
+            if container.pod in pods
+            for published in container.ports or ()
+        }
+
+    async def _cache_targets(self, spec: ClusterSpec, notes: list[str]) -> tuple[str, ...]:
+        """Where Prometheus can ask the caches for their figures."""
+        if not spec.mirrors:
+            return ()
+        installed = await self._installed()
+        if installed.rootless or installed.remote:
+            notes.append("Prometheus cannot ask the caches for figures: pods of a plain user do not reach loopback.")
+            return ()
+        gateway = await self._podman.network(spec.name, _label(spec.stack_id))
+        with contextlib.suppress(ObolError):  # figures are no reason to fail
+            if gateway and (target := await self._looks.listen(gateway)):
+                return (target,)
+        return ()
+
+    async def _bring(self, spec: ClusterSpec, played: Played, watch: Watch) -> None:
+        """Start what is as it should be, replace the rest. Images are fetched before anything is taken away."""
+        present = {pod.name: pod for pod in await self._podman.pods(_label(spec.stack_id))}
+        changed = [pod for pod in played.pods if not await self._kept(pod, present.get(pod.name))]
+        if not changed:
+            return
+        mirrored = spec.mirrors and not (await self._installed()).remote
+        images = dict.fromkeys(image for pod in changed for image in pod.images)
+        await self._pull(images, self._registries if mirrored else None, watch)
+        for secret in played.secrets:
+            await self._podman.create_secret(secret.name, secret.payload)
+        for pod in changed:
+            watch(f"{pod.workload}: starting")
+            await self._replace(spec.name, pod, present.get(pod.name))
+
+    async def _kept(self, pod: PlayedPod, present: Pod | None) -> bool:
+        """Whether a pod is there as it should be; it runs then."""
+        if present is None or present.label(DIGEST_LABEL) != pod.digest or present.members != len(pod.containers):
+            return False
+        return present.status == "Running" or await self._podman.start(present)
+
+    async def _replace(self, network: str, pod: PlayedPod, present: Pod | None) -> None:
+        if present is not None:
+            await self._podman.remove([present])
+        there = set(await self._podman.volumes(""))
+        await self._podman.remove_volumes([name for name in pod.volumes if name in there])
+        for file in pod.files:
+            path = self._folder / file.path.removeprefix(f"{self._folder}/")
+            # Whoever the container runs as has to read it; the directory above is for us alone.
+            path.parent.mkdir(mode=0o755, exist_ok=True)
+            write_atomically(path, file.text.encode(), 0o644)
+        path = self._folder / f"{pod.workload}.yaml"
+        write_atomically(path, pod.text.encode())
+        await self._podman.play(path, network)
+
+    async def _pull(self, images: Iterable[str], registries: Path | None, watch: Watch) -> None:
+        """Fetch those that are missing, some at a time. Raises the first failure when all have ended."""
+        slots = asyncio.Semaphore(PULLS)
+
+        async def fetch(image: str) -> ObolError | None:
+            async with slots:
+                if await self._podman.has_image(image):
+                    return None
+                watch(f"pulling {image}")
+                try:
+                    await self._podman.pull(image, registries)
+                except ObolError as problem:
+                    return problem
+                watch(f"pulled {image}")
+                return None
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(fetch(image)) for image in images]
+        if problem := next(filter(None, (task.result() for task in tasks)), None):
+            look = "look at `obol cache status`, then run" if registries is not None else "run"
+            hint = f"{look} `obol stack up` again: it goes on from here"
+            raise ObolError(problem.what, why=problem.why, hint=problem.hint or hint)
+
+    async def _wait(self, played: Played, watch: Watch, key: str) -> None:
+        """Wait until all pods with a readiness probe answer. Raises the first failure when all have ended."""
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(self._ready(pod, watch)) for pod in played.pods]
+        for pod, task in zip(played.pods, tasks, strict=True):
+            if why := task.result():
+                raise await self._unready(pod, why, key)
+
+    async def _ready(self, pod: PlayedPod, watch: Watch) -> str:
+        """Wait for one pod; answers with why it is not ready, "" where it is."""
+        clock = self._looks.clock
+        began = told = clock.monotonic()
+        port = pod.ports.get(pod.check.port) if pod.check else None
+        if pod.check is None or port is None:
+            return ""
+        while True:
+            status = await self._looks.probe(port, pod.check.path)
+            if status is not None and 200 <= status < 400:
+                watch(f"{pod.workload}: ready")
+                return ""
+            now = clock.monotonic()
+            why = f"http://{LOOPBACK}:{port}{pod.check.path} {f'says {status}' if status else 'does not answer'}"
+            if now - began >= READY_WITHIN:
+                return f"{why} after {READY_WITHIN:.0f} seconds"
+            if now - told >= TELL_EVERY:
+                told = now
+                watch(f"{pod.workload}: {why} yet")
+                if await self._ends_again_and_again(pod):
+                    return "its container ends again and again"
+            await clock.sleep(PAUSE)
+
+    async def _ends_again_and_again(self, pod: PlayedPod) -> bool:
+        with contextlib.suppress(ObolError):
+            return await self._podman.restarts(pod.containers) >= RESTARTS
+        return False
+
+    async def _unready(self, pod: PlayedPod, why: str, key: str) -> ObolError:
+        """The error for a pod that is not ready, with what its containers said last, but for the key."""
+        said = []
+        for container in pod.containers:
+            with contextlib.suppress(ObolError):
+                said += await self._podman.logs(container, LOG_LINES)
+        told = "".join(f"\n  {line.replace(key, '…')}" for line in said[-LOG_LINES:])
+        return ObolError(
+            f"{pod.workload} is not ready",
+            why=f"{why}; it said last:{told}" if told else why,
+            hint=f"look at `podman logs {pod.containers[-1]}`; it is left running: `obol stack up` goes on from here",
+        )
+
+    async def _installed(self) -> Installation:
+        if self._installation is None:
+            self._installation = await self._podman.installation()
+        return self._installation
+
+
+def _label(stack_id: str) -> str:
+    return f"{STACK_LABEL}={stack_id}"
+
+
+def _urls(pods: Iterable[PlayedPod]) -> Iterator[tuple[str, str]]:
+    """Where workloads answer: each on the port of its readiness probe, or on its first."""
+    for pod in pods:
+        port = pod.ports.get(pod.check.port) if pod.check else next(iter(pod.ports.values()), None)
+        if port is not None:
+            yield pod.workload, f"http://{LOOPBACK}:{port}"

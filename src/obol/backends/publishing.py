@@ -1,0 +1,71 @@
+"""Which ports of this machine lead to the stack's workloads: those that people know, unless somebody else has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from obol.rendering.podman import LOOPBACK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from obol.machine.ports import Holder
+    from obol.rendering.podman import Port
+
+
+class Ports(Protocol):
+    """What `machine.ports` can tell."""
+
+    def is_free(self, address: str, port: int) -> bool:
+        """Tell whether a server could listen there."""
+        ...
+
+    def pick_free(self, addresses: tuple[str, ...]) -> int:
+        """Choose a port that is free on all of them."""
+        ...
+
+    def holder(self, port: int) -> Holder | None:
+        """Name who listens there."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The port of this machine that a workload was given before."""
+
+    port: int
+    runs: bool
+    """It is in use by that very workload."""
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What was chosen."""
+
+    ports: Mapping[Port, int]
+    notes: tuple[str, ...]
+    """Ports that are not the usual ones, a sentence each."""
+
+
+def publish(wanted: Iterable[Port], held: Mapping[Port, Held], ports: Ports) -> Published:
+    """Choose: a workload that runs keeps its port; then comes the port's own number, then the earlier one, then any.
+
+    Raises OSError where no port is free.
+    """
+    chosen: dict[Port, int] = {}
+    notes = []
+    for port in wanted:
+        before = held.get(port)
+        if before is not None and before.runs:
+            chosen[port] = before.port
+            continue
+        candidates = (port.number, before.port) if before is not None else (port.number,)
+        taken = set(chosen.values())
+        free = (one for one in candidates if one not in taken and ports.is_free(LOOPBACK, one))
+        chosen[port] = next(free, 0) or ports.pick_free((LOOPBACK,))
+        if chosen[port] not in candidates:
+            holder = ports.holder(port.number)
+            by = f" by {holder}" if holder else ""
+            notes.append(f"Port {port.number} is taken{by}: {port.workload} answers on {chosen[port]} instead.")
+    return Published(chosen, tuple(notes))

@@ -1,0 +1,209 @@
+"""Docker, k3d and kubectl as one machine with a memory, behind the `Runner` port; it can stop anybody at any call."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from obol.machine.commands import Completed
+from obol.rendering.k3d import node_archive
+from tests.fakes.runner import FakeRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+TOKEN = "gEhEiMnIs"
+"""What must never be seen: the token of a cluster."""
+
+KUBECONFIG = """\
+apiVersion: v1
+clusters:
+- cluster:
+    certificate-authority-data: Q0VSVElGSUNBVEU=
+    server: https://0.0.0.0:41234
+  name: k3d-it
+"""
+
+DONE = Completed(0, "", "")
+
+
+class Killed(BaseException):
+    """Nothing catches it, as nothing survives a kill -9."""
+
+
+@dataclass
+class FakeCluster:
+    """One cluster of k3d."""
+
+    whole: bool = True
+    """It was made to its end."""
+    servers: bool = True
+    balancer: bool = True
+    """Whether they run."""
+    registries: str = ""
+    ports: list[str] = field(default_factory=list)
+
+
+def failed(text: str) -> Completed:
+    """An exit code of 1 with a text."""
+    return Completed(1, "", text)
+
+
+@dataclass
+class FakeMachine(FakeRunner):
+    """What was scripted comes first; everything else changes, or reads, what is there."""
+
+    clusters: dict[str, FakeCluster] = field(default_factory=dict)
+    networks: set[str] = field(default_factory=set)
+    images: set[str] = field(default_factory=set)
+    reachable: set[str] = field(default_factory=set)
+    """Where images can be pulled from: the beginnings of their names."""
+    volumes: set[str] = field(default_factory=set)
+    applied: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+    """Documents, by kind and name."""
+    kill_at: int = -1
+    """The number of the call at which whoever called is killed."""
+    kill_when: str = ""
+    """before the program was started, during its work, or after it."""
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str = "",
+        env: Mapping[str, str] | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature of the port
+    ) -> Completed:
+        """Do it, or die."""
+        number = len(self.ran)
+        done = await super().run(argv, stdin=stdin, env=env, timeout=timeout)
+        if any(tuple(argv[: len(beginning)]) == beginning for beginning in self._scripts):
+            return done
+        if number == self.kill_at and self.kill_when == "before":
+            raise Killed
+        done = self._program(tuple(argv), stdin, half=number == self.kill_at and self.kill_when == "during")
+        if number == self.kill_at:
+            raise Killed
+        return done
+
+    def _program(self, argv: tuple[str, ...], stdin: str, *, half: bool) -> Completed:
+        match argv:
+            case ("k3d", "version", *_):
+                return Completed(0, '{"k3d":"v5.9.0","k3s":"v1.35.5-k3s1"}', "")
+            case ("k3d", "cluster", "list", *_):
+                return Completed(0, json.dumps([self._listed(*one) for one in self.clusters.items()]), "")
+            case ("k3d", "kubeconfig", "get", name):
+                there = name in self.clusters
+                return Completed(0, KUBECONFIG, "") if there else failed("FATA[0000] No nodes found for given cluster")
+            case ("k3d", "cluster", verb, name, *options):
+                return self._cluster(verb, name, options, half=half)
+            case ("docker", "exec", "-i", _, "kubectl", *rest) | ("kubectl", *rest):
+                return self._kubectl(rest, stdin)
+            case ("docker", verb, *rest):
+                return self._docker(verb, rest, stdin)
+            case _:
+                raise AssertionError(argv)
+
+    def _listed(self, name: str, cluster: FakeCluster) -> dict[str, Any]:
+        ports: dict[str, list[dict[str, str]]] = {}
+        for mapping in cluster.ports:
+            host, _, ingress = mapping.partition("@")[0].partition(":")
+            ports.setdefault(f"{ingress}/tcp", []).append({"HostIp": "0.0.0.0", "HostPort": host})
+        server = {"name": f"k3d-{name}-server-0", "role": "server", "State": {"Running": cluster.servers}}
+        balancer = {"role": "loadbalancer", "portMappings": ports, "State": {"Running": cluster.balancer}}
+        return {
+            "name": name,
+            "nodes": [{**server, "env": [f"K3S_TOKEN={TOKEN}"]}, *([balancer] if cluster.whole else [])],
+            "serversRunning": int(cluster.servers),
+            "serversCount": 1,
+        }
+
+    def _cluster(self, verb: str, name: str, options: Sequence[str], *, half: bool) -> Completed:
+        cluster = self.clusters.get(name)
+        if verb == "create":
+            if cluster is not None:
+                return failed("FATA[0000] Failed to create cluster 'x' because a cluster with that name already exists")
+            self.volumes.add(f"k3d-{name}-images")
+            pairs = list(pairwise(options))
+            ports = [value for flag, value in pairs if flag == "--port"]
+            files = [value for flag, value in pairs if flag == "--registry-config"]
+            registries = "" if half or not files else Path(files[0]).read_text(encoding="utf-8")
+            self.clusters[name] = FakeCluster(not half, not half, not half, registries, ports)
+            return DONE
+        if verb == "delete":
+            self.clusters.pop(name, None)
+            if not half:
+                self.volumes.discard(f"k3d-{name}-images")
+            return DONE
+        if cluster is None:
+            return failed("FATA[0000] No nodes found for given cluster")
+        cluster.servers = verb == "start"
+        if not half:
+            cluster.balancer = verb == "start"
+        return DONE
+
+    def _docker(self, verb: str, rest: Sequence[str], stdin: str) -> Completed:
+        match verb, *rest:
+            case "version", *_:
+                return Completed(0, '{"Client":{"Version":"27.3.1"},"Server":{"Version":"27.3.1"}}', "")
+            case "cp", "-", where:
+                self._node(where).registries = _unpacked(stdin)
+            case "cp", where, "-":
+                text = self._node(where).registries
+                return Completed(0, node_archive(text), "") if text else failed("Error: Could not find the file")
+            case "volume", "ls", *_:
+                return Completed(0, "\n".join(self.volumes), "")
+            case "volume", "rm", "--force", *names:
+                self.volumes -= set(names)
+            case _:
+                return self._image(verb, rest)
+        return DONE
+
+    def _image(self, verb: str, rest: Sequence[str]) -> Completed:
+        match verb, *rest:
+            case "image", "inspect", *_, name:
+                return DONE if name in self.images else failed("Error response from daemon: No such image")
+            case "pull", "--quiet", name:
+                if not name.startswith(tuple(self.reachable)):
+                    return failed("Error response from daemon: dial tcp: connection refused")
+                self.images.add(name)
+            case "tag", old, new:
+                self.images |= {new} if old in self.images else set()
+            case "rmi", name:
+                self.images.discard(name)
+        return DONE
+
+    def _node(self, where: str) -> FakeCluster:
+        return self.clusters[where.partition(":")[0].removeprefix("k3d-").removesuffix("-server-0")]
+
+    def _kubectl(self, rest: Sequence[str], stdin: str) -> Completed:
+        if rest[0] == "apply":
+            for document in yaml.safe_load_all(stdin):
+                self.applied[document["kind"], document["metadata"]["name"]] = document
+        items = [
+            {
+                "kind": "Deployment",
+                "metadata": {**document["metadata"], "generation": 1},
+                "spec": document["spec"],
+                "status": {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1},
+            }
+            for (kind, _), document in self.applied.items()
+            if kind == "Deployment"
+        ]
+        return Completed(0, json.dumps({"items": items}) if rest[0] == "get" else "", "")
+
+
+def _unpacked(archive: str) -> str:
+    with tarfile.open(fileobj=io.BytesIO(archive.encode())) as unpacked:
+        (member,) = unpacked.getmembers()
+        assert member.name == "rancher/k3s/registries.yaml"
+        file = unpacked.extractfile(member)
+        assert file is not None
+        return file.read().decode()

@@ -1,0 +1,106 @@
+"""A k3d backend on a machine of its own, for tests of what it does there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from obol.backends.base import ClusterSpec
+from obol.backends.k3d import K3dBackend, Surroundings
+from obol.machine.ports import Holder
+from obol.rendering.registries import Mirror, registries_yaml
+from tests.fakes.clock import FakeClock
+from tests.fakes.k3d import FakeCluster, FakeMachine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from obol.backends.base import Backend
+    from obol.backends.kubeapi import Access
+
+ID = "calm-otter"
+NAME = f"obol-stack-{ID}"
+NODE = f"k3d-{NAME}-server-0"
+MIRRORS = (Mirror("docker.io", "http://172.30.0.1:54100"), Mirror("ghcr.io", "http://172.30.0.1:54101"))
+WIRED = registries_yaml(MIRRORS)
+K3S = "docker.io/rancher/k3s:v1.35.5-k3s1"
+PROXY, TOOLS = "ghcr.io/k3d-io/k3d-proxy:5.9.0", "ghcr.io/k3d-io/k3d-tools:5.9.0"
+IMAGES = {K3S, PROXY, TOOLS}
+
+
+@dataclass
+class FakePorts:
+    """Ports of which some are busy."""
+
+    busy: set[int] = field(default_factory=set)
+    privileged: set[int] = field(default_factory=set)
+    """Busy ones that cannot be tried without being root."""
+
+    def is_free(self, address: str, port: int) -> bool:
+        """By trying."""
+        return port not in self.busy
+
+    def listens(self, port: int) -> bool:
+        """By looking."""
+        return port in self.privileged
+
+    def pick_free(self, addresses: tuple[str, ...]) -> int:
+        """Always the next."""
+        return 41000
+
+    def holder(self, port: int) -> Holder | None:
+        """Somebody known, for 80 only."""
+        return Holder(7, "nginx") if port == 80 else None
+
+
+@dataclass
+class Stack:
+    """A backend on a machine."""
+
+    machine: FakeMachine
+    config: Path
+    ports: FakePorts = field(default_factory=FakePorts)
+    clock: FakeClock = field(default_factory=FakeClock)
+    status: int | None = 200
+    """What the API says."""
+    asked: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    @property
+    def backend(self) -> Backend:
+        """A fresh one, as each command has."""
+        caches = {"docker.io": 54100, "ghcr.io": 54101}
+        around = Surroundings(
+            {"PATH": "/bin"}, caches, self.network, self.clock, self.ports, self.ports.listens, self.probe, self.api
+        )
+        return K3dBackend(self.machine, self.config, around)
+
+    async def network(self) -> str:
+        """Have the network."""
+        self.machine.networks.add("obol-net")
+        return "obol-net"
+
+    async def probe(self, port: int, path: str) -> int | None:
+        """Answer for the ingress."""
+        self.asked.append(f"{port}{path}")
+        return 200
+
+    async def api(self, access: Access) -> int | None:
+        """Answer for the API."""
+        self.asked.append(access.server)
+        return self.status
+
+    def spec(self, mirrors: tuple[Mirror, ...] = MIRRORS) -> ClusterSpec:
+        """The cluster that is wanted."""
+        return ClusterSpec(ID, self.config, self.config.parent / "data", mirrors)
+
+    def holds(self, registries: str = WIRED, *, runs: bool = True) -> FakeCluster:
+        """Have the cluster there already."""
+        cluster = FakeCluster(True, runs, runs, registries, ["8080:80@loadbalancer"])
+        self.machine.clusters[NAME] = cluster
+        return cluster
+
+
+def on_fresh_machine(folder: Path) -> Stack:
+    """A machine that has everything but a cluster."""
+    return Stack(FakeMachine(images=set(IMAGES)), folder / "config")

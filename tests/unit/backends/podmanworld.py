@@ -1,0 +1,81 @@
+"""A machine with podman, and a stack that may be brought up on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from obol.backends.base import ClusterSpec
+from obol.backends.podman import Looks, PodmanBackend
+from obol.machine.podman import Podman
+from obol.machine.ports import Holder
+from obol.rendering.registries import Mirror
+from obol.workloads.sources import Manifest, packaged
+from tests.fakes.clock import FakeClock
+from tests.fakes.podman import FakePodman
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from obol.backends.base import Deployed
+
+STACK = "brave-otter"
+LITELLM = "ghcr.io/berriai/litellm-non_root:main-v1.83.14-stable"
+PROMETHEUS = "quay.io/prometheus/prometheus:v3.9.1"
+LITELLM_POD, PROMETHEUS_POD = f"obol-stack-{STACK}-litellm-pod", f"obol-stack-{STACK}-prometheus-pod"
+MIRRORS = (Mirror("docker.io", "http://127.0.0.1:54100"), Mirror("ghcr.io", "http://127.0.0.1:54101"))
+
+
+@dataclass
+class FakePorts:
+    """Ports of which some are taken."""
+
+    taken: set[int] = field(default_factory=set)
+    spare: int = 41234
+
+    def is_free(self, address: str, port: int) -> bool:
+        """Tell."""
+        return port not in self.taken
+
+    def pick_free(self, addresses: tuple[str, ...]) -> int:
+        """Choose."""
+        self.spare += 1
+        return self.spare - 1
+
+    def holder(self, port: int) -> Holder | None:
+        """Name."""
+        return Holder(7, "nginx") if port == 4000 else None
+
+
+@dataclass
+class World:
+    """A podman, what runs in it, and a stack that may be brought up."""
+
+    config: Path
+    podman: FakePodman = field(default_factory=lambda: FakePodman(available={LITELLM, PROMETHEUS}))
+    ports: FakePorts = field(default_factory=FakePorts)
+    clock: FakeClock = field(default_factory=FakeClock)
+    answers: dict[int, int | None] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    listening: list[str] = field(default_factory=list)
+    mirrors: tuple[Mirror, ...] = MIRRORS
+
+    @property
+    def backend(self) -> PodmanBackend:
+        """A backend as a new command has it."""
+        podman = Podman(self.podman, {"CONTAINERS_CONF": "/mine.conf"})
+        return PodmanBackend(podman, self.config, Looks(self.clock, self.ports, self._probe, self._listen))
+
+    async def up(self, *manifests: Manifest) -> Deployed:
+        """Bring the stack up as `obol stack up` does."""
+        backend, spec = self.backend, ClusterSpec(STACK, self.config, self.config / "data", self.mirrors)
+        await backend.check()
+        self.notes = (await backend.up(spec, self.lines.append)).notes
+        return await backend.apply(spec, manifests or packaged(), self.lines.append)
+
+    async def _probe(self, port: int, path: str) -> int | None:
+        return self.answers.get(port, 200)
+
+    async def _listen(self, address: str) -> str | None:
+        self.listening.append(address)
+        return f"{address}:54100"

@@ -1,0 +1,398 @@
+from __future__ import annotations
+
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.backends.base import ClusterSpec, Deployed
+from obol.backends.k3dcli import NameTaken
+from obol.errors import DependencyMissing, ObolError, PortTaken
+from obol.machine.dockererrors import NoAddressPool
+from obol.workloads.sources import packaged
+from tests.fakes.k3d import FakeCluster
+from tests.fakes.k3dstack import ID, IMAGES, K3S, MIRRORS, NAME, NODE, PROXY, TOOLS, WIRED, Stack, on_fresh_machine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from obol.rendering.registries import Mirror
+
+LIST = "k3d cluster list -o json"
+READ = f"docker cp {NODE}:/etc/rancher/k3s/registries.yaml -"
+REMAINS = [
+    f"docker ps --all --no-trunc --filter label=k3d.cluster={NAME} --format {{{{json .}}}}",
+    f"docker volume ls --quiet --filter label=k3d.cluster={NAME}",
+    f"docker network ls --no-trunc --filter name=^k3d-{NAME}$ --format {{{{json .}}}}",
+]
+MOVED = WIRED.replace("172.30.0.1", "172.31.0.1")
+CONTAINER = '[{"Id":"c1","Name":"/x","State":{"Status":"running"},"Config":{},"HostConfig":{},"NetworkSettings":{}}]'
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    """A machine that has everything but a cluster."""
+    return on_fresh_machine(tmp_path)
+
+
+def mode(path: Path) -> int:
+    """Who may do what with a file."""
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+async def test_check(stack: Stack) -> None:
+    """Docker and k3d are both asked."""
+    await stack.backend.check()
+
+    assert stack.machine.lines == ["docker version --format {{json .}}", "k3d version -o json"]
+
+
+async def test_too_old(stack: Stack) -> None:
+    """A Docker that k3d cannot use is a dependency that is missing."""
+    said = '{"Client":{"Version":"27.3.1"},"Server":{"Version":"19.03.15"}}'
+    stack.machine.script("docker", "version", stdout=said)
+
+    with pytest.raises(DependencyMissing, match=r"Docker 19\.03\.15 is too old"):
+        await stack.backend.check()
+
+
+async def test_state(stack: Stack) -> None:
+    """A cluster is absent, stopped or running; one whose name begins alike is another."""
+    stack.machine.clusters[f"{NAME}s"] = FakeCluster()
+    assert await stack.backend.state(ID) == "absent"
+
+    cluster = stack.holds()
+    assert await stack.backend.state(ID) == "running"
+
+    cluster.balancer = False
+    assert await stack.backend.state(ID) == "stopped"
+
+
+async def test_create(stack: Stack) -> None:
+    """A cluster is made on our network with a registries.yaml of ours, and its kubeconfig is kept for us alone."""
+    up = await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert up.created
+    assert up.notes == ()
+    registries, kubeconfig = stack.config / "registries.yaml", stack.config / "kubeconfig.yaml"
+    assert registries.read_text() == WIRED
+    assert "https://127.0.0.1:41234" in kubeconfig.read_text()
+    assert (mode(registries), mode(kubeconfig)) == (0o600, 0o600)
+    assert (stack.config.parent / "data").is_dir()
+    assert not (stack.config / ".k3d-being-made").exists()
+    assert stack.asked == ["https://127.0.0.1:41234"]
+    assert stack.machine.networks == {"obol-net"}
+    create = next(line for line in stack.machine.lines if line.startswith("k3d cluster create"))
+    assert stack.machine.lines == [
+        LIST,
+        "k3d version -o json",
+        *(f"docker image inspect --format {{{{.Id}}}} {image}" for image in (K3S, PROXY, TOOLS)),
+        create,
+        f"k3d kubeconfig get {NAME}",
+    ]
+    assert f"--network obol-net --registry-config {registries} --port 80:80@loadbalancer" in create
+    assert f"--volume {stack.config.parent}/data:/data@all" in create
+    assert stack.lines == ["creating the cluster", "waiting for the cluster's API"]
+
+
+async def test_create_without_caches(stack: Stack) -> None:
+    """Without mirrors no cache and no registries.yaml is touched, and Docker pulls by itself."""
+    stack.machine.images.clear()
+    stack.machine.reachable = {""}
+
+    await stack.backend.up(stack.spec(()), stack.lines.append)
+
+    assert not (stack.config / "registries.yaml").exists()
+    assert not any("127.0.0.1:5410" in line or "registr" in line for line in stack.machine.lines)
+    assert [line for line in stack.machine.lines if " pull " in line] == [
+        f"docker pull --quiet {image}" for image in (K3S, PROXY, TOOLS)
+    ]
+
+
+async def test_images_by_the_caches(stack: Stack) -> None:
+    """What Docker runs and does not have comes from the caches, so that a fresh Docker comes up offline too."""
+    stack.machine.images = {PROXY}
+    stack.machine.reachable = {"127.0.0.1:"}
+
+    await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert stack.machine.images == IMAGES
+    assert [line for line in stack.machine.lines if " pull " in line] == [
+        "docker pull --quiet 127.0.0.1:54100/rancher/k3s:v1.35.5-k3s1",
+        "docker pull --quiet 127.0.0.1:54101/k3d-io/k3d-tools:5.9.0",
+    ]
+    assert stack.lines[:2] == [f"pulling {K3S}", f"pulling {TOOLS}"]
+
+
+async def test_images_past_the_caches(stack: Stack) -> None:
+    """An image that a cache does not give is left to Docker; one that nobody gives is left to k3d."""
+    stack.machine.images = set()
+    stack.machine.reachable = {"docker.io/"}
+
+    assert (await stack.backend.up(stack.spec(), stack.lines.append)).created
+    assert stack.machine.images == {K3S}
+
+
+async def test_busy_ports(stack: Stack) -> None:
+    """What is told of the ports is told of the cluster."""
+    stack.ports.privileged = {80}
+
+    assert (await stack.backend.up(stack.spec(), stack.lines.append)).notes == (
+        "Port 80 is taken by nginx (pid 7): use 8080 instead.",
+    )
+    assert stack.machine.clusters[NAME].ports[0] == "8080:80@loadbalancer"
+
+
+@pytest.mark.parametrize("runs", [True, False])
+async def test_there(stack: Stack, runs: bool) -> None:
+    """A cluster that knows what it should is left alone, or started; its kubeconfig is written anew either way."""
+    stack.holds(runs=runs)
+
+    up = await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert (up.created, up.notes) == (False, ())
+    start = [] if runs else [f"k3d cluster start {NAME}"]
+    assert stack.machine.lines == [LIST, READ, *start, f"k3d kubeconfig get {NAME}"]
+    assert (stack.config / "registries.yaml").read_text() == WIRED
+    assert (stack.config / "kubeconfig.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "mirrors", "note"),
+    [
+        ("", MIRRORS, "made without registry caches"),
+        (MOVED, MIRRORS, "caches are elsewhere now"),
+        (WIRED, (), "had been told of registry caches"),
+    ],
+)
+@pytest.mark.parametrize("state", ["running", "half", "stopped"])
+async def test_rewired(stack: Stack, before: str, mirrors: tuple[Mirror, ...], note: str, state: str) -> None:
+    """A cluster that knows other mirrors than it should is told of them while it is stopped, and that is said."""
+    cluster = stack.holds(before, runs=state != "stopped")
+    cluster.balancer = state == "running"
+
+    up = await stack.backend.up(stack.spec(mirrors), stack.lines.append)
+
+    assert cluster == FakeCluster(True, True, True, WIRED if mirrors else "mirrors: {}\n", cluster.ports)
+    assert stack.machine.lines == [
+        *[LIST, READ],
+        *([f"k3d cluster stop {NAME}"] if state != "stopped" else []),
+        *[f"docker cp - {NODE}:/etc", f"k3d cluster start {NAME}", f"k3d kubeconfig get {NAME}"],
+    ]
+    assert len(up.notes) == 1
+    assert note in up.notes[0]
+
+
+@pytest.mark.parametrize(("before", "says"), [("", "pulls images directly"), (MOVED, "not there any more")])
+async def test_not_rewired(stack: Stack, before: str, says: str) -> None:
+    """A cluster that cannot be told is started as it is, and what that means is said."""
+    cluster = stack.holds(before)
+    stack.machine.script("docker", "cp", "-", code=1, stderr="Error response from daemon: read-only file system")
+
+    up = await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert cluster.servers
+    assert says in up.notes[0]
+    assert "read-only file system" in up.notes[0]
+    assert "obol stack purge" in up.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("Bind for 0.0.0.0:80 failed: port is already allocated", PortTaken),
+        ("all predefined address pools have been fully subnetted", NoAddressPool),
+        ("timed out", ObolError),
+    ],
+)
+async def test_create_fails(stack: Stack, said: str, kind: type[ObolError]) -> None:
+    """What k3d leaves of a cluster that it could not make is removed, and the way is free for the next try."""
+    stack.machine.script("k3d", "cluster", "create", code=1, stderr=f"FATA[0001] {said}")
+
+    with pytest.raises(kind):
+        await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert stack.machine.lines[-3:] == REMAINS
+    assert not (stack.config / ".k3d-being-made").exists()
+
+
+async def test_name_taken(stack: Stack) -> None:
+    """A cluster that somebody else has made meanwhile is not taken for remains of ours."""
+    said = "FATA[0000] Failed to create cluster 'x' because a cluster with that name already exists"
+    stack.machine.script("k3d", "cluster", "create", code=1, stderr=said)
+
+    with pytest.raises(NameTaken):
+        await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert stack.machine.lines[-1].startswith("k3d cluster create")
+    assert not (stack.config / ".k3d-being-made").exists()
+
+
+async def test_unfinished_cleaning(stack: Stack) -> None:
+    """Where remains cannot be removed either, k3d's error is told, and the next try knows that there may be some."""
+    stack.machine.script("k3d", "cluster", "create", code=1, stderr="FATA[0001] timed out")
+    stack.machine.script("docker", "ps", code=1, stderr="Cannot connect to the Docker daemon")
+
+    with pytest.raises(ObolError, match="timed out"):
+        await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert (stack.config / ".k3d-being-made").read_text() == f"{NAME}\n"
+
+
+@pytest.mark.parametrize("marked", [True, False])
+async def test_half_made(stack: Stack, marked: bool) -> None:
+    """A cluster that was being made when we were stopped is made anew; one without servers is none anyway."""
+    cluster = stack.holds("", runs=False)
+    stack.config.mkdir()
+    if marked:
+        (stack.config / ".k3d-being-made").write_text(NAME)
+    else:
+        listed = f'[{{"name":"{NAME}","nodes":[],"serversRunning":0,"serversCount":0}}]'
+        stack.machine.script("k3d", "cluster", "list", stdout=listed)
+
+    up = await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert up.created
+    assert stack.machine.clusters[NAME] is not cluster
+    assert stack.machine.lines[1:5] == [f"k3d cluster delete {NAME}", *REMAINS]
+
+
+async def test_made_after_all(stack: Stack) -> None:
+    """A cluster that was made although we were stopped is kept."""
+    cluster = stack.holds()
+    stack.config.mkdir()
+    (stack.config / ".k3d-being-made").write_text(NAME)
+
+    assert not (await stack.backend.up(stack.spec(), stack.lines.append)).created
+    assert stack.machine.clusters[NAME] is cluster
+    assert not (stack.config / ".k3d-being-made").exists()
+
+
+@pytest.mark.parametrize("marker", ["obol-stack-other\n", "\udcff"])
+async def test_marker_of_others(stack: Stack, marker: str) -> None:
+    """A file that names another cluster, or nothing, does not cost us ours."""
+    cluster = stack.holds(runs=False)
+    stack.config.mkdir()
+    (stack.config / ".k3d-being-made").write_text(marker, errors="surrogateescape")
+
+    await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert stack.machine.clusters[NAME] is cluster
+
+
+async def test_no_api(stack: Stack) -> None:
+    """A cluster whose API does not answer is left as it is."""
+    stack.status = None
+
+    with pytest.raises(ObolError, match="API is not up"):
+        await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert stack.machine.clusters[NAME].servers
+
+
+async def test_data_directory_with_colon(stack: Stack, tmp_path: Path) -> None:
+    """A path that Docker would take apart is refused before anything is made."""
+    spec = ClusterSpec(ID, stack.config, tmp_path / "a:b", ())
+
+    with pytest.raises(ObolError, match="cannot be given to a container"):
+        await stack.backend.up(spec, stack.lines.append)
+
+    assert stack.machine.lines == [LIST]
+
+
+@pytest.mark.parametrize(
+    ("block", "what"),
+    [("data", "the data directory .* cannot be made"), ("config", "registries.yaml cannot be written")],
+)
+async def test_directories_that_are_files(stack: Stack, tmp_path: Path, block: str, what: str) -> None:
+    """What cannot be written is named."""
+    (tmp_path / block).write_text("")
+
+    with pytest.raises(ObolError, match=what):
+        await stack.backend.up(stack.spec(), stack.lines.append)
+
+
+async def test_apply(stack: Stack) -> None:
+    """Manifests are brought by this machine's kubectl; the address is the port that the load balancer publishes."""
+    stack.holds()
+
+    deployed = await stack.backend.apply(stack.spec(), packaged(), stack.lines.append)
+
+    assert deployed == Deployed("http://localhost:8080")
+    assert stack.machine.lines == [
+        "kubectl version --client",
+        *["kubectl apply -f -"] * 5,
+        "kubectl get deployments,pods --all-namespaces -o json",
+        LIST,
+    ]
+    environ = {"PATH": "/bin", "KUBECONFIG": str(stack.config / "kubeconfig.yaml")}
+    assert [ran.env for ran in stack.machine.ran] == [*[environ] * 7, None]
+    assert ("Ingress", "litellm") in stack.machine.applied
+
+
+async def test_apply_by_the_node(stack: Stack) -> None:
+    """Without a kubectl of this machine the node's own is used; a cluster that is gone meanwhile has no address."""
+    stack.machine.missing.add("kubectl")
+
+    assert await stack.backend.apply(stack.spec(), packaged(), stack.lines.append) == Deployed("")
+    assert f"docker exec -i {NODE} kubectl apply -f -" in stack.machine.lines
+
+
+async def test_down(stack: Stack) -> None:
+    """A cluster is stopped, never removed; one that is stopped, or not there, is left alone."""
+    await stack.backend.down(ID)
+    stack.holds()
+    await stack.backend.down(ID)
+    await stack.backend.down(ID)
+
+    assert stack.machine.lines == [LIST, LIST, f"k3d cluster stop {NAME}", LIST]
+
+
+async def test_down_fails(stack: Stack) -> None:
+    """A cluster that cannot be stopped is told of and kept."""
+    stack.holds()
+    stack.machine.script("k3d", "cluster", "stop", code=1, stderr="FATA[0000] it does not want to")
+
+    with pytest.raises(ObolError, match="could not stop the cluster: it does not want to"):
+        await stack.backend.down(ID)
+
+    assert not any("delete" in line for line in stack.machine.lines)
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_purge(stack: Stack, there: bool) -> None:
+    """The cluster and the files about it go; the same where there is none."""
+    if there:
+        await stack.backend.up(stack.spec(), stack.lines.append)
+    stack.machine.ran.clear()
+
+    await stack.backend.purge(ID, images=True)
+
+    assert [line for line in stack.machine.lines if " rm " not in line] == [f"k3d cluster delete {NAME}", *REMAINS]
+    assert not there or list(stack.config.iterdir()) == []
+    assert stack.machine.clusters == {}
+
+
+async def test_purge_without_k3d(stack: Stack) -> None:
+    """Where k3d fails, or is gone, Docker can remove the cluster as well."""
+    stack.machine.missing.add("k3d")
+    stack.machine.script("docker", "ps", stdout='{"ID":"c1"}\n')
+    stack.machine.script("docker", "ps")
+    stack.machine.script("docker", "container", "inspect", stdout=CONTAINER)
+
+    await stack.backend.purge(ID, images=False)
+
+    assert "docker rm --force --volumes c1" in stack.machine.lines
+
+
+async def test_purge_fails(stack: Stack) -> None:
+    """A cluster that is still there is told of in k3d's words, and its files stay."""
+    await stack.backend.up(stack.spec(), stack.lines.append)
+    stack.machine.script("k3d", "cluster", "delete", code=1, stderr="FATA[0000] it does not want to")
+    stack.machine.script("docker", "ps", stdout='{"ID":"c1"}\n')
+    stack.machine.script("docker", "container", "inspect", stdout=CONTAINER)
+
+    with pytest.raises(ObolError, match="could not remove the cluster: it does not want to"):
+        await stack.backend.purge(ID, images=False)
+
+    assert (stack.config / "kubeconfig.yaml").exists()

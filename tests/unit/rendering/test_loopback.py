@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import pytest
+
+from obol.rendering.loopback import loopback_name
+
+PORTS = {"docker.io": 54100, "ghcr.io": 40001}
+
+
+@pytest.mark.parametrize(
+    ("image", "name"),
+    [
+        ("registry:3", "127.0.0.1:54100/library/registry:3"),
+        ("rancher/k3s:v1.35.5-k3s1", "127.0.0.1:54100/rancher/k3s:v1.35.5-k3s1"),
+        ("ghcr.io/k3d-io/k3d-proxy:5.9.0", "127.0.0.1:40001/k3d-io/k3d-proxy:5.9.0"),
+        ("alpine", "127.0.0.1:54100/library/alpine:latest"),
+    ],
+)
+def test_name(image: str, name: str) -> None:
+    """An image is named at the port of its registry, with the repository that it has there."""
+    assert loopback_name(image, PORTS) == name
+
+
+@pytest.mark.parametrize("image", ["quay.io/a/b:1", f"alpine:3@sha256:{'0' * 64}", f"a@sha256:{'0' * 64}", "A B", ""])
+def test_none(image: str) -> None:
+    """A registry without a cache, a digest, and what is no reference have no such name."""
+    assert loopback_name(image, PORTS) == ""

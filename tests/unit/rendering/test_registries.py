@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from obol.rendering.registries import Mirror, registries_yaml
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "registries"
+
+BUILTIN = (
+    Mirror("docker.io", "http://172.18.0.1:54100"),
+    Mirror("ghcr.io", "http://172.18.0.1:54101"),
+    Mirror("quay.io", "http://172.18.0.1:54102"),
+)
+CONTAINERS = (
+    Mirror("docker.io", "http://k3d-obol-docker-io.localhost:5000"),
+    Mirror("ghcr.io", "http://k3d-obol-ghcr-io.localhost:5000"),
+    Mirror("quay.io", "http://k3d-obol-quay-io.localhost:5000"),
+)
+PUSH = Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000")
+
+
+@pytest.mark.parametrize(
+    ("name", "mirrors"),
+    [
+        ("builtin", BUILTIN),
+        ("builtin-development", (*BUILTIN, PUSH)),
+        ("containers", CONTAINERS),
+        ("containers-development", (*CONTAINERS, PUSH)),
+    ],
+)
+def test_golden(name: str, mirrors: tuple[Mirror, ...]) -> None:
+    """The file of either engine is known to the byte; the push registry of development mode comes last."""
+    assert registries_yaml(mirrors) == (GOLDEN / f"{name}.yaml").read_text()
+
+
+def test_one_endpoint_each() -> None:
+    """What k3s reads is one endpoint for each registry, in the order that was given."""
+    read = yaml.safe_load(registries_yaml((PUSH, *BUILTIN)))
+
+    expected = {mirror.registry: {"endpoint": [mirror.endpoint]} for mirror in (PUSH, *BUILTIN)}
+    assert read == {"mirrors": expected}
+    assert list(read["mirrors"]) == ["localhost:54103", "docker.io", "ghcr.io", "quay.io"]
+
+
+def test_none() -> None:
+    """Without mirrors the file is valid, and says nothing."""
+    assert yaml.safe_load(registries_yaml(())) == {"mirrors": {}}

@@ -134,7 +134,7 @@ async def test_up_twice_and_offline(person: Person, registries: Registries) -> N
 
     assert offline.code == 0, offline.err
     assert f"All {len(IMAGES)} images are in the caches" in offline.out
-    assert "finds no runtime" in offline.err
+    assert "Nothing here can run the stack" in offline.err
 
 
 async def test_up_with_an_image_missing(person: Person, registries: Registries) -> None:
@@ -176,16 +176,16 @@ async def test_up_with_more_manifests(person: Person, registries: Registries) ->
     assert "quay.io/me/app:7" in [image["reference"] for image in ran.told["images"]]
 
 
-async def test_up_beside_a_runtime(person: Person) -> None:
-    """A runtime that this version does not use yet is named, and nothing is done with it."""
+async def test_up_beside_a_runtime_that_does_not_answer(person: Person) -> None:
+    """A runtime that is installed and does not run is named, and nothing is done with it but to ask."""
     asked = person.home / "asked"
-    person.install("docker", f'echo "docker $*" >> {asked}; echo 27.3.1')
+    person.install("docker", f'echo "docker $*" >> {asked}; echo Cannot connect to the Docker daemon >&2; exit 1')
     person.install("k3d", f'echo "k3d $*" >> {asked}; echo k3d version v5.9.0')
 
     ran = await person.obol("stack", "up")
 
     assert ran.code == 0, ran.err
-    assert "k3d and Docker are installed, but not used" in ran.err
+    assert "docker is installed, but does not answer" in ran.err
     assert sorted(line.split()[1] for line in asked.read_text().splitlines()) == ["version", "version"]
 
 

@@ -1,4 +1,4 @@
-"""`obol stack …`: bring the stack up, and see how it is.
+"""`obol stack …`: initialise, bring up, take down, remove, and see how it is.
 
 What a verb needs is imported within it, so that `obol --help` starts fast.
 """
@@ -7,37 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli import options
+from obol.cli import building, options
 from obol.cli.present import OutputFormat
 from obol.config.paths import Surroundings, locate
-from obol.config.sources import CacheFlags
+from obol.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from obol.backends.base import Runtimes
-    from obol.caches.plan import BuiltinPlan
+    from obol.backends.base import BackendName
     from obol.cli.present import Speaker
     from obol.client.base import Progress
+    from obol.stack.lifecycle import Lifecycle
     from obol.stack.nocluster import Brought, CachesOnly
-    from obol.stack.plan import StackImage
+    from obol.stack.plan import Choice, StackImage
+    from obol.stack.state import Home, Identity
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-
-
-class AskedBackend(StrEnum):
-    """What can be asked for with --backend."""
-
-    AUTO = "auto"
-    NONE = "none"
-
 
 NoRegistryCache = Annotated[
     bool,
@@ -47,7 +40,14 @@ NoRegistryCache = Annotated[
     ),
 ]
 BackendOption = Annotated[
-    AskedBackend, typer.Option("--backend", help="What to run the stack on; none only fills the caches.")
+    building.AskedBackend, typer.Option("--backend", help="What to run the stack on; none only fills the caches.")
+]
+EngineOption = Annotated[
+    building.AskedEngine,
+    typer.Option(
+        "--cache-engine",
+        help="What serves the caches of a cluster in Docker: our own process, or a registry container for each.",
+    ),
 ]
 Files = Annotated[
     list[Path] | None,
@@ -55,61 +55,130 @@ Files = Annotated[
         "--file",
         "-f",
         metavar="FILE|DIR",
-        help="More manifests, whose images are needed too; may be repeated.",
+        help="More manifests to deploy, whose images are needed too; may be repeated.",
     ),
 ]
+NoPrefetch = Annotated[
+    bool, typer.Option("--no-prefetch", help="Do not fetch images into the caches while the stack starts.")
+]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Do so although there is a stack; its name is kept.")]
+Everything = Annotated[bool, typer.Option("--force", "-f", help="Remove the stack's data and images too.")]
+Caches = Annotated[bool, typer.Option("--cache", help="Remove the registry caches and all that they hold too.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
-def stack_for(plan: BuiltinPlan) -> CachesOnly:
-    """The stack over the cache engine that a plan describes."""
-    from obol.wiring.stack import stack_on_none
+@app.command()
+def init(
+    context: typer.Context,
+    backend: BackendOption = building.AskedBackend.AUTO,
+    force: Force = False,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Name the stack and put its manifests where you can change them.
 
-    return stack_on_none(plan)
+    `obol stack up` does so by itself; this is for those who want to look, or to choose the backend, before.
+    """
+    from obol.cli.clusterview import InitResult
 
-
-async def runtimes() -> Runtimes:
-    """What this machine could run the stack on."""
-    from obol.wiring.stack import look_for_runtimes
-
-    return await look_for_runtimes()
+    say = options.speaker(context, output, verbose, quiet)
+    home = building.home(Surroundings.of_process())
+    before = home.identity()
+    if before is not None and not force:
+        raise UsageError(
+            f"there is a stack already: {before.stack_id} on {before.backend}",
+            why=f"{home.config} has it",
+            hint="bring it up with `obol stack up`, or begin anew with `obol stack init --force`",
+        )
+    choice = asyncio.run(building.choose(backend, None))
+    if before is not None and before.backend not in {choice.backend, "none"}:
+        former = _stack(say, Surroundings.of_process(), home, before.backend)
+        asyncio.run(former.down(before, building.steps(say)))
+    identity = building.establish(say, home, before, choice.backend)
+    line = f"The stack is {identity.stack_id}, on {identity.backend}. Its manifests are in {home.config / 'workloads'}."
+    say.result(InitResult(identity.stack_id, identity.backend, str(home.config)), lambda: [line])
 
 
 @app.command()
 def up(
     context: typer.Context,
     no_registry_cache: NoRegistryCache = False,
-    backend: BackendOption = AskedBackend.AUTO,
+    backend: BackendOption = building.AskedBackend.AUTO,
+    cache_engine: EngineOption = building.AskedEngine.AUTO,
     file: Files = None,
+    no_prefetch: NoPrefetch = False,
     output: options.Output = None,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Bring the stack up.
+    """Bring the stack up, and wait until it answers.
 
-    This version starts the registry caches and fetches every image of the stack into them, so that a cluster comes up
-    fast, online or not; it starts no cluster yet. Exits with 1 if an image could not be fetched.
+    Starts the registry caches, and LiteLLM and Prometheus in a cluster of k3d, or as pods of podman. Where nothing is
+    installed that could run them, the caches are filled with every image that the stack needs; exits with 1 if one
+    could not be fetched.
     """
-    from obol.cli.cacheview import start_warnings
-    from obol.cli.stackview import WITHOUT_CACHE, UpResult, advice, errors, up_parts, up_result
+    from obol.cli.stackview import WITHOUT_CACHE, UpResult
     from obol.config.stack import cache_disabled
 
     say = options.speaker(context, output, verbose, quiet)
     # Asked first, and of nothing but the environment: who turns caches off wants nothing of them touched.
-    if cache_disabled(os.environ) or no_registry_cache:
-        say.result(UpResult("none", registry_cache=False), lambda: WITHOUT_CACHE)
-        return
+    use_caches = not (cache_disabled(os.environ) or no_registry_cache)
     around = Surroundings.of_process()
-    images = _images(file, around)
-    asked = backend is AskedBackend.NONE
-    brought = _bring_up(say, stack_for(_plan(say, around)), images, look=not asked)
-    say.result(up_result(brought), lambda: up_parts(brought, time.time()))
-    if say.output is OutputFormat.HUMAN:  # as JSON they are part of the result
-        for error in errors(brought):
-            say.error(error)
-    for line in (*start_warnings(brought.caches), *advice(brought.choice, asked=asked)):
-        say.note(line)
-    if not brought.complete:
-        raise typer.Exit(1)
+    home = building.home(around)
+    identity = home.identity()
+    choice = asyncio.run(building.choose(backend, identity))
+    if choice.backend == "none":
+        if use_caches:
+            _fill_caches(say, around, file, choice, asked=backend is building.AskedBackend.NONE)
+        else:
+            say.result(UpResult("none", registry_cache=False), lambda: WITHOUT_CACHE)
+        return
+    established = building.establish(say, home, identity, choice.backend)
+    _raise(say, around, established, file, cache_engine, use_caches=use_caches, prefetch=not no_prefetch)
+
+
+@app.command()
+def down(context: typer.Context, verbose: options.Verbose = False, quiet: options.Quiet = False) -> None:
+    """Stop the stack. Its images and data stay, and the registry caches run on."""
+    say = options.speaker(context, None, verbose, quiet)
+    around = Surroundings.of_process()
+    home = building.home(around)
+    identity = home.identity()
+    if identity is None:
+        raise UsageError("there is no stack", why=f"{home.config} has none", hint="`obol stack up` makes one")
+    asyncio.run(_stack(say, around, home, identity.backend).down(identity, building.steps(say)))
+
+
+@app.command()
+def purge(
+    context: typer.Context,
+    force: Everything = False,
+    cache: Caches = False,
+    yes: Yes = False,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Remove the stack and what was written for it. The registry caches and what they hold stay.
+
+    Your obol.toml stays, and so do manifests that you changed.
+    """
+    say = options.speaker(context, None, verbose, quiet)
+    around = Surroundings.of_process()
+    home = building.home(around)
+    identity = home.identity()
+    if (force or cache) and not yes:
+        _confirm(force=force, cache=cache)
+    backend = asyncio.run(building.choose(building.AskedBackend.AUTO, identity)).backend
+    stack = _stack(say, around, home, backend)
+    notes = asyncio.run(stack.purge(identity, building.steps(say), images=force, caches=cache))
+    for note in notes:
+        say.note(note)
+    data = locate(around).data
+    if force:
+        _remove_data(data)
+    elif data.exists():
+        say.note(f"The stack's data stays in {data}; `obol stack purge --force` removes it.")
 
 
 @app.command()
@@ -121,50 +190,127 @@ def status(
     quiet: options.Quiet = False,
 ) -> None:
     """Show what runs, and which images of the stack are in the caches."""
+    from obol.cli.clusterview import shown_parts, shown_result
     from obol.cli.stackview import status_parts, status_result
 
     say = options.speaker(context, output, verbose, quiet)
     around = Surroundings.of_process()
-    images = _images(file, around)
-    seen = asyncio.run(stack_for(_plan(say, around)).status(images))
+    home = building.home(around)
+    if (identity := home.identity()) is not None:
+        shown = asyncio.run(_stack(say, around, home, identity.backend).status())
+        say.result(shown_result(shown), lambda: shown_parts(shown))
+        return
+    images = building.images(file, around)
+    seen = asyncio.run(building.caches_only(building.cache_plans(say, around).builtin).status(images))
     say.result(status_result(seen), lambda: status_parts(seen))
     if seen.caches is None:
         say.note("Start the caches and fill them: obol stack up")
 
 
-def _bring_up(say: Speaker, stack: CachesOnly, images: Sequence[StackImage], *, look: bool) -> Brought:
-    """Choose a backend, by what is installed if `look`, and bring the stack up, showing how it goes on."""
-    from obol.cli.progress import watching
-    from obol.stack.plan import Choice, choose
+def _stack(
+    say: Speaker,
+    around: Surroundings,
+    home: Home,
+    backend: BackendName,
+    engine: building.AskedEngine = building.AskedEngine.AUTO,
+) -> Lifecycle:
+    return building.lifecycle(building.cache_plans(say, around, engine), home, backend)
 
-    async def chosen(progress: Progress) -> Brought:
-        choice = choose(await runtimes()) if look else Choice("none")
+
+def _raise(
+    say: Speaker,
+    around: Surroundings,
+    identity: Identity,
+    file: Sequence[Path] | None,
+    engine: building.AskedEngine,
+    *,
+    use_caches: bool,
+    prefetch: bool,
+) -> None:
+    """Bring a stack with a cluster up."""
+    from obol.cli.clusterview import raised_parts, raised_result
+    from obol.config.stack import image_overrides
+    from obol.machine.clock import SystemClock
+    from obol.stack.lifecycle import Wanted
+    from obol.stack.state import WORKLOADS
+    from obol.workloads.rewriting import with_images
+    from obol.workloads.sources import brought
+
+    home, directories = building.home(around), locate(around)
+    overrides = image_overrides(directories.settings_file)
+    manifests = tuple(with_images(one, overrides) for one in brought([home.config / WORKLOADS, *(file or ())]))
+    images = building.images(file, around, kubernetes=identity.backend == "k3d")
+    wanted = Wanted(identity, directories.data, manifests, images, use_caches, prefetch)
+    stack = _stack(say, around, home, identity.backend, engine)
+    try:
+        raised = asyncio.run(stack.up(wanted, building.steps(say), SystemClock()))
+    except KeyboardInterrupt:
+        say.note("Interrupted. What is there stays; `obol stack up` goes on from there.")
+        raise
+    say.result(raised_result(identity, raised), lambda: raised_parts(identity, raised))
+    for note in raised.notes:
+        say.note(note)
+
+
+def _fill_caches(
+    say: Speaker, around: Surroundings, file: Sequence[Path] | None, choice: Choice, *, asked: bool
+) -> None:
+    """Do what there is to do without a cluster."""
+    from obol.cli.cacheview import start_warnings
+    from obol.cli.stackview import advice, errors, up_parts, up_result
+
+    images = building.images(file, around)
+    brought = _bring_up(say, building.caches_only(building.cache_plans(say, around).builtin), images, choice)
+    say.result(up_result(brought), lambda: up_parts(brought, time.time()))
+    if say.output is OutputFormat.HUMAN:  # as JSON they are part of the result
+        for error in errors(brought):
+            say.error(error)
+    for line in (*start_warnings(brought.caches), *advice(brought.choice, asked=asked)):
+        say.note(line)
+    if not brought.complete:
+        raise typer.Exit(1)
+
+
+def _bring_up(say: Speaker, stack: CachesOnly, images: Sequence[StackImage], choice: Choice) -> Brought:
+    from obol.cli.progress import watching
+
+    async def filled(progress: Progress) -> Brought:
         return await stack.up(choice, images, progress)
 
     with watching(say) as progress:
         try:
-            return asyncio.run(chosen(progress))
+            return asyncio.run(filled(progress))
         except KeyboardInterrupt:
             say.note("Interrupted. What has been fetched is kept; `obol stack up` goes on from there.")
             raise
 
 
-def _images(file: Sequence[Path] | None, around: Surroundings) -> tuple[StackImage, ...]:
-    from obol.config.stack import image_overrides
-    from obol.stack.images import stack_images
-    from obol.workloads.sources import brought
+def _confirm(*, force: bool, cache: bool) -> None:
+    """Ask on a terminal; scripts mean what they say."""
+    if not sys.stdin.isatty():
+        return
+    what = " and ".join(
+        [
+            *(["the stack's data and images"] if force else []),
+            *(["the registry caches with all images"] if cache else []),
+        ]
+    )
+    if not typer.confirm(f"Remove {what}?", err=True):
+        raise Interrupted("nothing was removed")
 
-    overrides = image_overrides(locate(around).settings_file)
-    return stack_images(brought(file or ()), overrides)
 
+def _remove_data(data: Path) -> None:
+    import shutil
 
-def _plan(say: Speaker, around: Surroundings) -> BuiltinPlan:
-    """Plan the engine as `obol cache start` without options does."""
-    from obol.config.background import background_plan
-    from obol.config.settings import load_cache_settings
+    from obol.errors import ObolError
 
-    flags, directories = CacheFlags(), locate(around)
-    settings = load_cache_settings(flags, around, directories)
-    for warning in settings.warnings:
-        say.note(f"warning: {warning}")
-    return background_plan(settings, flags, around, directories)
+    try:
+        shutil.rmtree(data)
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        raise ObolError(
+            f"the stack's data in {data} cannot be removed",
+            why=problem.strerror or str(problem),
+            hint=f"containers may have written it as root: sudo rm -rf {data}",
+        ) from problem

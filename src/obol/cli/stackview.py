@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from obol.stack.plan import Choice, StackImage
 
 WITHOUT_CACHE = (
-    "The registry caches are turned off. This version of obol brings up nothing else yet,",
+    "The registry caches are turned off, and nothing here can run the stack without a cluster runtime,",
     "so nothing was done or touched. Caches that run already go on, with what they hold.",
 )
 RUNTIMES = (
     ("k3d, which needs Docker", ("https://k3d.io/stable/#installation", "https://docs.docker.com/engine/install/")),
-    ("or podman", ("https://podman.io/docs/installation",)),
+    ("or podman 4.3 or newer", ("https://podman.io/docs/installation",)),
 )
-"""What a person could install to have a cluster, with the pages that tell how."""
+"""What a person could install to run the stack, with the pages that tell how."""
 
 _STATES = {Kind.RATE_LIMITED: "limited", Kind.ABSENT: "absent", Kind.DENIED: "denied"}
 """What a failure is called in the table; there is room for short words only."""
@@ -122,14 +122,10 @@ def errors(brought: Brought) -> list[ObolError]:
 
 def advice(choice: Choice, *, asked: bool) -> list[str]:
     """What to say of the backend, line by line; `asked`: the person chose it."""
-    yet = "This version of obol fills the caches and starts no cluster yet"
     if asked:
-        return [f"{yet}: nothing runs (backend none, as asked)."]
-    if choice.found != "none":
-        found = "k3d and Docker are" if choice.found == "k3d" else "podman is"
-        return [f"{found} installed, but not used: {yet[0].lower()}{yet[1:]} (backend none)."]
+        return ["Only the caches were filled, as asked: nothing runs (backend none)."]
     lines = [f"{program.name} is installed, but does not answer: {program.trouble}" for program in choice.unusable]
-    lines.append(f"{yet}, and finds no runtime that could run one (backend none). To have one, install")
+    lines.append("Nothing here can run the stack, so only the caches were filled (backend none). To run it, install")
     for what, pages in RUNTIMES:
         lines += [f"  {what}:", *(f"    {page}" for page in pages)]
     return lines

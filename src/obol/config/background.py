@@ -1,4 +1,4 @@
-"""From settings to the background process that obeys them.
+"""From settings to the background process that obeys them, or to the containers that serve in its place.
 
 The process reads the same settings file and the same variables again, and is given the same flags, so that it does what
 `cache serve` would do in its place. Only what depends on where we are is made absolute.
@@ -7,19 +7,41 @@ The process reads the same settings file and the same variables again, and is gi
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from obol.caches.base import Listener
+from obol.caches.containerplan import DEFAULT_IMAGE, CacheContainer, ContainersPlan
 from obol.caches.plan import BuiltinPlan
+from obol.config.stack import cache_image, development
 from obol.machine.commands import Account
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from obol.caches.base import EngineName
     from obol.config.paths import Directories, Surroundings
     from obol.config.settings import CacheSettings
     from obol.config.sources import CacheFlags
+
+
+@dataclass(frozen=True, slots=True)
+class CachePlans:
+    """All that caches of a stack may be."""
+
+    builtin: BuiltinPlan
+    containers: ContainersPlan
+    engine: EngineName
+    development: bool
+
+
+def cache_plans(
+    settings: CacheSettings, flags: CacheFlags, around: Surroundings, directories: Directories, engine: EngineName
+) -> CachePlans:
+    """Plan both engines for `settings`, which were loaded from these flags and surroundings. Raises SettingsError."""
+    builtin = background_plan(settings, flags, around, directories)
+    containers = containers_plan(settings, around, directories)
+    return CachePlans(builtin, containers, engine, development(around.environ))
 
 
 def background_plan(
@@ -33,6 +55,17 @@ def background_plan(
         environ=around.environ,
         config=directories.config,
         offline=settings.engine.offline,
+        account=sudo_account(around.environ, os.geteuid()),
+    )
+
+
+def containers_plan(settings: CacheSettings, around: Surroundings, directories: Directories) -> ContainersPlan:
+    """Plan a container for each upstream. Raises SettingsError."""
+    ports = {own.registry: own.port for own in settings.engine.listeners}
+    return ContainersPlan(
+        root=directories.cache_root,
+        caches=tuple(CacheContainer(own.registry, own.url, ports[own.registry]) for own in settings.engine.upstreams),
+        image=cache_image(around.environ) or DEFAULT_IMAGE,
         account=sudo_account(around.environ, os.geteuid()),
     )
 

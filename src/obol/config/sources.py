@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from obol.config.paths import Directories, Surroundings
 
 PREFIX = "OBOL_CACHE_"
-OTHERS_VARIABLES = frozenset({"OBOL_CACHE_ENGINE"})
+OTHERS_VARIABLES = frozenset({"OBOL_CACHE_ENGINE", "OBOL_CACHE_IMAGE"})
 """Variables that begin like ours and belong to the stack."""
 OTHERS_TABLES = frozenset({"stack"})
 """Tables of `obol.toml` that are read by others: see `config.stack`."""

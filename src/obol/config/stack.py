@@ -1,4 +1,4 @@
-"""Settings of the stack: whether it may use caches at all, and which images stand in for its own.
+"""Settings of the stack: whether it may use caches at all, of which engine, and which images stand in for its own.
 
 Kept apart from the cache's: whether the caches are off is asked first, before any file is looked at, and that answer
 must not depend on a mistake somewhere in `obol.toml`.
@@ -18,7 +18,12 @@ from obol.oci.references import ImageReference
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from obol.caches.base import EngineName
+
 DISABLE = "OBOL_DISABLE_REGISTRY_CACHE"
+ENGINE = "OBOL_CACHE_ENGINE"
+IMAGE = "OBOL_CACHE_IMAGE"
+DEVELOPMENT = "OBOL_DEVELOPMENT"
 
 _YES = frozenset({"true", "1", "yes", "y", "on", "t"})
 _NO = frozenset({"false", "0", "no", "n", "off", "f", ""})
@@ -30,6 +35,36 @@ def cache_disabled(environ: Mapping[str, str]) -> bool:
     if text not in _YES | _NO:
         raise SettingsError((f"{DISABLE}={shown(text)}: must be true or false (or 1 or 0, yes or no, on or off)",))
     return text in _YES
+
+
+def cache_engine(environ: Mapping[str, str]) -> EngineName:
+    """Tell which cache engine the environment asks for. Raises SettingsError for a word that is none of the three."""
+    match environ.get(ENGINE, "").strip().lower():
+        case "auto" | "":
+            return "auto"
+        case "builtin":
+            return "builtin"
+        case "containers":
+            return "containers"
+        case word:
+            raise SettingsError((f"{ENGINE}={shown(word)}: must be auto, builtin or containers",))
+
+
+def cache_image(environ: Mapping[str, str]) -> str | None:
+    """Tell which image the cache containers are to run, if not ours. Raises SettingsError where it is no reference."""
+    text = environ.get(IMAGE, "").strip()
+    if not text:
+        return None
+    try:
+        ImageReference.parse(text)
+    except OciError as problem:
+        raise SettingsError((f"{IMAGE}={shown(text)}: must be an image reference, such as registry:3",)) from problem
+    return text
+
+
+def development(environ: Mapping[str, str]) -> bool:
+    """Tell whether this is development mode: the very word `true`, as for the directories."""
+    return environ.get(DEVELOPMENT) == "true"
 
 
 def image_overrides(path: Path) -> Mapping[str, ImageReference]:

@@ -18,19 +18,21 @@ if TYPE_CHECKING:
 
 
 def stack_images(
-    brought: Iterable[Manifest] = (), overrides: Mapping[str, ImageReference] | None = None
+    brought: Iterable[Manifest] = (), overrides: Mapping[str, ImageReference] | None = None, *, kubernetes: bool = True
 ) -> tuple[StackImage, ...]:
     """List every image once, in the order in which they are worth fetching: large ones first.
 
-    `overrides` are the references that containers of our own manifests run instead, by the container's name. Raises
-    UsageError for a manifest that cannot be read, SettingsError for an override of a container that there is not.
+    `kubernetes`: what k3s brings along is needed too. `overrides` are the references that containers of our own
+    manifests run instead, by the container's name. Raises UsageError for a manifest that cannot be read, SettingsError
+    for an override of a container that there is not.
     """
     overrides = overrides or {}
     own = [used for manifest in packaged() for used in images_in(manifest)]
     _check(overrides, sorted({used.container for used in own}))
     needs = [(overrides.get(used.container, used.reference), used.container) for used in own]
     needs += [(used.reference, used.container or used.manifest) for one in brought for used in images_in(one)]
-    needs += [(reference, f"k3s {k3s.VERSION}") for reference in k3s.builtin_images()]
+    if kubernetes:
+        needs += [(reference, f"k3s {k3s.VERSION}") for reference in k3s.builtin_images()]
     needed_by: dict[ImageReference, list[str]] = {}
     for reference, who in needs:
         whos = needed_by.setdefault(reference, [])

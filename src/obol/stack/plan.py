@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from obol.backends.base import BackendName, Program, Runtimes
+    from obol.caches.base import EngineStatus
     from obol.client.base import PulledImage
     from obol.oci.references import ImageReference
 
@@ -33,15 +34,12 @@ class Choice:
     """Programs that are installed, but do not answer, where that left us without a backend."""
 
 
-def choose(runtimes: Runtimes) -> Choice:
-    """Choose a backend for this machine.
-
-    Caches are all that can be brought up so far, so the backend is none; what else could run is named.
-    """
+def choose(runtimes: Runtimes, recorded: BackendName | None = None) -> Choice:
+    """Choose a backend for this machine: that of the stack there is, else what it has the programs for."""
     found = _possible(runtimes)
     programs = (runtimes.docker, runtimes.k3d, runtimes.podman)
     unusable = tuple(program for program in programs if program.installed and not program.answers)
-    return Choice("none", found, unusable if found == "none" else ())
+    return Choice(recorded or found, found, unusable if found == "none" else ())
 
 
 def _possible(runtimes: Runtimes) -> BackendName:
@@ -62,3 +60,33 @@ def time_saved(images: Iterable[PulledImage], throughput: Mapping[str, float]) -
         from_cache[registry] = from_cache.get(registry, 0) + image.bytes_from_cache
     spans = [size / throughput[registry] for registry, size in from_cache.items() if size and throughput.get(registry)]
     return max(spans, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """What the caches gave during an `up`; sizes in bytes."""
+
+    from_cache: int
+    from_upstream: int
+    saved: float | None
+    """About how many seconds that saved; None where nothing was measured that it could rest on."""
+
+
+def gain(before: EngineStatus, after: EngineStatus | None) -> Gain | None:
+    """Tell two readings of an engine's counters apart; None where it was restarted in between, or is gone.
+
+    The time is that of the registry that would have taken the longest, at the throughput that was measured of it.
+    """
+    if after is None or (after.pid, after.started_at) != (before.pid, before.started_at):
+        return None
+    earlier = {upstream.registry: upstream for upstream in before.upstreams}
+    from_cache = from_upstream = 0
+    spans = []
+    for upstream in after.upstreams:
+        known = earlier.get(upstream.registry)
+        cached = upstream.bytes_from_cache - (known.bytes_from_cache if known else 0)
+        from_cache += cached
+        from_upstream += upstream.bytes_from_upstream - (known.bytes_from_upstream if known else 0)
+        if cached and upstream.throughput:
+            spans.append(cached / upstream.throughput)
+    return Gain(from_cache, from_upstream, max(spans, default=None))

@@ -2,25 +2,80 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+from obol.backends import k3d
 from obol.backends.detect import detect
+from obol.backends.podman import Looks, PodmanBackend
+from obol.caches.base import Listener
 from obol.caches.builtin import BuiltinEngine
+from obol.caches.gateway import GatewayMirrors
+from obol.caches.network import ensure_network
 from obol.caches.warming import Warming
 from obol.client.platforms import this_machine
 from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
+from obol.machine.docker import Docker
+from obol.machine.podman import Podman
+from obol.stack.dockercaches import DockerCaches, gateway_memory
+from obol.stack.lifecycle import Lifecycle
+from obol.stack.mirrors import HostCaches, NoNetworks
 from obol.stack.nocluster import CachesOnly
+from obol.stack.reclaim import LeakedNetworks
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from obol.backends.base import Runtimes
     from obol.caches.plan import BuiltinPlan
+    from obol.config.background import CachePlans
+    from obol.stack.state import Home
 
 
 def stack_on_none(plan: BuiltinPlan) -> CachesOnly:
     """The stack without a cluster, over the builtin engine; its images are those of this machine's platform."""
     caches = BuiltinEngine(plan)
     return CachesOnly(caches, Warming(caches, (this_machine(),)), SystemClock())
+
+
+def stack_on_podman(plan: BuiltinPlan, home: Home, environ: Mapping[str, str]) -> Lifecycle:
+    """The stack as pods, over the builtin engine."""
+    engine = BuiltinEngine(plan)
+
+    async def listen(address: str) -> str | None:
+        listener = Listener(plan.listeners[0].registry, address, plan.listeners[0].port)
+        real = await asyncio.to_thread(engine.listen, listener)
+        return f"{real.address}:{real.port}"
+
+    backend = PodmanBackend(Podman(SystemRunner(), environ), home.config, Looks(SystemClock(), listen=listen))
+    warmth = Warming(engine, (this_machine(),))
+    return Lifecycle(backend, HostCaches(engine, plan.store), engine, warmth, NoNetworks(), home)
+
+
+def stack_on_k3d(plans: CachePlans, home: Home, environ: Mapping[str, str]) -> Lifecycle:
+    """The stack as a cluster of k3d, over the cache engine that is asked for."""
+    engine, docker = BuiltinEngine(plans.builtin), Docker(SystemRunner())
+    loopback: dict[str, int] = {}
+
+    async def network() -> str:
+        return (await ensure_network(docker)).name
+
+    gateway = GatewayMirrors(docker, engine, gateway_memory(plans.containers))
+    caches = DockerCaches(
+        docker,
+        engine,
+        gateway,
+        plans.containers,
+        plans.builtin.store,
+        plans.engine,
+        k3d.IMAGE,
+        plans.development,
+        loopback,
+    )
+    backend = k3d.K3dBackend(SystemRunner(), home.config, k3d.Surroundings(environ, loopback, network))
+    warmth = Warming(engine, (this_machine(),))
+    return Lifecycle(backend, caches, engine, warmth, LeakedNetworks(docker), home)
 
 
 async def look_for_runtimes() -> Runtimes:

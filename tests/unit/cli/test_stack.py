@@ -8,17 +8,22 @@ import pytest
 
 from obol.backends.base import Program, Runtimes
 from obol.caches.base import Running
-from obol.cli import stack as verbs
+from obol.cli import building
+from obol.config.paths import Surroundings, locate
 from obol.errors import EngineUnresponsive
 from obol.stack.images import stack_images
 from obol.stack.nocluster import CachesOnly
+from obol.stack.state import Home, Identity
 from tests.fakes.clock import FakeClock
+from tests.unit.stack import clusterworld
 from tests.unit.stack.world import LITELLM, FakeCaches, FakeWarmth, engine_status, failed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.plan import BuiltinPlan
+    from obol.config.background import CachePlans
+    from obol.stack.lifecycle import Lifecycle
     from tests.unit.cli.conftest import Terminal
 
 COUNT = len(stack_images())
@@ -40,7 +45,7 @@ def world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> World:
     """A stack on nothing, on a machine without a runtime."""
     found = World()
 
-    def stack_for(plan: BuiltinPlan) -> CachesOnly:
+    def caches_only(plan: BuiltinPlan) -> CachesOnly:
         found.plans.append(plan)
         return CachesOnly(found.caches, found.warmth, FakeClock())
 
@@ -48,8 +53,8 @@ def world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> World:
         found.looks += 1
         return found.runtimes
 
-    monkeypatch.setattr(verbs, "stack_for", stack_for)
-    monkeypatch.setattr(verbs, "runtimes", runtimes)
+    monkeypatch.setattr(building, "caches_only", caches_only)
+    monkeypatch.setattr(building, "runtimes", runtimes)
     monkeypatch.delenv("OBOL_DISABLE_REGISTRY_CACHE", raising=False)
     return found
 
@@ -59,7 +64,7 @@ def test_help(terminal: Terminal) -> None:
     assert terminal.run("stack up --help") == 0
 
     assert max(map(len, terminal.out.splitlines())) <= 80
-    assert "no cluster yet" in " ".join(terminal.out.split())
+    assert "the caches are filled" in " ".join(terminal.out.split())
 
 
 def test_up(terminal: Terminal, world: World, tmp_path: Path) -> None:
@@ -71,7 +76,7 @@ def test_up(terminal: Terminal, world: World, tmp_path: Path) -> None:
     assert [listener.registry for listener in plan.listeners] == ["docker.io", "ghcr.io", "quay.io"]
     assert f"All {COUNT} images are in the caches (1 s).\n{COUNT}.0 MiB came from upstream" in terminal.out
     assert max(map(len, terminal.out.splitlines())) <= 80
-    assert "finds no runtime" in terminal.err
+    assert "Nothing here can run the stack" in terminal.err
     assert world.looks == 1
 
 
@@ -136,7 +141,7 @@ def test_up_without_caches(
     assert terminal.run("stack up") == 0
 
     assert "turned off" in terminal.out
-    assert (world.plans, world.looks, world.caches.calls) == ([], 0, [])
+    assert (world.plans, world.looks, world.caches.calls) == ([], 1, [])
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -191,3 +196,88 @@ def test_status_of_a_sick_engine(terminal: Terminal, world: World) -> None:
 
     assert terminal.run("stack status") == 1
     assert terminal.err.startswith("error: the cache engine does not answer")
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, world: World, tmp_path: Path) -> clusterworld.World:
+    """A machine with podman, and a stack that does as told."""
+    world.runtimes = Runtimes(Program("docker"), Program("k3d"), Program("podman", version="4.3.1"))
+    stack = clusterworld.World(Home(locate(Surroundings.of_process()).config), clusterworld.FakeBackend(name="podman"))
+    asked: list[tuple[str, str]] = []
+
+    def lifecycle(plans: CachePlans, home: Home, backend: str) -> Lifecycle:
+        asked.append((backend, plans.engine))
+        return stack.stack
+
+    monkeypatch.setattr(building, "lifecycle", lifecycle)
+    monkeypatch.setenv("OBOL_DATA_DIR", str(tmp_path / "data"))
+    return stack
+
+
+def test_up_on_podman(terminal: Terminal, cluster: clusterworld.World) -> None:
+    """Up names the stack, writes its manifests, brings it up, and says where LiteLLM answers."""
+    assert terminal.run("stack up") == 0
+
+    identity = cluster.home.identity()
+    assert identity is not None
+    assert identity.backend == "podman"
+    assert (cluster.home.config / "workloads" / "litellm.yaml").is_file()
+    assert f"The stack {identity.stack_id} is up on podman" in terminal.out
+    assert "LiteLLM answers at http://localhost" in terminal.out
+    assert "a note of the cluster" in terminal.err
+    assert terminal.run("stack up -o json") == 0
+    assert json.loads(terminal.out)["stack"] == identity.stack_id
+
+
+def test_up_on_podman_without_caches(
+    terminal: Terminal, cluster: clusterworld.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stack comes up without touching a cache where these are turned off."""
+    monkeypatch.setenv("OBOL_DISABLE_REGISTRY_CACHE", "true")
+
+    assert terminal.run("stack up") == 0
+
+    assert cluster.caches.calls == []
+    assert "registry caches" not in terminal.out
+
+
+def test_init_down_status_purge(terminal: Terminal, cluster: clusterworld.World) -> None:
+    """A stack is named once, stopped, looked at and removed; a second init wants --force, which keeps the name."""
+    assert terminal.run("stack init") == 0
+    identity = cluster.home.identity()
+    assert identity is not None
+    assert terminal.run("stack init") == 2
+    assert "--force" in terminal.err
+    assert terminal.run("stack init --force") == 0
+    assert cluster.home.identity() == identity
+    assert terminal.run("stack status") == 0
+    assert identity.stack_id in terminal.out
+    assert terminal.run("stack down") == 0
+    assert f"down {identity.stack_id}" in cluster.backend.calls
+
+    assert terminal.run("stack purge --force --cache --yes") == 0
+
+    assert f"purge {identity.stack_id} True" in cluster.backend.calls
+    assert cluster.caches.calls == ["remove"]
+    assert cluster.home.identity() is None
+    assert terminal.run("stack down") == 2
+
+
+def test_purge_keeps_the_data_and_says_so(terminal: Terminal, cluster: clusterworld.World, tmp_path: Path) -> None:
+    """Without --force the data stays, and the way to remove it is told; with it the data goes."""
+    (tmp_path / "data").mkdir()
+    assert terminal.run("stack purge") == 0
+    assert "--force" in terminal.err
+    assert (tmp_path / "data").is_dir()
+
+    assert terminal.run("stack purge --force") == 0
+
+    assert not (tmp_path / "data").exists()
+
+
+def test_another_backend_than_the_stacks(terminal: Terminal, cluster: clusterworld.World) -> None:
+    """A stack keeps its backend until it is initialised anew."""
+    cluster.home.establish(Identity("brave-otter", "k3d"))
+
+    assert terminal.run("stack up --backend podman") == 2
+    assert "init --force" in terminal.err

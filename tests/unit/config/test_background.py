@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from obol.caches.base import Listener
-from obol.config.background import background_plan, sudo_account
+from obol.caches.containerplan import CacheContainer
+from obol.config.background import background_plan, cache_plans, sudo_account
 from obol.config.paths import Surroundings, locate
 from obol.config.settings import load_cache_settings
 from obol.config.sources import CacheFlags
@@ -38,3 +39,22 @@ def test_background_plan(tmp_path: Path) -> None:
 def test_sudo_account(environ: dict[str, str], uid: int, account: Account | None) -> None:
     """Only where sudo made somebody root is there another account to run as."""
     assert sudo_account(environ, uid) == account
+
+
+def test_cache_plans(tmp_path: Path) -> None:
+    """Containers are planned for the same registries and ports, below the cache root, with the image that is wished."""
+    environ = {
+        "OBOL_CONFIG_DIR": str(tmp_path),
+        "OBOL_REGISTRY_CACHE_DIR": str(tmp_path / "caches"),
+        "OBOL_CACHE_IMAGE": "registry:2",
+        "OBOL_DEVELOPMENT": "true",
+    }
+    flags = CacheFlags(upstream=("a.io=https://a",), port=("a.io=7",))
+    around = Surroundings(environ, tmp_path, tmp_path)
+    directories = locate(around)
+
+    plans = cache_plans(load_cache_settings(flags, around, directories), flags, around, directories, "containers")
+
+    assert plans.containers.caches == (CacheContainer("a.io", "https://a", 7),)
+    assert (plans.containers.root, plans.containers.image) == (tmp_path / "caches", "registry:2")
+    assert (plans.engine, plans.development) == ("containers", True)

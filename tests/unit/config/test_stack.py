@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.config.sources import file_layer
-from obol.config.stack import DISABLE, cache_disabled, image_overrides
+from obol.config.stack import (
+    DEVELOPMENT,
+    DISABLE,
+    ENGINE,
+    IMAGE,
+    cache_disabled,
+    cache_engine,
+    cache_image,
+    development,
+    image_overrides,
+)
 from obol.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -77,3 +87,33 @@ def test_bad_overrides(file: Path, text: str, problems: list[str]) -> None:
     for told, expected in zip(caught.value.problems, problems, strict=True):
         assert told.startswith(str(file))
         assert expected in told
+
+
+@pytest.mark.parametrize("word", ["auto", "builtin", "containers"])
+def test_cache_engine(word: str) -> None:
+    """Each engine has its word; saying nothing leaves it to us."""
+    assert cache_engine({ENGINE: f" {word.title()} "}) == word
+    assert cache_engine({}) == "auto"
+
+
+def test_no_such_cache_engine() -> None:
+    """Another word is told of, with those that there are."""
+    with pytest.raises(SettingsError) as caught:
+        cache_engine({ENGINE: "docker"})
+
+    assert caught.value.problems == (f"{ENGINE}=docker: must be auto, builtin or containers",)
+
+
+def test_cache_image() -> None:
+    """The image of cache containers can be another one, if it is one at all."""
+    assert cache_image({}) is None
+    assert cache_image({IMAGE: "registry:2"}) == "registry:2"
+    with pytest.raises(SettingsError) as caught:
+        cache_image({IMAGE: "Not An Image"})
+    assert caught.value.problems == (f"{IMAGE}=Not An Image: must be an image reference, such as registry:3",)
+
+
+@pytest.mark.parametrize(("word", "wanted"), [("true", True), ("1", False), ("True", False), ("", False)])
+def test_development(word: str, wanted: bool) -> None:
+    """Development mode has one word."""
+    assert development({DEVELOPMENT: word}) is wanted

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from obol.backends.base import BackendName, Program, Runtimes
+from obol.caches.base import Amount, EngineStatus, UpstreamStatus
 from obol.client.base import PulledImage
 from obol.oci.references import Digest, ImageReference
-from obol.stack.plan import Choice, choose, time_saved
+from obol.stack.plan import Choice, Gain, choose, gain, time_saved
 
 ANSWERS = {name: Program(name, version="1") for name in ("docker", "k3d", "podman")}
 DEAF = Program("docker", trouble="no daemon")
@@ -19,7 +20,7 @@ def runtimes(*programs: Program) -> Runtimes:
 
 
 @pytest.mark.parametrize(
-    ("programs", "found"),
+    ("programs", "backend"),
     [
         (("docker", "k3d", "podman"), "k3d"),
         (("docker", "k3d"), "k3d"),
@@ -30,15 +31,40 @@ def runtimes(*programs: Program) -> Runtimes:
         ((), "none"),
     ],
 )
-def test_choose(programs: tuple[str, ...], found: BackendName) -> None:
-    """k3d needs Docker as well; podman is taken where k3d cannot be; what is used is none, whatever there is."""
-    assert choose(runtimes(*(ANSWERS[name] for name in programs))) == Choice("none", found)
+def test_choose(programs: tuple[str, ...], backend: BackendName) -> None:
+    """k3d needs Docker as well; podman is next."""
+    assert choose(runtimes(*(ANSWERS[name] for name in programs))) == Choice(backend, backend)
+
+
+def test_choose_stays_with_the_stack_that_is_there() -> None:
+    """A stack keeps its backend, whatever else could run."""
+    assert choose(runtimes(ANSWERS["docker"], ANSWERS["k3d"]), "podman") == Choice("podman", "k3d")
 
 
 def test_choose_names_what_does_not_answer() -> None:
     """A daemon that does not answer is told about where it is what stands in the way, and only there."""
     assert choose(runtimes(DEAF, ANSWERS["k3d"])) == Choice("none", "none", (DEAF,))
-    assert choose(runtimes(DEAF, ANSWERS["podman"])) == Choice("none", "podman", ())
+    assert choose(runtimes(DEAF, ANSWERS["podman"])) == Choice("podman", "podman", ())
+
+
+def engine(from_cache: int, from_upstream: int, throughput: float | None = 100.0, pid: int = 1) -> EngineStatus:
+    """An engine that has served so much of ghcr.io."""
+    counts = {"bytes_from_cache": from_cache, "bytes_from_upstream": from_upstream, "throughput": throughput}
+    upstream = UpstreamStatus("ghcr.io", "https://ghcr.io", "ok", **counts)  # type: ignore[arg-type] # ints and floats
+    return EngineStatus("1", pid, "/s", 1.0, False, (), Amount(0, 0), Amount(0, 0), (upstream,))
+
+
+def test_gain_is_what_was_counted_in_between() -> None:
+    """The gain is the difference of two readings, and the time that the bytes would have taken."""
+    assert gain(engine(1000, 50), engine(3000, 60)) == Gain(2000, 10, 20.0)
+    assert gain(engine(0, 0), engine(0, 70)) == Gain(0, 70, None)
+    assert gain(engine(0, 0), engine(9, 0, throughput=None)) == Gain(9, 0, None)
+
+
+def test_gain_is_not_guessed() -> None:
+    """An engine that was restarted in between, or is gone, has not measured."""
+    assert gain(engine(0, 0), engine(10, 0, pid=2)) is None
+    assert gain(engine(0, 0), None) is None
 
 
 def pulled(registry: str, from_cache: int) -> PulledImage:

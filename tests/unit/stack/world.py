@@ -58,8 +58,10 @@ class FakeCaches:
         return Started(self.running.status, already, differs=self.differs)
 
     def stop(self) -> bool:
-        """Not used here."""
-        raise NotImplementedError
+        """Stop."""
+        self.calls.append("stop")
+        stopped, self.running = self.running is not None, None
+        return stopped
 
     def status(self) -> Running | None:
         """Tell, or raise `problem`."""

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING
 
 from obol.backends.base import Runtimes
 from obol.caches.plan import BuiltinPlan
+from obol.stack.lifecycle import Lifecycle
 from obol.stack.nocluster import CachesOnly
-from obol.wiring.stack import look_for_runtimes, stack_on_none
+from obol.stack.state import Home
+from obol.wiring.stack import look_for_runtimes, stack_on_none, stack_on_podman
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,3 +28,10 @@ async def test_look_for_runtimes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
     assert isinstance(found, Runtimes)
     assert not any(program.installed for program in (found.docker, found.k3d, found.podman))
+
+
+def test_stack_on_podman(tmp_path: Path) -> None:
+    """Pods are run over the same caches."""
+    plan = BuiltinPlan(tmp_path / "store")
+
+    assert isinstance(stack_on_podman(plan, Home(tmp_path / "config"), {}), Lifecycle)

@@ -1,0 +1,145 @@
+"""What the verbs of `obol stack` act upon, made from this process's surroundings.
+
+What a verb needs is imported within it, so that `obol --help` starts fast.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from obol.config.paths import locate
+from obol.config.sources import CacheFlags
+from obol.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from obol.backends.base import BackendName, Runtimes
+    from obol.caches.base import EngineName
+    from obol.caches.plan import BuiltinPlan
+    from obol.cli.present import Speaker
+    from obol.config.background import CachePlans
+    from obol.config.paths import Surroundings
+    from obol.stack.lifecycle import Lifecycle, Steps
+    from obol.stack.nocluster import CachesOnly
+    from obol.stack.plan import Choice, StackImage
+    from obol.stack.state import Home, Identity
+
+
+class AskedBackend(StrEnum):
+    """What can be asked for with --backend."""
+
+    AUTO = "auto"
+    K3D = "k3d"
+    PODMAN = "podman"
+    NONE = "none"
+
+
+class AskedEngine(StrEnum):
+    """What can be asked for with --cache-engine."""
+
+    AUTO = "auto"
+    BUILTIN = "builtin"
+    CONTAINERS = "containers"
+
+
+def caches_only(plan: BuiltinPlan) -> CachesOnly:
+    """The stack without a cluster, over the cache engine that a plan describes."""
+    from obol.wiring.stack import stack_on_none
+
+    return stack_on_none(plan)
+
+
+def lifecycle(plans: CachePlans, home: Home, backend: BackendName) -> Lifecycle:
+    """The stack on a backend. Without one there is nothing to run, but something to remove."""
+    from obol.wiring.stack import stack_on_k3d, stack_on_podman
+
+    if backend == "k3d":
+        return stack_on_k3d(plans, home, os.environ)
+    return stack_on_podman(plans.builtin, home, os.environ)
+
+
+async def runtimes() -> Runtimes:
+    """What this machine could run the stack on."""
+    from obol.wiring.stack import look_for_runtimes
+
+    return await look_for_runtimes()
+
+
+async def choose(asked: AskedBackend, identity: Identity | None) -> Choice:
+    """Choose a backend: what is asked for, what the stack there is has, or what is installed. Raises UsageError."""
+    from obol.stack import plan
+
+    if asked is AskedBackend.NONE:
+        return plan.Choice("none")
+    wanted: BackendName | None = None
+    if asked is not AskedBackend.AUTO:
+        wanted = "k3d" if asked is AskedBackend.K3D else "podman"
+    if wanted is not None and identity is not None and identity.backend != wanted:
+        raise UsageError(
+            f"the stack {identity.stack_id} runs on {identity.backend}",
+            hint=f"`obol stack init --force --backend {wanted}` changes that",
+        )
+    recorded = identity.backend if identity is not None else None
+    if wanted is not None or recorded is not None:
+        return plan.Choice(wanted or recorded or "none")
+    return plan.choose(await runtimes())
+
+
+def establish(say: Speaker, home: Home, before: Identity | None, backend: BackendName) -> Identity:
+    """Give the stack its name, if it has none, and refresh its manifests."""
+    import secrets
+
+    from obol.stack.names import two_words
+    from obol.stack.state import Identity
+    from obol.workloads.sources import packaged
+
+    identity = Identity(before.stack_id if before else two_words(secrets.randbelow), backend)
+    if identity != before:
+        home.establish(identity)
+    for name in home.refresh(packaged()):
+        say.note(f"workloads/{name} was changed by you and is used as it is.")
+    return identity
+
+
+def home(around: Surroundings) -> Home:
+    """Where the stack is written down."""
+    from obol.stack.state import Home
+
+    return Home(locate(around).config)
+
+
+def steps(say: Speaker) -> Steps:
+    """The way to show what goes on."""
+    from obol.cli.steps import steps_for
+
+    return steps_for(say)
+
+
+def images(file: Sequence[Path] | None, around: Surroundings, *, kubernetes: bool = True) -> tuple[StackImage, ...]:
+    """The images that the stack needs; with `kubernetes` those of k3s too."""
+    from obol.config.stack import image_overrides
+    from obol.stack.images import stack_images
+    from obol.workloads.sources import brought
+
+    overrides = image_overrides(locate(around).settings_file)
+    return stack_images(brought(file or ()), overrides, kubernetes=kubernetes)
+
+
+def cache_plans(say: Speaker, around: Surroundings, engine: AskedEngine = AskedEngine.AUTO) -> CachePlans:
+    """Plan the builtin engine as `obol cache start` without options does, and the containers. Raises SettingsError."""
+    from obol.config import background
+    from obol.config.settings import load_cache_settings
+    from obol.config.stack import cache_engine
+
+    flags, directories = CacheFlags(), locate(around)
+    asked: EngineName = cache_engine(around.environ)
+    if engine is not AskedEngine.AUTO:
+        asked = "builtin" if engine is AskedEngine.BUILTIN else "containers"
+    settings = load_cache_settings(flags, around, directories)
+    for warning in settings.warnings:
+        say.note(f"warning: {warning}")
+    return background.cache_plans(settings, flags, around, directories, asked)

@@ -1,0 +1,184 @@
+"""The caches of clusters in Docker: which engine serves their nodes, and how these find it.
+
+The builtin engine is tried first, from where the nodes will be. Where they cannot reach it, containers serve in its
+place; these then go on to do so, until the builtin engine is asked for by name. Both serve the same ports, so whichever
+is asked for by name makes the other one stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
+
+from obol.caches.containerplan import push_registry
+from obol.caches.containers import ContainersEngine
+from obol.caches.gateway import Reached
+from obol.caches.network import ensure_network, remove_network
+from obol.caches.removal import remove_store
+from obol.errors import ObolError
+from obol.stack.lifecycle import Wired
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
+    from pathlib import Path
+
+    from obol.caches.base import CacheEngine, EngineName, Started, Substitute
+    from obol.caches.containerplan import ContainersPlan
+    from obol.caches.containers import ContainerSeen, ContainersStarted
+    from obol.caches.gateway import Offer, Unreached
+    from obol.machine.docker import Docker
+    from obol.machine.dockervalues import Network
+
+
+class Gateway(Protocol):
+    """The way of nodes to the builtin engine: `caches.gateway`."""
+
+    async def offer(self, network: Network) -> Offer:
+        """Have the engine listen where nodes can find it. Raises ObolError."""
+        ...
+
+    async def try_from_inside(self, offer: Offer, image: str) -> Reached | Unreached:
+        """Try whether nodes get there."""
+        ...
+
+
+class Containers(Protocol):
+    """The caches that are containers: `caches.containers`."""
+
+    async def start(self, network: Network) -> ContainersStarted:
+        """Make all of them answer. Raises DependencyMissing."""
+        ...
+
+    async def fetch_image(self) -> None:
+        """Have their image at hand. Raises DockerFailed."""
+        ...
+
+    async def status(self) -> tuple[ContainerSeen, ...]:
+        """Look at all of them."""
+        ...
+
+    async def stop(self) -> bool:
+        """Stop them."""
+        ...
+
+    async def remove(self, *, content: bool) -> tuple[str, ...]:
+        """Remove them; gives a sentence for each thing that is left."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class DockerCaches:
+    """The caches of one Docker."""
+
+    docker: Docker
+    builtin: CacheEngine
+    gateway: Gateway
+    plan: ContainersPlan
+    store: Path
+    """The builtin engine's."""
+    engine: EngineName
+    image: str
+    """One with a `wget` that the cluster needs anyway: with it the way to the builtin engine is tried."""
+    development: bool = False
+    loopback: MutableMapping[str, int] = field(default_factory=dict)
+    """By registry: where this machine's Docker finds the caches, as soon as they run."""
+    build: Callable[[Docker, ContainersPlan], Containers] = ContainersEngine
+
+    async def start(self) -> Started | None:
+        """Start the builtin engine, if it is to serve. Raises ObolError."""
+        if await self._by_containers():
+            return None
+        if self.engine == "builtin":
+            await self._containers().stop()
+        return await asyncio.to_thread(self.builtin.start)
+
+    async def wire(self, started: Started | None) -> Wired:
+        """Have nodes reach the caches. Raises ObolError, NoAddressPool."""
+        network = await ensure_network(self.docker)
+        if started is None:
+            return await self._wire_containers(network, ())
+        offer = await self.gateway.offer(network)
+        self.loopback.update(offer.loopback)
+        found = await self.gateway.try_from_inside(offer, self.image)
+        if isinstance(found, Reached):
+            pushed = await self._push_registry(network)
+            notes = (*_moved(offer.substitutes, network.gateway), *_told(pushed))
+            return Wired((*offer.mirrors, *(pushed.mirrors if pushed else ())), notes)
+        if self.engine == "builtin":
+            return Wired((), (f"{_sentence(str(found))} Images are pulled directly.",))
+        why = f"{_sentence(str(found))} Containers serve instead; `--cache-engine builtin` tries it again."
+        return await self._wire_containers(network, (why,))
+
+    async def remove(self) -> tuple[str, ...]:
+        """Remove both engines and what they hold, and the network unless a cluster is on it. Raises ObolError."""
+        await asyncio.to_thread(self.builtin.stop)
+        left = [f"{path} is not ours and stays." for path in await asyncio.to_thread(remove_store, self.store)]
+        left += await self._containers().remove(content=True)
+        await remove_network(self.docker)
+        await asyncio.to_thread(shutil.rmtree, gateway_memory(self.plan), ignore_errors=True)
+        return tuple(left)
+
+    async def containers(self) -> tuple[str, ...]:
+        """Name the cache containers that are there, each with its state; nothing where Docker cannot be asked."""
+        with contextlib.suppress(ObolError):
+            seen = await self._containers().status()
+            return tuple(f"{one.cache.name} ({one.state})" for one in seen if one.state != "absent")
+        return ()
+
+    async def _by_containers(self) -> bool:
+        """Whether containers are to serve: when asked for, or because they do already and nobody asked."""
+        if self.engine != "auto":
+            return self.engine == "containers"
+        if await asyncio.to_thread(self.builtin.status) is not None:
+            return False
+        return any(one.state == "running" for one in await self._containers().status())
+
+    async def _wire_containers(self, network: Network, notes: tuple[str, ...]) -> Wired:
+        running = await asyncio.to_thread(self.builtin.status)
+        if running is not None:
+            known = {own.registry: own.port for own in running.status.listeners if own.address == "127.0.0.1"}
+            await self._containers(known).fetch_image()
+            await asyncio.to_thread(self.builtin.stop)
+        caches = (*self.plan.caches, *((push_registry(),) if self.development else ()))
+        started = await self.build(self.docker, replace(self.plan, caches=caches)).start(network)
+        self.loopback.clear()
+        self.loopback.update(started.loopback)
+        return Wired(started.mirrors, (*notes, *_told(started)), by_builtin=False)
+
+    async def _push_registry(self, network: Network) -> ContainersStarted | None:
+        """Development mode has a registry to push to beside the builtin engine."""
+        if not self.development:
+            return None
+        plan = replace(self.plan, caches=(push_registry(),), loopback=dict(self.loopback))
+        return await self.build(self.docker, plan).start(network)
+
+    def _containers(self, loopback: Mapping[str, int] | None = None) -> Containers:
+        return self.build(self.docker, replace(self.plan, loopback=loopback or {}))
+
+
+def gateway_memory(plan: ContainersPlan) -> Path:
+    """Where the ports of the gateway are remembered."""
+    return plan.root / "gateway"
+
+
+def _told(started: ContainersStarted | None) -> tuple[str, ...]:
+    if started is None:
+        return ()
+    left_out = (_sentence(str(one)) for one in started.left_out)
+    notes = (_sentence(note) for note in started.notes)
+    return (*left_out, *_moved(started.substitutes, "127.0.0.1"), *notes)
+
+
+def _moved(substitutes: Sequence[Substitute], address: str) -> tuple[str, ...]:
+    return tuple(
+        f"Port {one.wanted} of {address} is taken{f' by {one.holder}' if one.holder else ''}: "
+        f"the cache of {one.registry} is on {one.port}."
+        for one in substitutes
+    )
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:].removesuffix('.')}."

@@ -1,0 +1,247 @@
+"""What `up`, `down`, `purge` and `status` do where there is a cluster, against ports.
+
+Everything is safe to do again, also after an interruption at any point: each step looks at what is there first. The
+caches are never a reason to fail: what cannot be had of them is said, and the images are pulled directly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from obol.backends.base import ClusterSpec
+from obol.client.base import Silence
+from obol.errors import EngineNotRunning, EngineUnresponsive, ObolError
+from obol.machine.dockererrors import NoAddressPool
+from obol.machine.tasks import spawn
+from obol.stack.plan import Gain, gain
+from obol.stack.state import LastUp
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from obol.backends.base import Backend, ClusterState, Deployed, Up, Watch
+    from obol.caches.base import CacheEngine, EngineStatus, Running, Started
+    from obol.machine.clock import Clock
+    from obol.oci.references import ImageReference
+    from obol.rendering.registries import Mirror
+    from obol.stack.nocluster import Warmth
+    from obol.stack.plan import StackImage
+    from obol.stack.state import Home, Identity
+    from obol.workloads.sources import Manifest
+
+
+T = TypeVar("T")
+
+
+class Steps(Protocol):
+    """Shows what goes on, step by step."""
+
+    def step(self, label: str) -> AbstractContextManager[Watch]:
+        """Begin a step; what it yields takes lines about it. An exception ends it as failed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """How nodes reach the caches."""
+
+    mirrors: tuple[Mirror, ...]
+    notes: tuple[str, ...] = ()
+    by_builtin: bool = True
+    """False: containers serve, and the builtin engine is not running any more."""
+
+
+class Caches(Protocol):
+    """The caches of a stack with a cluster, whichever engine they are of."""
+
+    async def start(self) -> Started | None:
+        """Start what is not running; None where this engine has no control socket. Raises ObolError."""
+        ...
+
+    async def wire(self, started: Started | None) -> Wired:
+        """Make the caches reachable for nodes, and say where. Raises ObolError."""
+        ...
+
+    async def containers(self) -> tuple[str, ...]:
+        """Name the cache containers that are there. Never raises."""
+        ...
+
+    async def remove(self) -> tuple[str, ...]:
+        """Stop the caches and remove all that they hold; notes for the person. Raises ObolError."""
+        ...
+
+
+class Networks(Protocol):
+    """Networks that were leaked."""
+
+    async def reclaim(self) -> tuple[str, ...]:
+        """Free those that nobody needs; notes for the person. Never raises."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What `up` is to bring up."""
+
+    identity: Identity
+    data: Path
+    manifests: tuple[Manifest, ...]
+    images: tuple[StackImage, ...]
+    use_caches: bool = True
+    prefetch: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The stack is up."""
+
+    cluster: Up
+    deployed: Deployed
+    caches: Started | None
+    mirrors: tuple[Mirror, ...]
+    seconds: float
+    gain: Gain | None
+    """None where nothing could be measured."""
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What `status` has found."""
+
+    identity: Identity | None
+    state: ClusterState
+    caches: Running | None
+    last: LastUp | None
+    containers: tuple[str, ...] = ()
+    """Cache containers, each with its state."""
+
+
+class Lifecycle:
+    """One stack on one backend."""
+
+    def __init__(
+        self, backend: Backend, caches: Caches, engine: CacheEngine, warmth: Warmth, networks: Networks, home: Home
+    ) -> None:
+        self._backend = backend
+        self._caches = caches
+        self._engine = engine
+        self._warmth = warmth
+        self._networks = networks
+        self._home = home
+
+    async def up(self, wanted: Wanted, steps: Steps, clock: Clock) -> Raised:
+        """Bring everything up and wait until it answers. Raises ObolError; what runs by then is left running."""
+        began = clock.monotonic()
+        await self._backend.check()
+        notes: list[str] = []
+        started, mirrors = await self._caches_up(wanted, steps, notes)
+        before = started.status if started is not None else None
+        spec = ClusterSpec(wanted.identity.stack_id, self._home.config, wanted.data, mirrors)
+        fetching = self._prefetch(wanted, before)
+        try:
+            with steps.step("Starting the cluster") as watch:
+                cluster = await self._reclaiming(lambda: self._backend.up(spec, watch), watch, notes)
+            with steps.step("Deploying the workloads") as watch:
+                deployed = await self._backend.apply(spec, wanted.manifests, watch)
+        finally:
+            if fetching is not None:
+                fetching.cancel()
+                await asyncio.gather(fetching, return_exceptions=True)
+        gained = gain(before, await self._status()) if before is not None else None
+        seconds = clock.monotonic() - began
+        self._record(wanted, seconds, gained, clock)
+        notes += [*cluster.notes, *deployed.notes]
+        return Raised(cluster, deployed, started, mirrors, seconds, gained, tuple(notes))
+
+    async def _caches_up(
+        self, wanted: Wanted, steps: Steps, notes: list[str]
+    ) -> tuple[Started | None, tuple[Mirror, ...]]:
+        if not wanted.use_caches:
+            return None, ()
+        started = None
+        try:
+            with steps.step("Starting the registry caches") as watch:
+                started = await self._caches.start()
+                wired = await self._reclaiming(lambda: self._caches.wire(started), watch, notes)
+        except ObolError as problem:
+            notes.append(f"Without a cache, images are pulled directly: {problem}.")
+            return started, ()
+        notes += wired.notes
+        return started if wired.by_builtin else None, wired.mirrors
+
+    def _prefetch(self, wanted: Wanted, engine: EngineStatus | None) -> asyncio.Task[object] | None:
+        """Fetch while the cluster boots what its nodes will ask for. Nobody waits for it; failures show there."""
+        if engine is None or not wanted.prefetch:
+            return None
+        references = [image.reference for image in wanted.images]
+        return spawn(self._warm(references, engine), name="prefetch")
+
+    async def _warm(self, references: Sequence[ImageReference], engine: EngineStatus) -> None:
+        with contextlib.suppress(ObolError):
+            await self._warmth.warm(references, engine, Silence())
+
+    async def _reclaiming(self, work: Callable[[], Awaitable[T]], watch: Watch, notes: list[str]) -> T:
+        """Do what may need a network; where Docker has no address pool left, free what was leaked and try once more."""
+        try:
+            return await work()
+        except NoAddressPool:
+            watch("reclaiming networks that were left behind")
+            freed = await self._networks.reclaim()
+            if not freed:
+                raise
+            notes += freed
+            return await work()
+
+    async def _status(self) -> EngineStatus | None:
+        with contextlib.suppress(EngineNotRunning, EngineUnresponsive):
+            running = await asyncio.to_thread(self._engine.status)
+            return running.status if running is not None else None
+        return None
+
+    def _record(self, wanted: Wanted, seconds: float, gained: Gain | None, clock: Clock) -> None:
+        images = tuple(str(image.reference) for image in wanted.images)
+        last = LastUp(clock.wall(), seconds, images)
+        if gained is not None:
+            saved = gained.saved
+            last = LastUp(clock.wall(), seconds, images, gained.from_cache, gained.from_upstream, saved)
+        with contextlib.suppress(OSError):
+            self._home.record(last)
+
+    async def down(self, identity: Identity, steps: Steps) -> None:
+        """Stop the cluster; its images, its data and the caches stay. Raises ObolError."""
+        with steps.step("Stopping the cluster"):
+            await self._backend.down(identity.stack_id)
+
+    async def purge(self, identity: Identity | None, steps: Steps, *, images: bool, caches: bool) -> tuple[str, ...]:
+        """Remove the cluster and what we wrote for it; with `caches`, those too. Notes for the person.
+
+        A cluster that cannot be removed is told of and keeps its id, so that purging again is possible.
+        """
+        notes: list[str] = []
+        if identity is not None:
+            with steps.step("Removing the cluster"):
+                await self._backend.purge(identity.stack_id, images=images)
+        with steps.step("Reclaiming networks"):
+            notes += await self._networks.reclaim()
+        if caches:
+            with steps.step("Removing the registry caches"):
+                notes += await self._caches.remove()
+        kept = await asyncio.to_thread(self._home.remove)
+        notes += [f"{path} was changed by you and stays." for path in kept]
+        return tuple(notes)
+
+    async def status(self) -> Shown:
+        """Look at everything and change nothing. Raises ObolError."""
+        identity = self._home.identity()
+        state: ClusterState = "absent"
+        if identity is not None:
+            state = await self._backend.state(identity.stack_id)
+        running = await asyncio.to_thread(self._engine.status)
+        containers = await self._caches.containers()
+        return Shown(identity, state, running, self._home.last_up(), containers)

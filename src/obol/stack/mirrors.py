@@ -1,0 +1,53 @@
+"""The caches of a stack, and the way of its nodes to them: one class for each way."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from obol.caches.removal import remove_store
+from obol.caches.warming import addresses
+from obol.rendering.registries import Mirror
+from obol.stack.lifecycle import Wired
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from obol.caches.base import CacheEngine, Started
+
+
+@dataclass(frozen=True, slots=True)
+class HostCaches:
+    """The builtin engine for what pulls images in this machine's own network: it is reached on loopback."""
+
+    engine: CacheEngine
+    store: Path
+
+    async def start(self) -> Started:
+        """Start it, if it does not run. Raises ObolError."""
+        return await asyncio.to_thread(self.engine.start)
+
+    async def wire(self, started: Started | None) -> Wired:
+        """Say where it serves which registry."""
+        if started is None:
+            return Wired(())
+        return Wired(tuple(Mirror(registry, base) for registry, base in addresses(started.status).items()))
+
+    async def containers(self) -> tuple[str, ...]:
+        """There are none."""
+        return ()
+
+    async def remove(self) -> tuple[str, ...]:
+        """Stop it and remove its store. Raises ObolError."""
+        await asyncio.to_thread(self.engine.stop)
+        left = await asyncio.to_thread(remove_store, self.store)
+        return tuple(f"{path} is not ours and stays." for path in left)
+
+
+class NoNetworks:
+    """Where no network can have been leaked."""
+
+    async def reclaim(self) -> tuple[str, ...]:
+        """There is nothing to free."""
+        return ()

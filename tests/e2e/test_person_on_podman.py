@@ -1,0 +1,181 @@
+"""Somebody who brings the stack up on podman with `obol`: cold, warm, offline, interrupted, and without caches."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.clients.sandbox import Sandbox, needs_root, open_sandbox
+from tests.clients.servers import Upstream, get
+from tests.e2e.podmanhost import REGISTRIES, filled, podman_environment, slow_line
+from tests.e2e.standins import MIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+pytestmark = [
+    pytest.mark.tool("podman", "conmon", "runc", "docker-registry", "busybox", "iptables"),
+    pytest.mark.xdist_group("clients-podman"),
+    needs_root,
+]
+
+LITELLM = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Somebody at a shell of the sandbox."""
+
+    home: Path
+    sandbox: Sandbox
+    upstream: Upstream
+    environ: Mapping[str, str]
+
+    def popen(self, *words: str, **environ: str) -> subprocess.Popen[str]:
+        """Start `obol …`."""
+        argv = [*self.sandbox.everything, sys.executable, "-m", "obol", *words]
+        return subprocess.Popen(
+            argv,
+            env={**self.environ, **environ},
+            cwd=self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def obol(self, *words: str, code: int = 0, **environ: str) -> tuple[str, str]:
+        """Run `obol …` to its end: what it said on standard output and standard error."""
+        with self.popen(*words, **environ) as process:
+            out, err = process.communicate(timeout=300)
+        assert process.returncode == code, f"{process.returncode}\n{out}\n{err}"
+        return out, err
+
+    def up(self) -> tuple[dict[str, Any], float]:
+        """Bring the stack up; what it told as JSON, and the seconds that it took."""
+        began = time.monotonic()
+        out, _ = self.obol("stack", "up", "--output", "json")
+        return json.loads(out), time.monotonic() - began
+
+    def answers(self) -> bool:
+        """Whether LiteLLM does."""
+        try:
+            return get(LITELLM, "/health/readiness", self.sandbox) == 200
+        except pytest.fail.Exception:
+            return False
+
+    def podman(self, *words: str) -> str:
+        """Ask podman."""
+        argv = [*self.sandbox.everything, "podman", *words]
+        return subprocess.run(argv, env=self.environ, check=True, capture_output=True, text=True).stdout
+
+    def blob_bytes(self) -> int:
+        """Bytes of blobs that left the registries since they were last forgotten."""
+        return sum(self.upstream.blob_bytes().values())
+
+
+@pytest.fixture
+def person() -> Iterator[Person]:
+    """Somebody with podman, whose registries are far away."""
+    with tempfile.TemporaryDirectory(prefix="obol-") as name, open_sandbox(own_network=True) as sandbox:
+        workdir = Path(name)
+        environ = podman_environment(workdir)
+        upstream = Upstream(filled(workdir), workdir, sandbox)
+        with slow_line(upstream, workdir, sandbox) as url:
+            variables = {
+                "OBOL_CONFIG_DIR": str(workdir / "config"),
+                "OBOL_DATA_DIR": str(workdir / "data"),
+                "OBOL_STATE_DIR": str(workdir / "state"),
+                "OBOL_REGISTRY_CACHE_DIR": str(workdir / "caches"),
+                "OBOL_CACHE_UPSTREAM": ",".join(f"{registry}={url}" for registry in REGISTRIES),
+                "OBOL_CACHE_ALLOW_HOST": "127.0.0.1",
+            }
+            yield Person(workdir, sandbox, upstream, {**environ, **variables})
+            upstream.unplug()
+
+
+def test_cold_warm_offline(person: Person) -> None:
+    """The second up on an emptied store fetches no blob and is faster; offline the stack comes up as well."""
+    told, cold = person.up()
+    assert person.blob_bytes() > 10 * MIB
+    assert (told["backend"], told["created"], told["url"]) == ("podman", True, "http://127.0.0.1:4000")
+    assert set(told["mirrors"]) == set(REGISTRIES)
+    assert told["bytes_from_upstream"] > 10 * MIB
+    assert person.answers()
+
+    person.obol("stack", "purge", "--force", "--yes")
+    assert not person.answers()
+    person.upstream.forget()
+    told, warm = person.up()
+    assert person.blob_bytes() == 0
+    assert told["bytes_from_upstream"] == 0
+    assert told["bytes_from_cache"] > 10 * MIB
+    assert told["saved_seconds"] > 1
+    sys.stdout.write(f"cold {cold:.1f} s, warm {warm:.1f} s\n")
+    assert warm < cold
+
+    person.obol("stack", "purge", "--force", "--yes")
+    person.upstream.unplug()
+    person.up()
+    assert person.answers()
+
+
+def test_a_day(person: Person) -> None:
+    """Down keeps everything, up goes on from there, up again changes nothing, purge with --cache leaves nothing."""
+    out, err = person.obol("stack", "up")
+    assert "LiteLLM answers at http://127.0.0.1:4000" in out
+    assert "from upstream" in out
+    assert "✓ Deploying the workloads" in err
+    person.obol("stack", "down")
+    assert not person.answers()
+    assert "stopped" in person.obol("stack", "status")[0]
+    person.upstream.unplug()
+    person.up()
+    person.up()
+    assert person.answers()
+    assert "running" in person.obol("stack", "status")[0]
+
+    person.obol("stack", "purge", "--force", "--cache", "--yes")
+
+    assert "not running" in person.obol("cache", "status")[0]
+    assert person.podman("ps", "--all", "--quiet") == ""
+    left = [path for path in person.home.glob("c*/**/*") if path.is_file() and path.name != "containers.conf"]
+    assert left == []
+    assert person.obol("stack", "down", code=2)[1].startswith("error: there is no stack")
+
+
+def test_interrupted(person: Person) -> None:
+    """Ctrl-C in the middle of up ends it with 130, and the next up completes it; so it does after a kill."""
+    for moment, how, code in (("Starting the cluster", signal.SIGINT, 130), ("Deploying", signal.SIGKILL, -9)):
+        with person.popen("stack", "up") as process:
+            assert process.stderr is not None
+            for line in process.stderr:
+                if line.startswith(moment):
+                    break
+            # The process is in a process namespace: its outer end only waits for it.
+            subprocess.run([*person.sandbox.everything, "pkill", f"-{how.value}", "-f", "obol stack up"], check=True)
+            process.communicate(timeout=60)
+        assert process.returncode in {code, code % 256, 128 + how.value}
+
+    person.up()
+
+    assert person.answers()
+    person.obol("stack", "purge", "--force", "--cache", "--yes")
+
+
+def test_without_caches(person: Person) -> None:
+    """With the caches turned off nothing of them is touched, in development mode either."""
+    _, err = person.obol("stack", "up", code=1, OBOL_DISABLE_REGISTRY_CACHE="true", OBOL_DEVELOPMENT="true")
+
+    assert "✗ Starting the cluster" in err or "✗ Deploying the workloads" in err  # the real registries are far away
+    assert "cache" not in err
+    assert not (person.home / "caches").exists()
+    assert not list(person.home.rglob("registries*"))

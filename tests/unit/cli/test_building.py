@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.backends.base import Program, Runtimes
+from obol.cli import building
+from obol.cli.building import AskedBackend, AskedEngine
+from obol.cli.present import OutputFormat, Speaker
+from obol.config.paths import Surroundings
+from obol.errors import SettingsError, UsageError
+from obol.stack.lifecycle import Lifecycle
+from obol.stack.state import Home, Identity
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from obol.backends.base import BackendName
+
+OTTER = Identity("brave-otter", "podman")
+
+
+@pytest.fixture
+def say() -> Speaker:
+    """Somebody who talks."""
+    return Speaker(OutputFormat.HUMAN)
+
+
+@pytest.fixture(autouse=True)
+def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with k3d and podman."""
+
+    async def runtimes() -> Runtimes:
+        return Runtimes(*(Program(name, version="1") for name in ("docker", "k3d", "podman")))
+
+    monkeypatch.setattr(building, "runtimes", runtimes)
+
+
+def around(tmp_path: Path, **environ: str) -> Surroundings:
+    """A process born with these variables."""
+    return Surroundings({"OBOL_CONFIG_DIR": str(tmp_path), **environ}, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("asked", "identity", "backend"),
+    [
+        (AskedBackend.AUTO, None, "k3d"),
+        (AskedBackend.AUTO, OTTER, "podman"),
+        (AskedBackend.K3D, None, "k3d"),
+        (AskedBackend.PODMAN, OTTER, "podman"),
+        (AskedBackend.NONE, OTTER, "none"),
+    ],
+)
+async def test_choose(asked: AskedBackend, identity: Identity | None, backend: BackendName) -> None:
+    """What is asked for counts, then what the stack has, then what the machine has."""
+    assert (await building.choose(asked, identity)).backend == backend
+
+
+async def test_another_backend_than_the_stacks() -> None:
+    """A stack does not change its backend by accident."""
+    with pytest.raises(UsageError, match="brave-otter runs on podman"):
+        await building.choose(AskedBackend.K3D, OTTER)
+
+
+def test_establish(say: Speaker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A name once given stays, and a manifest that the person changed is left and told of."""
+    home = Home(tmp_path)
+    first = building.establish(say, home, None, "podman")
+    (tmp_path / "workloads/litellm.yaml").write_text("{}")
+
+    assert building.establish(say, home, first, "podman") == first
+    assert "workloads/litellm.yaml was changed by you" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "variable", "engine"),
+    [
+        (AskedEngine.AUTO, "", "auto"),
+        (AskedEngine.AUTO, "containers", "containers"),
+        (AskedEngine.BUILTIN, "containers", "builtin"),
+        (AskedEngine.CONTAINERS, "", "containers"),
+    ],
+)
+def test_cache_plans(say: Speaker, tmp_path: Path, asked: AskedEngine, variable: str, engine: str) -> None:
+    """The option goes before the variable, and both engines are planned for the same upstreams."""
+    plans = building.cache_plans(say, around(tmp_path, OBOL_CACHE_ENGINE=variable), asked)
+
+    assert plans.engine == engine
+    assert not plans.development
+    own = [listener.registry for listener in plans.builtin.listeners]
+    assert own == [cache.registry for cache in plans.containers.caches] == ["docker.io", "ghcr.io", "quay.io"]
+
+
+def test_a_cache_engine_that_does_not_exist(say: Speaker, tmp_path: Path) -> None:
+    """A wrong word is refused."""
+    with pytest.raises(SettingsError):
+        building.cache_plans(say, around(tmp_path, OBOL_CACHE_ENGINE="docker"))
+
+
+@pytest.mark.parametrize("backend", ["k3d", "podman", "none"])
+def test_lifecycle(say: Speaker, tmp_path: Path, backend: BackendName) -> None:
+    """There is a lifecycle over each backend; without one, there is still something to remove."""
+    plans = building.cache_plans(say, around(tmp_path))
+
+    assert isinstance(building.lifecycle(plans, Home(tmp_path), backend), Lifecycle)

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.backends.base import Deployed, Up
+from obol.caches.base import Started
+from obol.cli.clusterview import raised_parts, raised_result, shown_parts, shown_result
+from obol.rendering.registries import Mirror
+from obol.stack.lifecycle import Raised, Shown
+from obol.stack.plan import Gain
+from obol.stack.state import Identity, LastUp
+from tests.unit.stack.world import engine_status
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OTTER = Identity("brave-otter", "podman")
+HUB = Mirror("docker.io", "http://127.0.0.1:54100")
+
+
+def raised(gain: Gain | None = None, mirrors: tuple[Mirror, ...] = (HUB,)) -> Raised:
+    """A stack that is up."""
+    deployed = Deployed("http://127.0.0.1:4000")
+    return Raised(Up(created=True), deployed, None, mirrors, 12.3456, gain, ("One thing.",))
+
+
+def text(parts: Sequence[object]) -> str:
+    """The lines."""
+    return "\n".join(part for part in parts if isinstance(part, str))
+
+
+def test_up_for_people() -> None:
+    """It tells where LiteLLM answers, what came from where, and what that saved."""
+    told = text(raised_parts(OTTER, raised(Gain(2**30, 0, 95.0))))
+
+    assert "brave-otter is up on podman (12 s)" in told
+    assert "http://127.0.0.1:4000" in told
+    assert "docker.io by http://127.0.0.1:54100" in told
+    assert "1.0 GiB came from the cache, 0 B from upstream." in told
+    assert "saved about 1 min 35 s" in told
+
+
+@pytest.mark.parametrize("saved", [None, 0.4])
+def test_nothing_to_boast_of(saved: float | None) -> None:
+    """What saved nothing, or is not known to have, is not said to have saved anything."""
+    assert "saved" not in text(raised_parts(OTTER, raised(Gain(5, 5, saved))))
+
+
+def test_not_measured() -> None:
+    """An unmeasured run says so, and one without caches says nothing of caches."""
+    assert "not measured" in text(raised_parts(OTTER, raised()))
+    assert "cache" not in text(raised_parts(OTTER, raised(mirrors=())))
+
+
+def test_the_engine_of_a_cluster_in_docker() -> None:
+    """Where containers could serve as well, the switch is named while the builtin engine does."""
+    started = Started(engine_status(), already=False)
+    cluster = Identity("brave-otter", "k3d")
+
+    assert "--cache-engine containers" in text(raised_parts(cluster, replace(raised(), caches=started)))
+    assert "--cache-engine" not in text(raised_parts(cluster, raised()))
+    assert "--cache-engine" not in text(raised_parts(OTTER, replace(raised(), caches=started)))
+
+
+def test_up_for_programs() -> None:
+    """Sizes are bytes, and what was not measured is null."""
+    measured = raised_result(OTTER, raised(Gain(7, 3, 1.26)))
+    bare = raised_result(OTTER, raised(mirrors=()))
+
+    assert (measured.seconds, measured.bytes_from_cache, measured.bytes_from_upstream) == (12.346, 7, 3)
+    assert (measured.saved_seconds, measured.mirrors) == (1.3, {"docker.io": "http://127.0.0.1:54100"})
+    assert (measured.registry_cache, bare.registry_cache) == (True, False)
+    assert (bare.bytes_from_cache, bare.bytes_from_upstream, bare.saved_seconds) == (None, None, None)
+
+
+def test_status_without_a_stack() -> None:
+    """Without a stack there is nothing else to tell."""
+    nothing = Shown(None, "absent", None, None)
+
+    assert text(shown_parts(nothing)) == "There is no stack yet."
+    assert shown_result(nothing).stack is None
+
+
+def test_status() -> None:
+    """It shows the cluster's state, the last `up`, and that no caches run."""
+    shown = Shown(OTTER, "stopped", None, LastUp(1_700_000_000.0, 61.25, (), 2**20, 0))
+
+    told = text(shown_parts(shown))
+
+    assert "stopped (backend podman)" in told
+    assert "in 1 min 1 s: 1.0 MiB from the cache, 0 B from upstream" in told
+    assert "Caches   not running" in told
+    assert shown_result(shown).last_up_seconds == pytest.approx(61.2, abs=0.1)
+
+
+def test_status_after_an_unmeasured_up() -> None:
+    """What was not measured is not told as zero."""
+    shown = Shown(OTTER, "running", None, LastUp(1_700_000_000.0, 5.0, ()))
+
+    assert "from the cache" not in text(shown_parts(shown))

@@ -1,0 +1,151 @@
+"""A stack on a cluster: a backend, caches and steps that do as told."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from obol.backends.base import Deployed, Up
+from obol.caches.base import Running, Started
+from obol.rendering.registries import Mirror
+from obol.stack.lifecycle import Lifecycle, Wanted, Wired
+from obol.stack.state import Home, Identity
+from tests.unit.stack.world import LITELLM, FakeCaches, FakeWarmth, engine_status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from obol.backends.base import BackendName, ClusterSpec, ClusterState, Watch
+    from obol.errors import ObolError
+    from obol.workloads.sources import Manifest
+
+WHO = Identity("brave-otter", "k3d")
+MIRRORS = (Mirror("docker.io", "http://172.18.0.1:54100"),)
+
+
+@dataclass
+class FakeBackend:
+    """A cluster that does as told; `failing` maps a call to what it raises, once each."""
+
+    failing: dict[str, list[BaseException]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    spec: ClusterSpec | None = None
+    running: ClusterState = "absent"
+    name: BackendName = "k3d"
+
+    def _do(self, what: str) -> None:
+        self.calls.append(what)
+        if self.failing.get(what):
+            raise self.failing[what].pop(0)
+
+    async def check(self) -> None:
+        """Look."""
+        self._do("check")
+
+    async def state(self, stack_id: str) -> ClusterState:
+        """Tell."""
+        self._do(f"state {stack_id}")
+        return self.running
+
+    async def up(self, spec: ClusterSpec, watch: Watch) -> Up:
+        """Start."""
+        self._do("up")
+        self.spec = spec
+        watch("one node")
+        created, self.running = self.running == "absent", "running"
+        return Up(created=created, notes=("a note of the cluster",))
+
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
+        """Deploy."""
+        self._do("apply")
+        return Deployed("http://localhost")
+
+    async def down(self, stack_id: str) -> None:
+        """Stop."""
+        self._do(f"down {stack_id}")
+
+    async def purge(self, stack_id: str, *, images: bool) -> None:
+        """Remove."""
+        self._do(f"purge {stack_id} {images}")
+        self.running = "absent"
+
+
+@dataclass
+class StackCaches:
+    """Caches that nodes reach, or not."""
+
+    problem: ObolError | None = None
+    calls: list[str] = field(default_factory=list)
+
+    async def start(self) -> Started | None:
+        """Start."""
+        self.calls.append("start")
+        if self.problem:
+            raise self.problem
+        return Started(engine_status(), already=False)
+
+    async def wire(self, started: Started | None) -> Wired:
+        """Wire."""
+        self.calls.append("wire")
+        return Wired(MIRRORS, ("a note of the caches",))
+
+    async def containers(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    async def remove(self) -> tuple[str, ...]:
+        """Remove."""
+        self.calls.append("remove")
+        return ("caches removed",)
+
+
+@dataclass
+class FakeNetworks:
+    """Networks of which `leaked` can be freed."""
+
+    leaked: int = 0
+
+    async def reclaim(self) -> tuple[str, ...]:
+        """Free them."""
+        freed, self.leaked = self.leaked, 0
+        return (f"{freed} networks freed",) if freed else ()
+
+
+@dataclass
+class FakeSteps:
+    """Notes the steps, and how they ended."""
+
+    seen: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def step(self, label: str) -> Iterator[Watch]:
+        """Take a step."""
+        try:
+            yield lambda line: self.seen.append(f"  {line}")
+        except BaseException:
+            self.seen.append(f"{label}: failed")
+            raise
+        self.seen.append(label)
+
+
+@dataclass
+class World:
+    """All of it."""
+
+    home: Home
+    backend: FakeBackend = field(default_factory=FakeBackend)
+    caches: StackCaches = field(default_factory=StackCaches)
+    engine: FakeCaches = field(default_factory=lambda: FakeCaches(Running(engine_status())))
+    warmth: FakeWarmth = field(default_factory=FakeWarmth)
+    networks: FakeNetworks = field(default_factory=FakeNetworks)
+    steps: FakeSteps = field(default_factory=FakeSteps)
+
+    @property
+    def stack(self) -> Lifecycle:
+        """The stack over these parts."""
+        return Lifecycle(self.backend, self.caches, self.engine, self.warmth, self.networks, self.home)
+
+    def wanted(self, *, use_caches: bool = True) -> Wanted:
+        """What `up` is to bring up."""
+        return Wanted(WHO, self.home.config / "data", (), (LITELLM,), use_caches=use_caches)

@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.caches.base import Listener, Running, Substitute
+from obol.caches.container import Serving
+from obol.caches.containerplan import CacheContainer, ContainersPlan
+from obol.caches.containers import ContainerSeen, ContainersStarted, LeftOut
+from obol.caches.gateway import Offer, Reached, Unreached
+from obol.errors import ObolError
+from obol.machine.docker import Docker
+from obol.machine.dockererrors import DockerFailed
+from obol.rendering.registries import Mirror
+from obol.stack.dockercaches import DockerCaches, gateway_memory
+from tests.fakes import docker as fake
+from tests.fakes.runner import FakeRunner
+from tests.unit.stack.world import FakeCaches, engine_status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from obol.caches.base import EngineName
+    from obol.caches.containers import State
+    from obol.machine.dockervalues import Network
+
+HUB = CacheContainer("docker.io", "https://registry-1.docker.io", 54100)
+ON_GATEWAY = Mirror("docker.io", "http://172.18.0.1:54100")
+IN_CONTAINER = Mirror("docker.io", "http://k3d-obol-docker-io.localhost:5000")
+PUSH = Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000")
+RUNS = Running(replace(engine_status(), listeners=(Listener("docker.io", "127.0.0.1", 54100),)))
+
+
+@dataclass
+class World:
+    """Docker with its network, and both engines."""
+
+    root: Path
+    builtin: FakeCaches = field(default_factory=FakeCaches)
+    runner: FakeRunner = field(default_factory=FakeRunner)
+    reachable: bool = True
+    substitutes: tuple[Substitute, ...] = ()
+    containers: State = "absent"
+    left_out: tuple[LeftOut, ...] = ()
+    calls: list[str] = field(default_factory=list)
+    loopback: dict[str, int] = field(default_factory=dict)
+    problem: ObolError | None = None
+
+    def __post_init__(self) -> None:
+        """Have the network."""
+        fake.all_networks(self.runner, fake.network("obol-net", labels={"obol.network": "shared"}))
+        fake.all_containers(self.runner)
+
+    def caches(self, engine: EngineName = "auto", *, development: bool = False) -> DockerCaches:
+        """The unit under test."""
+        return DockerCaches(
+            Docker(self.runner),
+            self.builtin,
+            self,
+            ContainersPlan(self.root, (HUB,)),
+            self.root / "builtin",
+            engine,
+            "rancher/k3s:v1",
+            development,
+            self.loopback,
+            lambda _, plan: Containers(self, plan),
+        )
+
+    async def offer(self, network: Network) -> Offer:
+        """Offer the gateway."""
+        return Offer(network, (ON_GATEWAY,), (54100,), {"docker.io": 54100}, True, self.substitutes)
+
+    async def try_from_inside(self, offer: Offer, image: str) -> Reached | Unreached:
+        """Try it."""
+        self.calls.append(f"try {image}")
+        return Reached(offer) if self.reachable else Unreached(offer, offer.mirrors, "timed out", "ufw", "ufw allow")
+
+
+@dataclass
+class Containers:
+    """Cache containers that do as told."""
+
+    world: World
+    plan: ContainersPlan
+
+    async def start(self, network: Network) -> ContainersStarted:
+        """Start."""
+        assert network.name == "obol-net"
+        self.world.calls.append(f"start {[cache.registry for cache in self.plan.caches]} {dict(self.plan.loopback)}")
+        serving = tuple(Serving(cache, cache.port, "made") for cache in self.plan.caches)
+        return ContainersStarted(serving, self.world.left_out)
+
+    async def fetch_image(self) -> None:
+        """Fetch."""
+        self.world.calls.append(f"fetch by {dict(self.plan.loopback)}")
+        if self.world.problem:
+            raise self.world.problem
+
+    async def status(self) -> tuple[ContainerSeen, ...]:
+        """Look."""
+        if self.world.problem:
+            raise self.world.problem
+        return tuple(ContainerSeen(cache, self.world.containers) for cache in self.plan.caches)
+
+    async def stop(self) -> bool:
+        """Stop."""
+        self.world.calls.append("stop")
+        return True
+
+    async def remove(self, *, content: bool) -> tuple[str, ...]:
+        """Remove."""
+        self.world.calls.append(f"remove {content}")
+        return ("one is left",)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """Docker, and no caches yet."""
+    return World(tmp_path)
+
+
+async def test_builtin_by_the_gateway(world: World) -> None:
+    """The builtin engine serves by itself, as soon as a container was seen to reach it."""
+    caches = world.caches()
+
+    wired = await caches.wire(await caches.start())
+
+    assert (wired.mirrors, wired.notes, wired.by_builtin) == ((ON_GATEWAY,), (), True)
+    assert world.calls == ["try rancher/k3s:v1"]
+    assert world.loopback == {"docker.io": 54100}
+
+
+async def test_a_port_of_the_gateway_is_taken(world: World) -> None:
+    """Another port is told of, with who has the wanted one."""
+    world.substitutes = (Substitute("docker.io", 54100, 41000, "nginx (1234)"),)
+    caches = world.caches()
+
+    wired = await caches.wire(await caches.start())
+
+    assert wired.notes == ("Port 54100 of 172.18.0.1 is taken by nginx (1234): the cache of docker.io is on 41000.",)
+
+
+async def test_unreachable(world: World) -> None:
+    """Behind a firewall containers serve, with one line that says why; the builtin engine makes way for them."""
+    world.reachable = False
+    world.builtin.running = RUNS
+    caches = world.caches()
+
+    wired = await caches.wire(await caches.start())
+
+    assert (wired.mirrors, wired.by_builtin) == ((IN_CONTAINER,), False)
+    (note,) = wired.notes
+    assert "ufw allow" in note
+    assert "--cache-engine builtin" in note
+    assert world.calls[1:] == ["fetch by {'docker.io': 54100}", "start ['docker.io'] {}"]
+    assert world.builtin.calls[-1] == "stop"
+    assert world.loopback == {"docker.io": 54100}
+
+
+async def test_unreachable_and_insisted_on(world: World) -> None:
+    """Who asked for the builtin engine by name gets no other, but knows that images are pulled directly."""
+    world.reachable = False
+    caches = world.caches("builtin")
+
+    wired = await caches.wire(await caches.start())
+
+    assert wired.mirrors == ()
+    assert wired.notes[0].endswith("Images are pulled directly.")
+    assert world.calls == ["stop", "try rancher/k3s:v1"]
+
+
+@pytest.mark.parametrize("engine", ["containers", "auto"])
+async def test_containers(world: World, engine: EngineName) -> None:
+    """Containers serve when asked for, and go on to where they do; what is left out is said."""
+    world.containers = "running"
+    world.left_out = (LeftOut(HUB, ObolError("it crashes")),)
+    caches = world.caches(engine)
+
+    started = await caches.start()
+    wired = await caches.wire(started)
+
+    assert started is None
+    assert (wired.mirrors, wired.by_builtin) == ((IN_CONTAINER,), False)
+    assert wired.notes == ("Docker.io is pulled directly: it crashes.",)
+    assert world.calls == ["start ['docker.io'] {}"]
+
+
+async def test_auto_stays_with_what_runs(world: World) -> None:
+    """A builtin engine that runs is the one, and containers are not looked for."""
+    world.builtin.running = RUNS
+    world.problem = DockerFailed("not asked")
+
+    assert await world.caches().start() is not None
+
+
+@pytest.mark.parametrize(("engine", "mirrors"), [("builtin", ON_GATEWAY), ("containers", IN_CONTAINER)])
+async def test_development(world: World, engine: EngineName, mirrors: Mirror) -> None:
+    """In development mode there is a registry to push to, last in order, under either engine."""
+    caches = world.caches(engine, development=True)
+
+    wired = await caches.wire(await caches.start())
+
+    assert wired.mirrors == (mirrors, PUSH)
+
+
+async def test_remove(world: World) -> None:
+    """Both engines, their content, the network and what was remembered of it go; what is left is said."""
+    memory = gateway_memory(ContainersPlan(world.root, ()))
+    memory.mkdir()
+
+    assert await world.caches().remove() == ("one is left",)
+
+    assert world.calls == ["remove True"]
+    assert not memory.exists()
+    assert "docker network rm id-of-obol-net" in world.runner.lines
+
+
+async def test_containers_are_named(world: World) -> None:
+    """Containers that are there are shown with their state; trouble with Docker shows elsewhere."""
+    assert await world.caches().containers() == ()
+    world.containers = "failing"
+    assert await world.caches().containers() == ("k3d-obol-docker-io.localhost (failing)",)
+    world.problem = DockerFailed("no")
+    assert await world.caches().containers() == ()

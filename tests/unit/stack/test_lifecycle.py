@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
+from obol.machine.dockererrors import NoAddressPool
+from obol.stack.state import Home
+from tests.fakes.clock import FakeClock
+from tests.unit.stack.clusterworld import MIRRORS, WHO, World
+from tests.unit.stack.world import LITELLM
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A stack that is initialised."""
+    home = Home(tmp_path / "config")
+    home.establish(WHO)
+    return World(home)
+
+
+async def test_up_brings_up_caches_cluster_and_workloads(world: World) -> None:
+    """Up goes through its steps in order, wires the mirrors, and tells what it knows."""
+    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert world.backend.calls == ["check", "up", "apply"]
+    assert world.backend.spec is not None
+    assert world.backend.spec.name == "obol-stack-brave-otter"
+    assert world.backend.spec.mirrors == MIRRORS
+    assert world.steps.seen[0] == "Starting the registry caches"
+    assert world.steps.seen[-1] == "Deploying the workloads"
+    assert raised.cluster.created
+    assert raised.deployed.url == "http://localhost"
+    assert raised.notes == ("a note of the caches", "a note of the cluster")
+    assert raised.gain is not None
+    last = world.home.last_up()
+    assert last is not None
+    assert last.images == (str(LITELLM.reference),)
+
+
+async def test_up_without_caches_touches_none(world: World) -> None:
+    """Caches that are turned off are neither started nor wired nor filled."""
+    raised = await world.stack.up(world.wanted(use_caches=False), world.steps, FakeClock())
+
+    assert world.caches.calls == []
+    assert world.engine.calls == []
+    assert world.backend.spec is not None
+    assert world.backend.spec.mirrors == ()
+    assert raised.gain is None
+
+
+async def test_caches_that_fail_are_no_reason_to_fail(world: World) -> None:
+    """Where the caches do not start, the stack comes up without, and says so."""
+    world.caches.problem = EngineUnresponsive("the cache engine does not start", why="the disk is full")
+
+    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert raised.mirrors == ()
+    assert "directly" in raised.notes[0]
+    assert "the disk is full" in raised.notes[0]
+
+
+async def test_missing_programs_are_told_before_anything_is_done(world: World) -> None:
+    """What the backend needs is looked at first."""
+    world.backend.failing["check"] = [DependencyMissing("k3d is not installed")]
+
+    with pytest.raises(DependencyMissing):
+        await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert world.caches.calls == []
+
+
+async def test_exhausted_pool_is_reclaimed_once(world: World) -> None:
+    """Without an address pool left, leaked networks are freed and the start is tried once more."""
+    world.backend.failing["up"] = [NoAddressPool("no address pool is left")]
+    world.networks.leaked = 3
+
+    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert world.backend.calls == ["check", "up", "up", "apply"]
+    assert "3 networks freed" in raised.notes
+
+
+async def test_exhausted_pool_with_nothing_to_free_is_told(world: World) -> None:
+    """Where nothing was leaked, the error stands."""
+    world.backend.failing["up"] = [NoAddressPool("no address pool is left")]
+
+    with pytest.raises(NoAddressPool):
+        await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+
+async def test_failed_workload_leaves_the_cluster(world: World) -> None:
+    """A workload that does not get ready is an error, and nothing is taken down."""
+    world.backend.failing["apply"] = [ObolError("litellm is not ready")]
+
+    with pytest.raises(ObolError, match="litellm"):
+        await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert world.backend.calls == ["check", "up", "apply"]
+    assert world.steps.seen[-1] == "Deploying the workloads: failed"
+
+
+@pytest.mark.parametrize("call", ["check", "up", "apply"])
+@pytest.mark.parametrize("how", [KeyboardInterrupt, asyncio.CancelledError])
+async def test_interrupted_up_is_completed_by_the_next(world: World, call: str, how: type[BaseException]) -> None:
+    """Up that was interrupted at any step is completed by running it again."""
+    world.backend.failing[call] = [how()]
+    with pytest.raises(how):
+        await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert raised.deployed.url == "http://localhost"
+
+
+async def test_down_leaves_the_caches(world: World) -> None:
+    """Down stops the cluster and nothing else."""
+    await world.stack.down(WHO, world.steps)
+
+    assert world.backend.calls == ["down brave-otter"]
+    assert world.caches.calls == []
+    assert world.home.identity() == WHO
+
+
+async def test_purge_removes_the_cluster_and_our_files(world: World) -> None:
+    """Purge removes the cluster, frees networks and forgets who we are; caches stay unless they are named."""
+    world.networks.leaked = 1
+
+    notes = await world.stack.purge(WHO, world.steps, images=True, caches=False)
+
+    assert world.backend.calls == ["purge brave-otter True"]
+    assert world.caches.calls == []
+    assert notes == ("1 networks freed",)
+    assert world.home.identity() is None
+
+
+async def test_purge_with_caches_removes_them(world: World) -> None:
+    """Caches go when they are named, also where there is no stack."""
+    notes = await world.stack.purge(None, world.steps, images=False, caches=True)
+
+    assert world.backend.calls == []
+    assert world.caches.calls == ["remove"]
+    assert notes == ("caches removed",)
+
+
+async def test_interrupted_purge_is_completed_by_the_next(world: World) -> None:
+    """A cluster that could not be removed keeps its id, so that purging again is possible."""
+    world.backend.failing["purge brave-otter False"] = [ObolError("docker does not answer")]
+    with pytest.raises(ObolError):
+        await world.stack.purge(WHO, world.steps, images=False, caches=False)
+    assert world.home.identity() == WHO
+
+    await world.stack.purge(WHO, world.steps, images=False, caches=False)
+
+    assert world.home.identity() is None
+
+
+async def test_status_changes_nothing(world: World) -> None:
+    """Status tells who we are and what runs; without a stack the backend is not asked."""
+    shown = await world.stack.status()
+    assert (shown.identity, shown.state) == (WHO, "absent")
+    world.home.remove()
+
+    shown = await world.stack.status()
+
+    assert (shown.identity, shown.state) == (None, "absent")
+    assert world.backend.calls == ["state brave-otter"]

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.errors import ObolError
+from obol.stack.state import LAST_UP, Home, Identity, LastUp
+from obol.workloads.sources import Manifest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WHO = Identity("brave-otter", "k3d")
+OWN = (Manifest("litellm.yaml", "a: 1\n"), Manifest("prometheus.yaml", "b: 1\n"))
+NEWER = (Manifest("litellm.yaml", "a: 2\n"), OWN[1])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    """A configuration directory that is not there yet."""
+    return Home(tmp_path / "config")
+
+
+def test_nothing_is_no_stack(home: Home) -> None:
+    """Before init there is no identity, no last up, and nothing to remove."""
+    assert home.identity() is None
+    assert home.last_up() is None
+    assert home.remove() == ()
+    assert not home.config.exists()
+
+
+def test_identity_is_kept(home: Home) -> None:
+    """Who we are is read back; a stack of which only the id is known runs on k3d."""
+    home.establish(WHO)
+    assert home.identity() == WHO
+
+    (home.config / ".stack-backend").unlink()
+
+    assert home.identity() == Identity("brave-otter", "k3d")
+
+
+def test_unknown_backend_is_told(home: Home) -> None:
+    """A backend that this version does not know is an error that says what to do."""
+    home.establish(WHO)
+    (home.config / ".stack-backend").write_text("vms")
+
+    with pytest.raises(ObolError, match="vms") as told:
+        home.identity()
+
+    assert "--force" in told.value.hint
+
+
+def test_manifests_are_refreshed_unless_changed(home: Home) -> None:
+    """A newer version replaces what it wrote itself, and leaves what the person changed."""
+    assert home.refresh(OWN) == ()
+    workloads = home.config / "workloads"
+    assert home.refresh(NEWER) == ()
+    assert (workloads / "litellm.yaml").read_text() == "a: 2\n"
+
+    (workloads / "litellm.yaml").write_text("mine: 1\n")
+    (workloads / "prometheus.yaml").unlink()
+
+    assert home.refresh(OWN) == ("litellm.yaml",)
+    assert (workloads / "litellm.yaml").read_text() == "mine: 1\n"
+    assert (workloads / "prometheus.yaml").read_text() == "b: 1\n"
+
+
+def test_last_up_is_kept(home: Home) -> None:
+    """How the last up went is read back; a damaged record is no record."""
+    last = LastUp(1.5, 60.0, ("docker.io/library/alpine:3",), 100, 0, 7.5)
+    home.establish(WHO)
+    home.record(last)
+    assert home.last_up() == last
+
+    (home.config / LAST_UP).write_text("{")
+
+    assert home.last_up() is None
+
+
+def test_remove_takes_only_what_is_ours(home: Home) -> None:
+    """Removing leaves obol.toml, foreign files and changed manifests, and names the last."""
+    home.establish(WHO)
+    home.refresh(OWN)
+    workloads = home.config / "workloads"
+    (home.config / "obol.toml").write_text("[cache]\n")
+    (workloads / "own.yaml").write_text("x: 1\n")
+    (workloads / "litellm.yaml").write_text("mine: 1\n")
+
+    assert home.remove() == (workloads / "litellm.yaml",)
+
+    left = sorted(path.name for path in home.config.rglob("*") if path.is_file())
+    assert left == ["litellm.yaml", "obol.toml", "own.yaml"]
+    assert home.identity() is None
+
+
+def test_remove_takes_the_directory_when_it_is_empty(home: Home) -> None:
+    """Where nothing of the person's is there, nothing is left."""
+    home.establish(WHO)
+    home.refresh(OWN)
+
+    assert home.remove() == ()
+    assert not home.config.exists()

@@ -3,6 +3,7 @@
 #   make demo    what the caches do for a node: direct, cold, warm, offline      ARGS="--chart docs/demo.svg"
 #   make test    the tests; those whose programs are not installed are skipped   ARGS="tests/unit/oci -k range"
 #   make bench   measure against the peers that are installed, about 15 minutes   ARGS="--quick --only warm,cold"
+#   make soak    what the engine withstands: kills, damage, a full disk, crowds    ARGS="--only kills"
 #   make check   all that must hold: format, lint, types, imports, sizes, mirror, docs, tests with coverage
 #   make format  put the code into the house format, mend what lint can mend
 #   make docs    write the generated pages
@@ -27,7 +28,7 @@ COMPILE := env -u UV_DEFAULT_INDEX -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX
 
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench check format docs lock clean $(STEPS)
+.PHONY: help demo test bench soak check format docs lock clean $(STEPS)
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -41,6 +42,9 @@ test: $(READY)
 bench: $(READY)
 	$(PIP) install --require-hashes --requirement requirements-bench.lock
 	$(BIN)/python -m bench $(ARGS)
+
+soak: $(READY)
+	$(BIN)/python -m tests.soak $(ARGS)
 
 check: $(STEPS)
 	@printf '\nall checks passed\n'

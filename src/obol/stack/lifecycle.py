@@ -16,7 +16,9 @@ from obol.client.base import Silence
 from obol.errors import EngineNotRunning, EngineUnresponsive, ObolError
 from obol.machine.dockererrors import NoAddressPool
 from obol.machine.tasks import spawn
-from obol.stack.plan import Gain, gain
+from obol.oci.errors import OciError
+from obol.oci.references import ImageReference
+from obol.stack.plan import Gain, gain, served_since
 from obol.stack.state import LastUp
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from obol.backends.base import Backend, ClusterState, Deployed, Up, Watch
     from obol.caches.base import CacheEngine, EngineStatus, Running, Started
     from obol.machine.clock import Clock
-    from obol.oci.references import ImageReference
     from obol.rendering.registries import Mirror
     from obol.stack.nocluster import Warmth
     from obol.stack.plan import StackImage
@@ -137,7 +138,7 @@ class Lifecycle:
 
     async def up(self, wanted: Wanted, steps: Steps, clock: Clock) -> Raised:
         """Bring everything up and wait until it answers. Raises ObolError; what runs by then is left running."""
-        began = clock.monotonic()
+        began, moment = clock.monotonic(), clock.wall()
         await self._backend.check()
         notes: list[str] = []
         started, mirrors = await self._caches_up(wanted, steps, notes)
@@ -155,7 +156,7 @@ class Lifecycle:
                 await asyncio.gather(fetching, return_exceptions=True)
         gained = gain(before, await self._status()) if before is not None else None
         seconds = clock.monotonic() - began
-        self._record(wanted, seconds, gained, clock)
+        self._record(wanted, await self._served(started, moment), seconds, gained, clock)
         notes += [*cluster.notes, *deployed.notes]
         return Raised(cluster, deployed, started, mirrors, seconds, gained, tuple(notes))
 
@@ -180,7 +181,10 @@ class Lifecycle:
         if engine is None or not wanted.prefetch:
             return None
         references = [image.reference for image in wanted.images]
-        return spawn(self._warm(references, engine), name="prefetch")
+        last = self._home.last_up()
+        with contextlib.suppress(OciError):
+            references += [ImageReference.parse(name) for name in last.images] if last else []
+        return spawn(self._warm(list(dict.fromkeys(references)), engine), name="prefetch")
 
     async def _warm(self, references: Sequence[ImageReference], engine: EngineStatus) -> None:
         with contextlib.suppress(ObolError):
@@ -204,8 +208,16 @@ class Lifecycle:
             return running.status if running is not None else None
         return None
 
-    def _record(self, wanted: Wanted, seconds: float, gained: Gain | None, clock: Clock) -> None:
-        images = tuple(str(image.reference) for image in wanted.images)
+    async def _served(self, started: Started | None, moment: float) -> tuple[str, ...]:
+        """Name what nodes have pulled: more than the manifests know of."""
+        if started is None:
+            return ()
+        with contextlib.suppress(ObolError):
+            return served_since(await asyncio.to_thread(self._engine.images), moment)
+        return ()
+
+    def _record(self, wanted: Wanted, served: Sequence[str], seconds: float, gained: Gain | None, clock: Clock) -> None:
+        images = tuple(dict.fromkeys([*(str(image.reference) for image in wanted.images), *served]))
         last = LastUp(clock.wall(), seconds, images)
         if gained is not None:
             saved = gained.saved

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from obol.backends.base import BackendName, Program, Runtimes
-    from obol.caches.base import EngineStatus
+    from obol.caches.base import EngineStatus, Inventory
     from obol.client.base import PulledImage
     from obol.oci.references import ImageReference
 
@@ -60,6 +60,12 @@ def time_saved(images: Iterable[PulledImage], throughput: Mapping[str, float]) -
         from_cache[registry] = from_cache.get(registry, 0) + image.bytes_from_cache
     spans = [size / throughput[registry] for registry, size in from_cache.items() if size and throughput.get(registry)]
     return max(spans, default=None)
+
+
+def served_since(inventory: Inventory, moment: float) -> tuple[str, ...]:
+    """Name the tagged images that a cache has served since a moment (seconds since 1970)."""
+    used = (image for image in inventory.images if image.used_at is not None and image.used_at >= moment)
+    return tuple(sorted(f"{image.registry}/{image.repository}:{tag}" for image in used for tag in image.tags))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ class FakeBackend:
         """Start."""
         self._do("up")
         self.spec = spec
+        await asyncio.sleep(0)  # others get on meanwhile
         watch("one node")
         created, self.running = self.running == "absent", "running"
         return Up(created=created, notes=("a note of the cluster",))

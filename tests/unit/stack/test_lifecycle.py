@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from obol.caches.base import HeldImage
 from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
 from obol.machine.dockererrors import NoAddressPool
 from obol.stack.state import Home
@@ -41,6 +43,20 @@ async def test_up_brings_up_caches_cluster_and_workloads(world: World) -> None:
     last = world.home.last_up()
     assert last is not None
     assert last.images == (str(LITELLM.reference),)
+
+
+async def test_up_fetches_ahead_what_the_last_one_served(world: World) -> None:
+    """Images that nodes pulled the last time, and no manifest of ours names, are fetched ahead the next time."""
+    seen = HeldImage("quay.io", "me/app", ("7",), "sha256:0", True, 1, 0, 0, used_at=9e9, platforms=())
+    world.engine.held = (seen, replace(seen, repository="me/old", used_at=5.0), replace(seen, tags=(), digest="x"))
+    await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    last = world.home.last_up()
+    assert last is not None
+    assert last.images == (str(LITELLM.reference), "quay.io/me/app:7")
+
+    await world.stack.up(world.wanted(), world.steps, FakeClock())
+    assert [str(reference) for reference in world.warmth.asked[-1]] == [str(LITELLM.reference), "quay.io/me/app:7"]
 
 
 async def test_up_without_caches_touches_none(world: World) -> None:

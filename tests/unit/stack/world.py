@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started
+from obol.caches.base import EngineStatus, HeldImage, Inventory, Listener, Running, Started
 from obol.client.base import Kind, PulledImage, PullFailed
 from obol.oci.references import Digest, ImageReference
 from obol.stack.plan import StackImage
@@ -49,6 +49,7 @@ class FakeCaches:
     running: Running | None = None
     differs: tuple[str, ...] = ()
     problem: BaseException | None = None
+    held: tuple[HeldImage, ...] = ()
     calls: list[str] = field(default_factory=list)
 
     def start(self) -> Started:
@@ -71,8 +72,8 @@ class FakeCaches:
         return self.running
 
     def images(self) -> Inventory:
-        """Not used here."""
-        raise NotImplementedError
+        """List `held`."""
+        return Inventory(self.held)
 
     def listen(self, listener: Listener) -> Listener:
         """Not used here."""
@@ -90,12 +91,14 @@ class FakeWarmth:
     outcomes: dict[ImageReference, PulledImage | PullFailed] = field(default_factory=dict)
     holdings: dict[ImageReference, Held] = field(default_factory=dict)
     engines: list[EngineStatus] = field(default_factory=list)
+    asked: list[Sequence[ImageReference]] = field(default_factory=list)
 
     async def warm(
         self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
     ) -> Sequence[PulledImage | PullFailed]:
         """Give the outcomes, and tell `progress`."""
         self.engines.append(engine)
+        self.asked.append(references)
         found: list[PulledImage | PullFailed] = []
         for reference in references:
             outcome = self.outcomes.get(reference) or pulled(StackImage(reference, ()), from_upstream=1 << 20)

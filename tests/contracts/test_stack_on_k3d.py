@@ -1,0 +1,176 @@
+"""The whole stack on a machine that has Docker and k3d: lifecycle, wiring and backend, as commands use them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.backends.k3d import K3dBackend, Surroundings
+from obol.caches.base import Inventory, Listener, Started
+from obol.caches.containerplan import CacheContainer, ContainersPlan
+from obol.caches.gateway import GatewayMirrors
+from obol.machine.docker import Docker
+from obol.rendering.k3d import mirrors_in, node_archive
+from obol.stack.dockercaches import DockerCaches
+from obol.stack.lifecycle import Lifecycle, Wanted
+from obol.stack.reclaim import LeakedNetworks
+from obol.stack.state import Home, Identity
+from obol.workloads.sources import packaged
+from tests.fakes import docker as fake
+from tests.fakes.clock import FakeClock
+from tests.fakes.k3d import FakeMachine
+from tests.fakes.k3dstack import IMAGES, K3S, Stack
+from tests.unit.caches.test_gateway import FakeCaches
+from tests.unit.caches.test_substitutes import FakePorts
+from tests.unit.stack.clusterworld import FakeSteps
+from tests.unit.stack.world import LITELLM, FakeWarmth
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from obol.stack.lifecycle import Raised
+
+WHO = Identity("calm-otter", "k3d")
+NAME = "obol-stack-calm-otter"
+ON_GATEWAY = {"docker.io": ("http://172.18.0.1:54100",), "ghcr.io": ("http://172.18.0.1:54101",)}
+CONTAINERS = (
+    CacheContainer("docker.io", "https://registry-1.docker.io", 54100),
+    CacheContainer("ghcr.io", "https://ghcr.io", 54101),
+)
+
+
+class Builtin(FakeCaches):
+    """The builtin engine, which starts."""
+
+    def start(self) -> Started:
+        """Run."""
+        self.runs = True
+        running = self.status()
+        assert running is not None
+        return Started(running.status, already=False)
+
+    def images(self) -> Inventory:
+        """List nothing."""
+        return Inventory(())
+
+    def stop(self) -> bool:
+        """End."""
+        self.runs = False
+        return True
+
+
+@dataclass
+class World:
+    """The machine, and what each command builds anew over it."""
+
+    root: Path
+    builtin: Builtin = field(default_factory=lambda: Builtin(runs=False))
+    machine: FakeMachine = field(default_factory=lambda: FakeMachine(images=set(IMAGES)))
+
+    def __post_init__(self) -> None:
+        self.home = Home(self.root / "config")
+        self.home.establish(WHO)
+        fake.all_networks(self.machine, fake.network("obol-net", labels={"obol.network": "shared"}))
+        self.machine.script("docker", "info", stdout='{"ServerVersion":"27.0","OperatingSystem":"Debian"}')
+        self.machine.script("docker", "ps")
+        for cache in CONTAINERS:
+            fake.absent(self.machine, "container", cache.name)
+
+    def stack(self) -> Lifecycle:
+        """The stack, as a command has it."""
+        docker, loopback = Docker(self.machine), dict[str, int]()
+        gateway = GatewayMirrors(
+            docker, self.builtin, self.root / "gateway", is_here=lambda _: True, probe=FakePorts(), firewall=lambda: ""
+        )
+        plan = ContainersPlan(self.root, CONTAINERS)
+        caches = DockerCaches(docker, self.builtin, gateway, plan, self.root / "builtin", "auto", K3S, False, loopback)
+        seen = Stack(self.machine, self.home.config)
+        around = Surroundings(
+            {"PATH": "/bin"}, loopback, seen.network, seen.clock, seen.ports, seen.ports.listens, seen.probe, seen.api
+        )
+        backend = K3dBackend(self.machine, self.home.config, around)
+        return Lifecycle(backend, caches, self.builtin, FakeWarmth(), LeakedNetworks(docker), self.home)
+
+    async def up(self, *, use_caches: bool = True) -> Raised:
+        """Bring it up."""
+        wanted = Wanted(WHO, self.root / "data", packaged(), (LITELLM,), use_caches=use_caches)
+        return await self.stack().up(wanted, FakeSteps(), FakeClock())
+
+    def told(self) -> dict[str, tuple[str, ...]]:
+        """The mirrors that the node knows."""
+        return mirrors_in(node_archive(self.machine.clusters[NAME].registries))
+
+    def creations(self) -> list[str]:
+        """The clusters that were made."""
+        return [line for line in self.machine.lines if line.startswith("k3d cluster create")]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    """A machine without a cluster."""
+    return World(tmp_path)
+
+
+async def test_a_day(world: World) -> None:
+    """Up, up, down, up, purge: one cluster is made, on our network, told of the gateway; nothing of it stays."""
+    first = await world.up()
+    second = await world.up()
+
+    (creation,) = world.creations()
+    assert "--network obol-net" in creation
+    assert f"--registry-config {world.home.config}/registries.yaml" in creation
+    assert world.told() == ON_GATEWAY
+    assert (first.cluster.created, second.cluster.created) == (True, False)
+    assert [own.address for own in world.builtin.listeners].count("172.18.0.1") == 2
+
+    await world.stack().down(WHO, FakeSteps())
+    assert not world.machine.clusters[NAME].servers
+    await world.up()
+    assert world.machine.clusters[NAME].servers
+
+    await world.stack().purge(WHO, FakeSteps(), images=False, caches=False)
+    assert world.machine.clusters == {}
+    assert not (world.home.config / "registries.yaml").exists()
+    assert world.home.identity() is None
+    assert world.builtin.runs
+
+
+async def test_without_caches(world: World) -> None:
+    """Without caches nothing of them is started, written or told; a cluster that was wired is told otherwise."""
+    await world.up(use_caches=False)
+    assert "--registry-config" not in world.creations()[0]
+    assert not (world.home.config / "registries.yaml").exists()
+    assert not world.builtin.runs
+
+    wired = await world.up()
+    assert world.told() == ON_GATEWAY
+    assert any("had been made without registry caches" in note for note in wired.notes)
+
+    unwired = await world.up(use_caches=False)
+    assert world.told() == {}
+    assert any("pulls images directly now" in note for note in unwired.notes)
+
+
+async def test_the_caches_have_moved(world: World) -> None:
+    """A cluster whose caches are on another port now is restarted, and finds them."""
+    await world.up()
+    world.builtin.listeners = [Listener("docker.io", "127.0.0.1", 41000), Listener("ghcr.io", "127.0.0.1", 54101)]
+
+    moved = await world.up()
+
+    now = {**ON_GATEWAY, "docker.io": ("http://172.18.0.1:41000",)}
+    assert world.told() == now
+    assert any("elsewhere now" in note for note in moved.notes)
+
+
+async def test_a_firewall_and_no_containers_either(world: World) -> None:
+    """Where neither engine can be reached, images are pulled directly, and that is said."""
+    world.machine.script("docker", "run", code=1, stderr="wget: download timed out")
+
+    raised = await world.up()
+
+    assert raised.mirrors == ()
+    assert world.machine.clusters[NAME].servers
+    assert any("directly" in note for note in raised.notes)

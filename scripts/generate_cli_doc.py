@@ -1,4 +1,4 @@
-"""Write docs/cli.md: the help of every command, as a terminal of 80 columns shows it.
+"""Write docs/cli.md: the help of every command of ours, as a terminal of 80 columns shows it.
 
 The page is generated so that it can't drift; `scripts.check_docs` compares it with what the commands say.
 """
@@ -14,6 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from obol.cli.main import app
+from obol.cli.passthrough import TOOLS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,15 @@ can be given, is in [settings](settings.md).
 """
 
 
+PASSED = f"""\
+### {", ".join(f"obol {tool}" for tool in TOOLS)}
+
+The process becomes the tool, pointed at the stack's cluster: every argument is the tool's, `--help` too, and so are
+the output and the exit code. A leading `--` is dropped, a `--kubeconfig` of your own goes before the stack's. A tool
+that is not installed is exit code 3.
+"""
+
+
 def commands() -> Iterator[tuple[str, ...]]:
     """Yield the words of every command that is shown, groups before their members."""
     yield from _below(get_command(app), ())
@@ -40,7 +50,7 @@ def _below(command: object, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]
     yield words
     members = getattr(command, "commands", {})
     for name, member in members.items():
-        if not member.hidden:
+        if not member.hidden and name not in TOOLS:
             yield from _below(member, (*words, name))
 
 
@@ -59,6 +69,7 @@ def render() -> str:
     for words in commands():
         title = " ".join(("obol", *words))
         parts.append(f"{'#' * min(len(words) + 2, 4)} {title}\n\n```text\n{help_of(words)}\n```\n")
+    parts.append(PASSED)
     return "\n".join(parts)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 import typer
 
 from obol import __version__
-from obol.cli import cache, demo, options, stack
+from obol.cli import cache, demo, options, passthrough, stack
 from obol.cli.options import speaker
 from obol.cli.present import OutputFormat, Speaker
 from obol.errors import Interrupted, ObolError, UsageError
@@ -35,6 +35,7 @@ app = typer.Typer(
 app.add_typer(cache.app, name="cache", help="The registry cache: start and stop it, see what it does.")
 app.add_typer(stack.app, name="stack", help="The stack: bring it up, see how it is.")
 app.command(name="demo")(demo.demo)
+passthrough.add_to(app)
 
 
 @runtime_checkable

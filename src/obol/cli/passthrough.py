@@ -1,0 +1,82 @@
+"""`obol kubectl …` and its like: the tool itself, pointed at the stack's cluster.
+
+The process becomes the tool: arguments, output, signals and exit code are its own. It is never pointed at another
+cluster: where the stack has none, it gets a kubeconfig that is not there, rather than the one of the person's own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import typer  # noqa: TC002 - typer reads the annotations of commands
+
+from obol.config.paths import Surroundings, locate
+from obol.errors import DependencyMissing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+TOOLS = {
+    "kubectl": "https://kubernetes.io/docs/tasks/tools/",
+    "helm": "https://helm.sh/docs/intro/install/",
+    "k9s": "https://k9scli.io/topics/install/",
+}
+"""The tools, and the pages that tell how to get them."""
+
+KUBECONFIG = "kubeconfig.yaml"
+_OPTION = "--kubeconfig"
+_PATIENCE = 0.5
+"""Seconds for the cluster's API to take a connection."""
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add a command for each tool."""
+    verbatim = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": list[str]()}
+    for tool in TOOLS:
+        app.command(tool, context_settings=verbatim, help=f"Run {tool} on the stack's cluster.")(_command(tool))
+
+
+def _command(tool: str) -> Callable[[typer.Context], None]:
+    def passed(context: typer.Context) -> None:
+        around = Surroundings.of_process()
+        become(tool, context.args, locate(around).config / KUBECONFIG, around.environ)
+
+    return passed
+
+
+def become(tool: str, arguments: Sequence[str], kubeconfig: Path, environ: Mapping[str, str]) -> None:
+    """Replace this process by a tool. Raises DependencyMissing where it is not installed."""
+    program = shutil.which(tool, path=environ.get("PATH"))
+    if program is None:
+        raise DependencyMissing(f"`{tool}` is not installed", hint=f"how to get it: {TOOLS[tool]}")
+    given = list(arguments[1:] if arguments[:1] == ["--"] else arguments)
+    environment = dict(environ)
+    if not any(word == _OPTION or word.startswith(f"{_OPTION}=") for word in given):
+        environment["KUBECONFIG"] = str(kubeconfig)
+        if note := trouble(kubeconfig):
+            sys.stderr.write(f"{note}\n")
+            sys.stderr.flush()
+    os.execve(program, [tool, *given], environment)  # noqa: S606 - the arguments are the person's own
+
+
+def trouble(kubeconfig: Path) -> str:
+    """Say why the cluster will not answer, as far as can be seen from here; "" where it may."""
+    import yaml
+
+    try:
+        server = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))["clusters"][0]["cluster"]["server"]
+        address = urlsplit(str(server))
+        with socket.create_connection((address.hostname, address.port), timeout=_PATIENCE):
+            return ""
+    except FileNotFoundError:
+        return "The stack has no Kubernetes cluster: `obol stack up --backend k3d` makes one."
+    except OSError:
+        return "The stack's cluster does not run: `obol stack up` starts it."
+    except (ValueError, LookupError, TypeError, yaml.YAMLError):
+        return f"{kubeconfig} cannot be understood: `obol stack up` writes it anew."

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.cli.passthrough import become, trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.unit.cli.conftest import Terminal
+
+
+class Became(Exception):
+    """The process is another one now."""
+
+
+@pytest.fixture
+def became(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, list[str], dict[str, str]]]:
+    """What the process became; kubectl is installed."""
+    found: list[tuple[str, list[str], dict[str, str]]] = []
+
+    def execve(program: str, argv: list[str], environ: dict[str, str]) -> None:
+        found.append((program, argv, environ))
+        raise Became
+
+    monkeypatch.setattr(os, "execve", execve)
+    tool = tmp_path / "bin/kubectl"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tool.parent))
+    return found
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[Path]:
+    """The kubeconfig of a cluster that takes connections."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        path = tmp_path / "kubeconfig.yaml"
+        path.write_text(f"clusters:\n- cluster:\n    server: https://127.0.0.1:{server.getsockname()[1]}\n")
+        yield path
+
+
+def test_arguments_are_passed_as_they_are(
+    became: list[tuple[str, list[str], dict[str, str]]], api: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The tool gets every argument, and the stack's kubeconfig in place of the person's own."""
+    environ = {"PATH": os.environ["PATH"], "KUBECONFIG": "/home/ada/.kube/config", "HOME": "/home/ada"}
+    arguments = ["get", "pods", "-A", "-o", "json", "--", "--help"]
+
+    with pytest.raises(Became):
+        become("kubectl", arguments, api, environ)
+
+    program, argv, given = became[0]
+    assert program.endswith("/kubectl")
+    assert argv == ["kubectl", *arguments]
+    assert given == {**environ, "KUBECONFIG": str(api)}
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_leading_separator_is_ours(became: list[tuple[str, list[str], dict[str, str]]], api: Path) -> None:
+    """The first `--` only ends our own options."""
+    with pytest.raises(Became):
+        become("kubectl", ["--", "version"], api, {"PATH": os.environ["PATH"]})
+
+    assert became[0][1] == ["kubectl", "version"]
+
+
+@pytest.mark.parametrize("words", [["--kubeconfig", "mine"], ["--kubeconfig=mine"]])
+def test_a_kubeconfig_of_ones_own(
+    became: list[tuple[str, list[str], dict[str, str]]], tmp_path: Path, words: list[str]
+) -> None:
+    """Who names a kubeconfig gets that one, and no word about ours."""
+    environ = {"PATH": os.environ["PATH"]}
+
+    with pytest.raises(Became):
+        become("kubectl", ["get", "pods", *words], tmp_path / "nowhere", environ)
+
+    assert became[0][2] == environ
+
+
+def test_through_the_command_line(
+    became: list[tuple[str, list[str], dict[str, str]]], terminal: Terminal, tmp_path: Path
+) -> None:
+    """Options that look like ours are the tool's, and its absence is exit code 3 with the way to get it."""
+    assert terminal.run("kubectl get -o json -v --help") == 1  # `Became` is foreign to the command line
+    assert became[0][1] == ["kubectl", "get", "-o", "json", "-v", "--help"]
+    assert became[0][2]["KUBECONFIG"] == str(tmp_path / "config/kubeconfig.yaml")
+
+    assert terminal.run("k9s") == 3
+    assert "k9scli.io" in terminal.err
+
+
+def test_trouble(api: Path, tmp_path: Path) -> None:
+    """What stands in the way is said: no cluster, one that is stopped, a file that is spoilt."""
+    assert trouble(api) == ""
+    assert "obol stack up --backend k3d" in trouble(tmp_path / "nowhere")
+    (tmp_path / "spoilt").write_text("clusters: [")
+    assert "cannot be understood" in trouble(tmp_path / "spoilt")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    (tmp_path / "stopped").write_text(f"clusters:\n- cluster:\n    server: https://127.0.0.1:{port}\n")
+    assert "does not run" in trouble(tmp_path / "stopped")

@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 TOKEN = "gEhEiMnIs"
 """What must never be seen: the token of a cluster."""
 
+API = "127.0.0.1:41234"
 KUBECONFIG = """\
 apiVersion: v1
 clusters:
 - cluster:
     certificate-authority-data: Q0VSVElGSUNBVEU=
-    server: https://0.0.0.0:41234
+    server: https://127.0.0.1:41234
   name: k3d-it
 """
 
@@ -49,6 +50,8 @@ class FakeCluster:
     """Whether they run."""
     registries: str = ""
     ports: list[str] = field(default_factory=list)
+    api_port: str = API
+    network: str = "obol-net"
 
 
 def failed(text: str) -> Completed:
@@ -100,8 +103,7 @@ class FakeMachine(FakeRunner):
             case ("k3d", "cluster", "list", *_):
                 return Completed(0, json.dumps([self._listed(*one) for one in self.clusters.items()]), "")
             case ("k3d", "kubeconfig", "get", name):
-                there = name in self.clusters
-                return Completed(0, KUBECONFIG, "") if there else failed("FATA[0000] No nodes found for given cluster")
+                return self._kubeconfig(name)
             case ("k3d", "cluster", verb, name, *options):
                 return self._cluster(verb, name, options, half=half)
             case ("docker", "exec", "-i", _, "kubectl", *rest) | ("kubectl", *rest):
@@ -111,15 +113,21 @@ class FakeMachine(FakeRunner):
             case _:
                 raise AssertionError(argv)
 
+    def _kubeconfig(self, name: str) -> Completed:
+        if (cluster := self.clusters.get(name)) is None:
+            return failed("FATA[0000] No nodes found for given cluster")
+        return Completed(0, KUBECONFIG.replace(API, cluster.api_port), "")
+
     def _listed(self, name: str, cluster: FakeCluster) -> dict[str, Any]:
         ports: dict[str, list[dict[str, str]]] = {}
-        for mapping in cluster.ports:
-            host, _, ingress = mapping.partition("@")[0].partition(":")
-            ports.setdefault(f"{ingress}/tcp", []).append({"HostIp": "0.0.0.0", "HostPort": host})
+        for mapping in (f"{cluster.api_port}:6443", *cluster.ports):
+            address, host, inner = mapping.partition("@")[0].split(":")
+            ports.setdefault(f"{inner}/tcp", []).append({"HostIp": address, "HostPort": host})
         server = {"name": f"k3d-{name}-server-0", "role": "server", "State": {"Running": cluster.servers}}
         balancer = {"role": "loadbalancer", "portMappings": ports, "State": {"Running": cluster.balancer}}
         return {
             "name": name,
+            "network": {"name": cluster.network},
             "nodes": [{**server, "env": [f"K3S_TOKEN={TOKEN}"]}, *([balancer] if cluster.whole else [])],
             "serversRunning": int(cluster.servers),
             "serversCount": 1,
@@ -135,7 +143,9 @@ class FakeMachine(FakeRunner):
             ports = [value for flag, value in pairs if flag == "--port"]
             files = [value for flag, value in pairs if flag == "--registry-config"]
             registries = "" if half or not files else Path(files[0]).read_text(encoding="utf-8")
-            self.clusters[name] = FakeCluster(not half, not half, not half, registries, ports)
+            (api_port,) = (value for flag, value in pairs if flag == "--api-port")
+            (network,) = (value for flag, value in pairs if flag == "--network")
+            self.clusters[name] = FakeCluster(not half, not half, not half, registries, ports, api_port, network)
             return DONE
         if verb == "delete":
             self.clusters.pop(name, None)

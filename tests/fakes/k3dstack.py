@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING
 
 from obol.backends.base import ClusterSpec
@@ -13,6 +14,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import FakeCluster, FakeMachine
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from obol.backends.base import Backend
@@ -35,9 +37,13 @@ class FakePorts:
     busy: set[int] = field(default_factory=set)
     privileged: set[int] = field(default_factory=set)
     """Busy ones that cannot be tried without being root."""
+    addresses: set[str] = field(default_factory=set)
+    """Where was looked."""
+    spare: Iterator[int] = field(default_factory=lambda: count(41000))
 
     def is_free(self, address: str, port: int) -> bool:
         """By trying."""
+        self.addresses.add(address)
         return port not in self.busy
 
     def listens(self, port: int) -> bool:
@@ -46,7 +52,8 @@ class FakePorts:
 
     def pick_free(self, addresses: tuple[str, ...]) -> int:
         """Always the next."""
-        return 41000
+        self.addresses.update(addresses)
+        return next(self.spare)
 
     def holder(self, port: int) -> Holder | None:
         """Somebody known, for 80 only."""
@@ -96,7 +103,7 @@ class Stack:
 
     def holds(self, registries: str = WIRED, *, runs: bool = True) -> FakeCluster:
         """Have the cluster there already."""
-        cluster = FakeCluster(True, runs, runs, registries, ["8080:80@loadbalancer"])
+        cluster = FakeCluster(True, runs, runs, registries, ["127.0.0.1:8080:80@loadbalancer"])
         self.machine.clusters[NAME] = cluster
         return cluster
 

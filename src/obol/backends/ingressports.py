@@ -1,4 +1,4 @@
-"""Which ports of this machine lead to the ingress of a cluster: those that people know, as far as they are free.
+"""Which ports of this machine lead to a cluster: to its ingress those that people know, as far as they are free.
 
 A port below 1024 cannot be tried by a plain user: binding it is refused whether it is taken or not. Docker, which does
 the binding, may do it all the same. So the kernel's own list of who listens is read as well.
@@ -6,10 +6,11 @@ the binding, may do it all the same. So the kernel's own list of who listens is 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from obol.rendering.k3d import WANTED_PORTS, publish
+from obol.rendering.k3d import LOOPBACK, WANTED_PORTS, beside, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,10 +18,19 @@ if TYPE_CHECKING:
     from obol.backends.publishing import Ports
     from obol.rendering.k3d import Published
 
-ANYWHERE = "0.0.0.0"
-
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LISTEN = "0A"
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The ports of one cluster on loopback."""
+
+    ingress: tuple[Published, ...]
+    api: int
+    """Where the cluster's API is."""
+    notes: tuple[str, ...] = ()
+    """A sentence for a person about each wanted port that is taken."""
 
 
 def listens(port: int, tables: tuple[Path, ...] = _TABLES) -> bool:
@@ -28,10 +38,14 @@ def listens(port: int, tables: tuple[Path, ...] = _TABLES) -> bool:
     return any(_listed(table, port) for table in tables)
 
 
-def choose(ports: Ports, listens: Callable[[int], bool]) -> tuple[tuple[Published, ...], tuple[str, ...]]:
-    """Choose the ports, with a sentence for a person about each that is taken. Raises OSError where none is free."""
-    busy = [host for host, _ in WANTED_PORTS if listens(host) or not ports.is_free(ANYWHERE, host)]
-    published = publish(busy, lambda: ports.pick_free((ANYWHERE,)))
+def choose(ports: Ports, listens: Callable[[int], bool]) -> Chosen:
+    """Choose the ports, all of them different. Raises OSError where none is free."""
+
+    def spare() -> int:
+        return ports.pick_free((LOOPBACK,))
+
+    busy = [host for host, _ in WANTED_PORTS if listens(host) or not ports.is_free(LOOPBACK, host)]
+    published = publish(busy, spare)
     notes = []
     for host, ingress in WANTED_PORTS:
         if host in busy:
@@ -39,7 +53,7 @@ def choose(ports: Ports, listens: Callable[[int], bool]) -> tuple[tuple[Publishe
             by = f" by {holder}" if holder else ""
             instead = " and ".join(str(port.host) for port in published if port.ingress == ingress)
             notes.append(f"Port {host} is taken{by}: use {instead} instead.")
-    return published, tuple(notes)
+    return Chosen(published, beside(published, spare), tuple(notes))
 
 
 def _listed(table: Path, port: int) -> bool:

@@ -165,8 +165,8 @@ class K3dBackend:
         data = self._data_directory(spec)
         await self._fetch_images(watch, cached=bool(spec.mirrors))
         network = await self._around.network()
-        published, notes = choose(self._around.ports, self._around.listens)
-        creation = Creation(spec.name, spec.stack_id, IMAGE, data, network, published, registries)
+        chosen = choose(self._around.ports, self._around.listens)
+        creation = Creation(spec.name, spec.stack_id, IMAGE, data, network, chosen.ingress, chosen.api, registries)
         self._write(BEING_MADE, f"{spec.name}\n")
         watch("creating the cluster")
         try:
@@ -179,7 +179,7 @@ class K3dBackend:
                 await self._node.remove_remains(spec.name)
                 self._being_made.unlink(missing_ok=True)
             raise
-        return notes
+        return chosen.notes
 
     async def _revive(self, spec: ClusterSpec, cluster: Cluster, watch: Watch) -> Sequence[str]:
         """Start a cluster that does not run, and have its nodes know the mirrors that are wanted now."""
@@ -187,18 +187,27 @@ class K3dBackend:
             self._write_registries(spec)
         wanted = {mirror.registry: (mirror.endpoint,) for mirror in spec.mirrors}
         known = await self._node.mirrors(node_name(spec.name))
+        notes = await self._notes_on_network(cluster) if spec.mirrors else []
         if known == wanted:
             if not cluster.runs:
                 watch("starting the cluster")
                 await self._k3d.start(spec.name)
-            return []
+            return notes
         if not cluster.stopped:
             watch("stopping the cluster, to tell it where the registry caches are")
             await self._k3d.stop(spec.name)
         note = await self._tell(spec, has_mirrors=bool(known))
         watch("starting the cluster")
         await self._k3d.start(spec.name)
-        return [note]
+        return [note, *notes]
+
+    async def _notes_on_network(self, cluster: Cluster) -> list[str]:
+        """What a cluster that others made, or an earlier version of ours, may have to do without."""
+        theirs = cluster.network_name
+        if theirs in {"", await self._around.network()}:
+            return []
+        note = f"The cluster was made on the network {theirs}, where the registry caches may not be reached: "
+        return [f"{note}`obol stack purge` and `obol stack up` make one that uses them."]
 
     async def _tell(self, spec: ClusterSpec, *, has_mirrors: bool) -> str:
         """Tell a node, which is stopped, of the mirrors; answers with what to tell the person."""

@@ -63,6 +63,10 @@ class _Node(msgspec.Struct, frozen=True, rename="camel"):
     state: _State = msgspec.field(name="State", default_factory=_State)
 
 
+class _Network(msgspec.Struct, frozen=True):
+    name: str = ""
+
+
 class Cluster(msgspec.Struct, frozen=True, rename="camel"):
     """A cluster as `k3d cluster list` has it, as far as it matters here."""
 
@@ -70,6 +74,7 @@ class Cluster(msgspec.Struct, frozen=True, rename="camel"):
     nodes: list[_Node] | None = None
     servers_running: int = 0
     servers_count: int = 0
+    network: _Network | None = None
 
     @property
     def runs(self) -> bool:
@@ -81,6 +86,11 @@ class Cluster(msgspec.Struct, frozen=True, rename="camel"):
     def stopped(self) -> bool:
         """Whether none of it runs."""
         return not any(node.state.running for node in self.nodes or ())
+
+    @property
+    def network_name(self) -> str:
+        """The network that its nodes are on; "" where k3d does not know."""
+        return self.network.name if self.network is not None else ""
 
     def host_port(self, port: int) -> int | None:
         """The port of this machine that leads to one of the ingress; the smallest, if there are several."""

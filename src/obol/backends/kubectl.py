@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from obol.machine.commands import Completed, Runner
 
 QUICK = 60.0
-READY_WITHIN = 600.0
+READY_WITHIN = 1800.0
 PAUSE = 1.0
-"""Seconds: for one call, for all workloads together, and between two looks at them."""
+"""Seconds: for one call, for all workloads together, and between two looks at them.
+
+The nodes pull while we wait, so workloads get as long as a pull by Docker does: a first pull of LiteLLM takes a slow
+line more than ten minutes.
+"""
 
 _TRIES = 4
 _RETRY_AFTER = 3.0

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from obol.caches.containerplan import LOOPBACK, published_port
+from obol.caches.containerplan import LOOPBACK, STORAGE, published_port
 from obol.caches.directories import make_directory
 from obol.errors import EngineUnresponsive, PortTaken
 from obol.machine.dockererrors import DockerFailed, DockerNameTaken
 from obol.rendering.loopback import loopback_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from obol.caches.containerplan import CacheContainer, ContainersPlan
     from obol.caches.substitutes import PortProbe
     from obol.machine.clock import Clock
@@ -54,6 +57,13 @@ class Surroundings:
     async def answers(self, port: int) -> bool:
         """Whether a registry answers: https://github.com/opencontainers/distribution-spec, end-1."""
         return await self.ask(port, "/v2/") == 200
+
+
+def is_over(root: Path, container: Container) -> bool:
+    """Whether its content is in a directory of this cache root: names are shared by all who use this Docker."""
+    source = PurePosixPath(container.mounts.get(STORAGE, ""))
+    # Docker Desktop shows a directory of the host by its path in the virtual machine.
+    return str(source.parent).endswith(str(root))
 
 
 class ContainerStart:
@@ -124,7 +134,12 @@ class ContainerStart:
         return True
 
     async def _make_anew(self, cache: CacheContainer, found: Container, port: int) -> int:
-        """Throw it away, and make it over the same directory and, where possible, on the same port."""
+        """Throw it away, and make it over the same directory and, where possible, on the same port.
+
+        Raises EngineUnresponsive for one over another cache root: it, and what it has stored, may be somebody else's.
+        """
+        if not is_over(self._plan.root, found):
+            raise _of_others(cache, found)
         await self._docker.remove_container(cache.name, force=True)
         had = published_port(found)
         return await self._make(cache, had if had and self._around.probe.is_free(LOOPBACK, had) else port)
@@ -175,6 +190,15 @@ class ContainerStart:
         panics = [line for line in said if line.startswith("panic: ")]
         last = (panics or said or ["it says nothing"])[-1]
         return _unusable(cache, f"it ends as soon as it is started: {last}", f"docker logs {cache.name}")
+
+
+def _of_others(cache: CacheContainer, found: Container) -> EngineUnresponsive:
+    source = found.mounts.get(STORAGE) or "no directory of the host"
+    return EngineUnresponsive(
+        f"{cache.name} is of no use",
+        why=f"it keeps its content in {source}, so it is not ours to make anew",
+        hint=f"if nobody needs it, `docker rm -f {cache.name}`: the next start makes one of ours",
+    )
 
 
 def _unusable(cache: CacheContainer, why: str, command: str = "") -> EngineUnresponsive:

@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from obol.caches.base import Listener, Substitute
-from obol.caches.container import ContainerStart, Serving, Surroundings
+from obol.caches.container import ContainerStart, Serving, Surroundings, is_over
 from obol.caches.containerplan import LOOPBACK, PREFIX, STORAGE, notes_on, published_port
 from obol.caches.directories import clear_directory, make_directory
 from obol.caches.substitutes import PortProbe, recall, remember, settle
@@ -135,7 +135,7 @@ class ContainersEngine:
     async def stop(self) -> bool:
         """Stop those over our cache root; False where none ran. The next `start` starts them again."""
         found = [await self._docker.container(cache.name) for cache in self._plan.caches]
-        running = [one for one in found if one and one.status not in _AT_REST and self._is_over_our_root(one)]
+        running = [one for one in found if one and one.status not in _AT_REST and is_over(self._plan.root, one)]
         await asyncio.gather(*(self._docker.stop(container.name) for container in running))
         return bool(running)
 
@@ -150,7 +150,7 @@ class ContainersEngine:
             source = container.mounts.get(STORAGE, "")
             if not container.name.startswith(PREFIX):
                 continue
-            if not self._is_over_our_root(container):
+            if not is_over(self._plan.root, container):
                 left.append(f"{container.name} is left: it keeps its content in {source or 'no directory of ours'}")
                 continue
             directories.append(self._plan.root / PurePosixPath(source).name)
@@ -159,12 +159,6 @@ class ContainersEngine:
             directories.append(self._plan.memory)
             left += [await clear_directory(self._docker, path, self._plan.image) for path in dict.fromkeys(directories)]
         return tuple(filter(None, left))
-
-    def _is_over_our_root(self, container: Container) -> bool:
-        """Names are shared by all who use this Docker; content is not."""
-        source = PurePosixPath(container.mounts.get(STORAGE, ""))
-        # Docker Desktop shows a directory of the host by its path in the virtual machine.
-        return str(source.parent).endswith(str(self._plan.root))
 
     async def _settle(
         self, caches: Sequence[CacheContainer], remembered: Mapping[str, Substitute]

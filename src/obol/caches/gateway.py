@@ -156,14 +156,6 @@ class GatewayMirrors:
         firewall = self._firewall()
         return Unreached(offer, mirrors, missed[0].why, firewall, opening(firewall, offer.network.bridge, offer.ports))
 
-    async def withdraw(self, network: Network) -> None:
-        """Have the engine listen on the gateway no longer, before the network goes. Raises EngineUnresponsive."""
-        with contextlib.suppress(EngineNotRunning):
-            running = await asyncio.to_thread(self._caches.status)
-            for listener in running.status.listeners if running else ():
-                if listener.address == network.gateway:
-                    await asyncio.to_thread(self._caches.unlisten, listener)
-
     def _listen(
         self, status: EngineStatus, gateway: str, loopback: Mapping[str, int]
     ) -> tuple[dict[str, int], tuple[Substitute, ...]]:

@@ -15,7 +15,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DIRECTORIES = ("blobs", "partial", "quarantine")
-FILES = ("index.sqlite*", "names.jsonl*", "control.sock", "engine.log*", "ports.json", "version", "lock")
+FILES = (
+    "index.sqlite*",
+    "names.jsonl*",
+    "control.sock",
+    "engine.log*",
+    "ports.json",
+    "listeners.json",
+    "version",
+    "lock",
+)
 """In the order in which they go: what makes the directory a store goes last, so that an interruption is repeatable."""
 
 

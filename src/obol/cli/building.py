@@ -5,7 +5,9 @@ What a verb needs is imported within it, so that `obol --help` starts fast.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from obol.config.sources import CacheFlags
 from obol.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from obol.backends.base import BackendName, Runtimes
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from obol.stack.nocluster import CachesOnly
     from obol.stack.plan import Choice, StackImage
     from obol.stack.state import Home, Identity
+    from obol.workloads.sources import Manifest
 
 
 class AskedBackend(StrEnum):
@@ -46,6 +49,13 @@ class AskedEngine(StrEnum):
     CONTAINERS = "containers"
 
 
+_NAMES: Mapping[AskedBackend, BackendName] = {
+    AskedBackend.K3D: "k3d",
+    AskedBackend.PODMAN: "podman",
+    AskedBackend.NONE: "none",
+}
+
+
 def caches_only(plan: BuiltinPlan) -> CachesOnly:
     """The stack without a cluster, over the cache engine that a plan describes."""
     from obol.wiring.stack import stack_on_none
@@ -53,12 +63,12 @@ def caches_only(plan: BuiltinPlan) -> CachesOnly:
     return stack_on_none(plan)
 
 
-def lifecycle(plans: CachePlans, home: Home, backend: BackendName) -> Lifecycle:
+def lifecycle(plans: CachePlans, home: Home, backend: BackendName, *, verbose: bool = False) -> Lifecycle:
     """The stack on a backend. Without one there is nothing to run, but something to remove."""
     from obol.wiring.stack import stack_on_k3d, stack_on_podman
 
     if backend == "k3d":
-        return stack_on_k3d(plans, home, os.environ)
+        return stack_on_k3d(plans, home, os.environ, verbose=verbose)
     return stack_on_podman(plans.builtin, home, os.environ)
 
 
@@ -69,24 +79,45 @@ async def runtimes() -> Runtimes:
     return await look_for_runtimes()
 
 
-async def choose(asked: AskedBackend, identity: Identity | None) -> Choice:
-    """Choose a backend: what is asked for, what the stack there is has, or what is installed. Raises UsageError."""
+async def choose(asked: AskedBackend, identity: Identity | None, environ: Mapping[str, str]) -> Choice:
+    """Choose a backend: what is asked for, what the stack there is has, or what is installed. Raises UsageError.
+
+    The environment is asked where there is no stack yet.
+    """
+    from obol.config.stack import backend_wish
     from obol.stack import plan
 
-    if asked is AskedBackend.NONE:
+    recorded = identity.backend if identity is not None and identity.backend != "none" else None
+    wanted: BackendName | None = None if asked is AskedBackend.AUTO else _NAMES[asked]
+    if wanted is None and recorded is None:
+        wanted = backend_wish(environ)
+    if wanted == "none":
         return plan.Choice("none")
-    wanted: BackendName | None = None
-    if asked is not AskedBackend.AUTO:
-        wanted = "k3d" if asked is AskedBackend.K3D else "podman"
-    if wanted is not None and identity is not None and identity.backend != wanted:
+    if identity is not None and recorded is not None and wanted not in {None, recorded}:
         raise UsageError(
-            f"the stack {identity.stack_id} runs on {identity.backend}",
+            f"the stack {identity.stack_id} runs on {recorded}",
             hint=f"`obol stack init --force --backend {wanted}` changes that",
         )
-    recorded = identity.backend if identity is not None else None
     if wanted is not None or recorded is not None:
         return plan.Choice(wanted or recorded or "none")
-    return plan.choose(await runtimes())
+    return replace(plan.choose(await runtimes()), looked=True)
+
+
+@contextlib.contextmanager
+def at_work(around: Surroundings) -> Iterator[None]:
+    """Be the only command at work on this stack; what root wrote for a person is theirs then. Raises ObolError."""
+    from obol.config.background import sudo_account
+    from obol.machine.files import give_away
+    from obol.stack.turns import at_work as only_one
+
+    config = locate(around).config
+    account = sudo_account(around.environ, os.geteuid())
+    with only_one(config):
+        try:
+            yield
+        finally:
+            if account is not None:
+                give_away(config, account.uid, account.gid)
 
 
 def establish(say: Speaker, home: Home, before: Identity | None, backend: BackendName) -> Identity:
@@ -119,6 +150,18 @@ def steps(say: Speaker) -> Steps:
     return steps_for(say)
 
 
+def manifests(file: Sequence[Path] | None, around: Surroundings) -> tuple[Manifest, ...]:
+    """What is deployed: the stack's manifests, as they are in its directory, and those of a person."""
+    from obol.config.stack import image_overrides
+    from obol.stack.images import deployed
+    from obol.stack.state import WORKLOADS
+    from obol.workloads.sources import brought
+
+    directories = locate(around)
+    overrides = image_overrides(directories.settings_file)
+    return deployed(brought([directories.config / WORKLOADS]), brought(file or ()), overrides)
+
+
 def images(file: Sequence[Path] | None, around: Surroundings, *, kubernetes: bool = True) -> tuple[StackImage, ...]:
     """The images that the stack needs; with `kubernetes` those of k3s too."""
     from obol.config.stack import image_overrides
@@ -127,6 +170,24 @@ def images(file: Sequence[Path] | None, around: Surroundings, *, kubernetes: boo
 
     overrides = image_overrides(locate(around).settings_file)
     return stack_images(brought(file or ()), overrides, kubernetes=kubernetes)
+
+
+def ignored(plans: CachePlans, backend: BackendName) -> list[str]:
+    """Wishes that a backend has no use for, a sentence each."""
+    found = []
+    if backend != "k3d":
+        if plans.engine == "containers":
+            found.append("The containers engine is for clusters of k3d: the builtin engine serves here.")
+        if plans.development:
+            found.append("The registry to push to is for clusters of k3d: there is none here.")
+    return found
+
+
+def idle_plans(around: Surroundings) -> CachePlans:
+    """What commands get that leave the caches alone."""
+    from obol.config import background
+
+    return background.idle_plans(locate(around))
 
 
 def cache_plans(say: Speaker, around: Surroundings, engine: AskedEngine = AskedEngine.AUTO) -> CachePlans:

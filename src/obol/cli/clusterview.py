@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from obol.cli.cacheview import listeners_table
 from obol.cli.present import size, span
+from obol.cli.stackview import status_result
 
 if TYPE_CHECKING:
     from obol.cli.present import Table
+    from obol.cli.stackview import HeldRow
     from obol.stack.lifecycle import Raised, Shown
+    from obol.stack.nocluster import Seen
     from obol.stack.state import Identity
 
 
@@ -45,6 +48,12 @@ class ShownResult:
     caches: bool
     containers: tuple[str, ...]
     """Cache containers, each with its state."""
+    mirrors: dict[str, str]
+    """By registry: where the last `up` told nodes to ask first."""
+    complete: bool
+    """Whether the builtin engine has every image; false where it does not run."""
+    images: tuple[HeldRow, ...]
+    """As without a cluster."""
     last_up: float | None
     """When it ended, in seconds since 1970."""
     last_up_seconds: float | None
@@ -72,7 +81,9 @@ def raised_parts(identity: Identity, raised: Raised) -> list[str | Table]:
     """What `up` did, for people."""
     lines: list[str | Table] = [
         f"The stack {identity.stack_id} is up on {identity.backend} ({span(max(1, raised.seconds))}).",
-        f"LiteLLM answers at {raised.deployed.url}",
+        f"LiteLLM answers at {raised.deployed.url}"
+        if raised.deployed.url
+        else "LiteLLM has no address on this machine.",
     ]
     if raised.mirrors:
         where = ", ".join(f"{mirror.registry} by {mirror.endpoint}" for mirror in raised.mirrors)
@@ -89,20 +100,24 @@ def raised_parts(identity: Identity, raised: Raised) -> list[str | Table]:
     return lines
 
 
-def shown_result(shown: Shown) -> ShownResult:
+def shown_result(shown: Shown, seen: Seen) -> ShownResult:
     """How the stack is, for programs."""
+    status = status_result(seen)
     return ShownResult(
         stack=shown.identity.stack_id if shown.identity else None,
         backend=shown.identity.backend if shown.identity else None,
         cluster=shown.state,
         caches=shown.caches is not None,
         containers=shown.containers,
+        mirrors=shown.last.mirrors if shown.last else {},
+        complete=status.complete,
+        images=status.images,
         last_up=shown.last.at if shown.last else None,
         last_up_seconds=round(shown.last.seconds, 1) if shown.last else None,
     )
 
 
-def shown_parts(shown: Shown) -> list[str | Table]:
+def shown_parts(shown: Shown, seen: Seen) -> list[str | Table]:
     """How the stack is, for people."""
     if shown.identity is None:
         return ["There is no stack yet."]
@@ -112,10 +127,13 @@ def shown_parts(shown: Shown) -> list[str | Table]:
     ]
     if shown.last is not None:
         parts.append(_last(shown))
+        parts += [f"Wired    {registry} by {endpoint}" for registry, endpoint in shown.last.mirrors.items()]
     parts += [f"Cache    {one}" for one in shown.containers]
     if shown.caches is None:
         return parts if shown.containers else [*parts, "Caches   not running"]
+    complete = sum(held == "complete" for _image, held in seen.held)
     parts.append(f"Caches   running (process {shown.caches.status.pid})")
+    parts.append(f"Images   {complete} of {len(seen.held)} complete in the caches")
     return [*parts, "", listeners_table(shown.caches.status, shown.caches.substitutes)]
 
 
@@ -126,6 +144,8 @@ def _last(shown: Shown) -> str:
     line = f"Last up  {when}, in {span(max(1, last.seconds))}"
     if last.bytes_from_cache is not None and last.bytes_from_upstream is not None:
         line += f": {size(last.bytes_from_cache)} from the cache, {size(last.bytes_from_upstream)} from upstream"
+    if last.saved_seconds is not None and last.saved_seconds >= 1:
+        line += f", about {span(last.saved_seconds)} saved"
     return line
 
 

@@ -83,7 +83,8 @@ def init(
     from obol.cli.clusterview import InitResult
 
     say = options.speaker(context, output, verbose, quiet)
-    home = building.home(Surroundings.of_process())
+    around = Surroundings.of_process()
+    home = building.home(around)
     before = home.identity()
     if before is not None and not force:
         raise UsageError(
@@ -91,11 +92,12 @@ def init(
             why=f"{home.config} has it",
             hint="bring it up with `obol stack up`, or begin anew with `obol stack init --force`",
         )
-    choice = asyncio.run(building.choose(backend, None))
-    if before is not None and before.backend not in {choice.backend, "none"}:
-        former = _stack(say, Surroundings.of_process(), home, before.backend)
-        asyncio.run(former.down(before, building.steps(say)))
-    identity = building.establish(say, home, before, choice.backend)
+    chosen = _choose_to_run(backend, around)
+    with building.at_work(around):
+        asyncio.run(_idle(say, around, home, chosen).check())
+        if before is not None and before.backend not in {chosen, "none"}:
+            _forget(say, around, home, before)
+        identity = building.establish(say, home, before, chosen)
     line = f"The stack is {identity.stack_id}, on {identity.backend}. Its manifests are in {home.config / 'workloads'}."
     say.result(InitResult(identity.stack_id, identity.backend, str(home.config)), lambda: [line])
 
@@ -118,7 +120,6 @@ def up(
     installed that could run them, the caches are filled with every image that the stack needs; exits with 1 if one
     could not be fetched.
     """
-    from obol.cli.stackview import WITHOUT_CACHE, UpResult
     from obol.config.stack import cache_disabled
 
     say = options.speaker(context, output, verbose, quiet)
@@ -127,15 +128,19 @@ def up(
     around = Surroundings.of_process()
     home = building.home(around)
     identity = home.identity()
-    choice = asyncio.run(building.choose(backend, identity))
+    choice = asyncio.run(building.choose(backend, identity, around.environ))
     if choice.backend == "none":
-        if use_caches:
-            _fill_caches(say, around, file, choice, asked=backend is building.AskedBackend.NONE)
-        else:
-            say.result(UpResult("none", registry_cache=False), lambda: WITHOUT_CACHE)
+        _up_without_cluster(say, around, file, choice, use_caches=use_caches)
         return
-    established = building.establish(say, home, identity, choice.backend)
-    _raise(say, around, established, file, cache_engine, use_caches=use_caches, prefetch=not no_prefetch)
+    plans = building.cache_plans(say, around, cache_engine) if use_caches else building.idle_plans(around)
+    stack = building.lifecycle(plans, home, choice.backend, verbose=say.verbose)
+    with building.at_work(around):
+        if identity is None:  # what is written down is what can run here
+            asyncio.run(stack.check())
+        established = building.establish(say, home, identity, choice.backend)
+        _raise(say, around, established, file, stack, use_caches=use_caches, prefetch=not no_prefetch)
+    for line in building.ignored(plans, choice.backend):
+        say.note(line)
 
 
 @app.command()
@@ -147,7 +152,8 @@ def down(context: typer.Context, verbose: options.Verbose = False, quiet: option
     identity = home.identity()
     if identity is None:
         raise UsageError("there is no stack", why=f"{home.config} has none", hint="`obol stack up` makes one")
-    asyncio.run(_stack(say, around, home, identity.backend).down(identity, building.steps(say)))
+    with building.at_work(around):
+        asyncio.run(_idle(say, around, home, identity.backend).down(identity, building.steps(say)))
 
 
 @app.command()
@@ -169,16 +175,13 @@ def purge(
     identity = home.identity()
     if (force or cache) and not yes:
         _confirm(force=force, cache=cache)
-    backend = asyncio.run(building.choose(building.AskedBackend.AUTO, identity)).backend
-    stack = _stack(say, around, home, backend)
-    notes = asyncio.run(stack.purge(identity, building.steps(say), images=force, caches=cache))
-    for note in notes:
-        say.note(note)
-    data = locate(around).data
-    if force:
-        _remove_data(data)
-    elif data.exists():
-        say.note(f"The stack's data stays in {data}; `obol stack purge --force` removes it.")
+    backend = asyncio.run(building.choose(building.AskedBackend.AUTO, identity, {})).backend
+    plans = building.cache_plans(say, around) if cache else building.idle_plans(around)
+    stack = building.lifecycle(plans, home, backend, verbose=say.verbose)
+    with building.at_work(around):
+        notes = asyncio.run(stack.purge(identity, building.steps(say), images=force, caches=cache))
+        for note in (*notes, *_dispose(locate(around).data, home.config, force=force)):
+            say.note(note)
 
 
 @app.command()
@@ -196,25 +199,48 @@ def status(
     say = options.speaker(context, output, verbose, quiet)
     around = Surroundings.of_process()
     home = building.home(around)
-    if (identity := home.identity()) is not None:
-        shown = asyncio.run(_stack(say, around, home, identity.backend).status())
-        say.result(shown_result(shown), lambda: shown_parts(shown))
+    identity, plans = home.identity(), building.cache_plans(say, around)
+    kubernetes = identity is None or identity.backend == "k3d"
+    images = building.images(file, around, kubernetes=kubernetes)
+    seen = asyncio.run(building.caches_only(plans.builtin).status(images))
+    if identity is not None:
+        shown = asyncio.run(building.lifecycle(plans, home, identity.backend).status())
+        say.result(shown_result(shown, seen), lambda: shown_parts(shown, seen))
         return
-    images = building.images(file, around)
-    seen = asyncio.run(building.caches_only(building.cache_plans(say, around).builtin).status(images))
     say.result(status_result(seen), lambda: status_parts(seen))
     if seen.caches is None:
         say.note("Start the caches and fill them: obol stack up")
 
 
-def _stack(
-    say: Speaker,
-    around: Surroundings,
-    home: Home,
-    backend: BackendName,
-    engine: building.AskedEngine = building.AskedEngine.AUTO,
-) -> Lifecycle:
-    return building.lifecycle(building.cache_plans(say, around, engine), home, backend)
+def _idle(say: Speaker, around: Surroundings, home: Home, backend: BackendName) -> Lifecycle:
+    """The stack for what leaves the caches alone."""
+    return building.lifecycle(building.idle_plans(around), home, backend, verbose=say.verbose)
+
+
+def _choose_to_run(asked: building.AskedBackend, around: Surroundings) -> BackendName:
+    """Choose a backend that runs something. Raises UsageError, DependencyMissing."""
+    from obol.cli.stackview import needed
+
+    choice = asyncio.run(building.choose(asked, None, around.environ))
+    if choice.backend != "none":
+        return choice.backend
+    if not choice.looked:
+        raise UsageError(
+            "without a backend there is nothing to initialise",
+            hint="`obol stack up --backend none` fills the caches, and needs no stack",
+        )
+    raise needed(choice)
+
+
+def _forget(say: Speaker, around: Surroundings, home: Home, before: Identity) -> None:
+    """Remove what runs on the backend that is not wanted any more; where that fails, it is left and said."""
+    from obol.errors import ObolError
+
+    try:
+        former = _idle(say, around, home, before.backend)
+        asyncio.run(former.purge(before, building.steps(say), images=False, caches=False))
+    except ObolError as problem:
+        say.note(f"What runs on {before.backend} could not be removed, and is left: {problem}.")
 
 
 def _raise(
@@ -222,26 +248,20 @@ def _raise(
     around: Surroundings,
     identity: Identity,
     file: Sequence[Path] | None,
-    engine: building.AskedEngine,
+    stack: Lifecycle,
     *,
     use_caches: bool,
     prefetch: bool,
 ) -> None:
     """Bring a stack with a cluster up."""
     from obol.cli.clusterview import raised_parts, raised_result
-    from obol.config.stack import image_overrides
     from obol.machine.clock import SystemClock
+    from obol.stack.images import images_of
     from obol.stack.lifecycle import Wanted
-    from obol.stack.state import WORKLOADS
-    from obol.workloads.rewriting import with_images
-    from obol.workloads.sources import brought
 
-    home, directories = building.home(around), locate(around)
-    overrides = image_overrides(directories.settings_file)
-    manifests = tuple(with_images(one, overrides) for one in brought([home.config / WORKLOADS, *(file or ())]))
-    images = building.images(file, around, kubernetes=identity.backend == "k3d")
-    wanted = Wanted(identity, directories.data, manifests, images, use_caches, prefetch)
-    stack = _stack(say, around, home, identity.backend, engine)
+    manifests = building.manifests(file, around)
+    images = images_of(manifests, kubernetes=identity.backend == "k3d")
+    wanted = Wanted(identity, locate(around).data, manifests, images, use_caches, prefetch)
     try:
         raised = asyncio.run(stack.up(wanted, building.steps(say), SystemClock()))
     except KeyboardInterrupt:
@@ -252,20 +272,23 @@ def _raise(
         say.note(note)
 
 
-def _fill_caches(
-    say: Speaker, around: Surroundings, file: Sequence[Path] | None, choice: Choice, *, asked: bool
+def _up_without_cluster(
+    say: Speaker, around: Surroundings, file: Sequence[Path] | None, choice: Choice, *, use_caches: bool
 ) -> None:
-    """Do what there is to do without a cluster."""
+    """Do what there is to do without a cluster: fill the caches."""
     from obol.cli.cacheview import start_warnings
-    from obol.cli.stackview import advice, errors, up_parts, up_result
+    from obol.cli.stackview import WITHOUT_CACHE, UpResult, advice, errors, up_parts, up_result
 
+    if not use_caches:
+        say.result(UpResult("none", registry_cache=False), lambda: WITHOUT_CACHE)
+        return
     images = building.images(file, around)
     brought = _bring_up(say, building.caches_only(building.cache_plans(say, around).builtin), images, choice)
     say.result(up_result(brought), lambda: up_parts(brought, time.time()))
     if say.output is OutputFormat.HUMAN:  # as JSON they are part of the result
         for error in errors(brought):
             say.error(error)
-    for line in (*start_warnings(brought.caches), *advice(brought.choice, asked=asked)):
+    for line in (*start_warnings(brought.caches), *advice(brought.choice, asked=not choice.looked)):
         say.note(line)
     if not brought.complete:
         raise typer.Exit(1)
@@ -299,18 +322,15 @@ def _confirm(*, force: bool, cache: bool) -> None:
         raise Interrupted("nothing was removed")
 
 
-def _remove_data(data: Path) -> None:
-    import shutil
+def _dispose(data: Path, config: Path, *, force: bool) -> tuple[str, ...]:
+    """Remove the stack's data, where it is wished and where it is the stack's; what to say of what stays."""
+    from obol.stack.data import is_ours, remove
 
-    from obol.errors import ObolError
-
-    try:
-        shutil.rmtree(data)
-    except FileNotFoundError:
-        return
-    except OSError as problem:
-        raise ObolError(
-            f"the stack's data in {data} cannot be removed",
-            why=problem.strerror or str(problem),
-            hint=f"containers may have written it as root: sudo rm -rf {data}",
-        ) from problem
+    if not data.exists():
+        return ()
+    if not is_ours(data, config):
+        return (f"{data} was not made by obol for this stack, and stays.",) if force else ()
+    if force:
+        remove(data)
+        return ()
+    return (f"The stack's data stays in {data}; `obol stack purge --force` removes it.",)

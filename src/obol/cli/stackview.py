@@ -10,7 +10,7 @@ from obol.cli import imageview
 from obol.cli.cacheview import listeners_table
 from obol.cli.present import Table, size, span
 from obol.client.base import Kind, PulledImage
-from obol.errors import ObolError
+from obol.errors import DependencyMissing, ObolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,6 +118,17 @@ def errors(brought: Brought) -> list[ObolError]:
     for failure in _failures(brought):
         alike.setdefault((failure.reference.registry, failure.why), []).append(failure)
     return [_together(registry, group) for (registry, _why), group in alike.items()]
+
+
+def needed(choice: Choice) -> DependencyMissing:
+    """What to raise where only something that runs will do."""
+    deaf = "; ".join(f"{program.name} does not answer: {program.trouble}" for program in choice.unusable)
+    ways = "; ".join(f"{what}: {pages[0]}" for what, pages in RUNTIMES)
+    return DependencyMissing(
+        "nothing here can run the stack",
+        why=deaf or "neither k3d with Docker nor podman is installed",
+        hint=f"start what is installed, or install {ways}" if deaf else f"install {ways}",
+    )
 
 
 def advice(choice: Choice, *, asked: bool) -> list[str]:

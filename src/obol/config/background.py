@@ -35,6 +35,11 @@ class CachePlans:
     development: bool
 
 
+def idle_plans(directories: Directories) -> CachePlans:
+    """What commands get that leave the caches alone: no setting of these is looked at."""
+    return CachePlans(BuiltinPlan(directories.builtin_store), ContainersPlan(directories.cache_root, ()), "auto", False)
+
+
 def cache_plans(
     settings: CacheSettings, flags: CacheFlags, around: Surroundings, directories: Directories, engine: EngineName
 ) -> CachePlans:

@@ -18,12 +18,14 @@ from obol.oci.references import ImageReference
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from obol.backends.base import BackendName
     from obol.caches.base import EngineName
 
 DISABLE = "OBOL_DISABLE_REGISTRY_CACHE"
 ENGINE = "OBOL_CACHE_ENGINE"
 IMAGE = "OBOL_CACHE_IMAGE"
 DEVELOPMENT = "OBOL_DEVELOPMENT"
+BACKEND = "OBOL_BACKEND"
 
 _YES = frozenset({"true", "1", "yes", "y", "on", "t"})
 _NO = frozenset({"false", "0", "no", "n", "off", "f", ""})
@@ -48,6 +50,21 @@ def cache_engine(environ: Mapping[str, str]) -> EngineName:
             return "containers"
         case word:
             raise SettingsError((f"{ENGINE}={shown(word)}: must be auto, builtin or containers",))
+
+
+def backend_wish(environ: Mapping[str, str]) -> BackendName | None:
+    """Tell which backend the environment asks for. Raises SettingsError for a word that is none of them."""
+    match environ.get(BACKEND, "").strip().lower():
+        case "auto" | "":
+            return None
+        case "k3d":
+            return "k3d"
+        case "podman":
+            return "podman"
+        case "none":
+            return "none"
+        case word:
+            raise SettingsError((f"{BACKEND}={shown(word)}: must be auto, k3d, podman or none",))
 
 
 def cache_image(environ: Mapping[str, str]) -> str | None:

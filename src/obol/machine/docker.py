@@ -19,7 +19,6 @@ from obol.machine.dockererrors import DockerAbsent, DockerFailed, plain, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from obol.machine.commands import Completed, Runner
     from obol.machine.dockervalues import Container, DockerInfo, DockerVersion, Network
@@ -93,10 +92,6 @@ class Docker:
         filters = (("name", name), ("label", label))
         listed = await self._list("network", "ls", "--no-trunc", filters=filters)
         return await self._inspect(dockervalues.read_networks, "network", listed)
-
-    async def network(self, name: str) -> Network | None:
-        """Look at one network, by name or ID; None where there is none."""
-        return next(iter(await self._inspect(dockervalues.read_networks, "network", (name,))), None)
 
     async def create_network(self, name: str, *, labels: Mapping[str, str] | None = None) -> str:
         """Make a bridge network; gives its ID. Raises DockerNameTaken, NoAddressPool.
@@ -173,17 +168,6 @@ class Docker:
         completed = await self._answer("logs", "--tail", str(lines), container, within=ASK_WITHIN)
         return plain(completed.stdout + completed.stderr)
 
-    async def execute(
-        self, container: str, argv: Sequence[str], *, stdin: str = "", within: float = CHANGE_WITHIN
-    ) -> Completed:
-        """Run a program in a running container; any exit code is an answer."""
-        interactive = ("--interactive",) if stdin else ()
-        return await self._answer("exec", *interactive, container, *argv, stdin=stdin, within=within)
-
-    async def copy_in(self, source: Path, container: str, path: str) -> None:
-        """Copy a file into a container, which may be stopped."""
-        await self._change("cp", str(source), f"{container}:{path}")
-
     async def has_image(self, reference: str) -> bool:
         """Whether an image is in Docker's own store."""
         completed = await self._run(("image", "inspect", "--format", "{{.Id}}", reference), within=ASK_WITHIN)
@@ -254,18 +238,18 @@ class Docker:
             raise refused(_shown(command), completed.stderr)
         return completed
 
-    async def _answer(self, *command: str, stdin: str = "", within: float) -> Completed:
+    async def _answer(self, *command: str, within: float) -> Completed:
         """Any exit code is an answer, unless nobody was there to give it."""
-        completed = await self._run(command, stdin=stdin, within=within)
+        completed = await self._run(command, within=within)
         if completed.code:
             problem = refused(_shown(command), completed.stderr)
             if isinstance(problem, DependencyMissing):
                 raise problem
         return completed
 
-    async def _run(self, command: Sequence[str], *, within: float, stdin: str = "") -> Completed:
+    async def _run(self, command: Sequence[str], *, within: float) -> Completed:
         try:
-            return await self._runner.run(("docker", *command), stdin=stdin, timeout=within)
+            return await self._runner.run(("docker", *command), timeout=within)
         except DependencyMissing as problem:
             raise DependencyMissing(
                 "Docker is not installed",

@@ -76,11 +76,6 @@ def plain(text: str) -> str:
     return _ANSI.sub("", text)
 
 
-def pool_exhausted(text: str) -> bool:
-    """Whether a program, such as k3d, failed because Docker has no address range left."""
-    return isinstance(refused("docker", text), NoAddressPool)
-
-
 def refused(what: str, said: str) -> ObolError:
     """Make an error of what a failed command wrote; `what` is the command without its arguments.
 

@@ -189,3 +189,11 @@ def make_private_directory(path: Path) -> None:
     for missing in [*reversed(path.parents), path]:
         if not missing.is_dir():
             missing.mkdir(PRIVATE_DIRECTORY, exist_ok=True)
+
+
+def give_away(path: Path, uid: int, gid: int) -> None:
+    """Let what root owns at and below a path belong to somebody else; what cannot be changed is left."""
+    for found in (path, *path.rglob("*")):
+        with suppress(OSError):
+            if found.lstat().st_uid == 0:
+                os.chown(found, uid, gid, follow_symlinks=False)

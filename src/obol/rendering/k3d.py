@@ -2,6 +2,8 @@
 
 Everything is on k3d's command line rather than in a configuration file of its own, whose format changes with k3d. All
 clusters share one network of Docker that is there before them: k3d leaves such a network alone, so none can leak.
+
+Every port is published with an address, the one of the API too: without one, k3d and Docker listen on all of them.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
+
+LOOPBACK = "127.0.0.1"
+"""The only address of this machine on which anything of a cluster listens."""
 
 STACK_LABEL = "obol.cluster-id"
 DATA = "/data"
@@ -62,6 +67,8 @@ class Creation:
     network: str
     """One that is there: k3d leaves it alone then."""
     ports: tuple[Published, ...]
+    api_port: int
+    """The port of this machine where the cluster's API is."""
     registries: str = ""
     """The path of a registries.yaml; "" for a cluster that pulls directly."""
 
@@ -78,7 +85,8 @@ def create_arguments(creation: Creation) -> tuple[str, ...]:
         *("cluster", "create", creation.name),
         *("--servers", "1", "--agents", "0", "--image", creation.image),
         *("--network", creation.network, *mirrors),
-        *_repeated("--port", (f"{port.host}:{port.ingress}@loadbalancer" for port in creation.ports)),
+        *("--api-port", f"{LOOPBACK}:{creation.api_port}"),
+        *_repeated("--port", (f"{LOOPBACK}:{port.host}:{port.ingress}@loadbalancer" for port in creation.ports)),
         *("--volume", f"{escaped(creation.data)}:{DATA}@all"),
         *_repeated("--k3s-arg", (f"{argument}@server:*" for argument in _K3S_ARGUMENTS)),
         *("--runtime-label", f"{STACK_LABEL}={creation.stack_id}@all"),
@@ -102,11 +110,16 @@ def publish(busy: Collection[int], spare: Callable[[], int]) -> tuple[Published,
     chosen = [Published(host, ingress) for host, ingress in WANTED_PORTS if host not in busy]
     for ingress in (HTTP, HTTPS):
         if all(port.ingress != ingress for port in chosen):
-            taken = {port.host for port in chosen}
-            while (host := spare()) in taken:
-                pass
-            chosen.append(Published(host, ingress))
+            chosen.append(Published(beside(chosen, spare), ingress))
     return tuple(chosen)
+
+
+def beside(published: Iterable[Published], spare: Callable[[], int]) -> int:
+    """The first port that `spare` gives and that is not published yet; nothing listens on these before k3d does."""
+    taken = {port.host for port in published}
+    while (host := spare()) in taken:
+        pass
+    return host
 
 
 def node_archive(registries: str) -> str:
@@ -135,8 +148,8 @@ def mirrors_in(archive: str) -> dict[str, tuple[str, ...]]:
 
 
 def on_loopback(kubeconfig: str) -> str:
-    """A kubeconfig that names an address one can connect to, rather than the one that was listened on."""
-    return kubeconfig.replace("https://0.0.0.0:", "https://127.0.0.1:")
+    """A kubeconfig that names an address one can connect to, also of a cluster whose API listens on all of them."""
+    return kubeconfig.replace("https://0.0.0.0:", f"https://{LOOPBACK}:")
 
 
 def _repeated(flag: str, values: Iterable[str]) -> tuple[str, ...]:

@@ -87,6 +87,12 @@ class DockerCaches:
     """By registry: where this machine's Docker finds the caches, as soon as they run."""
     build: Callable[[Docker, ContainersPlan], Containers] = ContainersEngine
 
+    @property
+    def label(self) -> str:
+        """What starting them is called."""
+        push = ", and the registry to push to (development mode)" if self.development else ""
+        return f"Starting the registry caches{push}"
+
     async def start(self) -> Started | None:
         """Start the builtin engine, if it is to serve. Raises ObolError."""
         if await self._by_containers():

@@ -8,6 +8,7 @@ from obol.errors import SettingsError
 from obol.stack.plan import StackImage
 from obol.workloads import k3s
 from obol.workloads.images import images_in
+from obol.workloads.rewriting import with_images
 from obol.workloads.sources import packaged
 
 if TYPE_CHECKING:
@@ -26,11 +27,22 @@ def stack_images(
     manifests run instead, by the container's name. Raises UsageError for a manifest that cannot be read, SettingsError
     for an override of a container that there is not.
     """
-    overrides = overrides or {}
-    own = [used for manifest in packaged() for used in images_in(manifest)]
-    _check(overrides, sorted({used.container for used in own}))
-    needs = [(overrides.get(used.container, used.reference), used.container) for used in own]
-    needs += [(used.reference, used.container or used.manifest) for one in brought for used in images_in(one)]
+    return images_of([*_ours(packaged(), overrides or {}), *brought], kubernetes=kubernetes)
+
+
+def deployed(
+    workloads: Iterable[Manifest], brought: Iterable[Manifest], overrides: Mapping[str, ImageReference]
+) -> tuple[Manifest, ...]:
+    """The manifests that go to a cluster: the stack's own, with the images that run instead, and a person's as written.
+
+    Raises UsageError, SettingsError as `stack_images` does.
+    """
+    return (*_ours(workloads, overrides), *brought)
+
+
+def images_of(manifests: Iterable[Manifest], *, kubernetes: bool) -> tuple[StackImage, ...]:
+    """List the images of manifests once, in their order. Raises UsageError."""
+    needs = [(used.reference, used.container or used.manifest) for one in manifests for used in images_in(one)]
     if kubernetes:
         needs += [(reference, f"k3s {k3s.VERSION}") for reference in k3s.builtin_images()]
     needed_by: dict[ImageReference, list[str]] = {}
@@ -39,6 +51,13 @@ def stack_images(
         if who not in whos:
             whos.append(who)
     return tuple(StackImage(reference, tuple(whos)) for reference, whos in needed_by.items())
+
+
+def _ours(manifests: Iterable[Manifest], overrides: Mapping[str, ImageReference]) -> list[Manifest]:
+    own = list(manifests)
+    if overrides:
+        _check(overrides, sorted({used.container for manifest in own for used in images_in(manifest)}))
+    return [with_images(manifest, overrides) for manifest in own]
 
 
 def _check(overrides: Mapping[str, ImageReference], known: list[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from obol.backends.base import ClusterSpec
@@ -18,6 +18,7 @@ from obol.machine.dockererrors import NoAddressPool
 from obol.machine.tasks import spawn
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
+from obol.stack.data import claim
 from obol.stack.plan import Gain, gain, served_since
 from obol.stack.state import LastUp
 
@@ -59,6 +60,11 @@ class Wired:
 
 class Caches(Protocol):
     """The caches of a stack with a cluster, whichever engine they are of."""
+
+    @property
+    def label(self) -> str:
+        """What starting them is called."""
+        ...
 
     async def start(self) -> Started | None:
         """Start what is not running; None where this engine has no control socket. Raises ObolError."""
@@ -136,10 +142,15 @@ class Lifecycle:
         self._networks = networks
         self._home = home
 
+    async def check(self) -> None:
+        """Look whether this machine has what the backend needs. Raises ObolError."""
+        await self._backend.check()
+
     async def up(self, wanted: Wanted, steps: Steps, clock: Clock) -> Raised:
         """Bring everything up and wait until it answers. Raises ObolError; what runs by then is left running."""
         began, moment = clock.monotonic(), clock.wall()
         await self._backend.check()
+        await asyncio.to_thread(claim, wanted.data, self._home.config)
         notes: list[str] = []
         started, mirrors = await self._caches_up(wanted, steps, notes)
         before = started.status if started is not None else None
@@ -156,9 +167,10 @@ class Lifecycle:
                 await asyncio.gather(fetching, return_exceptions=True)
         gained = gain(before, await self._status()) if before is not None else None
         seconds = clock.monotonic() - began
-        self._record(wanted, await self._served(started, moment), seconds, gained, clock)
         notes += [*cluster.notes, *deployed.notes]
-        return Raised(cluster, deployed, started, mirrors, seconds, gained, tuple(notes))
+        raised = Raised(cluster, deployed, started, mirrors, seconds, gained, tuple(notes))
+        self._record(wanted, raised, await self._served(started, moment), clock)
+        return raised
 
     async def _caches_up(
         self, wanted: Wanted, steps: Steps, notes: list[str]
@@ -167,7 +179,7 @@ class Lifecycle:
             return None, ()
         started = None
         try:
-            with steps.step("Starting the registry caches") as watch:
+            with steps.step(self._caches.label) as watch:
                 started = await self._caches.start()
                 wired = await self._reclaiming(lambda: self._caches.wire(started), watch, notes)
         except ObolError as problem:
@@ -216,12 +228,17 @@ class Lifecycle:
             return served_since(await asyncio.to_thread(self._engine.images), moment)
         return ()
 
-    def _record(self, wanted: Wanted, served: Sequence[str], seconds: float, gained: Gain | None, clock: Clock) -> None:
+    def _record(self, wanted: Wanted, raised: Raised, served: Sequence[str], clock: Clock) -> None:
         images = tuple(dict.fromkeys([*(str(image.reference) for image in wanted.images), *served]))
-        last = LastUp(clock.wall(), seconds, images)
-        if gained is not None:
-            saved = gained.saved
-            last = LastUp(clock.wall(), seconds, images, gained.from_cache, gained.from_upstream, saved)
+        mirrors = {mirror.registry: mirror.endpoint for mirror in raised.mirrors}
+        last = LastUp(clock.wall(), raised.seconds, images, mirrors=mirrors)
+        if (gained := raised.gain) is not None:
+            last = replace(
+                last,
+                bytes_from_cache=gained.from_cache,
+                bytes_from_upstream=gained.from_upstream,
+                saved_seconds=gained.saved,
+            )
         with contextlib.suppress(OSError):
             self._home.record(last)
 
@@ -233,17 +250,24 @@ class Lifecycle:
     async def purge(self, identity: Identity | None, steps: Steps, *, images: bool, caches: bool) -> tuple[str, ...]:
         """Remove the cluster and what we wrote for it; with `caches`, those too. Notes for the person.
 
-        A cluster that cannot be removed is told of and keeps its id, so that purging again is possible.
+        All else is done where the cluster cannot be removed, too. Then it keeps its id, so that purging again is
+        possible, and what stood in the way is raised: ObolError.
         """
         notes: list[str] = []
+        problem: ObolError | None = None
         if identity is not None:
-            with steps.step("Removing the cluster"):
-                await self._backend.purge(identity.stack_id, images=images)
+            try:
+                with steps.step("Removing the cluster"):
+                    await self._backend.purge(identity.stack_id, images=images)
+            except ObolError as failed:
+                problem = failed
         with steps.step("Reclaiming networks"):
             notes += await self._networks.reclaim()
         if caches:
             with steps.step("Removing the registry caches"):
                 notes += await self._caches.remove()
+        if problem is not None:
+            raise problem
         kept = await asyncio.to_thread(self._home.remove)
         notes += [f"{path} was changed by you and stays." for path in kept]
         return tuple(notes)

@@ -23,6 +23,7 @@ class HostCaches:
 
     engine: CacheEngine
     store: Path
+    label: str = "Starting the registry caches"
 
     async def start(self) -> Started:
         """Start it, if it does not run. Raises ObolError."""

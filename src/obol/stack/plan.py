@@ -32,6 +32,8 @@ class Choice:
     """The backend that this machine has the programs for, whether or not it is the one that is used."""
     unusable: tuple[Program, ...] = ()
     """Programs that are installed, but do not answer, where that left us without a backend."""
+    looked: bool = False
+    """Whether the machine was looked at; otherwise it is as asked, or as it was."""
 
 
 def choose(runtimes: Runtimes, recorded: BackendName | None = None) -> Choice:

@@ -102,16 +102,19 @@ def _is_cache(container: Container) -> bool:
 class LeakedNetworks:
     """The networks of one Docker, for all who use it."""
 
-    def __init__(self, docker: Docker) -> None:
+    def __init__(self, docker: Docker, *, verbose: bool = False) -> None:
+        """`verbose`: say what is left as well, and why."""
         self._docker = docker
+        self._verbose = verbose
 
     async def reclaim(self) -> tuple[str, ...]:
         """Free what nobody needs; a line for the person if that was anything. Never raises an ObolError."""
-        freed = (await self.free()).freed
-        if not freed:
-            return ()
-        count = "a Docker network that was" if len(freed) == 1 else f"{len(freed)} Docker networks that were"
-        return (f"Removed {count} left behind by former clusters.",)
+        found = await self.free()
+        left = found.left if self._verbose else ()
+        if not (number := len(found.freed)):
+            return left
+        count = "a Docker network that was" if number == 1 else f"{number} Docker networks that were"
+        return (f"Removed {count} left behind by former clusters.", *left)
 
     async def free(self) -> Reclaimed:
         """Free what nobody needs. Whatever fails leaves things as they are, which is no error."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
 import msgspec
@@ -18,7 +18,7 @@ from obol.errors import ObolError
 from obol.machine.files import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from obol.workloads.sources import Manifest
@@ -29,8 +29,8 @@ LAST_UP = "last-up.json"
 WORKLOADS = "workloads"
 WRITTEN = ".written.json"
 
-RENDERED = ("registries.yaml", "registries.conf", "kubeconfig.yaml", "litellm-master-key", LAST_UP, BACKEND, STACK_ID)
-"""Files of ours beside the manifests; the id goes last, so that an interrupted purge can be repeated."""
+RENDERED = ("registries.yaml", "registries.conf", "kubeconfig.yaml", "litellm-master-key", LAST_UP, STACK_ID, BACKEND)
+"""Files of ours beside the manifests. The backend goes last: an id without one would be taken for a stack on k3d."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,21 @@ class LastUp:
     bytes_from_cache: int | None = None
     bytes_from_upstream: int | None = None
     saved_seconds: float | None = None
+    mirrors: dict[str, str] = field(default_factory=dict)
+    """By registry: where its nodes were told to ask first."""
+
+
+@contextlib.contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn an OSError into an ObolError that says what to do."""
+    try:
+        yield
+    except OSError as problem:
+        raise ObolError(
+            f"{problem.filename or path} cannot be used",
+            why=problem.strerror or str(problem),
+            hint=f"look at who owns {path}: a command that ran with sudo may have made it",
+        ) from problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,29 +92,32 @@ class Home:
         )
 
     def establish(self, identity: Identity) -> None:
-        """Write who we are. Raises OSError."""
-        self.config.mkdir(mode=0o755, parents=True, exist_ok=True)
-        write_atomically(self.config / BACKEND, f"{identity.backend}\n".encode())
-        write_atomically(self.config / STACK_ID, f"{identity.stack_id}\n".encode())
+        """Write who we are. Raises ObolError."""
+        with explained(self.config):
+            self.config.mkdir(mode=0o755, parents=True, exist_ok=True)
+            write_atomically(self.config / BACKEND, f"{identity.backend}\n".encode())
+            write_atomically(self.config / STACK_ID, f"{identity.stack_id}\n".encode())
 
     def refresh(self, packaged: Sequence[Manifest]) -> tuple[str, ...]:
         """Put the manifests of this version where the person can see and change them.
 
-        Those that they changed are left alone and named. Raises OSError.
+        Those that they changed are left alone and named. Raises ObolError.
         """
         directory = self.config / WORKLOADS
-        directory.mkdir(mode=0o755, parents=True, exist_ok=True)
         written = self._written()
         changed = []
-        for manifest in packaged:
-            path = directory / _file(manifest)
-            there = _digest_of(path)
-            if there is not None and there != written.get(path.name):
-                changed.append(path.name)
-                continue
-            write_atomically(path, manifest.text.encode(), 0o644)
-            written[path.name] = hashlib.sha256(manifest.text.encode()).hexdigest()
-        write_atomically(directory / WRITTEN, msgspec.json.encode(written))
+        with explained(directory):
+            directory.mkdir(mode=0o755, parents=True, exist_ok=True)
+            for manifest in packaged:
+                path, ours = directory / _file(manifest), hashlib.sha256(manifest.text.encode()).hexdigest()
+                # One that we wrote before an interruption is not among those that are known to be ours.
+                if (there := _digest_of(path)) not in {None, ours, written.get(path.name)}:
+                    changed.append(path.name)
+                    continue
+                if there != ours:
+                    write_atomically(path, manifest.text.encode(), 0o644)
+                written[path.name] = ours
+            write_atomically(directory / WRITTEN, msgspec.json.encode(written))
         return tuple(changed)
 
     def last_up(self) -> LastUp | None:
@@ -114,19 +132,20 @@ class Home:
         write_atomically(self.config / LAST_UP, msgspec.json.encode(last))
 
     def remove(self) -> tuple[Path, ...]:
-        """Remove what we wrote; tell what of the manifests stays because the person changed it. Raises OSError."""
+        """Remove what we wrote; tell what of the manifests stays because the person changed it. Raises ObolError."""
         directory = self.config / WORKLOADS
         kept = []
-        for name, digest in self._written().items():
-            path = directory / name
-            there = _digest_of(path)
-            if there == digest:
-                path.unlink(missing_ok=True)
-            elif there is not None:
-                kept.append(path)
-        (directory / WRITTEN).unlink(missing_ok=True)
-        for name in RENDERED:
-            (self.config / name).unlink(missing_ok=True)
+        with explained(self.config):
+            for name, digest in self._written().items():
+                path = directory / name
+                there = _digest_of(path)
+                if there == digest:
+                    path.unlink(missing_ok=True)
+                elif there is not None:
+                    kept.append(path)
+            (directory / WRITTEN).unlink(missing_ok=True)
+            for name in RENDERED:
+                (self.config / name).unlink(missing_ok=True)
         for empty in (directory, self.config):
             with contextlib.suppress(OSError):
                 empty.rmdir()
@@ -144,10 +163,12 @@ def _file(manifest: Manifest) -> str:
 
 
 def _line(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except (OSError, ValueError):
-        return ""
+    """Read a file of one line; "" only where there is none: what cannot be read must not pass for absent."""
+    with explained(path):
+        try:
+            return path.read_text(encoding="utf-8", errors="replace").strip()
+        except (FileNotFoundError, NotADirectoryError):
+            return ""
 
 
 def _digest_of(path: Path) -> str | None:

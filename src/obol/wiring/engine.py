@@ -14,6 +14,7 @@ import obol
 from obol.machine import logs
 from obol.machine.clock import Clock, SystemClock
 from obol.machine.files import allow_many_open_files
+from obol.registry.control.remembered import RememberedPorts
 from obol.registry.control.socket import Control
 from obol.registry.engine.engine import Engine
 from obol.registry.engine.spaces import Space
@@ -111,7 +112,9 @@ async def _serve(settings: EngineSettings) -> None:
         loop.add_signal_handler(number, stopping.set)
     registries = frozenset(one.registry for one in settings.upstreams)
     async with running_engine(settings) as running:
-        control = Control(running.status, running.listeners, registries, stopping.set, running.engine.inventory)
+        ports = RememberedPorts(running.listeners, running.store.root, registries)
+        await ports.reopen()
+        control = Control(running.status, ports, registries, stopping.set, running.engine.inventory)
         await control.start(running.store.root / "control.sock")
         for one in running.listeners.list():
             logs.get().info("listening", registry=one.registry, address=one.address, port=one.port)

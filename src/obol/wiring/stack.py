@@ -53,7 +53,7 @@ def stack_on_podman(plan: BuiltinPlan, home: Home, environ: Mapping[str, str]) -
     return Lifecycle(backend, HostCaches(engine, plan.store), engine, warmth, NoNetworks(), home)
 
 
-def stack_on_k3d(plans: CachePlans, home: Home, environ: Mapping[str, str]) -> Lifecycle:
+def stack_on_k3d(plans: CachePlans, home: Home, environ: Mapping[str, str], *, verbose: bool = False) -> Lifecycle:
     """The stack as a cluster of k3d, over the cache engine that is asked for."""
     engine, docker = BuiltinEngine(plans.builtin), Docker(SystemRunner())
     loopback: dict[str, int] = {}
@@ -75,7 +75,7 @@ def stack_on_k3d(plans: CachePlans, home: Home, environ: Mapping[str, str]) -> L
     )
     backend = k3d.K3dBackend(SystemRunner(), home.config, k3d.Surroundings(environ, loopback, network))
     warmth = Warming(engine, (this_machine(),))
-    return Lifecycle(backend, caches, engine, warmth, LeakedNetworks(docker), home)
+    return Lifecycle(backend, caches, engine, warmth, LeakedNetworks(docker, verbose=verbose), home)
 
 
 async def look_for_runtimes() -> Runtimes:

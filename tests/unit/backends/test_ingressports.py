@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.ingressports import choose, listens
+from obol.backends.ingressports import Chosen, choose, listens
 from obol.rendering.k3d import WANTED_PORTS, Published
 from tests.fakes.k3dstack import FakePorts
 
@@ -23,21 +23,40 @@ def test_all_free() -> None:
     """What is free is published, and there is nothing to tell."""
     ports = FakePorts()
 
-    assert choose(ports, ports.listens) == (tuple(Published(*one) for one in WANTED_PORTS), ())
+    assert choose(ports, ports.listens) == Chosen(tuple(Published(*one) for one in WANTED_PORTS), 41000)
 
 
 def test_busy() -> None:
     """Busy ports are dropped with a note, those that cannot be tried too; one is chosen where none is left."""
     ports = FakePorts(busy={443, 8443}, privileged={80})
 
-    published, notes = choose(ports, ports.listens)
+    chosen = choose(ports, ports.listens)
 
-    assert published == (Published(8080, 80), Published(41000, 443))
-    assert notes == (
+    assert chosen.ingress == (Published(8080, 80), Published(41000, 443))
+    assert chosen.notes == (
         "Port 80 is taken by nginx (pid 7): use 8080 instead.",
         "Port 443 is taken: use 41000 instead.",
         "Port 8443 is taken: use 41000 instead.",
     )
+
+
+def test_api_port() -> None:
+    """The API has a port of its own, also where the same one is picked again."""
+    ports = FakePorts(busy={443, 8443}, spare=iter((41000, 41000, 8080, 41001)))
+
+    chosen = choose(ports, ports.listens)
+
+    assert chosen.ingress[-1] == Published(41000, 443)
+    assert chosen.api == 41001
+
+
+def test_on_loopback() -> None:
+    """Ports are looked for on loopback, where they are published: what holds one elsewhere is not in the way."""
+    ports = FakePorts(busy={443, 8443})
+
+    choose(ports, ports.listens)
+
+    assert ports.addresses == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize(("port", "expected"), [(80, True), (443, False), (8080, False)])

@@ -22,6 +22,7 @@ LISTED: list[dict[str, Any]] = [
     },
     {
         "name": NAME,
+        "network": {"name": "k3d-theirs", "id": "", "external": False, "ipam": {"ipPrefix": ""}},
         "nodes": [
             {
                 "name": f"k3d-{NAME}-server-0",
@@ -36,8 +37,11 @@ LISTED: list[dict[str, Any]] = [
                 "role": "loadbalancer",
                 "portMappings": {
                     "443/tcp": None,
-                    "6443/tcp": [{"HostIp": "0.0.0.0", "HostPort": "41234"}],
-                    "80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8080"}, {"HostIp": "0.0.0.0", "HostPort": "80"}],
+                    "6443/tcp": [{"HostIp": "127.0.0.1", "HostPort": "41234"}],
+                    "80/tcp": [
+                        {"HostIp": "127.0.0.1", "HostPort": "8080"},
+                        {"HostIp": "127.0.0.1", "HostPort": "80"},
+                    ],
                 },
                 "State": {"Running": False, "Status": "exited"},
             },
@@ -98,6 +102,7 @@ async def test_cluster() -> None:
     assert (cluster.name, cluster.runs, cluster.stopped) == (NAME, False, False)
     assert cluster.host_port(80) == 80
     assert cluster.host_port(443) is None
+    assert cluster.network_name == "k3d-theirs"
     assert TOKEN not in repr(cluster)
     assert runner.lines == ["k3d cluster list -o json"]
 
@@ -115,6 +120,17 @@ async def test_running_and_stopped() -> None:
 
         assert cluster is not None
         assert (cluster.runs, cluster.stopped) == (runs, not runs)
+
+
+@pytest.mark.parametrize("network", [{}, {"network": None}, {"network": {}}, {"network": {"name": ""}}])
+async def test_unknown_network(network: dict[str, Any]) -> None:
+    """A network that k3d does not name is not known."""
+    k3d, _ = answering(stdout=json.dumps([{"name": NAME, **network}]))
+
+    cluster = await k3d.cluster(NAME)
+
+    assert cluster is not None
+    assert cluster.network_name == ""
 
 
 @pytest.mark.parametrize("listed", [[], LISTED[:1], [{"name": "obol-stack-calm"}]])
@@ -165,7 +181,7 @@ async def test_verbs() -> None:
             "there is a cluster of that name already",
         ),
         (
-            "Failed Cluster Start: Bind for 0.0.0.0:8080 failed: port is already allocated",
+            "Failed Cluster Start: Bind for 127.0.0.1:8080 failed: port is already allocated",
             PortTaken,
             "port 8080 of this machine is taken",
         ),

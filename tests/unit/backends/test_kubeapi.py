@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,11 +30,24 @@ class Answers:
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
+def loose_certificate(folder: Path) -> Path:
+    """A certificate with its key, which signs itself without being an authority by RFC 5280."""
+    folder.mkdir()
+    extensions = "keyUsage=digitalSignature,keyCertSign"
+    (folder / "req.cnf").write_text(f"[req]\ndistinguished_name=n\nx509_extensions=x\n[n]\n[x]\n{extensions}\n")
+    request = "req -x509 -config req.cnf -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=test"
+    command = ["openssl", *request.split(), "-out", "cert.pem", "-keyout", "key.pem"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    both = folder / "both.pem"
+    both.write_text((folder / "cert.pem").read_text() + (folder / "key.pem").read_text())
+    return both
+
+
 def test_access() -> None:
     """The server and its authority are read from a kubeconfig, and it may do without an authority."""
     without = "clusters: [{cluster: {server: 'https://a:1'}}]"
 
-    assert Access.of(KUBECONFIG) == Access("https://0.0.0.0:41234", "CERTIFICATE")
+    assert Access.of(KUBECONFIG) == Access("https://127.0.0.1:41234", "CERTIFICATE")
     assert Access.of(without) == Access("https://a:1")
 
 
@@ -61,6 +75,28 @@ async def test_status(tmp_path: Path) -> None:
         assert await api_status(Access(url, "no certificate")) is None
 
     assert await api_status(Access(url)) is None
+
+
+@pytest.mark.tool("openssl")
+async def test_certificates_of_k3s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A certificate is not held to all of RFC 5280, as Python 3.13 would have it; who vouches for it still counts."""
+    certificate, other = loose_certificate(tmp_path / "one"), loose_certificate(tmp_path / "other")
+    plain = ssl.create_default_context
+
+    def strict(cadata: str | None = None) -> ssl.SSLContext:
+        context = plain(cadata=cadata)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_STRICT
+        return context
+
+    async with secure_server(certificate) as port:
+        monkeypatch.setattr(ssl, "create_default_context", strict)
+        with pytest.raises(ssl.SSLCertVerificationError, match="invalid CA"):
+            await asyncio.open_connection("127.0.0.1", port, ssl=strict(certificate.read_text()))
+
+        url = f"https://127.0.0.1:{port}"
+        assert await api_status(Access(url, certificate.read_text())) == 200
+        assert await api_status(Access(url, other.read_text())) is None
 
 
 async def test_no_tls() -> None:

@@ -134,19 +134,19 @@ async def test_wait_for_nothing() -> None:
 
 @pytest.mark.parametrize("reason", ["ImagePullBackOff", ""])
 async def test_wait_in_vain(reason: str) -> None:
-    """After ten minutes it is told what is not ready and why, how to look, and that the cluster is left running."""
+    """After half an hour it is told what is not ready and why, how to look, and that the cluster is left running."""
     runner, clock = FakeRunner(missing={"kubectl"}), FakeClock()
     runner.script("docker", stdout=listing(ready=0, reason=reason))
 
     with pytest.raises(ObolError) as caught:
         await (await chosen(runner, clock)).wait([LITELLM, PROMETHEUS], lambda _: None)
 
-    assert caught.value.what == "litellm is not ready after 10 minutes"
+    assert caught.value.what == "litellm is not ready after 30 minutes"
     why = "pod litellm-1: ImagePullBackOff: Back-off pulling image"
     assert caught.value.why == (why if reason else "its pods are not there yet, or do not answer their probes")
     assert f"`docker exec {NODE} kubectl -n llm describe pods`" in caught.value.hint
     assert "left running" in caught.value.hint
-    assert sum(clock.sleeps) == 600
+    assert sum(clock.sleeps) == 1800
 
 
 async def test_nothing_is_ever_listed() -> None:

@@ -211,6 +211,25 @@ async def test_another_upstream(world: World) -> None:
     assert world.changes()[0] == f"docker rm --force {NAME}"
 
 
+@pytest.mark.parametrize(
+    ("storage", "named"), [("/home/other/cache/docker.io", "/home/other/cache/docker.io"), ("", "no directory")]
+)
+@pytest.mark.parametrize("trouble", ["it does not start", "its port is taken", "another upstream"])
+async def test_over_another_root(world: World, storage: str, named: str, trouble: str) -> None:
+    """A container over another cache root is not thrown away, whatever is wrong with it."""
+    theirs = world.seen(HUB, status="exited")
+    theirs["Mounts"] = [{"Source": storage, "Destination": "/var/lib/registry"}] if storage else []
+    if trouble == "another upstream":
+        theirs["Config"]["Env"] = ["REGISTRY_PROXY_REMOTEURL=https://mirror.example"]
+    said = "port is already allocated" if trouble == "its port is taken" else "it is broken"
+    world.runner.script("docker", "start", code=1, stderr=said)
+
+    with pytest.raises(EngineUnresponsive, match=f"keeps its content in {named}.*not ours to make anew") as caught:
+        await bring_up(world, theirs)
+    assert f"`docker rm -f {NAME}`" in caught.value.hint
+    assert not any(" rm " in line or " run " in line for line in world.changes())
+
+
 async def test_not_published(world: World) -> None:
     """A container that publishes no port cannot be looked after."""
     hidden = world.seen(HUB)

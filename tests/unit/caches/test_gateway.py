@@ -189,17 +189,6 @@ async def test_not_running(world: World) -> None:
 
     with pytest.raises(EngineNotRunning):
         await world.gateway().offer(NETWORK)
-    await world.gateway().withdraw(NETWORK)
-
-
-async def test_withdrawn(world: World) -> None:
-    """Before the network goes, the engine leaves its gateway, and only that."""
-    gateway = world.gateway()
-    await gateway.offer(NETWORK)
-
-    await gateway.withdraw(NETWORK)
-
-    assert [listener.address for listener in world.caches.listeners] == ["127.0.0.1", "127.0.0.1"]
 
 
 async def test_reached(world: World) -> None:

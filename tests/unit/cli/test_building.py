@@ -54,13 +54,39 @@ def around(tmp_path: Path, **environ: str) -> Surroundings:
 )
 async def test_choose(asked: AskedBackend, identity: Identity | None, backend: BackendName) -> None:
     """What is asked for counts, then what the stack has, then what the machine has."""
-    assert (await building.choose(asked, identity)).backend == backend
+    assert (await building.choose(asked, identity, {})).backend == backend
+
+
+async def test_the_environment_is_asked_where_there_is_no_stack() -> None:
+    """OBOL_BACKEND names the backend of a new stack, and changes none that is there; a wrong word is refused."""
+    wish = {"OBOL_BACKEND": "podman"}
+
+    assert (await building.choose(AskedBackend.AUTO, None, wish)).backend == "podman"
+    assert (await building.choose(AskedBackend.AUTO, Identity("x", "k3d"), wish)).backend == "k3d"
+    assert (await building.choose(AskedBackend.K3D, None, wish)).backend == "k3d"
+    with pytest.raises(SettingsError):
+        await building.choose(AskedBackend.AUTO, None, {"OBOL_BACKEND": "docker"})
+
+
+async def test_a_recorded_none_is_no_backend() -> None:
+    """Where nothing could run the stack once, the machine is looked at again."""
+    choice = await building.choose(AskedBackend.AUTO, Identity("x", "none"), {})
+    assert (choice.backend, choice.looked) == ("k3d", True)
+
+
+@pytest.mark.parametrize(("backend", "lines"), [("k3d", 0), ("podman", 2)])
+def test_ignored(say: Speaker, tmp_path: Path, backend: BackendName, lines: int) -> None:
+    """What a backend has no use for is said."""
+    plans = building.cache_plans(say, around(tmp_path, OBOL_DEVELOPMENT="true"), AskedEngine.CONTAINERS)
+
+    assert len(building.ignored(plans, backend)) == lines
+    assert building.ignored(building.idle_plans(around(tmp_path)), backend) == []
 
 
 async def test_another_backend_than_the_stacks() -> None:
     """A stack does not change its backend by accident."""
     with pytest.raises(UsageError, match="brave-otter runs on podman"):
-        await building.choose(AskedBackend.K3D, OTTER)
+        await building.choose(AskedBackend.K3D, OTTER, {})
 
 
 def test_establish(say: Speaker, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from obol.caches.base import Started
 from obol.cli.clusterview import raised_parts, raised_result, shown_parts, shown_result
 from obol.rendering.registries import Mirror
 from obol.stack.lifecycle import Raised, Shown
+from obol.stack.nocluster import Seen
 from obol.stack.plan import Gain
 from obol.stack.state import Identity, LastUp
 from tests.unit.stack.world import engine_status
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OTTER = Identity("brave-otter", "podman")
+SEEN = Seen("none", "absent", None, ())
 HUB = Mirror("docker.io", "http://127.0.0.1:54100")
 
 
@@ -80,24 +82,27 @@ def test_status_without_a_stack() -> None:
     """Without a stack there is nothing else to tell."""
     nothing = Shown(None, "absent", None, None)
 
-    assert text(shown_parts(nothing)) == "There is no stack yet."
-    assert shown_result(nothing).stack is None
+    assert text(shown_parts(nothing, SEEN)) == "There is no stack yet."
+    assert shown_result(nothing, SEEN).stack is None
 
 
 def test_status() -> None:
     """It shows the cluster's state, the last `up`, and that no caches run."""
-    shown = Shown(OTTER, "stopped", None, LastUp(1_700_000_000.0, 61.25, (), 2**20, 0))
+    shown = Shown(
+        OTTER, "stopped", None, LastUp(1_700_000_000.0, 61.25, (), 2**20, 0, 90.0, {"docker.io": "http://g:1"})
+    )
 
-    told = text(shown_parts(shown))
+    told = text(shown_parts(shown, SEEN))
 
     assert "stopped (backend podman)" in told
-    assert "in 1 min 1 s: 1.0 MiB from the cache, 0 B from upstream" in told
+    assert "in 1 min 1 s: 1.0 MiB from the cache, 0 B from upstream, about 1 min 30 s saved" in told
+    assert "Wired    docker.io by http://g:1" in told
     assert "Caches   not running" in told
-    assert shown_result(shown).last_up_seconds == pytest.approx(61.2, abs=0.1)
+    assert shown_result(shown, SEEN).last_up_seconds == pytest.approx(61.2, abs=0.1)
 
 
 def test_status_after_an_unmeasured_up() -> None:
     """What was not measured is not told as zero."""
     shown = Shown(OTTER, "running", None, LastUp(1_700_000_000.0, 5.0, ()))
 
-    assert "from the cache" not in text(shown_parts(shown))
+    assert "from the cache" not in text(shown_parts(shown, SEEN))

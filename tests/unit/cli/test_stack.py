@@ -10,10 +10,11 @@ from obol.backends.base import Program, Runtimes
 from obol.caches.base import Running
 from obol.cli import building
 from obol.config.paths import Surroundings, locate
-from obol.errors import EngineUnresponsive
+from obol.errors import DependencyMissing, EngineUnresponsive
 from obol.stack.images import stack_images
 from obol.stack.nocluster import CachesOnly
 from obol.stack.state import Home, Identity
+from obol.stack.turns import at_work
 from tests.fakes.clock import FakeClock
 from tests.unit.stack import clusterworld
 from tests.unit.stack.world import LITELLM, FakeCaches, FakeWarmth, engine_status, failed
@@ -205,7 +206,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, world: World, tmp_path: Path) -> cl
     stack = clusterworld.World(Home(locate(Surroundings.of_process()).config), clusterworld.FakeBackend(name="podman"))
     asked: list[tuple[str, str]] = []
 
-    def lifecycle(plans: CachePlans, home: Home, backend: str) -> Lifecycle:
+    def lifecycle(plans: CachePlans, home: Home, backend: str, *, verbose: bool = False) -> Lifecycle:
         asked.append((backend, plans.engine))
         return stack.stack
 
@@ -265,7 +266,7 @@ def test_init_down_status_purge(terminal: Terminal, cluster: clusterworld.World)
 
 def test_purge_keeps_the_data_and_says_so(terminal: Terminal, cluster: clusterworld.World, tmp_path: Path) -> None:
     """Without --force the data stays, and the way to remove it is told; with it the data goes."""
-    (tmp_path / "data").mkdir()
+    assert terminal.run("stack up") == 0
     assert terminal.run("stack purge") == 0
     assert "--force" in terminal.err
     assert (tmp_path / "data").is_dir()
@@ -273,6 +274,73 @@ def test_purge_keeps_the_data_and_says_so(terminal: Terminal, cluster: clusterwo
     assert terminal.run("stack purge --force") == 0
 
     assert not (tmp_path / "data").exists()
+
+
+def test_purge_leaves_a_directory_that_was_there_before(
+    terminal: Terminal, cluster: clusterworld.World, tmp_path: Path
+) -> None:
+    """A directory of the person's, with something in it, is not the stack's to remove, and that is said."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/thesis").write_text("")
+    assert terminal.run("stack up") == 0
+
+    assert terminal.run("stack purge --force") == 0
+
+    assert (tmp_path / "data/thesis").exists()
+    assert "was not made by obol" in terminal.err
+
+
+def test_up_that_cannot_run_writes_nothing_down(
+    terminal: Terminal, cluster: clusterworld.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backend whose programs are missing is not recorded, so that another can be had without further ado."""
+    cluster.backend.failing["check"] = [DependencyMissing("k3d is not installed")]
+
+    assert terminal.run("stack up --backend k3d") == 3
+
+    assert cluster.home.identity() is None
+    assert not cluster.home.config.exists()
+    assert terminal.run("stack up") == 0
+
+
+def test_init_with_another_backend(terminal: Terminal, cluster: clusterworld.World) -> None:
+    """What ran on the former backend is removed, or, where that fails, left and told of."""
+    cluster.home.establish(Identity("brave-otter", "k3d"))
+
+    assert terminal.run("stack init --force --backend podman") == 0
+    assert "purge brave-otter False" in cluster.backend.calls
+    assert cluster.home.identity() == Identity("brave-otter", "podman")
+
+    cluster.backend.failing["purge brave-otter False"] = [DependencyMissing("podman is not installed")]
+    assert terminal.run("stack init --force --backend k3d") == 0
+    assert "What runs on podman could not be removed" in terminal.err
+
+
+def test_init_where_nothing_runs(terminal: Terminal, world: World) -> None:
+    """Without a runtime there is nothing to initialise, and nothing is written down."""
+    assert terminal.run("stack init") == 3
+    assert "podman.io" in terminal.err
+    assert terminal.run("stack init --backend none") == 2
+
+
+def test_one_at_a_time(terminal: Terminal, cluster: clusterworld.World) -> None:
+    """A second command on the same stack is turned away while the first is at work."""
+    with at_work(cluster.home.config):
+        assert terminal.run("stack up") == 1
+
+    assert "another `obol stack` command" in terminal.err
+    assert terminal.run("stack up") == 0
+
+
+def test_mistakes_in_the_settings_of_caches_stop_nothing_else(
+    terminal: Terminal, cluster: clusterworld.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who turned the caches off, or only takes the stack down, is not bothered by what is wrong with them."""
+    monkeypatch.setenv("OBOL_CACHE_PORT", "x")
+    assert terminal.run("stack up") == 2
+    assert terminal.run("stack up --no-registry-cache") == 0
+    assert terminal.run("stack down") == 0
+    assert terminal.run("stack purge") == 0
 
 
 def test_another_backend_than_the_stacks(terminal: Terminal, cluster: clusterworld.World) -> None:

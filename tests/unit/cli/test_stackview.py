@@ -7,7 +7,7 @@ import pytest
 from obol.backends.base import Program
 from obol.caches.base import Running, Started
 from obol.cli.present import Table
-from obol.cli.stackview import advice, errors, status_parts, status_result, up_parts, up_result
+from obol.cli.stackview import advice, errors, needed, status_parts, status_result, up_parts, up_result
 from obol.client.base import Kind, PulledImage, PullFailed
 from obol.oci.references import ImageReference
 from obol.stack.nocluster import Brought, Seen, WarmedImage
@@ -106,6 +106,26 @@ def test_advice(choice: Choice, asked: bool, words: list[str]) -> None:
 
     assert all(word in text for word in words)
     assert ("https://" in text) == (not asked)
+
+
+@pytest.mark.parametrize(
+    ("choice", "why", "hint"),
+    [
+        (Choice("none"), "neither k3d with Docker nor podman is installed", "install "),
+        (
+            Choice("none", "none", (Program("docker", trouble="no daemon"),)),
+            "docker does not answer: no daemon",
+            "start",
+        ),
+    ],
+)
+def test_needed(choice: Choice, why: str, hint: str) -> None:
+    """Where something has to run, what is missing is an error with the ways out."""
+    problem = needed(choice)
+
+    assert problem.why == why
+    assert problem.hint.startswith(hint)
+    assert "https://k3d.io" in problem.hint
 
 
 def test_status_of_nothing() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from obol.caches.base import Listener
 from obol.caches.containerplan import CacheContainer
-from obol.config.background import background_plan, cache_plans, sudo_account
+from obol.config.background import background_plan, cache_plans, idle_plans, sudo_account
 from obol.config.paths import Surroundings, locate
 from obol.config.settings import load_cache_settings
 from obol.config.sources import CacheFlags
@@ -58,3 +58,14 @@ def test_cache_plans(tmp_path: Path) -> None:
     assert plans.containers.caches == (CacheContainer("a.io", "https://a", 7),)
     assert (plans.containers.root, plans.containers.image) == (tmp_path / "caches", "registry:2")
     assert (plans.engine, plans.development) == ("containers", True)
+
+
+def test_idle_plans(tmp_path: Path) -> None:
+    """Commands that leave the caches alone know where they are, and read no setting of theirs."""
+    environ = {"OBOL_REGISTRY_CACHE_DIR": str(tmp_path), "OBOL_CACHE_IMAGE": "Not An Image"}
+    directories = locate(Surroundings(environ, tmp_path, tmp_path))
+
+    plans = idle_plans(directories)
+
+    assert plans.builtin.store == tmp_path / "builtin"
+    assert (plans.containers.root, plans.containers.caches) == (tmp_path, ())

@@ -6,10 +6,12 @@ import pytest
 
 from obol.config.sources import file_layer
 from obol.config.stack import (
+    BACKEND,
     DEVELOPMENT,
     DISABLE,
     ENGINE,
     IMAGE,
+    backend_wish,
     cache_disabled,
     cache_engine,
     cache_image,
@@ -102,6 +104,22 @@ def test_no_such_cache_engine() -> None:
         cache_engine({ENGINE: "docker"})
 
     assert caught.value.problems == (f"{ENGINE}=docker: must be auto, builtin or containers",)
+
+
+@pytest.mark.parametrize("word", ["k3d", "podman", "none"])
+def test_backend(word: str) -> None:
+    """Each backend has its word; saying nothing, or auto, leaves it to us."""
+    assert backend_wish({BACKEND: f" {word.upper()} "}) == word
+    assert backend_wish({BACKEND: "auto"}) is None
+    assert backend_wish({}) is None
+
+
+def test_no_such_backend() -> None:
+    """Another word is told of, with those that there are."""
+    with pytest.raises(SettingsError) as caught:
+        backend_wish({BACKEND: "kind"})
+
+    assert caught.value.problems == (f"{BACKEND}=kind: must be auto, k3d, podman or none",)
 
 
 def test_cache_image() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -107,11 +106,11 @@ async def test_one_went_away(docker: Docker, runner: FakeRunner) -> None:
 
 async def test_single_look(docker: Docker, runner: FakeRunner) -> None:
     """One thing is looked at by its name; that it is not there is an answer, and other trouble is not."""
-    there(runner, "network", network("obol-net"))
+    there(runner, "container", container("c"))
     absent(runner, "container", "x")
     runner.script("docker", "container", "inspect", "y", code=1, stdout="[]", stderr="the daemon is on fire")
 
-    assert await docker.network("obol-net") is not None
+    assert await docker.container("c") is not None
     assert await docker.container("x") is None
     with pytest.raises(DockerFailed, match="on fire"):
         await docker.container("y")
@@ -222,31 +221,18 @@ async def test_run_once(docker: Docker, runner: FakeRunner) -> None:
 
 
 async def test_container_changes(docker: Docker, runner: FakeRunner) -> None:
-    """Containers are started, stopped, removed, and files are copied into them."""
+    """Containers are started, stopped, and removed."""
     await docker.start("c")
     await docker.stop("c")
     await docker.remove_container("c")
     await docker.remove_container("c", force=True)
-    await docker.copy_in(Path("/a/file"), "c", "/etc/file")
 
     assert runner.lines == [
         "docker start c",
         "docker stop c",
         "docker rm c",
         "docker rm --force c",
-        "docker cp /a/file c:/etc/file",
     ]
-
-
-async def test_execute(docker: Docker, runner: FakeRunner) -> None:
-    """What goes to a program's standard input is in no argument."""
-    runner.script("docker", "exec", stdout="done")
-
-    await docker.execute("c", ("kubectl", "apply", "-f", "-"), stdin="secret")
-    await docker.execute("c", ("true",))
-
-    assert runner.lines == ["docker exec --interactive c kubectl apply -f -", "docker exec c true"]
-    assert [ran.stdin for ran in runner.ran] == ["secret", ""]
 
 
 async def test_logs(docker: Docker, runner: FakeRunner) -> None:

@@ -11,7 +11,6 @@ from obol.machine.dockererrors import (
     DockerNotRunning,
     NoAddressPool,
     plain,
-    pool_exhausted,
     refused,
 )
 
@@ -68,11 +67,12 @@ def test_reason() -> None:
     assert problem.why == "latest: Pulling\nit is broken."
 
 
-def test_exhausted_pool_through_k3d() -> None:
+@pytest.mark.parametrize("said", [POOL_OLD, POOL_NEW])
+def test_through_k3d(said: str) -> None:
     """The words of Docker are found within those of another program."""
-    assert pool_exhausted(f"\x1b[31mFATA\x1b[0m[0000] docker failed to create new network 'k3d-zz': {POOL_NEW}")
-    assert pool_exhausted(f"docker failed to create new network 'k3d-zz': {POOL_OLD}")
-    assert not pool_exhausted("Pool overlaps with other one on this address space")
+    log = f"\x1b[31mFATA\x1b[0m[0000] docker failed to create new network 'k3d-zz': {said}"
+
+    assert type(refused("k3d", log)) is NoAddressPool
 
 
 def test_plain() -> None:

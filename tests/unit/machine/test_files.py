@@ -12,6 +12,7 @@ from obol.machine.files import (
     Folder,
     allow_many_open_files,
     fsync_directory,
+    give_away,
     make_private_directory,
     write_all,
     write_atomically,
@@ -140,6 +141,25 @@ def test_make_private_directory_over_a_file(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="a"):
         make_private_directory(tmp_path / "a" / "b")
+
+
+def test_give_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What root made belongs to the person; what others own is left, and so is what a link leads to."""
+    given: list[tuple[str, int, int, bool]] = []
+
+    def chown(path: Path, uid: int, gid: int, *, follow_symlinks: bool) -> None:
+        given.append((path.name, uid, gid, follow_symlinks))
+
+    directory = tmp_path / "made"
+    (directory / "below").mkdir(parents=True)
+    (directory / "link").symlink_to(tmp_path)
+    monkeypatch.setattr(os, "chown", chown)
+    owned_by_root = os.getuid() == 0
+
+    give_away(directory, 1000, 100)
+
+    expected = [(name, 1000, 100, False) for name in ("made", "below", "link")] if owned_by_root else []
+    assert sorted(given) == sorted(expected)
 
 
 def test_create(folder: Folder, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from obol.rendering.k3d import (
     WANTED_PORTS,
     Creation,
     Published,
+    beside,
     create_arguments,
     escaped,
     mirrors_in,
@@ -27,12 +29,14 @@ CREATION = Creation(
     "/home/me/data",
     "obol-net",
     (Published(80, 80), Published(8443, 443)),
+    41234,
 )
 DIRECT = """\
 cluster create obol-stack-calm-otter
 --servers 1 --agents 0 --image docker.io/rancher/k3s:v1.35.5-k3s1
 --network obol-net
---port 80:80@loadbalancer --port 8443:443@loadbalancer
+--api-port 127.0.0.1:41234
+--port 127.0.0.1:80:80@loadbalancer --port 127.0.0.1:8443:443@loadbalancer
 --volume /home/me/data:/data@all
 --k3s-arg --kubelet-arg=serialize-image-pulls=false@server:*
 --k3s-arg --kubelet-arg=feature-gates=KubeletInUserNamespace=true@server:*
@@ -63,6 +67,16 @@ def test_create_with_mirrors() -> None:
     assert "--registry-use" not in arguments
 
 
+@pytest.mark.parametrize("ports", [(), (Published(80, 80), Published(41000, 443))])
+def test_nothing_beyond_loopback(ports: tuple[Published, ...]) -> None:
+    """Whatever is published has loopback's address; that of the API is never left to k3d, which takes all of them."""
+    arguments = create_arguments(replace(CREATION, ports=ports))
+
+    opened = [value for flag, value in pairwise(arguments) if flag in {"--port", "--api-port"}]
+    assert len(opened) == len(ports) + 1
+    assert all(value.startswith("127.0.0.1:") for value in opened)
+
+
 def test_path_with_at() -> None:
     """An @ in a path is none that chooses nodes."""
     assert escaped("/home/me@work/data") == r"/home/me\@work/data"
@@ -89,6 +103,13 @@ def test_no_port_left() -> None:
 
     assert publish({80, 8080}, lambda: next(spare))[-1] == Published(41000, 80)
     assert publish({80, 8080, 443, 8443}, lambda: next(spare)) == (Published(41000, 80), Published(41001, 443))
+
+
+def test_beside() -> None:
+    """A port that is published already is not taken for anything else."""
+    spare = iter((80, 41000, 41001))
+
+    assert beside((Published(80, 80), Published(41000, 443)), lambda: next(spare)) == 41001
 
 
 def test_archive() -> None:
@@ -123,5 +144,5 @@ def test_no_archive(answer: bytes) -> None:
 
 
 def test_on_loopback() -> None:
-    """The address that is listened on becomes one to connect to; other text stays."""
+    """The address on which old clusters listen becomes one to connect to; other text stays."""
     assert on_loopback("server: https://0.0.0.0:6443\nx: 0.0.0.0") == "server: https://127.0.0.1:6443\nx: 0.0.0.0"

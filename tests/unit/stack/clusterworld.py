@@ -79,6 +79,7 @@ class StackCaches:
 
     problem: ObolError | None = None
     calls: list[str] = field(default_factory=list)
+    label: str = "Starting the registry caches"
 
     async def start(self) -> Started | None:
         """Start."""

@@ -4,9 +4,9 @@ import pytest
 
 from obol.errors import SettingsError
 from obol.oci.references import ImageReference
-from obol.stack.images import stack_images
+from obol.stack.images import deployed, images_of, stack_images
 from obol.workloads import k3s
-from obol.workloads.sources import Manifest
+from obol.workloads.sources import Manifest, packaged
 
 MINE = Manifest(
     "mine.yaml",
@@ -59,3 +59,19 @@ def test_override_of_nothing() -> None:
     assert caught.value.problems == (
         "obol.toml: stack.images.litelm: the stack has no such container (it has litellm and prometheus)",
     )
+
+
+def test_deployed() -> None:
+    """What goes to a cluster runs the images that are listed for it; a person's manifests are as they wrote them."""
+    other = ImageReference.parse("ghcr.io/me/prometheus:dev")
+
+    manifests = deployed(packaged(), [MINE], {"prometheus": other})
+
+    assert manifests[-1] == MINE
+    listed = [image.reference for image in images_of(manifests, kubernetes=False)]
+    assert listed == [
+        ImageReference.parse("ghcr.io/berriai/litellm-non_root:main-v1.83.14-stable"),
+        other,
+        ImageReference.parse("quay.io/prometheus/prometheus:v3.9.1"),
+        ImageReference.parse("docker.io/library/busybox:latest"),
+    ]

@@ -155,6 +155,19 @@ async def test_purge_removes_the_cluster_and_our_files(world: World) -> None:
     assert world.home.identity() is None
 
 
+async def test_purge_goes_on_where_the_cluster_stays(world: World) -> None:
+    """What stood in the way is told, all else is done, and the id stays for another attempt."""
+    world.backend.failing["purge brave-otter False"] = [ObolError("it is busy")]
+    world.networks.leaked = 1
+
+    with pytest.raises(ObolError, match="it is busy"):
+        await world.stack.purge(WHO, world.steps, images=False, caches=True)
+
+    assert world.networks.leaked == 0
+    assert world.caches.calls == ["remove"]
+    assert world.home.identity() == WHO
+
+
 async def test_purge_with_caches_removes_them(world: World) -> None:
     """Caches go when they are named, also where there is no stack."""
     notes = await world.stack.purge(None, world.steps, images=False, caches=True)

@@ -142,6 +142,9 @@ async def test_needed_and_foreign() -> None:
     assert found == Reclaimed((), ("The Docker network k3d-obol-stack-others is left: app and db are on it.",))
     assert not any(word in line for line in runner.lines for word in (" rm ", "disconnect"))
 
+    assert await LeakedNetworks(Docker(runner)).reclaim() == ()
+    assert await LeakedNetworks(Docker(runner), verbose=True).reclaim() == found.left
+
 
 async def test_removal_fails() -> None:
     """A network that Docker does not let go is left, and no other one for it; a failed disconnection is no matter."""

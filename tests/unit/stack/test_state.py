@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.errors import ObolError
-from obol.stack.state import LAST_UP, Home, Identity, LastUp
-from obol.workloads.sources import Manifest
+from obol.stack.state import LAST_UP, STACK_ID, WORKLOADS, WRITTEN, Home, Identity, LastUp
+from obol.workloads.sources import Manifest, packaged
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,6 +64,25 @@ def test_manifests_are_refreshed_unless_changed(home: Home) -> None:
     assert home.refresh(OWN) == ("litellm.yaml",)
     assert (workloads / "litellm.yaml").read_text() == "mine: 1\n"
     assert (workloads / "prometheus.yaml").read_text() == "b: 1\n"
+
+
+def test_a_manifest_of_an_interrupted_start_is_ours(home: Home) -> None:
+    """One that was written, and not yet noted, is not taken for changed by the person."""
+    home.refresh(packaged())
+    (home.config / WORKLOADS / WRITTEN).unlink()
+
+    assert home.refresh(packaged()) == ()
+    assert home.remove() == ()
+
+
+def test_what_cannot_be_read_is_not_absent(home: Home) -> None:
+    """A file that is there and cannot be read must not be replaced by another id."""
+    (home.config / STACK_ID).mkdir(parents=True)
+
+    with pytest.raises(ObolError) as caught:
+        home.identity()
+
+    assert "sudo" in caught.value.hint
 
 
 def test_last_up_is_kept(home: Home) -> None:

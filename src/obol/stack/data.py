@@ -1,0 +1,49 @@
+"""The stack's data directory: a node sees it, and it is removed only if it was made for a stack.
+
+A person may name any directory of theirs for it. One that was there before, with something in it, stays theirs.
+"""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from obol.errors import ObolError
+from obol.machine.files import write_atomically
+from obol.stack.state import explained
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MARK = ".obol-stack"
+"""Names the configuration directory of the stacks that the directory was made for."""
+
+
+def claim(data: Path, config: Path) -> None:
+    """Have the directory, and mark it as ours if there was nothing in it. Raises ObolError."""
+    with explained(data):
+        data.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not any(data.iterdir()):
+            write_atomically(data / MARK, f"{config}\n".encode())
+
+
+def is_ours(data: Path, config: Path) -> bool:
+    """Whether the directory was made for a stack of this configuration directory."""
+    try:
+        return (data / MARK).read_text(encoding="utf-8").strip() == str(config)
+    except (OSError, ValueError):
+        return False
+
+
+def remove(data: Path) -> None:
+    """Remove a directory that was made for the stack. Raises ObolError."""
+    try:
+        shutil.rmtree(data)
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        raise ObolError(
+            f"the stack's data in {data} cannot be removed",
+            why=problem.strerror or str(problem),
+            hint=f"containers may have written it as root: sudo rm -rf {data}",
+        ) from problem

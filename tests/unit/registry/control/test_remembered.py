@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.errors import PortTaken
+from obol.registry.control.remembered import FILE, MOST, RememberedPorts
+from obol.registry.settings import ListenerSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HUB = ListenerSettings("docker.io", 54100, "172.30.0.1")
+GHCR = ListenerSettings("ghcr.io", 54101, "172.30.0.1")
+REGISTRIES = frozenset({"docker.io", "ghcr.io"})
+
+
+class FakePorts:
+    """Ports that are open."""
+
+    def __init__(self) -> None:
+        self.open: list[ListenerSettings] = []
+        self.taken: set[int] = set()
+        self.absent: list[bool] = []
+
+    async def add(self, wanted: ListenerSettings, *, absent_address: bool = False) -> ListenerSettings:
+        """Open one, unless it is taken; the number that was asked for is the real one."""
+        if wanted.port in self.taken:
+            raise PortTaken("taken")
+        self.absent.append(absent_address)
+        self.open.append(wanted)
+        return wanted
+
+    async def drop(self, settings: ListenerSettings) -> bool:
+        """Close one."""
+        return settings in self.open
+
+
+@pytest.fixture
+def ports() -> FakePorts:
+    """None is open yet."""
+    return FakePorts()
+
+
+async def opened_by_the_next(store: Path, taken: frozenset[int] = frozenset()) -> FakePorts:
+    """What the next engine on the store opens."""
+    ports = FakePorts()
+    ports.taken = set(taken)
+    await RememberedPorts(ports, store, REGISTRIES).reopen()
+    return ports
+
+
+async def test_reopened(tmp_path: Path, ports: FakePorts) -> None:
+    """The next engine opens what was open, although the address may not be there yet."""
+    remembered = RememberedPorts(ports, tmp_path, REGISTRIES)
+    assert await remembered.add(HUB) == HUB
+    await remembered.add(GHCR, absent_address=True)
+    assert ports.absent == [False, True]
+
+    found = await opened_by_the_next(tmp_path)
+
+    assert found.open == [HUB, GHCR]
+    assert found.absent == [True, True]
+
+
+async def test_moved(tmp_path: Path, ports: FakePorts) -> None:
+    """A registry that got another port on an address is opened there only."""
+    moved = ListenerSettings("docker.io", 41000, HUB.address)
+    remembered = RememberedPorts(ports, tmp_path, REGISTRIES)
+    await remembered.add(HUB)
+    await remembered.add(moved)
+
+    assert (await opened_by_the_next(tmp_path)).open == [moved]
+
+
+async def test_forgotten(tmp_path: Path, ports: FakePorts) -> None:
+    """What was closed, and a registry that is not served any more, are not opened."""
+    remembered = RememberedPorts(ports, tmp_path, REGISTRIES)
+    for one in (HUB, GHCR, ListenerSettings("quay.io", 54102, HUB.address)):
+        await remembered.add(one)
+
+    assert await remembered.drop(HUB)
+    assert not await remembered.drop(ListenerSettings("ghcr.io", 1, HUB.address))
+
+    assert (await opened_by_the_next(tmp_path)).open == [GHCR]
+
+
+async def test_taken(tmp_path: Path, ports: FakePorts) -> None:
+    """One that is taken now keeps no other from being opened, and is tried again the next time."""
+    remembered = RememberedPorts(ports, tmp_path, REGISTRIES)
+    await remembered.add(HUB)
+    await remembered.add(GHCR)
+
+    assert (await opened_by_the_next(tmp_path, frozenset({HUB.port}))).open == [GHCR]
+    assert (await opened_by_the_next(tmp_path)).open == [HUB, GHCR]
+
+
+async def test_not_opened_is_not_remembered(tmp_path: Path, ports: FakePorts) -> None:
+    """A port that could not be opened is nobody's."""
+    ports.taken = {HUB.port}
+
+    with pytest.raises(PortTaken):
+        await RememberedPorts(ports, tmp_path, REGISTRIES).add(HUB)
+
+    assert (await opened_by_the_next(tmp_path)).open == []
+
+
+async def test_few(tmp_path: Path, ports: FakePorts) -> None:
+    """The last ones are kept."""
+    remembered = RememberedPorts(ports, tmp_path, REGISTRIES)
+    many = [ListenerSettings("docker.io", 54100, f"172.30.{number}.1") for number in range(MOST + 2)]
+    for one in many:
+        await remembered.add(one)
+
+    assert (await opened_by_the_next(tmp_path)).open == many[2:]
+
+
+@pytest.mark.parametrize("content", ["", "{", '[{"registry": 1}]'])
+async def test_spoilt(tmp_path: Path, content: str) -> None:
+    """A spoilt file remembers nothing."""
+    (tmp_path / FILE).write_text(content)
+
+    assert (await opened_by_the_next(tmp_path)).open == []
+
+
+async def test_not_writable(tmp_path: Path, ports: FakePorts) -> None:
+    """A port is served although it cannot be written down."""
+    remembered = RememberedPorts(ports, tmp_path / "gone", REGISTRIES)
+
+    assert await remembered.add(HUB) == HUB

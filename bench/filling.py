@@ -50,14 +50,17 @@ def _body(number: int) -> bytes:
 def _fill_ours(root: Path, count: int) -> None:
     asyncio.run(open_store(root).close())  # makes the folders and an empty index
     blobs = [blob_of(number) for number in range(count)]
+    written = []
     for number, blob in enumerate(blobs):
         path = root / "blobs" / blob.digest.algorithm / blob.digest.hex[:2] / blob.digest.hex
         path.parent.mkdir(mode=0o700, exist_ok=True)
         path.write_bytes(_body(number))
+        # A file that was written at another time than its row says would be verified when it is first asked for.
+        written.append((blob.digest, blob.size, path.stat().st_mtime))
     with closing(sqlite3.connect(root / "index.sqlite")) as index, index:
         index.executemany(
-            "INSERT INTO blobs (digest, size, stored_at, verified) VALUES (?, ?, 0, 1)",
-            ((blob.digest, blob.size) for blob in blobs),
+            "INSERT INTO blobs (digest, size, stored_at, verified) VALUES (?, ?, ?, 1)",
+            written,
         )
         index.executemany(
             "INSERT INTO rights (space, repository, digest, kind, media_type, size) VALUES (?, ?, ?, 'blob', '', ?)",

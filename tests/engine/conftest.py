@@ -99,6 +99,11 @@ class Cache:
         for digest in image.manifests:
             await self.manifest(digest, repository=repository)
 
+    async def settled(self) -> None:
+        """Wait until no transfer runs: a client has the last byte a moment before the blob is in its place."""
+        while self.running.engine.fills:
+            await asyncio.sleep(0.005)
+
     def port_of(self, registry: str) -> int:
         """The port of one of several registries."""
         return next(one.port for one in self.running.listeners.list() if one.registry == registry)

@@ -35,6 +35,7 @@ async def test_small_blob_that_changed_on_the_disk(start: Start, headers: tuple[
         upstream.add("library/app", "1", IMAGE)
         async with start(upstream.url) as cache:
             await cache.pull(IMAGE)
+            await cache.settled()
             algorithm, _, digits = SMALL.partition(":")
             path = cache.root / "blobs" / algorithm / digits[:2] / digits
             data = bytearray(path.read_bytes())

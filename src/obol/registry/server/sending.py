@@ -10,9 +10,10 @@ import asyncio
 import contextlib
 import socket
 import struct
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from obol.registry.engine.answers import CutShort, FileRun
+from obol.registry.server.sendfile import Outlet, unread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -21,16 +22,6 @@ if TYPE_CHECKING:
 
 BYTES_ACKED = 120
 """Offset of tcpi_bytes_acked in Linux's struct tcp_info (linux/tcp.h)."""
-
-
-class _Descriptor:
-    """What `loop.sendfile` needs of a file."""
-
-    def __init__(self, fileno: int) -> None:
-        self._fileno = fileno
-
-    def fileno(self) -> int:
-        return self._fileno
 
 
 class Sender:
@@ -53,20 +44,25 @@ class Sender:
     async def all(self, runs: AsyncGenerator[FileRun | bytes, None], *, chunked: bool = False) -> None:
         """Write a body as its bytes become available. Raises CutShort, ConnectionError."""
         async with contextlib.aclosing(runs):
-            async for run in runs:
-                if chunked:
-                    self._transport.write(b"%x\r\n" % (len(run) if isinstance(run, bytes) else run.stop - run.start))
-                await self._one(run)
-                if chunked:
-                    self._transport.write(b"\r\n")
+            with Outlet(self._transport) as outlet:
+                await self._all(runs, outlet, chunked=chunked)
         if chunked:
             self._transport.write(b"0\r\n\r\n")
 
+    async def _all(self, runs: AsyncGenerator[FileRun | bytes, None], outlet: Outlet, *, chunked: bool) -> None:
+        async for run in runs:
+            if chunked:
+                self._transport.write(b"%x\r\n" % (len(run) if isinstance(run, bytes) else run.stop - run.start))
+            await self._one(run, outlet)
+            if chunked:
+                self._transport.write(b"\r\n")
+
     async def file(self, run: FileRun) -> None:
         """Write a part of a file. Raises CutShort, ConnectionError."""
-        await self._one(run)
+        with Outlet(self._transport) as outlet, unread(self._transport):
+            await self._one(run, outlet)
 
-    async def _one(self, run: FileRun | bytes) -> None:
+    async def _one(self, run: FileRun | bytes, outlet: Outlet) -> None:
         if self._transport.is_closing():
             raise ConnectionResetError("the client went away")
         if isinstance(run, bytes):
@@ -77,21 +73,27 @@ class Sender:
             return
         length = run.stop - run.start
         if length:
-            count = await self._sendfile(run, length)
+            count = await self._send(run, length, outlet)
             self.count += count
             if count < length:
                 raise CutShort("the file is shorter than it should be")
 
-    async def _sendfile(self, run: FileRun, length: int) -> int:
-        loop = asyncio.get_running_loop()
-        file = cast("IO[bytes]", _Descriptor(run.fileno))
+    async def _send(self, run: FileRun, length: int, outlet: Outlet) -> int:
         try:
             async with _unless_stalled(self._transport, self._stall):
-                return await loop.sendfile(self._transport, file, run.start, length, fallback=False)
+                await self._flushed()
+                return await outlet.send(run.fileno, run.start, length)
         except TimeoutError:
             raise ConnectionResetError("the client takes nothing any more") from None
-        except RuntimeError as problem:  # asyncio's way to say that the transport was closed meanwhile
-            raise ConnectionResetError("the client went away") from problem
+
+    async def _flushed(self) -> None:
+        """Wait until what was written before has left; asyncio keeps what the socket did not take at once."""
+        if self._transport.get_write_buffer_size():
+            self._transport.set_write_buffer_limits(high=0)
+            try:
+                await self._request.writer.drain()
+            finally:
+                self._transport.set_write_buffer_limits()
 
 
 @contextlib.asynccontextmanager

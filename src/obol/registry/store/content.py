@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from obol.oci.references import Digest
+from obol.registry.store.blobs import BlobFile
 from obol.registry.store.partials import DiskPartial
 
 if TYPE_CHECKING:
     from obol.registry.store.base import Partial, Usage
-    from obol.registry.store.blobs import BlobFile, BlobTree
+    from obol.registry.store.blobs import BlobTree
     from obol.registry.store.index import BlobIndex
     from obol.registry.store.lane import Lane
 
@@ -84,18 +85,13 @@ class DiskContent:
 
     async def open(self, digest: Digest) -> DiskReadable | None:
         """Open it, or None. Raises StoreError."""
-        known = self._recall(digest)
-        for _ in range(2):  # what does not fit is settled, and may be right after all
-            known = known or await self._settle(digest)
-            if known is None:
-                return None
-            readable = await self._lane.run("open content", self._open, digest, undo=_give_back)
-            if readable is not None and readable.file == known:
-                return readable
-            _give_back(readable)
-            self._files.pop(digest, None)
-            known = None
-        return None
+        readable = None
+        if (known := self._recall(digest) or await self._told(digest)) is not None:
+            readable = self._opened(known)
+        if readable is None and (known := await self._settle(digest)) is not None:
+            # What did not fit is settled now, and may be right after all.
+            readable = self._opened(known)
+        return readable
 
     async def put(self, digest: Digest, data: bytes) -> None:
         """Keep `data`, whose digest the caller has verified. Raises StoreError."""
@@ -115,9 +111,25 @@ class DiskContent:
         """What is held now. Raises StoreError."""
         return await self._index.usage()
 
-    def _open(self, digest: Digest) -> DiskReadable | None:
-        opened = self._tree.open(digest)
-        return None if opened is None else DiskReadable(*opened)
+    async def _told(self, digest: Digest) -> BlobFile | None:
+        """What the file is like as far as the index knows."""
+        row = await self._index.find(digest)
+        return BlobFile(digest, row.size, row.stored_at) if row is not None and row.verified else None
+
+    def _opened(self, known: BlobFile) -> DiskReadable | None:
+        """The file, if it is the one that is known.
+
+        No thread is worth its way for this; and who goes on to send the file waits for the same disk.
+        """
+        opened = self._lane.at_once("open content", self._tree.open, known.digest)
+        readable = None if opened is None else DiskReadable(*opened)
+        if readable is not None and readable.file == known:
+            self._remember(known)
+            return readable
+        if readable is not None:
+            readable.close()
+        self._files.pop(known.digest, None)
+        return None
 
     async def _settle(self, digest: Digest, *, suspected: bool = False) -> BlobFile | None:
         """Make file and row agree; the file that is held then, or None. `suspected`: the bytes must be read."""
@@ -169,8 +181,3 @@ class DiskContent:
         self._files.move_to_end(file.digest)
         if len(self._files) > REMEMBERED:
             self._files.popitem(last=False)
-
-
-def _give_back(readable: DiskReadable | None) -> None:
-    if readable is not None:
-        readable.close()

@@ -1,8 +1,10 @@
 """The SQLite file of the index: opened, checked, repaired, and asked from one thread.
 
-SQLite wants one writer, and a statement may wait for a foreign process's lock, so every statement runs in one thread of
-its own. What the file holds can be had again from the blobs and the journal; so a file that turns out to be damaged, be
-it at the start or while we run, is moved aside and filled anew, and the statement is tried once more.
+SQLite wants one writer, and a statement may wait for a foreign process's lock, so statements run in a thread of their
+own. Only a row that is asked for by its key is looked up where it is wanted, by a connection that never waits: that
+takes microseconds, and going to a thread and back a hundred. What the file holds can be had again from the blobs and
+the journal; so a file that turns out to be damaged, be it at the start or while we run, is moved aside and filled anew,
+and the statement is tried once more.
 """
 
 from __future__ import annotations
@@ -63,6 +65,8 @@ class Database:
         self._fill = fill
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
+        self._glancing: sqlite3.Connection | None = None
+        self._glances_at = 0
         self.generation = 0
         """Counts the times that the index was opened, so that who remembers what it said knows when to forget."""
 
@@ -72,13 +76,21 @@ class Database:
 
     def close(self) -> None:
         """Close the file; call it when the lane is closed, or from it; safe to repeat."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        connections = (self._connection, self._glancing)
+        self._connection = self._glancing = None
+        for connection in filter(None, connections):
             connection.close()
 
     async def read(self, what: str, work: Work[T]) -> T:
         """Ask something. Raises StoreError."""
         return await self._lane.run(what, self._guarded, what, work)
+
+    async def lookup(self, what: str, work: Work[T]) -> T:
+        """Ask for a row by its key: here, or in the thread if something is in the way. Raises StoreError."""
+        with suppress(sqlite3.Error):
+            if (connection := self._glance()) is not None:
+                return work(connection)
+        return await self.read(what, work)
 
     async def write(self, what: str, work: Work[T]) -> T:
         """Change something, in one transaction, which an exception from `work` undoes. Raises StoreError."""
@@ -109,13 +121,27 @@ class Database:
         except StoreUnusable as problem:
             raise StoreError(f"{what}: {problem}") from problem
 
+    def _glance(self) -> sqlite3.Connection | None:
+        """The connection that never waits, to the file that is the index now; None where that is not open."""
+        if self._connection is None:
+            return None
+        if self._glancing is None or self._glances_at != self.generation:
+            if self._glancing is not None:
+                self._glancing.close()
+            self._glances_at = self.generation
+            self._glancing = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+            self._glancing.execute("PRAGMA query_only = ON")
+        return self._glancing
+
     def _repairing(self, work: Work[T]) -> T:
         try:
             return work(self._live())
         except sqlite3.DatabaseError as problem:
             if not _is_damage(problem):
                 raise
-        self.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
         self._set_aside()
         return work(self._live())
 

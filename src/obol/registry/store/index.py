@@ -54,7 +54,7 @@ class BlobIndex:
         def work(connection: sqlite3.Connection) -> BlobRow | None:
             return _find(connection, digest)
 
-        return await self._database.read("look up content", work)
+        return await self._database.lookup("look up content", work)
 
     async def add(self, file: BlobFile) -> None:
         """Record a file that was verified and is in its place. Raises StoreError."""

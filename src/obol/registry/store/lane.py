@@ -50,6 +50,13 @@ class Lane:
         except OSError as problem:
             raise failure(what, problem) from problem
 
+    def at_once(self, what: str, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Do `work(*args)` here, for what takes microseconds. Raises StoreError for an OSError."""
+        try:
+            return work(*args)
+        except OSError as problem:
+            raise failure(what, problem) from problem
+
     def call(self, work: Callable[[], T]) -> T:
         """Do `work` in a thread and block until it is done, for the time before there is a loop."""
         return self._pool.submit(work).result()

@@ -62,7 +62,7 @@ class SqliteNames:
         def work(connection: sqlite3.Connection) -> HeldTag | None:
             return _find_tag(connection, place, tag, variant)
 
-        return await self._database.read("look up a tag", work)
+        return await self._database.lookup("look up a tag", work)
 
     async def point(self, place: Place, held: HeldTag) -> None:
         """Let a tag mean a digest from now on. Raises StoreError."""
@@ -85,7 +85,7 @@ class SqliteNames:
             ).fetchone()
             return None if row is None else Right(digest, kind, *row)
 
-        return await self._database.read("look up a right", work)
+        return await self._database.lookup("look up a right", work)
 
     async def grant(self, place: Place, rights: Sequence[Right]) -> None:
         """Record rights, in one transaction. Raises StoreError."""

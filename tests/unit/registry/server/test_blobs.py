@@ -377,15 +377,18 @@ async def test_truncated_while_served(target: str) -> None:
         assert len(s.handlers[0]._hot) == 0
 
 
-async def test_small_blob_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fails is 503: the client goes elsewhere."""
+@pytest.mark.parametrize(("can_tell", "status"), [(True, 200), (False, 503)])
+async def test_small_blob_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, can_tell: bool, status: int) -> None:
+    """What is in memory needs no disk; a disk that fails is 503: the client goes elsewhere."""
     one, _ = held()
     async with serving(one) as s, session(s.ports[0]) as client:
         await warm(s)
 
-        def fail(fileno: int, count: int, offset: int) -> bytes:
+        def fail(*args: object) -> bytes:
             raise OSError(5, "bad sector")
 
         monkeypatch.setattr(os, "pread", fail)
+        if not can_tell:
+            monkeypatch.setattr(os, "preadv", fail, raising=False)
 
-        assert (await client.ask("GET", TINY)).status == 503
+        assert (await client.ask("GET", TINY)).status == status

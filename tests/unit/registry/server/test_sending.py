@@ -206,21 +206,47 @@ async def test_client_has_left(file: int) -> None:
         assert await client.outcome == "ConnectionResetError"
 
 
-async def test_closed_meanwhile(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A transport that closes between two steps is a client that went away."""
+async def test_closed_meanwhile(file: int) -> None:
+    """A connection that is closed between two turns is a client that went away."""
 
     async def answer(sender: Sender) -> None:
-        loop = asyncio.get_running_loop()
-
-        async def closing(*args: object, **options: object) -> int:
-            raise RuntimeError("Transport is closing")
-
-        with monkeypatch.context() as patched:
-            patched.setattr(loop, "sendfile", closing)
-            await sender.file(FileRun(file, 0, 10))
+        asyncio.get_running_loop().call_soon(sender._transport.close)
+        await sender.file(FileRun(file, 0, LARGE))
 
     async with answering(answer) as client:
         assert await client.outcome == "ConnectionResetError"
+
+
+async def test_after_what_was_written(file: int) -> None:
+    """A file leaves after the bytes that the socket has not taken yet."""
+    before = bytes(8 * 1024 * 1024)
+    left = []
+
+    async def answer(sender: Sender) -> None:
+        sender.head(before)
+        left.append(sender._transport.get_write_buffer_size())
+        await sender.file(FileRun(file, 0, len(DATA)))
+
+    async with answering(answer, stall=5.0) as client:
+        assert await client.rest() == before + DATA
+        assert await client.outcome == "done"
+    assert left[0] > 0
+
+
+async def test_client_that_has_said_all(file: int) -> None:
+    """A client that closes its own half of the connection is served to the end."""
+
+    async def answer(sender: Sender) -> None:
+        await sender.file(FileRun(file, 0, LARGE))
+
+    async with answering(answer) as client:
+        taken = len(await client.reader.readexactly(1))
+        client.writer.write_eof()
+        while data := await client.reader.read(1 << 20):
+            taken += len(data)
+
+        assert taken == LARGE
+        assert await client.outcome == "done"
 
 
 async def test_no_connection() -> None:

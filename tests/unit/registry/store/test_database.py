@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sqlite3
 import stat
+import threading
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -154,6 +155,41 @@ async def test_foreign_lock(database: Database, path: Path) -> None:
     await database.write("add", add("x"))
 
 
+async def test_lookup(database: Database) -> None:
+    """A row is looked up where it is wanted, and what was written before is found."""
+
+    def where(connection: sqlite3.Connection) -> tuple[int, bool]:
+        return count(connection), threading.current_thread() is threading.main_thread()
+
+    assert await database.lookup("look", where) == (1, True)
+    await database.write("add", add("x"))
+    assert await database.lookup("look", where) == (2, True)
+
+    database.close()
+    assert await database.lookup("look", where) == (2, False)
+
+
+async def test_lookup_changes_nothing(database: Database) -> None:
+    """Whoever would write by it comes to the thread that writes."""
+    await database.lookup("add", add("x"))
+
+    assert await database.lookup("count", count) == 2
+
+
+async def test_lookup_that_would_wait(database: Database) -> None:
+    """A lookup that has to wait for a foreign process does so where nobody else waits for it."""
+    here: list[bool] = []
+
+    def look(connection: sqlite3.Connection) -> int:
+        here.append(threading.current_thread() is threading.main_thread())
+        if here[-1]:
+            raise sqlite3.OperationalError("database is locked")
+        return count(connection)
+
+    assert await database.lookup("look", look) == 1
+    assert here == [True, False]
+
+
 @pytest.mark.parametrize("start", [0, 100, 4096])
 async def test_damaged_at_start(database: Database, path: Path, lane: Lane, start: int) -> None:
     """A damaged index is moved aside and filled anew."""
@@ -180,6 +216,7 @@ async def test_damaged_again(database: Database, path: Path, lane: Lane) -> None
 
 async def test_damaged_while_open(database: Database, path: Path) -> None:
     """Damage that is met while we run is mended, and what was to be done is done."""
+    assert await database.lookup("count", count) == 1
     before = database.generation
     await database.read(
         "checkpoint", lambda connection: connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
@@ -190,6 +227,7 @@ async def test_damaged_while_open(database: Database, path: Path) -> None:
     await database.write("add", add("x"))
 
     assert await database.read("count", count) == 2
+    assert await database.lookup("count", count) == 2
     assert database.generation == before + 1
     assert damaged(path) == {"index.sqlite.damaged-1"}
 

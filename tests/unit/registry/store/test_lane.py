@@ -49,6 +49,17 @@ async def test_translates(lane: Lane, number: int, *, full: bool) -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
+def test_at_once(lane: Lane) -> None:
+    """What takes no time is done here, and its errors are translated all the same."""
+    assert lane.at_once("look", threading.get_ident) == threading.get_ident()
+
+    def fail() -> None:
+        raise OSError(errno.EIO, "bad sector")
+
+    with pytest.raises(StoreError, match="look: bad sector"):
+        lane.at_once("look", fail)
+
+
 async def test_closed() -> None:
     """A closed lane takes no work."""
     lane = Lane("test", 1)

@@ -1,0 +1,79 @@
+"""sendfile(2) on a connection that asyncio manages, in turns.
+
+asyncio's own hands over whatever the socket takes, and a fast client takes a whole layer: everybody else waits, and
+both sides work on one socket all the time, which costs a third more processor time than taking turns does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Iterator
+
+AT_ONCE = 2 << 20
+"""Bytes of one turn; nginx has the same (`sendfile_max_chunk`)."""
+
+
+class Outlet:
+    """The way of files into one connection; a context manager. Raises ConnectionError where it is closed already."""
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        if transport.is_closing():
+            raise ConnectionResetError("the client went away")
+        self._transport = transport
+        # asyncio lets nobody wait for a descriptor that one of its transports has.
+        connection: socket.socket = transport.get_extra_info("socket")
+        self._descriptor = os.dup(connection.fileno())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        os.close(self._descriptor)
+
+    async def send(self, file: int, start: int, length: int) -> int:
+        """Send a part of a file, after all that was written before has left; how many bytes there were of it.
+
+        Raises ConnectionError.
+        """
+        sent = 0
+        while sent < length:
+            try:
+                count = os.sendfile(self._descriptor, file, start + sent, min(AT_ONCE, length - sent))
+            except BlockingIOError:
+                await self._writable()
+            else:
+                if not count:
+                    break
+                sent += count
+                if sent < length:
+                    await asyncio.sleep(0)
+            if self._transport.is_closing():
+                raise ConnectionResetError("the client went away")
+        return sent
+
+    async def _writable(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_writer(self._descriptor, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_writer(self._descriptor)
+
+
+@contextlib.contextmanager
+def unread(transport: asyncio.Transport) -> Iterator[None]:
+    """Read nothing from a client meanwhile: one that has said all that it had to say is served all the same."""
+    was_reading = transport.is_reading()
+    transport.pause_reading()
+    try:
+        yield
+    finally:
+        if was_reading and not transport.is_closing():
+            transport.resume_reading()

@@ -14,6 +14,7 @@ from obol.backends.kubectl import secret
 from obol.backends.rollouts import Deployment, applied
 from obol.rendering.k3d import HTTP
 from obol.rendering.kubernetes import dump, encode
+from obol.rendering.localregistry import local_registry_hosting
 from obol.rendering.podman import CACHE_TARGETS
 from obol.workloads.images import documents_of
 from obol.workloads.sources import Manifest
@@ -48,6 +49,14 @@ async def deploy(kubectl: Kubectl, config: Path, manifests: Sequence[Manifest], 
         watch(f"applying {manifest.name}")
         await kubectl.apply(manifest.name, manifest.text)
     await kubectl.wait(brought.deployments, watch)
+
+
+async def announce(kubectl: Kubectl, mirrors: Sequence[Mirror]) -> None:
+    """Tell tools that work with the cluster of the registry to push into, where there is one. Raises ObolError."""
+    for mirror in mirrors:
+        if mirror.takes_pushes:
+            text = local_registry_hosting(mirror.registry)
+            await kubectl.apply("the ConfigMap that tells of the registry to push into", text)
 
 
 async def gateway(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from obol.backends.base import Up
-from obol.backends.deploying import deploy, gateway, scraping
+from obol.backends.deploying import announce, deploy, gateway, scraping
 from obol.backends.ingressports import choose, listens
 from obol.backends.k3dcli import K3d, NameTaken
 from obol.backends.k3dnode import NodeDocker
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from obol.backends.base import BackendName, ClusterSpec, ClusterState, Deployed, Watch
     from obol.backends.k3dcli import Cluster
     from obol.backends.kubeapi import ApiProbe
+    from obol.backends.kubectl import Kubectl
     from obol.backends.publishing import Ports
     from obol.machine.clock import Clock
     from obol.machine.commands import Runner
@@ -125,17 +126,26 @@ class K3dBackend:
 
         Raises ObolError, UsageError; the cluster is left running.
         """
-        kubectl = await kubectl_for(
+        kubectl = await self.kubectl(spec.stack_id)
+        await deploy(kubectl, self._config, scraping(manifests, spec.mirrors), watch)
+        await announce(kubectl, spec.mirrors)
+        cluster = await self._k3d.cluster(spec.name)
+        port = cluster.host_port(HTTP) if cluster is not None else None
+        return await gateway(kubectl, manifests, port, self._around.probe, watch)
+
+    async def kubectl(self, stack_id: str) -> Kubectl:
+        """The kubectl for a cluster that runs. Raises ObolError."""
+        return await kubectl_for(
             self._runner,
             self._around.clock,
             environ=self._around.environ,
             kubeconfig=self._config / KUBECONFIG,
-            node=node_name(spec.name),
+            node=node_name(_cluster_name(stack_id)),
         )
-        await deploy(kubectl, self._config, scraping(manifests, spec.mirrors), watch)
-        cluster = await self._k3d.cluster(spec.name)
-        port = cluster.host_port(HTTP) if cluster is not None else None
-        return await gateway(kubectl, manifests, port, self._around.probe, watch)
+
+    async def mirrors(self, stack_id: str) -> Mapping[str, Sequence[str]]:
+        """The endpoints of each registry that the nodes were told of. Raises ObolError."""
+        return await self._node.mirrors(node_name(_cluster_name(stack_id)))
 
     async def down(self, stack_id: str) -> None:
         """Stop the cluster; its nodes keep their images. None there is fine. Raises ObolError."""

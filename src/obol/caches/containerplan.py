@@ -60,7 +60,7 @@ class CacheContainer:
         """What nodes are told, when it is published on `port`."""
         # An image that was pushed to localhost:40003 is called so in a manifest, too.
         registry = self.registry if self.upstream else f"localhost:{port}"
-        return Mirror(registry, f"http://{self.name}:{INNER_PORT}")
+        return Mirror(registry, f"http://{self.name}:{INNER_PORT}", takes_pushes=not self.upstream)
 
     def spec(self, *, image: str, network: str, port: int, directory: Path) -> ContainerSpec:
         """What Docker is asked for."""

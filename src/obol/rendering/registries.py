@@ -22,6 +22,8 @@ class Mirror:
     """As it stands in references: docker.io, ghcr.io, localhost:54103."""
     endpoint: str
     """As in http://172.18.0.1:54100: plain HTTP, without a path."""
+    takes_pushes: bool = False
+    """It is the registry of development mode, which people push into under the same name."""
 
 
 def registries_yaml(mirrors: Sequence[Mirror]) -> str:

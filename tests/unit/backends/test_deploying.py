@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from obol.backends.base import Deployed
-from obol.backends.deploying import deploy, gateway, scraping
+from obol.backends.deploying import announce, deploy, gateway, scraping
 from obol.backends.kubectl import Kubectl
 from obol.errors import ObolError, UsageError
 from obol.rendering.kubernetes import encode
@@ -177,3 +177,18 @@ def test_odd_documents() -> None:
         None,
         {"caches.json": '[{"targets": ["172.30.0.1:54100"]}]'},
     ]
+
+
+async def test_announce() -> None:
+    """Tools are told of the registry to push into by its name on this machine, and of nothing where there is none."""
+    machine = FakeMachine()
+    cache = Mirror("docker.io", "http://172.18.0.1:54100")
+
+    await announce(kubectl(machine), [cache])
+    assert machine.lines == []
+
+    await announce(
+        kubectl(machine), [cache, Mirror("localhost:40003", "http://k3d-obol-local.localhost:5000", takes_pushes=True)]
+    )
+    told = yaml.safe_load(machine.applied["ConfigMap", "local-registry-hosting"]["data"]["localRegistryHosting.v1"])
+    assert told["host"] == "localhost:40003"

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.backends.base import ClusterSpec, Deployed
+from obol.backends.k3d import K3dBackend
 from obol.errors import DependencyMissing, ObolError
+from obol.rendering.registries import Mirror
 from obol.workloads.sources import packaged
 from tests.fakes.k3d import FakeCluster
 from tests.fakes.k3dstack import ID, IMAGES, K3S, MIRRORS, NAME, NODE, PROXY, TOOLS, WIRED, Stack, on_fresh_machine
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from obol.rendering.registries import Mirror
 
 LIST = "k3d cluster list -o json"
 READ = f"docker cp {NODE}:/etc/rancher/k3s/registries.yaml -"
@@ -254,6 +254,29 @@ async def test_apply(stack: Stack) -> None:
     environ = {"PATH": "/bin", "KUBECONFIG": str(stack.config / "kubeconfig.yaml")}
     assert [ran.env for ran in stack.machine.ran] == [*[environ] * 7, None]
     assert ("Ingress", "litellm") in stack.machine.applied
+
+
+async def test_apply_in_development_mode(stack: Stack) -> None:
+    """The cluster tells of the registry to push into where it has one, and only there."""
+    stack.holds()
+    await stack.backend.apply(stack.spec(), (), stack.lines.append)
+    assert not stack.machine.applied
+
+    push = Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000", takes_pushes=True)
+    await stack.backend.apply(stack.spec((*MIRRORS, push)), (), stack.lines.append)
+
+    assert list(stack.machine.applied) == [("ConfigMap", "local-registry-hosting")]
+
+
+async def test_mirrors(stack: Stack) -> None:
+    """What the node was told of is read from the node."""
+    stack.holds()
+    assert isinstance(stack.backend, K3dBackend)
+
+    found = await stack.backend.mirrors(ID)
+
+    assert found == {mirror.registry: (mirror.endpoint,) for mirror in MIRRORS}
+    assert stack.machine.lines == [READ]
 
 
 async def test_apply_by_the_node(stack: Stack) -> None:

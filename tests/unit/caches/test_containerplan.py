@@ -31,7 +31,7 @@ def test_names(cache: CacheContainer, name: str, directory: str) -> None:
 def test_mirrors() -> None:
     """Nodes find a container by its name; what was pushed is called by the port that people push to."""
     assert HUB.mirror(40000) == Mirror("docker.io", "http://k3d-obol-docker-io.localhost:5000")
-    assert PUSH.mirror(54103) == Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000")
+    assert PUSH.mirror(54103) == Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000", takes_pushes=True)
     assert PUSH.mirror(40000).registry == "localhost:40000"
 
 

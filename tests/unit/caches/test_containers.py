@@ -58,7 +58,7 @@ async def test_first_start(world: World) -> None:
         Mirror("docker.io", "http://k3d-obol-docker-io.localhost:5000"),
         Mirror("ghcr.io", "http://k3d-obol-ghcr-io.localhost:5000"),
         Mirror("quay.io", "http://k3d-obol-quay-io.localhost:5000"),
-        Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000"),
+        Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000", takes_pushes=True),
     )
     assert started.loopback == {"docker.io": 54100, "ghcr.io": 54101, "quay.io": 54102, "localhost:54103": 54103}
     assert (started.left_out, started.substitutes, started.notes) == ((), (), ())

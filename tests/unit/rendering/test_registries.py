@@ -19,7 +19,7 @@ CONTAINERS = (
     Mirror("ghcr.io", "http://k3d-obol-ghcr-io.localhost:5000"),
     Mirror("quay.io", "http://k3d-obol-quay-io.localhost:5000"),
 )
-PUSH = Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000")
+PUSH = Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000", takes_pushes=True)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 HUB = CacheContainer("docker.io", "https://registry-1.docker.io", 54100)
 ON_GATEWAY = Mirror("docker.io", "http://172.18.0.1:54100")
 IN_CONTAINER = Mirror("docker.io", "http://k3d-obol-docker-io.localhost:5000")
-PUSH = Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000")
+PUSH = Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000", takes_pushes=True)
 RUNS = Running(replace(engine_status(), listeners=(Listener("docker.io", "127.0.0.1", 54100),)))
 
 

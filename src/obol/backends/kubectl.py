@@ -33,6 +33,8 @@ The nodes pull while we wait, so workloads get as long as a pull by Docker does:
 line more than ten minutes.
 """
 
+_AGAIN = "mend it, then run `obol stack up` again; the cluster is left running"
+
 _TRIES = 4
 _RETRY_AFTER = 3.0
 _NOT_YET = ("connection refused", "unable to handle the request", "handshake timeout", "i/o timeout", "not ready")
@@ -73,10 +75,21 @@ class Kubectl:
             hint="mend it, then run `obol stack up` again: the cluster is left running",
         )
 
-    async def wait(self, deployments: Sequence[Deployment], watch: Watch) -> None:
+    async def read(self, what: str, *arguments: str) -> str:
+        """Run a command for its answer; `what` says what cannot be had if it fails. Raises ObolError."""
+        done = await self._run(*arguments)
+        if done.code:
+            why = next(reversed(plain(done.stderr).strip().splitlines()), f"exit code {done.code}")
+            raise ObolError(what, why=why, hint=f"see what `{self.shown} get nodes` says, then repeat the command")
+        return done.stdout
+
+    async def wait(
+        self, deployments: Sequence[Deployment], watch: Watch, *, within: float = READY_WITHIN, then: str = _AGAIN
+    ) -> None:
         """Wait until all of these are ready, with a line each whenever something changes.
 
-        Raises ObolError after READY_WITHIN seconds; the cluster is left as it is.
+        Raises ObolError after `within` seconds, which says how to look and what to do `then`; the cluster is left as
+        it is.
         """
         began, told = self.clock.monotonic(), dict.fromkeys(deployments, "")
         now: Sequence[Rollout] = [Rollout(one) for one in deployments]
@@ -90,19 +103,18 @@ class Kubectl:
                     watch(line)
             if all(one.done for one in now):
                 return
-            if self.clock.monotonic() - began >= READY_WITHIN:
-                raise self._stuck([one for one in now if not one.done])
+            if self.clock.monotonic() - began >= within:
+                raise self._stuck([one for one in now if not one.done], within, then)
             await self.clock.sleep(PAUSE)
 
-    def _stuck(self, waiting: Sequence[Rollout]) -> ObolError:
+    def _stuck(self, waiting: Sequence[Rollout], within: float, then: str) -> ObolError:
         first = waiting[0].deployment
         names = " and ".join(one.deployment.name for one in waiting)
         details = [detail for one in waiting for detail in one.details]
         return ObolError(
-            f"{names} {'is' if len(waiting) == 1 else 'are'} not ready after {READY_WITHIN / 60:.0f} minutes",
+            f"{names} {'is' if len(waiting) == 1 else 'are'} not ready after {within / 60:.0f} minutes",
             why="; ".join(details) or "its pods are not there yet, or do not answer their probes",
-            hint=f"look with `{self.shown} -n {first.namespace} describe pods`, mend it, then run `obol stack up` "
-            "again; the cluster is left running",
+            hint=f"look with `{self.shown} -n {first.namespace} describe pods`, {then}",
         )
 
     async def _run(self, *arguments: str, stdin: str = "") -> Completed:

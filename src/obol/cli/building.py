@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from obol.cli.present import Speaker
     from obol.config.background import CachePlans
     from obol.config.paths import Surroundings
+    from obol.stack.hotswap import HotSwap
     from obol.stack.lifecycle import Lifecycle, Steps
     from obol.stack.nocluster import CachesOnly
     from obol.stack.plan import Choice, StackImage
@@ -70,6 +71,13 @@ def lifecycle(plans: CachePlans, home: Home, backend: BackendName, *, verbose: b
     if backend == "k3d":
         return stack_on_k3d(plans, home, os.environ, verbose=verbose)
     return stack_on_podman(plans.builtin, home, os.environ)
+
+
+def hot_swap(around: Surroundings, home: Home, identity: Identity) -> HotSwap:
+    """The way to swap images in a stack on k3d."""
+    from obol.wiring.stack import hot_swap_on_k3d
+
+    return hot_swap_on_k3d(identity.stack_id, idle_plans(around).containers, home, os.environ)
 
 
 async def runtimes() -> Runtimes:

@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from obol.machine.commands import Completed, Runner
-    from obol.machine.dockervalues import Container, DockerInfo, DockerVersion, Network
+    from obol.machine.dockervalues import Container, DockerInfo, DockerVersion, Image, Network, Pushed
 
 T = TypeVar("T")
 
 ASK_WITHIN = 10.0
 CHANGE_WITHIN = 60.0
 PULL_WITHIN = 1800.0
+PUSH_WITHIN = 1800.0
 """Seconds."""
 
 CANNOT_RUN = frozenset({125, 126, 127})
@@ -178,6 +179,10 @@ class Docker:
             return False
         raise problem
 
+    async def image(self, name: str) -> Image | None:
+        """Look at an image of Docker's own store, by reference or ID; None where it is not there."""
+        return next(iter(await self._inspect(dockervalues.read_images, "image", (name,))), None)
+
     async def pull(self, reference: str) -> None:
         """Pull an image. Raises DockerAbsent where the registry does not have it."""
         await self._change("pull", "--quiet", reference, within=PULL_WITHIN)
@@ -185,6 +190,14 @@ class Docker:
     async def tag(self, source: str, target: str) -> None:
         """Give an image one more name."""
         await self._change("tag", source, target)
+
+    async def untag(self, name: str) -> bool:
+        """Take a name off an image; False where there is none. With its last name an image is removed."""
+        return await self._unless_absent("rmi", name)
+
+    async def push(self, reference: str) -> Pushed:
+        """Push an image to the registry in its name; layers that the registry has already are not sent."""
+        return dockervalues.read_pushed(await self._change("push", reference, within=PUSH_WITHIN))
 
     async def fetch(self, reference: str, *, through: str = "") -> None:
         """Make an image be there, from wherever it can be had.
@@ -198,7 +211,7 @@ class Docker:
             with suppress(DockerFailed):
                 await self.pull(through)
                 await self.tag(through, reference)
-                await self._unless_absent("rmi", through)
+                await self.untag(through)
                 return
         await self.pull(reference)
 

@@ -7,11 +7,14 @@ what msgspec says of unfit JSON names places, not contents.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
 from typing import TYPE_CHECKING
 
 import msgspec
+
+_LAYER = re.compile(r"(?P<layer>[0-9a-f]{12}): (?P<end>Pushed|Layer already exists|Already exists|Mounted from .*)")
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -90,6 +93,26 @@ class Container:
     mounts: Mapping[str, str] = field(default_factory=dict)
     """Source by path in the container."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image of Docker's own store."""
+
+    id: str
+    """As in sha256:…; of its configuration, or of its manifest where containerd keeps Docker's images."""
+    tags: tuple[str, ...] = ()
+    """Its names, shortened as Docker does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """What a push has moved."""
+
+    sent: int
+    """Layers that the registry did not have."""
+    present: int
+    """Layers that it had."""
 
 
 class _Object(msgspec.Struct, rename="pascal"):
@@ -177,6 +200,11 @@ class _Container(_Object):
     mounts: list[_Mount] | None = None
 
 
+class _Image(_Object):
+    id: str
+    repo_tags: list[str] | None = None
+
+
 class _Listed(_Object):
     id: str = msgspec.field(name="ID")
 
@@ -202,6 +230,20 @@ def read_networks(text: str) -> tuple[Network, ...]:
 def read_containers(text: str) -> tuple[Container, ...]:
     """Read `docker container inspect`."""
     return tuple(_container(found) for found in msgspec.json.decode(text, type=list[_Container]))
+
+
+def read_images(text: str) -> tuple[Image, ...]:
+    """Read `docker image inspect`."""
+    return tuple(
+        Image(found.id, tuple(found.repo_tags or ())) for found in msgspec.json.decode(text, type=list[_Image])
+    )
+
+
+def read_pushed(text: str) -> Pushed:
+    """Read what `docker push` has said about each layer at last, into a pipe; one that is mounted is not sent."""
+    ends = {found["layer"]: found["end"] for found in map(_LAYER.fullmatch, text.splitlines()) if found}
+    sent = sum(end == "Pushed" for end in ends.values())
+    return Pushed(sent, len(ends) - sent)
 
 
 def read_ids(text: str) -> tuple[str, ...]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from obol.backends import k3d
+from obol.backends.deployments import KubernetesDeployments
 from obol.backends.detect import detect
 from obol.backends.podman import Looks, PodmanBackend
 from obol.caches.base import Listener
 from obol.caches.builtin import BuiltinEngine
+from obol.caches.containerplan import push_registry
+from obol.caches.containers import ContainersEngine
 from obol.caches.gateway import GatewayMirrors
 from obol.caches.network import ensure_network
 from obol.caches.warming import Warming
@@ -19,6 +24,7 @@ from obol.machine.commands import SystemRunner
 from obol.machine.docker import Docker
 from obol.machine.podman import Podman
 from obol.stack.dockercaches import DockerCaches, gateway_memory
+from obol.stack.hotswap import Ground, HotSwap
 from obol.stack.lifecycle import Lifecycle
 from obol.stack.mirrors import HostCaches, NoNetworks
 from obol.stack.nocluster import CachesOnly
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from obol.backends.base import Runtimes
+    from obol.caches.containerplan import ContainersPlan
+    from obol.caches.containers import ContainerSeen
     from obol.caches.plan import BuiltinPlan
     from obol.config.background import CachePlans
     from obol.stack.state import Home
@@ -76,6 +84,24 @@ def stack_on_k3d(plans: CachePlans, home: Home, environ: Mapping[str, str], *, v
     backend = k3d.K3dBackend(SystemRunner(), home.config, k3d.Surroundings(environ, loopback, network))
     warmth = Warming(engine, (this_machine(),))
     return Lifecycle(backend, caches, engine, warmth, LeakedNetworks(docker, verbose=verbose), home)
+
+
+def hot_swap_on_k3d(stack_id: str, plan: ContainersPlan, home: Home, environ: Mapping[str, str]) -> HotSwap:
+    """Swapping images in a cluster of k3d; of `plan` only the cache root is looked at."""
+    runner = SystemRunner()
+    docker = Docker(runner)
+    registry = ContainersEngine(docker, replace(plan, caches=(push_registry(),)))
+
+    async def seen() -> ContainerSeen:
+        (one,) = await registry.status()
+        return one
+
+    async def network() -> str:
+        return (await ensure_network(docker)).name
+
+    backend = k3d.K3dBackend(runner, home.config, k3d.Surroundings(environ, {}, network))
+    ground = Ground(seen, partial(backend.state, stack_id), partial(backend.mirrors, stack_id))
+    return HotSwap(docker, KubernetesDeployments(partial(backend.kubectl, stack_id)), ground)
 
 
 async def look_for_runtimes() -> Runtimes:

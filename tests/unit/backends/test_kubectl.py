@@ -164,3 +164,16 @@ def test_secret() -> None:
 
     assert document["metadata"] == {"name": "litellm-keys", "namespace": "llm"}
     assert base64.b64decode(document["data"]["master-key"]) == b"sk-1"
+
+
+async def test_read() -> None:
+    """A command is run for its answer; one that fails without a word is told by its exit code."""
+    runner = FakeRunner()
+    runner.script("kubectl", "get", stdout="{}")
+    runner.script("kubectl", "get", code=7)
+    kubectl = await chosen(runner)
+
+    assert await kubectl.read("it cannot be had", "get", "x") == "{}"
+    with pytest.raises(ObolError, match=r"^it cannot be had: exit code 7$") as caught:
+        await kubectl.read("it cannot be had", "get", "x")
+    assert "`kubectl --kubeconfig /config/kubeconfig.yaml get nodes`" in caught.value.hint

@@ -8,6 +8,7 @@ import pytest
 from obol.errors import DependencyMissing, PortTaken
 from obol.machine.docker import ContainerSpec, Docker
 from obol.machine.dockererrors import DockerAbsent, DockerFailed, DockerForbidden, DockerNotRunning, NoAddressPool
+from obol.machine.dockervalues import Image, Pushed
 from tests.fakes.docker import absent, all_containers, all_networks, container, network, there
 from tests.fakes.runner import FakeRunner
 
@@ -254,6 +255,41 @@ async def test_has_image(docker: Docker, runner: FakeRunner) -> None:
     with pytest.raises(DockerFailed, match="on fire"):
         await docker.has_image("x")
     assert runner.lines[0] == "docker image inspect --format {{.Id}} x"
+
+
+async def test_image(docker: Docker, runner: FakeRunner) -> None:
+    """An image is looked at by its name; one that is not there is None."""
+    runner.script("docker", "image", "inspect", "app:dev", stdout='[{"Id":"sha256:0a","RepoTags":["app:dev"]}]')
+    runner.script("docker", "image", "inspect", code=1, stdout="[]", stderr="Error: No such image: other")
+
+    assert await docker.image("app:dev") == Image("sha256:0a", ("app:dev",))
+    assert await docker.image("other") is None
+
+
+async def test_push(docker: Docker, runner: FakeRunner) -> None:
+    """A push tells how many layers were sent, and may take as long as a pull."""
+    runner.script("docker", "push", stdout="0123456789ab: Pushed\n")
+
+    assert await docker.push("localhost:54103/app:1") == Pushed(1, 0)
+    assert runner.lines == ["docker push localhost:54103/app:1"]
+    assert runner.ran[0].timeout == 1800
+
+
+async def test_push_fails(docker: Docker, runner: FakeRunner) -> None:
+    """A registry that does not answer is an error with Docker's words."""
+    runner.script("docker", "push", code=1, stderr="dial tcp 127.0.0.1:54103: connect: connection refused\n")
+
+    with pytest.raises(DockerFailed, match=r"`docker push` failed: .*connection refused"):
+        await docker.push("localhost:54103/app:1")
+
+
+async def test_untag(docker: Docker, runner: FakeRunner) -> None:
+    """A name that is not there is no error."""
+    runner.script("docker", "rmi")
+    runner.script("docker", "rmi", code=1, stderr="Error: No such image: x")
+
+    assert await docker.untag("x")
+    assert not await docker.untag("x")
 
 
 THROUGH = "127.0.0.1:54100/library/registry:3"

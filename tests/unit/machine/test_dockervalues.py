@@ -9,12 +9,16 @@ from obol.machine.dockervalues import (
     Container,
     DockerInfo,
     DockerVersion,
+    Image,
     Network,
     Published,
+    Pushed,
     read_containers,
     read_ids,
+    read_images,
     read_info,
     read_networks,
+    read_pushed,
     read_version,
 )
 from tests.fakes.docker import container, network
@@ -139,3 +143,26 @@ def test_unfit(text: str) -> None:
         read_containers(text)
 
     assert "secret" not in str(caught.value)
+
+
+def test_images() -> None:
+    """An image has an ID and names, or none."""
+    text = '[{"Id":"sha256:0a","RepoTags":["app:dev"],"Os":"linux"},{"Id":"sha256:0b","RepoTags":null}]'
+
+    assert read_images(text) == (Image("sha256:0a", ("app:dev",)), Image("sha256:0b"))
+
+
+def test_pushed() -> None:
+    """Each layer counts once, by its last word; other lines do not."""
+    text = """\
+The push refers to repository [localhost:54103/app]
+5f70bf18a086: Preparing
+0123456789ab: Preparing
+5f70bf18a086: Layer already exists
+0123456789ab: Pushed
+aaaaaaaaaaaa: Mounted from other
+dev-1: digest: sha256:77 size: 944
+"""
+
+    assert read_pushed(text) == Pushed(sent=1, present=2)
+    assert read_pushed("") == Pushed(0, 0)

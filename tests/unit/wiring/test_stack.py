@@ -2,17 +2,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from obol.backends.base import Runtimes
+from obol.caches.containerplan import ContainersPlan
 from obol.caches.plan import BuiltinPlan
+from obol.errors import DependencyMissing
+from obol.stack.development import Source, Target
 from obol.stack.lifecycle import Lifecycle
 from obol.stack.nocluster import CachesOnly
 from obol.stack.state import Home
-from obol.wiring.stack import look_for_runtimes, stack_on_none, stack_on_podman
+from obol.wiring.stack import hot_swap_on_k3d, look_for_runtimes, stack_on_none, stack_on_podman
+from tests.unit.stack.clusterworld import FakeSteps
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def test_stack_on_none(tmp_path: Path) -> None:
@@ -35,3 +39,12 @@ def test_stack_on_podman(tmp_path: Path) -> None:
     plan = BuiltinPlan(tmp_path / "store")
 
     assert isinstance(stack_on_podman(plan, Home(tmp_path / "config"), {}), Lifecycle)
+
+
+async def test_hot_swap_on_k3d(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Swapping begins with Docker, which is asked for the registry to push into."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    stack = hot_swap_on_k3d("brave-otter", ContainersPlan(tmp_path, ()), Home(tmp_path / "config"), {})
+
+    with pytest.raises(DependencyMissing, match="Docker is not installed"):
+        await stack.push(Source.parse("app:dev"), Target.parse("llm/litellm"), FakeSteps())

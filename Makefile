@@ -4,6 +4,8 @@
 #   make test    the tests; those whose programs are not installed are skipped   ARGS="tests/unit/oci -k range"
 #   make bench   measure against the peers that are installed, about 15 minutes   ARGS="--quick --only warm,cold"
 #   make soak    what the engine withstands: kills, damage, a full disk, crowds    ARGS="--only kills"
+#   make dev-frontend        build examples/frontend and run it in the stack of development mode   FRONTEND_DIR=…
+#   make dev-frontend-reset  go back to its released image; docs/development.md
 #   make check   all that must hold: format, lint, types, imports, sizes, mirror, docs, tests with coverage
 #   make format  put the code into the house format, mend what lint can mend
 #   make docs    write the generated pages
@@ -18,6 +20,12 @@ READY := $(VENV)/.ready
 ARGS ?=
 UPGRADE ?=
 
+FRONTEND_DIR ?= examples/frontend
+FRONTEND_DEPLOYMENT ?= frontend/frontend
+# Checkouts share one Docker: each has a name of its own, or one would push what another has just built.
+FRONTEND_IMAGE ?= obol-frontend:$(firstword $(shell printf %s '$(CURDIR)' | cksum))
+OBOL ?= $(BIN)/obol
+
 PURE := src/obol/oci/*,src/obol/registry/policy/*,src/obol/rendering/*,src/obol/stack/plan.py
 STEPS := check-format check-lint check-types check-imports check-sizes check-mirror check-docs check-tests
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
@@ -29,6 +37,7 @@ COMPILE := env -u UV_DEFAULT_INDEX -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 .PHONY: help demo test bench soak check format docs lock clean $(STEPS)
+.PHONY: dev-frontend dev-frontend-rebuild dev-frontend-reset
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -45,6 +54,15 @@ bench: $(READY)
 
 soak: $(READY)
 	$(BIN)/python -m tests.soak $(ARGS)
+
+dev-frontend dev-frontend-rebuild: $(READY)
+	docker build $(BUILD) --tag $(FRONTEND_IMAGE) $(FRONTEND_DIR)
+	OBOL_DEVELOPMENT=true $(OBOL) dev push $(FRONTEND_IMAGE) --deployment $(FRONTEND_DEPLOYMENT) $(ARGS)
+
+dev-frontend-rebuild: BUILD := --no-cache
+
+dev-frontend-reset: $(READY)
+	OBOL_DEVELOPMENT=true $(OBOL) dev reset --deployment $(FRONTEND_DEPLOYMENT) $(ARGS)
 
 check: $(STEPS)
 	@printf '\nall checks passed\n'

@@ -183,8 +183,9 @@ def _named(item: _Item) -> Deployment:
 def _rollout(deployment: Deployment, item: _Item, pods: Iterable[_Item]) -> Rollout:
     """Judge as `kubectl rollout status` does."""
     status, wanted = item.status, item.spec.replicas
+    seen = status.observed_generation >= item.metadata.generation
     done = (
-        status.observed_generation >= item.metadata.generation
+        seen
         and status.updated_replicas >= wanted
         and status.replicas <= status.updated_replicas
         and status.available_replicas >= status.updated_replicas
@@ -192,7 +193,9 @@ def _rollout(deployment: Deployment, item: _Item, pods: Iterable[_Item]) -> Roll
     troubles = [] if done else [trouble for pod in pods if _selects(item, pod) for trouble in _troubles(pod)]
     reasons = dict.fromkeys(reason for reason, _detail in troubles if reason not in _STARTING)
     details = dict.fromkeys(detail for _reason, detail in troubles)
-    return Rollout(deployment, min(status.available_replicas, wanted), wanted, done, tuple(reasons), tuple(details))
+    # Pods of the version before, which go on until the new ones are ready, do not count.
+    new = status.available_replicas - max(0, status.replicas - status.updated_replicas) if seen else 0
+    return Rollout(deployment, min(max(new, 0), wanted), wanted, done, tuple(reasons), tuple(details))
 
 
 def _selects(item: _Item, pod: _Item) -> bool:

@@ -85,6 +85,21 @@ def test_done(status: dict[str, int], done: bool) -> None:
     assert judged(deployment(**status)).done is done
 
 
+@pytest.mark.parametrize(
+    ("status", "ready"),
+    [
+        ({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, 0),
+        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1}, 0),
+        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2}, 1),
+        ({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, 1),
+        ({"observedGeneration": 2, "replicas": 1, "availableReplicas": 0}, 0),
+    ],
+)
+def test_ready_in_a_rollout(status: dict[str, int], ready: int) -> None:
+    """Pods of the version before are not counted as ready, although they serve on."""
+    assert judged(deployment(**status)).ready == ready
+
+
 def test_not_there_yet() -> None:
     """A Deployment that the cluster does not list is not done."""
     assert judged(pod()) == Rollout(LITELLM)

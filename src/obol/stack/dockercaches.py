@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.base import CacheEngine, EngineName, Started, Substitute
-    from obol.caches.containerplan import ContainersPlan
+    from obol.caches.containerplan import CacheContainer, ContainersPlan
     from obol.caches.containers import ContainerSeen, ContainersStarted
     from obol.caches.gateway import Offer, Unreached
     from obol.machine.docker import Docker
@@ -130,7 +130,7 @@ class DockerCaches:
     async def containers(self) -> tuple[str, ...]:
         """Name the cache containers that are there, each with its state; nothing where Docker cannot be asked."""
         with contextlib.suppress(ObolError):
-            seen = await self._containers().status()
+            seen = await self.build(self.docker, replace(self.plan, caches=self._all)).status()
             return tuple(f"{one.cache.name} ({one.state})" for one in seen if one.state != "absent")
         return ()
 
@@ -148,8 +148,7 @@ class DockerCaches:
             known = {own.registry: own.port for own in running.status.listeners if own.address == "127.0.0.1"}
             await self._containers(known).fetch_image()
             await asyncio.to_thread(self.builtin.stop)
-        caches = (*self.plan.caches, *((push_registry(),) if self.development else ()))
-        started = await self.build(self.docker, replace(self.plan, caches=caches)).start(network)
+        started = await self.build(self.docker, replace(self.plan, caches=self._all)).start(network)
         self.loopback.clear()
         self.loopback.update(started.loopback)
         return Wired(started.mirrors, (*notes, *_told(started)), by_builtin=False)
@@ -160,6 +159,11 @@ class DockerCaches:
             return None
         plan = replace(self.plan, caches=(push_registry(),), loopback=dict(self.loopback))
         return await self.build(self.docker, plan).start(network)
+
+    @property
+    def _all(self) -> tuple[CacheContainer, ...]:
+        """The caches, and in development mode the registry to push into, last in order."""
+        return (*self.plan.caches, *((push_registry(),) if self.development else ()))
 
     def _containers(self, loopback: Mapping[str, int] | None = None) -> Containers:
         return self.build(self.docker, replace(self.plan, loopback=loopback or {}))

@@ -222,5 +222,9 @@ async def test_containers_are_named(world: World) -> None:
     assert await world.caches().containers() == ()
     world.containers = "failing"
     assert await world.caches().containers() == ("k3d-obol-docker-io.localhost (failing)",)
+    assert await world.caches(development=True).containers() == (
+        "k3d-obol-docker-io.localhost (failing)",
+        "k3d-obol-local.localhost (failing)",
+    )
     world.problem = DockerFailed("no")
     assert await world.caches().containers() == ()

@@ -11,14 +11,9 @@ from pathlib import Path
 from typing import Any
 
 
-def deployment(namespace: str, name: str, container: str, image: str) -> dict[str, Any]:
-    """One of one container, which is ready."""
-    template = {"spec": {"containers": [{"name": container, "image": image}]}}
-    return {
-        "kind": "Deployment",
-        "metadata": {"namespace": namespace, "name": name, "generation": 1, "annotations": {}},
-        "spec": {"replicas": 1, "template": template},
-    }
+def created(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A Deployment of a manifest, as the cluster has it then."""
+    return {**manifest, "metadata": {**manifest["metadata"], "generation": 1, "annotations": {}}}
 
 
 def answer(items: list[dict[str, Any]], argv: list[str]) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from obol.backends.k3dnode import NodeDocker
 from obol.caches.containerplan import ContainersPlan, push_registry
@@ -116,9 +117,9 @@ def developer() -> Iterator[Developer]:
         host.docker("run", "--detach", "--name", NODE, BUSYBOX_IMAGE, "sleep 1000")
         host.within(lambda docker: _bring_up(docker, Path(name) / "caches", host))
         Home(directory / ".workspace/config").establish(Identity(STACK, "k3d"))
-        (directory / "cluster.json").write_text(
-            json.dumps([kubectl.deployment("frontend", "frontend", "web", RELEASED)])
-        )
+        manifests = yaml.safe_load_all((directory / "frontend/deployment.yaml").read_text())
+        deployments = [kubectl.created(one) for one in manifests if one["kind"] == "Deployment"]
+        (directory / "cluster.json").write_text(json.dumps(deployments))
         _program(directory / "bin/k3d", f"echo '{json.dumps(CLUSTERS)}'")
         _program(directory / "bin/kubectl", f'{sys.executable} -I {kubectl.__file__} {directory}/cluster.json "$@"')
         environ = {name: text for name, text in host.env.items() if name != "OBOL_CONFIG_DIR"}

@@ -105,8 +105,8 @@ def stack_of(identity: Identity | None, *, development: bool, caches: bool) -> I
         raise UsageError(
             f"the stack {identity.stack_id} has no Deployments: it runs on {identity.backend}",
             why="images are swapped in clusters of k3d",
-            hint="name the image in [stack.images] of obol.toml and run `obol stack up`, or begin anew with "
-            "`obol stack init --force --backend k3d`",
+            hint="name the image in your manifest, or in [stack.images] of obol.toml, and run `obol stack up`; or "
+            "begin anew with `obol stack init --force --backend k3d`",
         )
     return identity
 

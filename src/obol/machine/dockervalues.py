@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-_LAYER = re.compile(r"(?P<layer>[0-9a-f]{12}): (?P<end>Pushed|Layer already exists|Already exists|Mounted from .*)")
+_LAYER = re.compile(r"(?P<layer>[0-9a-f]{12}): (?P<end>Pushed|Layer already exists|Mounted from .*)")
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

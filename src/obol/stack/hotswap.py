@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from obol.backends.deployments import Change
 from obol.errors import ObolError
+from obol.machine.dockererrors import DockerFailed
 from obol.stack import development
 from obol.stack.development import Target
 
@@ -181,10 +182,20 @@ class HotSwap:
         return found
 
     async def _push(self, image: Image, name: str) -> Pushed:
-        """Push it under a name of its own, which is taken away again: names keep old builds from being pruned."""
+        """Push it under a name of its own, which is taken away again: names keep old builds from being pruned.
+
+        Unless it is the only one, with which the image would go.
+        """
         await self._images.tag(image.id, name)  # its own name may be another image's by now
-        pushed = await self._images.push(name)
-        if image.tags and name not in image.tags:
+        try:
+            pushed = await self._images.push(name)
+        except DockerFailed:
+            if await self._images.image(name) is not None:
+                raise
+            # Somebody has pushed the same image at the same moment, and has taken the name away.
+            await self._images.tag(image.id, name)
+            pushed = await self._images.push(name)
+        if any(tag != name for tag in image.tags):
             await self._images.untag(name)
         return pushed
 

@@ -153,7 +153,7 @@ def test_images() -> None:
 
 
 def test_pushed() -> None:
-    """Each layer counts once, by its last word; other lines do not."""
+    """Each layer counts once, by its last word; other lines do not, nor what is there already without being a layer."""
     text = """\
 The push refers to repository [localhost:54103/app]
 5f70bf18a086: Preparing
@@ -161,6 +161,7 @@ The push refers to repository [localhost:54103/app]
 5f70bf18a086: Layer already exists
 0123456789ab: Pushed
 aaaaaaaaaaaa: Mounted from other
+bbbbbbbbbbbb: Already exists
 dev-1: digest: sha256:77 size: 944
 """
 

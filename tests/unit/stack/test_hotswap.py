@@ -159,6 +159,18 @@ async def test_push_fails(world: DevWorld) -> None:
     assert world.machine.remembered("litellm") == {}
 
 
+async def test_same_image_at_the_same_moment(world: DevWorld) -> None:
+    """Where somebody who pushes the same image takes its name away, it gets the name once more."""
+    world.machine.script("docker", "push", code=1, stderr="tag does not exist: localhost:54103/app")
+    world.machine.script("docker", "push", stdout="aaaaaaaaaaaa: Layer already exists")
+    world.machine.script("docker", "image", "inspect", PUSHED, code=1, stderr=f"Error: No such image: {PUSHED}")
+
+    swapped = await push(world)
+
+    assert swapped.pushed == Pushed(sent=0, present=1)
+    assert world.machine.lines.count(f"docker tag {APP} {PUSHED}") == 2
+
+
 async def test_rollout_fails(world: DevWorld) -> None:
     """An image that does not get ready says how to look and how to go back, which works."""
     world.machine.deployments = [deployment("litellm", {"litellm": RELEASED}, strong=False)]
@@ -189,6 +201,7 @@ async def test_interrupted(world: DevWorld, call: int, when: str) -> None:
     assert not swapped or PUSHED in world.machine.registry
     await push(world)
     assert world.machine.image_of("litellm") == PUSHED
+    assert world.machine.ids == {"app:dev": APP}
     await world.stack.reset(None, world.steps)
     assert (world.machine.image_of("litellm"), world.machine.remembered("litellm")) == (RELEASED, {})
 

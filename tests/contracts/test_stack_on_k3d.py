@@ -10,6 +10,7 @@ import pytest
 from obol.backends.k3d import K3dBackend, Surroundings
 from obol.caches.base import Inventory, Listener, Started
 from obol.caches.containerplan import CacheContainer, ContainersPlan
+from obol.caches.containers import ContainersEngine
 from obol.caches.gateway import GatewayMirrors
 from obol.machine.docker import Docker
 from obol.rendering.k3d import mirrors_in, node_archive
@@ -68,6 +69,7 @@ class World:
     root: Path
     builtin: Builtin = field(default_factory=lambda: Builtin(runs=False))
     machine: FakeMachine = field(default_factory=lambda: FakeMachine(images=set(IMAGES)))
+    development: bool = False
 
     def __post_init__(self) -> None:
         self.home = Home(self.root / "config")
@@ -85,7 +87,18 @@ class World:
             docker, self.builtin, self.root / "gateway", is_here=lambda _: True, probe=FakePorts(), firewall=lambda: ""
         )
         plan = ContainersPlan(self.root, CONTAINERS)
-        caches = DockerCaches(docker, self.builtin, gateway, plan, self.root / "builtin", "auto", K3S, False, loopback)
+        caches = DockerCaches(
+            docker,
+            self.builtin,
+            gateway,
+            plan,
+            self.root / "builtin",
+            "auto",
+            K3S,
+            self.development,
+            loopback,
+            lambda docker, plan: ContainersEngine(docker, plan, clock=FakeClock(), probe=FakePorts(), ask=_answer),
+        )
         seen = Stack(self.machine, self.home.config)
         around = Surroundings(
             {"PATH": "/bin"}, loopback, seen.network, seen.clock, seen.ports, seen.ports.listens, seen.probe, seen.api
@@ -105,6 +118,11 @@ class World:
     def creations(self) -> list[str]:
         """The clusters that were made."""
         return [line for line in self.machine.lines if line.startswith("k3d cluster create")]
+
+
+async def _answer(port: int, path: str) -> int | None:
+    """All registries answer."""
+    return 200
 
 
 @pytest.fixture
@@ -174,3 +192,26 @@ async def test_a_firewall_and_no_containers_either(world: World) -> None:
     assert raised.mirrors == ()
     assert world.machine.clusters[NAME].servers
     assert any("directly" in note for note in raised.notes)
+
+
+async def test_development_mode(world: World) -> None:
+    """The node and the tools know the registry to push into by one name, also on a port that had to be chosen."""
+    push = fake.container(
+        "k3d-obol-local.localhost", port=40003, networks={"obol-net": "id-of-obol-net"}, storage=f"{world.root}/x"
+    )
+    fake.there(world.machine, "container", push)
+    world.development = True
+
+    await world.up()
+
+    assert world.told() == {**ON_GATEWAY, "localhost:40003": ("http://k3d-obol-local.localhost:5000",)}
+    hosting = world.machine.applied["ConfigMap", "local-registry-hosting"]
+    assert 'host: "localhost:40003"' in hosting["data"]["localRegistryHosting.v1"]
+
+
+async def test_no_development_mode(world: World) -> None:
+    """Without development mode nobody is told of such a registry, and nothing looks for it."""
+    await world.up()
+
+    assert ("ConfigMap", "local-registry-hosting") not in world.machine.applied
+    assert not [line for line in world.machine.lines if "k3d-obol-local" in line]

@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from obol.caches.reachable import addresses_of
 from obol.client.base import Limits, PulledImage, PullFailed
 from obol.client.failures import not_kept, not_served
 from obol.client.platforms import choose, parse_platform
@@ -125,12 +126,7 @@ class Warming:
 
 def addresses(engine: EngineStatus) -> dict[str, str]:
     """Where a running cache serves each registry, by loopback if it does."""
-    found: dict[str, str] = {}
-    for listener in sorted(engine.listeners, key=lambda one: one.address not in {"127.0.0.1", "::1"}):
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(listener.address, listener.address)
-        host = f"[{host}]" if ":" in host else host
-        found.setdefault(listener.registry, f"http://{host}:{listener.port}")
-    return found
+    return addresses_of(engine.listeners)
 
 
 async def _all(pulls: Iterable[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:

@@ -4,7 +4,7 @@ import tomllib
 from pathlib import Path
 
 from obol.rendering.registries import Mirror
-from obol.rendering.registriesconf import registries_conf
+from obol.rendering.registriesconf import registries_conf, registries_configured, registries_drop_in
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 
@@ -34,3 +34,20 @@ def test_names_are_quoted() -> None:
 
     assert entry["prefix"] == 'a"b'
     assert entry["mirror"][0]["location"] == "[::1]:5000"
+
+
+def test_drop_in() -> None:
+    """A file for registries.conf.d says nothing but the mirrors."""
+    text = registries_drop_in([Mirror("docker.io", "http://127.0.0.1:54100")])
+
+    assert text == (GOLDEN / "clients/obol.conf").read_text()
+    assert set(tomllib.loads(text)) == {"registry"}
+
+
+def test_configured() -> None:
+    """A [[registry]] is known by its prefix, or by its location where it has none."""
+    text = '[[registry]]\nprefix = "a"\nlocation = "b"\n[[registry]]\nlocation = "c"\n[[registry]]\nblocked = true\n'
+
+    assert registries_configured(text) == {"a", "c"}
+    assert registries_configured("unqualified-search-registries = []") == frozenset()
+    assert registries_configured("[registry]\nlocation = 'x'") == frozenset()

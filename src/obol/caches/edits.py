@@ -1,0 +1,87 @@
+"""How our part gets into the configuration file of a client, and out of it: by the kind of the file."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from obol.errors import ObolError
+from obol.rendering.buildkitd import with_block, without_block
+from obol.rendering.daemonjson import mirrors_of, with_mirror, without_mirrors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class DockerMirror:
+    """A mirror of Docker Hub in daemon.json."""
+
+    path: str
+    mirror: str
+
+    def applied(self, before: str | None) -> str:
+        """Put it before all others."""
+        with _by_hand(self.path, f"correct it, or add {self.mirror} to its registry-mirrors by hand"):
+            return with_mirror(before or "", self.mirror)
+
+    def taken_out(self, now: str, original: str | None, written: str) -> str:
+        """Take out the mirrors that came from us."""
+        with _by_hand(self.path, "take our mirror out of its registry-mirrors by hand, then repeat the command"):
+            ours = set(mirrors_of(written)) - set(mirrors_of(original or ""))
+            return without_mirrors(now, ours)
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedBlock:
+    """A block between two marks in buildkitd.toml."""
+
+    path: str
+    block: str
+
+    def applied(self, before: str | None) -> str:
+        """Append it."""
+        with _by_hand(self.path, "correct it, or put the mirrors in by hand: the same command without --write"):
+            return with_block(before or "", self.block)
+
+    def taken_out(self, now: str, original: str | None, written: str) -> str:
+        """Take out the block."""
+        del original, written
+        with _by_hand(self.path, "take our block out by hand, with both of its marks, then repeat the command"):
+            return without_block(now)
+
+
+@dataclass(frozen=True, slots=True)
+class WholeFile:
+    """A file that is ours alone."""
+
+    path: str
+    text: str
+
+    def applied(self, before: str | None) -> str:
+        """Write it where there is none."""
+        if before is not None and before != self.text:
+            raise ObolError(
+                f"{self.path} is there already",
+                why="somebody else wrote it, and it would be lost",
+                hint="move it away, or put the mirror in by hand: the same command without --write shows it",
+            )
+        return self.text
+
+    def taken_out(self, now: str, original: str | None, written: str) -> str:
+        """Refuse: whoever changed our file may want to keep it."""
+        del now, original, written
+        raise ObolError(
+            f"{self.path} was changed after we wrote it",
+            why="the change would be lost",
+            hint=f"move it away or remove it: rm {self.path}; then repeat the command",
+        )
+
+
+@contextlib.contextmanager
+def _by_hand(path: str, hint: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as problem:
+        raise ObolError(f"{path} cannot be changed", why=str(problem), hint=hint) from problem

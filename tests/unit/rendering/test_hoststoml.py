@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from obol.rendering.hoststoml import hosts_toml
+from obol.rendering.registries import Mirror
+
+GOLDEN = Path(__file__).parents[2] / "golden/clients/hosts.toml"
+
+
+def test_docker_hub() -> None:
+    """The mirror is a host that serves pulls; Docker Hub's server has another name than its images."""
+    assert hosts_toml(Mirror("docker.io", "http://127.0.0.1:54100")) == GOLDEN.read_text()
+
+
+def test_any_other() -> None:
+    """Another registry is its own server."""
+    written = tomllib.loads(hosts_toml(Mirror("localhost:5000", "http://[::1]:7")))
+
+    assert written["server"] == "https://localhost:5000"
+    assert written["host"] == {"http://[::1]:7": {"capabilities": ["pull", "resolve"]}}

@@ -19,6 +19,28 @@ location = "127.0.0.1:{port}"
 insecure = true
 """
 
+# Limits: the defaults are above what restricted machines allow. Driver: overlay does not work over every file system.
+# There is no static_dir: the process that cleans up after a container derives it from the storage root, gives up where
+# that differs from the setting, and `podman run` then waits 20 s for it.
+_CONTAINERS_CONF = """\
+[containers]
+default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
+[engine]
+runtime = "runc"
+cgroup_manager = "cgroupfs"
+events_logger = "file"
+tmp_dir = "{workdir}/podman/tmp"
+[network]
+network_config_dir = "{workdir}/podman/networks"
+"""
+
+_STORAGE_CONF = """\
+[storage]
+driver = "vfs"
+graphroot = "{workdir}/podman/root"
+runroot = "{workdir}/podman/run"
+"""
+
 _POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}'
 
 
@@ -34,3 +56,13 @@ def write_policy(workdir: Path) -> Path:
     path = workdir / "policy.json"
     path.write_text(_POLICY)
     return path
+
+
+def podman_settings(workdir: Path) -> dict[str, str]:
+    """Write what gives podman a store of its own; return the variables that lead it there."""
+    variables = {}
+    for name, text in {"CONTAINERS_CONF": _CONTAINERS_CONF, "CONTAINERS_STORAGE_CONF": _STORAGE_CONF}.items():
+        path = workdir / name.lower()
+        path.write_text(text.format(workdir=workdir))
+        variables[name] = str(path)
+    return variables

@@ -218,12 +218,15 @@ class Status(msgspec.Struct, frozen=True):
     upstreams: list[Traffic]
 
 
-class _ControlConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a socket in the file system."""
+
     def __init__(self, path: Path) -> None:
         super().__init__("localhost", timeout=10)
         self._path = path
 
     def connect(self) -> None:
+        """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
@@ -289,7 +292,7 @@ class Engine:
         return "".join(path.read_text(errors="replace") for path in paths if path.exists())
 
     def _try_status(self) -> Status | None:
-        connection = _ControlConnection(self._workdir / "store" / "control.sock")
+        connection = UnixConnection(self._workdir / "store" / "control.sock")
         try:
             connection.request("GET", "/status")
             return msgspec.json.decode(connection.getresponse().read(), type=Status)

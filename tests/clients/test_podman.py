@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.clients.containers import write_policy, write_registries
+from tests.clients.containers import podman_settings, write_policy, write_registries
 from tests.clients.images import FLAVOURS, GREETING, Flavour, Image, Library
 from tests.clients.sandbox import needs_root, open_sandbox
 from tests.clients.servers import Engine, Upstream, environment, run
@@ -26,28 +26,6 @@ pytestmark = [
     pytest.mark.parametrize("flavour", FLAVOURS),
     needs_root,
 ]
-
-# Limits: the defaults are above what restricted machines allow. Driver: overlay does not work over every file system.
-# There is no static_dir: the process that cleans up after a container derives it from the storage root, gives up where
-# that differs from the setting, and `podman run` then waits 20 s for it.
-_CONTAINERS_CONF = """\
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-tmp_dir = "{workdir}/podman/tmp"
-[network]
-network_config_dir = "{workdir}/podman/networks"
-"""
-
-_STORAGE_CONF = """\
-[storage]
-driver = "vfs"
-graphroot = "{workdir}/podman/root"
-runroot = "{workdir}/podman/run"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +65,7 @@ class Podman:
 @pytest.fixture
 def podman(workdir: Path, engine: Engine) -> Iterator[Podman]:
     """A podman with the engine as its mirror of docker.io and an empty store."""
-    settings = {"CONTAINERS_CONF": _CONTAINERS_CONF, "CONTAINERS_STORAGE_CONF": _STORAGE_CONF}
-    variables = {"CONTAINERS_REGISTRIES_CONF": str(write_registries(workdir, engine.port))}
-    for name, text in settings.items():
-        path = workdir / name.lower()
-        path.write_text(text.format(workdir=workdir))
-        variables[name] = str(path)
+    variables = {"CONTAINERS_REGISTRIES_CONF": str(write_registries(workdir, engine.port)), **podman_settings(workdir)}
     with open_sandbox(own_network=False) as sandbox:
         yield Podman(sandbox.everything, environment(workdir, **variables), write_policy(workdir))
 

@@ -1,0 +1,242 @@
+"""Real clients with the configuration that `obol cache config` writes, and nothing else of ours.
+
+Each pulls through the cache, then again with the upstream gone, and has its files back as they were in the end. The
+registries themselves are out of reach, so that what arrives came from the engine.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import sys
+import tarfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.clients.containers import podman_settings, write_policy
+from tests.clients.images import GREETING, Library
+from tests.clients.sandbox import Sandbox, isolated_where_possible, needs_root, open_sandbox
+from tests.clients.servers import Child, Engine, UnixConnection, Upstream, environment, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+REFERENCE = "docker.io/library/app:oci"
+DAEMON_JSON = '{\n\t"max-concurrent-downloads" : 2\n}'
+DOCKERFILE = "FROM docker.io/library/app:oci\nCOPY Dockerfile /\n"
+
+_CONTAINERD_CONFIG = """\
+version = 2
+root = "{workdir}/containerd/root"
+state = "{workdir}/containerd/state"
+disabled_plugins = ["io.containerd.grpc.v1.cri"]
+[grpc]
+address = "{workdir}/containerd.sock"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Docker:
+    """The docker command line and a dockerd of the test's own."""
+
+    workdir: Path
+    sandbox: Sandbox
+    daemon: Child
+
+    def __call__(self, *arguments: str) -> str:
+        """Run a docker command; gives what it prints."""
+        socket = f"unix://{self.workdir / 'docker.sock'}"
+        return run(["docker", "--host", socket, *arguments], environment(self.workdir))
+
+    def reload(self) -> None:
+        """Let the daemon read its settings again."""
+        pid = (self.workdir / "pid").read_text().strip()
+        run([*self.sandbox.everything, "kill", f"-{signal.SIGHUP.value}", pid], environment(self.workdir))
+        self.daemon.wait_for(lambda: "Reloaded configuration" in self.daemon.err.read_text() or None)
+
+    def build(self, dockerfile: str, tag: str) -> None:
+        """Build an image by the daemon's BuildKit, of which not every docker command line has the client."""
+        context = io.BytesIO()
+        with tarfile.open(fileobj=context, mode="w") as tar:
+            entry = tarfile.TarInfo("Dockerfile")
+            entry.size = len(dockerfile)
+            tar.addfile(entry, io.BytesIO(dockerfile.encode()))
+        connection = UnixConnection(self.workdir / "docker.sock")
+        try:
+            target = f"/build?version=2&networkmode=none&t={tag}"
+            connection.request("POST", target, context.getvalue(), {"Content-Type": "application/x-tar"})
+            told = connection.getresponse().read().decode()
+        finally:
+            connection.close()
+        assert '"moby.buildkit.trace"' in told, "it was not BuildKit that built"
+
+
+@contextmanager
+def dockerd(workdir: Path, settings: Path, sandbox: Sandbox) -> Iterator[Docker]:
+    """A dockerd with an empty store and these settings."""
+    # Its process id is another one inside.
+    argv = [*sandbox.everything, "sh", "-c", f'echo $$ >{workdir}/pid; exec "$@"', "sh", "dockerd"]
+    argv += [f"--config-file={settings}", f"--host=unix://{workdir / 'docker.sock'}"]
+    argv += [f"--data-root={workdir / 'docker'}", f"--exec-root={workdir / 'exec'}"]
+    argv += [f"--pidfile={workdir / 'dockerd.pid'}", "--storage-driver=vfs", "--bridge=none", "--iptables=false"]
+    daemon = Child(argv, out=workdir / "dockerd.log", env=environment(workdir))
+    try:
+        daemon.wait_for(lambda: "API listen on" in daemon.err.read_text() or None, seconds=40)
+        yield Docker(workdir, sandbox, daemon)
+    finally:
+        daemon.kill()
+
+
+@dataclass(frozen=True, slots=True)
+class Configuring:
+    """`obol cache config` for a person whose home is the test's."""
+
+    workdir: Path
+
+    def __call__(self, *arguments: str) -> list[str]:
+        """Run it; gives what became of the files."""
+        argv = [sys.executable, "-m", "obol", "cache", "config", *arguments, "--store", str(self.workdir / "store")]
+        told = json.loads(run([*argv, "--output", "json"], environment(self.workdir)))
+        return [change["action"] for change in told["changes"]]
+
+
+@pytest.fixture
+def config(workdir: Path, engine: Engine) -> Configuring:
+    """The command, with an engine that runs."""
+    del engine
+    return Configuring(workdir)
+
+
+@pytest.mark.tool("skopeo", "docker-registry", "busybox")
+@pytest.mark.xdist_group("clients-skopeo")
+def test_skopeo(config: Configuring, upstream: Upstream, library: Library, workdir: Path) -> None:
+    """The drop-in of its user is found by skopeo."""
+
+    def copied(name: str) -> bytes:
+        target = workdir / name
+        policy = ("--policy", str(write_policy(workdir)), "--tmpdir", str(workdir))
+        argv = ["skopeo", *policy, "copy", "--all", f"docker://{REFERENCE}", f"dir:{target}"]
+        with isolated_where_possible() as sandbox:
+            run([*sandbox.everything, *argv], environment(workdir))
+        return (target / "manifest.json").read_bytes()
+
+    assert config("skopeo", "--user", "--write") == ["written"]
+    assert copied("first") == library.images["oci"].index.body
+    assert upstream.blob_bytes() == library.images["oci"].all_blobs()
+    upstream.unplug()
+
+    assert copied("second") == library.images["oci"].index.body
+    assert config("skopeo", "--user", "--undo") == ["removed"]
+    assert not (workdir / "home/.config").exists()
+
+
+@pytest.mark.tool("podman", "conmon", "runc", "docker-registry", "busybox")
+@pytest.mark.xdist_group("clients-podman")
+@needs_root
+def test_podman(config: Configuring, upstream: Upstream, workdir: Path) -> None:
+    """The drop-in is found by podman beside the files that were there, and what was pulled runs."""
+    theirs = workdir / "home/.config/containers/registries.conf.d/theirs.conf"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text('[[registry]]\nlocation = "example.com"\nblocked = true\n')
+    variables = environment(workdir, **podman_settings(workdir))
+
+    with open_sandbox(own_network=False) as sandbox:
+
+        def podman(*arguments: str) -> str:
+            return run([*sandbox.everything, "podman", *arguments], variables)
+
+        assert config("podman", "--user", "--write") == ["written"]
+        podman("pull", "--quiet", "--signature-policy", str(write_policy(workdir)), REFERENCE)
+        podman("rmi", "--all", "--force")
+        upstream.unplug()
+
+        podman("pull", "--quiet", "--signature-policy", str(write_policy(workdir)), REFERENCE)
+        assert podman("run", "--rm", "--network=none", "--pull=never", REFERENCE) == f"{GREETING}\n"
+    assert config("podman", "--user", "--undo") == ["removed"]
+    assert [path.name for path in theirs.parent.iterdir()] == ["theirs.conf"]
+
+
+@pytest.mark.tool("containerd", "ctr", "runc", "docker-registry", "busybox")
+@pytest.mark.xdist_group("clients-containerd")
+@needs_root
+def test_containerd(config: Configuring, upstream: Upstream, library: Library, workdir: Path) -> None:
+    """The hosts.toml of its registry is what containerd goes by."""
+    settings, certs = workdir / "containerd.toml", workdir / "certs.d"
+    settings.write_text(_CONTAINERD_CONFIG.format(workdir=workdir))
+
+    assert config("containerd", "--directory", str(certs), "--write") == ["written"]
+    with open_sandbox(own_network=False) as sandbox:
+        argv = [*sandbox.everything, "containerd", "--config", str(settings)]
+        daemon = Child(argv, out=workdir / "containerd.log", env=environment(workdir))
+
+        def ctr(*arguments: str) -> str:
+            address = f"--address={workdir / 'containerd.sock'}"
+            return run([*sandbox.everything, "ctr", address, *arguments], environment(workdir))
+
+        try:
+            daemon.wait_for(lambda: "containerd successfully booted" in daemon.err.read_text() or None)
+            pull = ("images", "pull", "--snapshotter=native", f"--hosts-dir={certs}", REFERENCE)
+            ctr(*pull)
+            ctr("images", "rm", "--sync", REFERENCE)
+            upstream.unplug()
+
+            ctr(*pull)
+            assert library.images["oci"].index.digest in ctr("images", "ls")
+        finally:
+            daemon.kill()
+    assert config("containerd", "--directory", str(certs), "--undo") == ["removed"]
+    assert not certs.exists()
+
+
+@pytest.mark.tool("dockerd", "docker", "containerd", "runc", "ip", "docker-registry", "busybox")
+@pytest.mark.xdist_group("clients-dockerd")
+@needs_root
+class TestDocker:
+    """dockerd in a network of its own, in which there is no way to Docker Hub."""
+
+    @pytest.fixture
+    def sandbox(self) -> Iterator[Sandbox]:
+        """Where the upstream and the engine run, too."""
+        with open_sandbox(own_network=True) as sandbox:
+            yield sandbox
+
+    @pytest.fixture
+    def settings(self, workdir: Path) -> Path:
+        """The daemon.json of somebody who has never heard of us."""
+        path = workdir / "daemon.json"
+        path.write_text(DAEMON_JSON)
+        return path
+
+    def test_docker(
+        self, config: Configuring, upstream: Upstream, settings: Path, sandbox: Sandbox, workdir: Path
+    ) -> None:
+        """A dockerd that runs and reads its settings again pulls through the cache."""
+        with dockerd(workdir, settings, sandbox) as docker:
+            assert config("docker", f"--file={settings}", "--write") == ["written"]
+            docker.reload()
+            docker("pull", "--quiet", REFERENCE)
+            docker("rmi", "--force", REFERENCE)
+            upstream.unplug()
+
+            docker("pull", "--quiet", REFERENCE)
+            assert docker("run", "--rm", "--network=none", "--pull=never", REFERENCE) == f"{GREETING}\n"
+            assert config("docker", f"--file={settings}", "--undo") == ["restored"]
+            assert settings.read_text() == DAEMON_JSON
+
+    def test_docker_build(
+        self, config: Configuring, upstream: Upstream, settings: Path, sandbox: Sandbox, workdir: Path
+    ) -> None:
+        """The BuildKit of a dockerd that was started with these settings takes base images from the cache."""
+        config("docker", f"--file={settings}", "--write")
+        with dockerd(workdir, settings, sandbox) as docker:
+            docker("pull", "--quiet", REFERENCE)
+            docker("rmi", "--force", REFERENCE)
+            upstream.unplug()
+
+            docker.build(DOCKERFILE, "built")
+            assert docker("run", "--rm", "--network=none", "--pull=never", "built") == f"{GREETING}\n"

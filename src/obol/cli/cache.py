@@ -125,6 +125,8 @@ def stop(
     stopped = engine_for(_asking_plan(store)).stop()
     text = "The cache engine has stopped." if stopped else "The cache engine was not running."
     say.result(StopResult(stopped), lambda: [text])
+    if stopped and _starts_at_login():
+        say.note("It starts again at the next login; to end that: obol cache disable")
 
 
 @app.command()
@@ -235,6 +237,13 @@ def ls(
         return
     say.result(held, lambda: ["The cache holds no images."])
     say.note("Fill it: obol cache warm IMAGE")
+
+
+def _starts_at_login() -> bool:
+    from obol.caches.atlogin import unit_file
+
+    home = Surroundings.of_process().home
+    return unit_file(home, "launchd" if sys.platform == "darwin" else "systemd").exists()
 
 
 def _follow(log: Path, lines: int) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
 import typer
 
 from obol import __version__
-from obol.cli import cache, clientconfig, demo, dev, options, passthrough, stack
+from obol.cli import atlogin, cache, clientconfig, demo, dev, options, passthrough, stack
 from obol.cli.options import speaker
 from obol.cli.present import OutputFormat, Speaker
 from obol.errors import Interrupted, ObolError, UsageError
@@ -33,6 +33,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 clientconfig.add_to(cache.app)
+atlogin.add_to(cache.app)
 app.add_typer(cache.app, name="cache", help="The registry cache: start and stop it, see what it does.")
 app.add_typer(stack.app, name="stack", help="The stack: bring it up, see how it is.")
 app.add_typer(dev.app, name="dev", help="Development mode: run images of this machine in the stack.")

@@ -1,0 +1,97 @@
+"""`obol cache enable` and `disable`: the engine as a service that starts at login."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import typer  # noqa: TC002 - typer reads the annotations of commands
+
+from obol.cli import cache, options
+from obol.cli.present import tilde
+from obol.config.paths import Surroundings, locate
+from obol.config.sources import CacheFlags
+
+if TYPE_CHECKING:
+    from obol.caches.atlogin import LoginService, Supervisor
+    from obol.machine.commands import Runner
+
+
+def supervisor() -> Supervisor:
+    """Who starts services of a person here."""
+    return "launchd" if sys.platform == "darwin" else "systemd"
+
+
+def runner() -> Runner:
+    """The way to run programs."""
+    from obol.machine.commands import SystemRunner
+
+    return SystemRunner()
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add both verbs to `obol cache`."""
+    app.command("enable")(enable)
+    app.command("disable")(disable)
+
+
+def enable(
+    context: typer.Context,
+    store: options.Store = None,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Let the caches survive a reboot: start them at each login, by systemd or launchd.
+
+    Settings are those of obol.toml and the environment as they are now. An engine that runs is stopped and started
+    again as the service.
+    """
+    say = options.speaker(context, output, verbose, quiet)
+    enabled = asyncio.run(_service(store).enable())
+    opening = f"Wrote {tilde(enabled.path)}:"
+    pid = enabled.running.status.pid
+    closing = f"The cache engine runs (process {pid}), and starts at each login from now on."
+    say.result(enabled, lambda: [opening, "", enabled.text, closing])
+    if enabled.differs:
+        say.note("The service goes by the settings; the engine that ran before did not:")
+    for sentence in enabled.differs:
+        say.note(f"  - {sentence}")
+    for substitute in enabled.running.substitutes:
+        say.note(f"{substitute.registry} is served on port {substitute.port} instead of {substitute.wanted}, for good")
+    for name in enabled.left_out:
+        say.note(f"warning: {name} holds a password and is not in the file: give it to the service by other means")
+    if supervisor() == "systemd":
+        say.note("To start it with the machine, before you log in: loginctl enable-linger")
+
+
+def disable(
+    context: typer.Context,
+    store: options.Store = None,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Start the caches at login no longer; an engine that runs goes on in the background."""
+    say = options.speaker(context, output, verbose, quiet)
+    disabled = asyncio.run(_service(store).disable())
+    if not disabled.removed:
+        say.result(disabled, lambda: ["The caches are not started at login."])
+        return
+    rest = " The cache engine goes on in the background." if disabled.running else ""
+    say.result(disabled, lambda: [f"Removed {tilde(disabled.path)}.{rest}"])
+
+
+def _service(store: str | None) -> LoginService:
+    from obol.caches.atlogin import LoginService
+    from obol.config.background import background_plan
+    from obol.config.settings import load_cache_settings
+    from obol.machine.originals import Originals
+
+    around, flags = Surroundings.of_process(), CacheFlags(store=store)
+    directories = locate(around)
+    plan = background_plan(load_cache_settings(flags, around, directories), flags, around, directories)
+    originals = Originals(directories.state / "clients")
+    return LoginService(plan, cache.engine_for(plan), around.home, os.geteuid(), supervisor(), originals, runner())

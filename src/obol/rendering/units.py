@@ -1,0 +1,90 @@
+"""What starts the cache engine at login: a unit of the systemd user manager, or an agent of launchd.
+
+systemd.service(5), systemd.exec(5), launchd.plist(5). Both run the engine in the foreground, and start it again when it
+fails, not when it was told to stop.
+"""
+
+from __future__ import annotations
+
+import plistlib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+LABEL = "dev.obol.cache"
+"""By what launchd knows the agent."""
+
+_PLAIN = re.compile(r"[A-Za-z0-9_./:=@,+-]+", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The engine as a service of one person."""
+
+    argv: tuple[str, ...]
+    environ: Mapping[str, str]
+    log: str
+    """The path of the file that its output is appended to."""
+
+
+def systemd_unit(service: Service) -> str:
+    """Render obol-cache.service.
+
+    The limit on starts is for an engine that somebody started by hand: the unit steps back from it after a minute.
+    """
+    environment = [f"Environment={_quoted(f'{name}={value}')}" for name, value in sorted(service.environ.items())]
+    return "\n".join(
+        [
+            "# Written by `obol cache enable`; `obol cache disable` removes it.",
+            "[Unit]",
+            "Description=Obol registry caches",
+            "StartLimitIntervalSec=120",
+            "StartLimitBurst=6",
+            "",
+            "[Service]",
+            "Type=exec",
+            # A dollar sign begins a variable in a command line, but not in the other settings.
+            f"ExecStart={' '.join(_quoted(word).replace('$', '$$') for word in service.argv)}",
+            *environment,
+            f"StandardOutput=append:{_percent(service.log)}",
+            "StandardError=inherit",
+            "Restart=on-failure",
+            "RestartSec=10",
+            "UMask=0077",
+            "",
+            "[Install]",
+            "WantedBy=default.target",
+            "",
+        ]
+    )
+
+
+def launchd_agent(service: Service) -> str:
+    """Render dev.obol.cache.plist."""
+    agent = {
+        "Label": LABEL,
+        "ProgramArguments": list(service.argv),
+        "EnvironmentVariables": dict(sorted(service.environ.items())),
+        "RunAtLoad": True,
+        "KeepAlive": {"SuccessfulExit": False},
+        "ThrottleInterval": 10,
+        "StandardOutPath": service.log,
+        "StandardErrorPath": service.log,
+        "Umask": 0o077,
+    }
+    return plistlib.dumps(agent, sort_keys=False).decode()
+
+
+def _quoted(word: str) -> str:
+    if _PLAIN.fullmatch(word):
+        return word
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{_percent(escaped)}"'
+
+
+def _percent(text: str) -> str:
+    """A percent sign begins a specifier."""
+    return text.replace("%", "%%")

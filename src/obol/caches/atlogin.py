@@ -98,7 +98,7 @@ class LoginService:
         self._refuse_sudo()
         await self._ask_supervisor()
         path = unit_file(self.home, self.supervisor)
-        _refuse_foreign(self.originals, path)
+        self._refuse_strange(path)
         ran = self.engine.status() is not None
         started = self.engine.start()
         service, left_out = service_of(self.plan)
@@ -123,6 +123,7 @@ class LoginService:
         path = unit_file(self.home, self.supervisor)
         if not self.originals.changed_below(path):
             return Disabled(str(path), removed=False, running=False)
+        self._refuse_strange(path)
         ran = self.engine.status() is not None
         await self._remove(path)
         if ran:
@@ -136,6 +137,12 @@ class LoginService:
                 why="sudo made this command root's",
                 hint="run it without sudo",
             )
+
+    def _refuse_strange(self, path: Path) -> None:
+        """Leave alone, before anything is stopped, what somebody else wrote or changed."""
+        if path.exists() and not self.originals.changed_below(path):
+            raise ObolError(f"{path} is there already", why="somebody else wrote it", hint="move it away")
+        self.originals.check_undo(path, WholeFile(str(path), ""))
 
     async def _ask_supervisor(self) -> None:
         """Refuse where nobody would start the service."""
@@ -200,11 +207,6 @@ class LoginService:
                     hint="`obol cache logs` may say why",
                 )
             await self.clock.sleep(_LOOK_EVERY)
-
-
-def _refuse_foreign(originals: Originals, path: Path) -> None:
-    if path.exists() and not originals.changed_below(path):
-        raise ObolError(f"{path} is there already", why="somebody else wrote it", hint="move it away")
 
 
 def _without_secrets(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:

@@ -139,6 +139,8 @@ def write(wanted: Setup, place: Place, originals: Originals) -> tuple[Change, ..
 def undo(client: ClientName, place: Place, originals: Originals) -> tuple[Change, ...]:
     """Put all of a client's files back that we changed, whatever the settings say now. Raises ObolError."""
     changed = originals.changed_below(root_of(client, place))
+    for path in changed:  # all or none
+        originals.check_undo(path, _edit_of(client, str(path)))
     # The last first: a directory that we made for several is empty when the first one goes.
     return tuple(originals.undo(path, _edit_of(client, str(path))) for path in reversed(changed))
 

@@ -86,6 +86,14 @@ class Originals:
             now, record = _read(path), self._recall(path)
             edit.applied(now if record is None else _without_us(now, record, edit))
 
+    def check_undo(self, path: Path, edit: Edit) -> None:
+        """Raise what `undo` would raise because of what the file holds; nothing is changed."""
+        path = path.resolve()
+        with _explained(path):
+            now, record = _read(path), self._recall(path)
+            if record is not None:
+                _undoing(now, record, edit)
+
     def write(self, path: Path, edit: Edit, owner: Account | None = None) -> Change:
         """Bring our part into a file. What it held before the first time is kept.
 
@@ -121,6 +129,7 @@ class Originals:
                 path.unlink(missing_ok=True)
             elif wanted != now:
                 _replace(path, wanted, None)
+            path.with_name(_temporary(path.name)).unlink(missing_ok=True)
             _remove_directories(record.made)
             self._forget(path)
             return Change(str(path), action)
@@ -208,7 +217,7 @@ def _replace(path: Path, text: str, owner: Account | None, mode: int = _READABLE
     """Let the file hold `text`, whole at any moment, with the owner and mode that it has."""
     with Folder.at(path.parent) as folder:
         found = folder.stat(path.name)
-        temporary = f".{path.name}.obol-{os.getpid()}"
+        temporary = _temporary(path.name)
         folder.unlink(temporary)
         descriptor = folder.create(temporary)
         try:
@@ -226,6 +235,11 @@ def _replace(path: Path, text: str, owner: Account | None, mode: int = _READABLE
         finally:
             os.close(descriptor)
         folder.sync()
+
+
+def _temporary(name: str) -> str:
+    """The name of what is being written: always the same, so that what a crash left behind is found again."""
+    return f".{name}.obol-new"
 
 
 def _missing(directory: Path) -> list[Path]:

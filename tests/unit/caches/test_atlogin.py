@@ -78,6 +78,11 @@ def world() -> World:
     return World(FakeRunner())
 
 
+def edit(path: str) -> None:
+    """Let somebody change a file."""
+    Path(path).write_text("edited")
+
+
 def names(directory: Path) -> list[str]:
     """What is in a directory."""
     return [path.name for path in directory.iterdir()]
@@ -214,6 +219,18 @@ async def test_somebody_elses_unit(tmp_path: Path, world: World) -> None:
     with pytest.raises(ObolError, match="is there already"):
         await service(tmp_path, world).enable()
     assert path.read_text() == "theirs"
+    assert world.runner.lines == ["systemctl --user show --property=Version"]
+
+
+async def test_edited_unit(tmp_path: Path, world: World) -> None:
+    """A unit that somebody changed stays as it is, and so does what runs."""
+    own = service(tmp_path, world)
+    edit((await own.enable()).path)
+    world.runner.ran.clear()
+
+    for act in (own.enable, own.disable):
+        with pytest.raises(ObolError, match="was changed after we wrote it"):
+            await act()
     assert world.runner.lines == ["systemctl --user show --property=Version"]
 
 

@@ -172,6 +172,17 @@ def test_containerd_keeps_other_files(place: Place, originals: Originals, tmp_pa
     assert not (tmp_path / "etc/containerd/certs.d/docker.io/hosts.toml").exists()
 
 
+def test_one_of_them_was_edited(place: Place, originals: Originals, tmp_path: Path) -> None:
+    """Where one file of several was edited, none is undone."""
+    write(setup("containerd", MIRRORS, place), place, originals)
+    put(tmp_path / "etc/containerd/certs.d/docker.io/hosts.toml", "edited")
+    before = tree(tmp_path)
+
+    with pytest.raises(ObolError, match=r"docker.io/hosts.toml was changed after we wrote it"):
+        undo("containerd", place, originals)
+    assert tree(tmp_path) == before
+
+
 def test_registry_is_no_longer_served(place: Place, originals: Originals, tmp_path: Path) -> None:
     """A write takes back what was written for a registry that the caches served before."""
     write(setup("containerd", MIRRORS, place), place, originals)

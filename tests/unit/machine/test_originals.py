@@ -10,6 +10,7 @@ import pytest
 from obol.errors import ObolError
 from obol.machine import originals
 from obol.machine.commands import Account
+from obol.machine.files import Folder
 from obol.machine.originals import Change, Originals
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def test_edited_beyond_us(kept: Originals, path: Path) -> None:
     kept.write(path, Line())
     path.write_text("do not touch\n")
 
-    for act in (kept.undo, kept.write):
+    for act in (kept.undo, kept.check_undo, kept.write, kept.check):
         with pytest.raises(ObolError, match="edited"):
             act(path, Line())
     assert path.read_text() == "do not touch\n"
@@ -232,6 +233,17 @@ class TestInterrupted:
         assert kept.undo(path, Line()).action == "gone"
         assert (path.read_text(), records(kept)) == ("a\n", [])
 
+    def test_killed_while_writing(self, kept: Originals, path: Path, tmp_path: Path) -> None:
+        """Half a file under another name stands in nobody's way, and goes."""
+        kept.write(path, Line())
+        (path.parent / ".daemon.json.obol-new").write_text("ou")
+        kept.write(path, Line("other port\n"))
+        (path.parent / ".daemon.json.obol-new").write_text("ou")
+
+        kept.check_undo(path, Line())
+        kept.undo(path, Line())
+        assert not (tmp_path / "etc").exists()
+
     @staticmethod
     def _die_at(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
         replace = originals._replace
@@ -278,6 +290,21 @@ def test_cannot_be_rewritten(kept: Originals, path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ObolError, match="No space left"):
         kept.write(path, Line("other\n"))
     assert records(kept)[0].read_bytes() == before
+
+
+def test_renaming_fails(kept: Originals, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be put in its place leaves the file as it was, and nothing beside it."""
+    put(path, "a\n")
+
+    def refuse(*_names: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    kept.write(path, Line())
+    monkeypatch.setattr(Folder, "rename", refuse)
+    with pytest.raises(ObolError, match="Read-only"):
+        kept.undo(path, Line())
+    assert path.read_text() == "a\nours\n"
+    assert [entry.name for entry in path.parent.iterdir()] == ["daemon.json"]
 
 
 def test_a_link(kept: Originals, path: Path, tmp_path: Path) -> None:

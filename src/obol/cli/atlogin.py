@@ -44,10 +44,10 @@ def enable(
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Let the caches survive a reboot: start them at each login, by systemd or launchd.
+    """Start the caches at each login from now on.
 
-    Settings are those of obol.toml and the environment as they are now. An engine that runs is stopped and started
-    again as the service.
+    So they are there after a reboot. systemd does it, or launchd on macOS. Settings are those of obol.toml and the
+    environment as they are now. An engine that runs is stopped and started again as the service.
     """
     say = options.speaker(context, output, verbose, quiet)
     enabled = asyncio.run(_service(store).enable())
@@ -74,7 +74,10 @@ def disable(
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Start the caches at login no longer; an engine that runs goes on in the background."""
+    """Start the caches at login no longer.
+
+    An engine that runs goes on in the background.
+    """
     say = options.speaker(context, output, verbose, quiet)
     disabled = asyncio.run(_service(store).disable())
     if not disabled.removed:

@@ -10,13 +10,14 @@ import os
 import shutil
 import socket
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import typer  # noqa: TC002 - typer reads the annotations of commands
+from typer.core import TyperCommand
 
 from obol.config.paths import Surroundings, locate
-from obol.errors import DependencyMissing
+from obol.errors import DependencyMissing, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -35,19 +36,40 @@ _PATIENCE = 0.5
 """Seconds for the cluster's API to take a connection."""
 
 
+class Verbatim(TyperCommand):
+    """A command that gets every word as it is: a parser would take the `--` out of `exec pod -- ls`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep the words."""
+        ctx.args = list(args)
+        return []
+
+
 def add_to(app: typer.Typer) -> None:
     """Add a command for each tool."""
-    verbatim = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": list[str]()}
     for tool in TOOLS:
-        app.command(tool, context_settings=verbatim, help=f"Run {tool} on the stack's cluster.")(_command(tool))
+        app.command(tool, cls=Verbatim, help=f"Run {tool} on the stack's cluster.")(_command(tool))
 
 
 def _command(tool: str) -> Callable[[typer.Context], None]:
     def passed(context: typer.Context) -> None:
+        refuse_ours(tool, context)
         around = Surroundings.of_process()
         become(tool, context.args, locate(around).config / KUBECONFIG, around.environ)
 
     return passed
+
+
+def refuse_ours(tool: str, context: typer.Context) -> None:
+    """Raise UsageError for an option of ours before the name of a tool, whose output is its own."""
+    before = context.parent.params if context.parent is not None else {}
+    given = [name for name in ("output", "verbose", "quiet") if before.get(name)]
+    if given:
+        raise UsageError(
+            f"`--{given[0]}` before `{tool}` has no meaning",
+            why=f"what stands there is for obol, and the output of `obol {tool}` is {tool}'s own",
+            hint=f"leave it out; an option of {tool} goes behind its name: `obol {tool} …`",
+        )
 
 
 def become(tool: str, arguments: Sequence[str], kubeconfig: Path, environ: Mapping[str, str]) -> None:
@@ -56,13 +78,20 @@ def become(tool: str, arguments: Sequence[str], kubeconfig: Path, environ: Mappi
     if program is None:
         raise DependencyMissing(f"`{tool}` is not installed", hint=f"how to get it: {TOOLS[tool]}")
     given = list(arguments[1:] if arguments[:1] == ["--"] else arguments)
-    environment = dict(environ)
-    if not any(word == _OPTION or word.startswith(f"{_OPTION}=") for word in given):
-        environment["KUBECONFIG"] = str(kubeconfig)
-        if note := trouble(kubeconfig):
-            sys.stderr.write(f"{note}\n")
-            sys.stderr.flush()
+    environment = pointed(given, kubeconfig, environ)
+    if not _names_its_own(given) and (note := trouble(kubeconfig)):
+        sys.stderr.write(f"{note}\n")
+        sys.stderr.flush()
     os.execve(program, [tool, *given], environment)  # noqa: S606 - the arguments are the person's own
+
+
+def pointed(arguments: Sequence[str], kubeconfig: Path, environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a tool, which knows the stack's cluster; arguments that name another go before it."""
+    return dict(environ) if _names_its_own(arguments) else {**environ, "KUBECONFIG": str(kubeconfig)}
+
+
+def _names_its_own(arguments: Sequence[str]) -> bool:
+    return any(word == _OPTION or word.startswith(f"{_OPTION}=") for word in arguments)
 
 
 def trouble(kubeconfig: Path) -> str:

@@ -88,8 +88,8 @@ def test_through_the_command_line(
     became: list[tuple[str, list[str], dict[str, str]]], terminal: Terminal, tmp_path: Path
 ) -> None:
     """Options that look like ours are the tool's, and its absence is exit code 3 with the way to get it."""
-    assert terminal.run("kubectl get -o json -v --help") == 1  # `Became` is foreign to the command line
-    assert became[0][1] == ["kubectl", "get", "-o", "json", "-v", "--help"]
+    assert terminal.run("kubectl exec -it pod -o json -- ls --help") == 1  # `Became` is foreign to the command line
+    assert became[0][1] == ["kubectl", "exec", "-it", "pod", "-o", "json", "--", "ls", "--help"]
     assert became[0][2]["KUBECONFIG"] == str(tmp_path / "config/kubeconfig.yaml")
 
     assert terminal.run("k9s") == 3
@@ -106,3 +106,11 @@ def test_trouble(api: Path, tmp_path: Path) -> None:
         port = server.getsockname()[1]
     (tmp_path / "stopped").write_text(f"clusters:\n- cluster:\n    server: https://127.0.0.1:{port}\n")
     assert "does not run" in trouble(tmp_path / "stopped")
+
+
+@pytest.mark.parametrize(("line", "option"), [("-v kubectl get", "--verbose"), ("-o json k9s", "--output")])
+def test_options_of_ours_before_a_tool(terminal: Terminal, line: str, option: str) -> None:
+    """An option before the name of a tool is refused, with the reason and the place for one of the tool's."""
+    assert terminal.run(line) == 2
+    assert f"`{option}` before `{line.split()[-2 if 'get' in line else -1]}` has no meaning" in terminal.err
+    assert "goes behind its name" in terminal.err

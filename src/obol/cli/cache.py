@@ -15,6 +15,7 @@ import typer
 
 from obol.cli import options
 from obol.cli.present import OutputFormat, Speaker, counted, tilde
+from obol.cli.usage import Group
 from obol.config.paths import Surroundings, locate
 from obol.config.sources import CacheFlags, store_directory
 from obol.errors import Interrupted, ObolError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from obol.caches.plan import BuiltinPlan
     from obol.config.settings import CacheSettings
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None)
 
 Lines = Annotated[int, typer.Option("--lines", "-n", min=0, metavar="N", help="How many lines.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is appended, until interrupted.")]

@@ -11,14 +11,15 @@ import os
 import sys
 import traceback
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from obol import __version__
-from obol.cli import atlogin, cache, clientconfig, demo, dev, options, passthrough, stack
+from obol.cli import atlogin, cache, clientconfig, completion, demo, dev, options, passthrough, stack
 from obol.cli.options import speaker
 from obol.cli.present import OutputFormat, Speaker
+from obol.cli.usage import Group, ParserProblem, explained
 from obol.errors import Interrupted, ObolError, UsageError
 
 if TYPE_CHECKING:
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="obol",
+    cls=Group,
     help="Pull-through registry caches, and the stack that they make fast.",
     no_args_is_help=True,
     rich_markup_mode=None,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -39,17 +42,7 @@ app.add_typer(stack.app, name="stack", help="The stack: bring it up, see how it 
 app.add_typer(dev.app, name="dev", help="Development mode: run images of this machine in the stack.")
 app.command(name="demo")(demo.demo)
 passthrough.add_to(app)
-
-
-@runtime_checkable
-class _UsageProblem(Protocol):
-    """An exception of the parser; typer brings its parser along under changing names."""
-
-    exit_code: int
-
-    def format_message(self) -> str: ...
-
-    def show(self) -> None: ...
+completion.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:
@@ -97,9 +90,12 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _unforeseen(problem: Exception, say: Speaker) -> int:
-    if isinstance(problem, _UsageProblem):
-        if say.output is OutputFormat.JSON:
-            say.error(UsageError(problem.format_message()))
+    if isinstance(problem, ParserProblem):
+        mistake = explained(problem)
+        if mistake is not None:
+            say.error(mistake)
+        elif say.output is OutputFormat.JSON:
+            say.error(UsageError("no command is given"))
         else:
             problem.show()
         return problem.exit_code

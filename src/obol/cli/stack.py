@@ -16,6 +16,7 @@ import typer
 
 from obol.cli import building, options
 from obol.cli.present import OutputFormat
+from obol.cli.usage import Group
 from obol.config.paths import Surroundings, locate
 from obol.errors import Interrupted, UsageError
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from obol.stack.plan import Choice, StackImage
     from obol.stack.state import Home, Identity
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None)
 
 NoRegistryCache = Annotated[
     bool,

@@ -39,9 +39,9 @@ def test_version(terminal: Terminal) -> None:
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("cahce", "Did you mean 'cache'?"),
-        ("cache stauts", "Did you mean 'status'"),
-        ("cache status --nope", "No such option: --nope"),
+        ("cahce", "did you mean `obol cache`?"),
+        ("cache stauts", "did you mean `obol cache status`"),
+        ("cache status --nope", "has no option --nope"),
         ("-o xml cache status", "xml"),
         ("cache logs -n many", "'--lines'"),
     ],
@@ -64,7 +64,7 @@ def test_wrong_usage_as_json(terminal: Terminal, json_asked: str) -> None:
 def test_words_after_a_double_dash(terminal: Terminal) -> None:
     """What follows -- is not for us, so it does not ask for JSON."""
     assert terminal.run("nope -- -o json") == 2
-    assert terminal.err.startswith("Usage:")
+    assert terminal.err.startswith("error:")
 
 
 def test_error(terminal: Terminal) -> None:

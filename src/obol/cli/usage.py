@@ -1,0 +1,114 @@
+"""What a person is told whose command line cannot be understood: what was wrong, and what they may have meant.
+
+The parser knows what it did not find. What else there is, at this level and at others, is looked up here.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from typer.core import TyperGroup, TyperOption
+
+from obol.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_ALIKE = 0.6
+_ALIKE_SHORT = 0.5
+_SHORT = 3
+"""How like each other words must be to be taken for one another; of so few letters, one is much."""
+
+
+@runtime_checkable
+class ParserProblem(Protocol):
+    """An exception of the parser; typer brings its parser along under changing names."""
+
+    exit_code: int
+
+    def format_message(self) -> str:
+        """Say what was wrong."""
+        ...
+
+    def show(self) -> None:
+        """Print it."""
+        ...
+
+
+class Group(TyperGroup):
+    """A group that knows what was meant by a command that it does not have."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command. Raises UsageError."""
+        name = args[0]
+        if name not in self.commands and not name.startswith("-") and not ctx.resilient_parsing:
+            said = f"{ctx.command_path} {name}"
+            meant = [f"{ctx.command_path} {close}" for close in _close(name, _shown(self))]
+            raise UsageError(
+                f"there is no command `{said}`",
+                hint=_question(meant or _elsewhere(ctx.find_root(), name))
+                or f"`{ctx.command_path} --help` lists the commands",
+            )
+        return super().resolve_command(ctx, args)
+
+
+def explained(problem: ParserProblem) -> UsageError | None:
+    """Say it in our way; None for what is no mistake: somebody who gave no command is shown the help."""
+    context: Any = getattr(problem, "ctx", None)
+    option = getattr(problem, "option_name", None)
+    text = problem.format_message()
+    if context is None:
+        return UsageError(text)
+    if text.startswith("Usage:"):
+        return None
+    path = context.command_path
+    if isinstance(option, str) and hasattr(problem, "possibilities"):
+        return _no_such_option(context, option)
+    what = text.replace("Value error, ", "").removesuffix(".")
+    return UsageError(what[:1].lower() + what[1:], hint=f"`{path} --help` tells what is allowed")
+
+
+def _no_such_option(context: Any, name: str) -> UsageError:
+    path = context.command_path
+    names = [one[2:] for option in _options(context.command) for one in option if one.startswith("--")]
+    owners = [words for words, command in _below(context.find_root()) if any(name in one for one in _options(command))]
+    if close := _close(name.lstrip("-"), [*names, "help"]):
+        hint = _question([f"{path} --{one}" for one in close])
+    elif owners:
+        hint = " and ".join(f"`{words}`" for words in owners[:3]) + f" {'has' if len(owners) == 1 else 'have'} it"
+    else:
+        hint = f"`{path} --help` lists the options"
+    return UsageError(f"`{path}` has no option {name}", hint=hint)
+
+
+def _close(word: str, known: Sequence[str]) -> list[str]:
+    short = len(word) <= _SHORT
+    return get_close_matches(word, known, cutoff=_ALIKE_SHORT if short else _ALIKE)
+
+
+def _question(meant: Sequence[str]) -> str:
+    return f"did you mean {' or '.join(f'`{one}`' for one in meant)}?" if meant else ""
+
+
+def _elsewhere(root: Any, name: str) -> list[str]:
+    """Where else there is a command of this name."""
+    return [words for words, _command in _below(root) if words.rpartition(" ")[2] == name]
+
+
+def _shown(group: TyperGroup) -> list[str]:
+    return [name for name, command in group.commands.items() if not command.hidden]
+
+
+def _below(root: Any) -> Iterator[tuple[str, Any]]:
+    """Yield all commands, with the words that call them."""
+    waiting: list[tuple[str, Any]] = [(str(root.info_name), root.command)]
+    for words, command in waiting:
+        yield words, command
+        if isinstance(command, TyperGroup):
+            waiting += [(f"{words} {name}", command.commands[name]) for name in _shown(command)]
+
+
+def _options(command: Any) -> list[list[str]]:
+    """The names of each option."""
+    return [[*one.opts, *one.secondary_opts] for one in command.params if isinstance(one, TyperOption)]

@@ -65,6 +65,18 @@ be public or the same host; `allow-host` names exceptions.
 | `OBOL_DEVELOPMENT` | `true`: directories below `.workspace`, and a registry to push into |
 | `[stack.images]` | image references to use in place of the stack's own, by container name |
 
+## How it talks
+
+| variable | option | meaning |
+|---|---|---|
+| `OBOL_OUTPUT` | `-o` | `human` (default) or `json` |
+| `OBOL_VERBOSE` | `-v` | `true` (or 1, yes, on): say more, and show what other programs say |
+| `OBOL_QUIET` | `-q` | `true`: say nothing but results, warnings and errors |
+| `OBOL_NONINTERACTIVE` | | `true`: ask nothing, as where standard input is no terminal |
+| `NO_COLOR` | | anything: no colours ([no-color.org](https://no-color.org)) |
+
+An option counts more than its variable, and one behind the verb more than one before it.
+
 ## Directories
 
 | what | the first of these that is set |

@@ -210,5 +210,5 @@ def cache_plans(say: Speaker, around: Surroundings, engine: AskedEngine = AskedE
         asked = "builtin" if engine is AskedEngine.BUILTIN else "containers"
     settings = load_cache_settings(flags, around, directories)
     for warning in settings.warnings:
-        say.note(f"warning: {warning}")
+        say.warn(f"warning: {warning}")
     return background.cache_plans(settings, flags, around, directories, asked)

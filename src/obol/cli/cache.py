@@ -269,7 +269,7 @@ def _present_start(say: Speaker, started: Started) -> None:
     held = f"{counted(engine.content.count, 'blob')} in {tilde(engine.store)}"
     say.result(result, lambda: [opening, held, "", listeners_table(engine, started.substitutes)])
     for line in start_warnings(started):
-        say.note(line)
+        say.warn(line)
 
 
 def _flags(
@@ -309,7 +309,7 @@ def _plan(say: Speaker, flags: CacheFlags) -> BuiltinPlan:
     around = Surroundings.of_process()
     settings = _load(flags, around)
     for warning in settings.warnings:
-        say.note(f"warning: {warning}")
+        say.warn(f"warning: {warning}")
     return background_plan(settings, flags, around, locate(around))
 
 

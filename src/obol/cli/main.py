@@ -17,9 +17,11 @@ import typer
 
 from obol import __version__
 from obol.cli import atlogin, cache, clientconfig, completion, demo, dev, options, passthrough, stack
+from obol.cli import version as version_verb
 from obol.cli.options import speaker
 from obol.cli.present import OutputFormat, Speaker
 from obol.cli.usage import Group, ParserProblem, explained
+from obol.config.talk import OUTPUT, talk
 from obol.errors import Interrupted, ObolError, UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ app.add_typer(cache.app, name="cache", help="The registry cache: start and stop 
 app.add_typer(stack.app, name="stack", help="The stack: bring it up, see how it is.")
 app.add_typer(dev.app, name="dev", help="Development mode: run images of this machine in the stack.")
 app.command(name="demo")(demo.demo)
+app.command(name="version")(version_verb.version)
 passthrough.add_to(app)
 completion.add_to(app)
 
@@ -63,6 +66,8 @@ def _root(
     version: Version = False,
 ) -> None:
     del version
+    wished = talk(os.environ)
+    context.obj = Speaker(OutputFormat(wished.output), wished.verbose, wished.quiet)
     context.obj = speaker(context, output, verbose, quiet)
 
 
@@ -111,5 +116,7 @@ def _speaker_for_errors(given: Sequence[str]) -> Speaker:
     mine = given[: given.index("--")] if "--" in given else given
     as_json = not {"-ojson", "--output=json"}.isdisjoint(mine)
     as_json |= any(text in {"-o", "--output"} and following == "json" for text, following in pairwise(mine))
+    if not any(text.startswith(("-o", "--output")) for text in mine):
+        as_json = os.environ.get(OUTPUT, "").strip().lower() == "json"
     verbose = "-v" in mine or "--verbose" in mine
     return Speaker(OutputFormat.JSON if as_json else OutputFormat.HUMAN, verbose)

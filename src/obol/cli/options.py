@@ -12,8 +12,8 @@ from obol.cli.present import OutputFormat, Speaker
 Output = Annotated[
     OutputFormat | None, typer.Option("--output", "-o", help="How results are written.", show_default=False)
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results and errors.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show what other programs say.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings and errors.")]
 
 Store = Annotated[
     str | None,
@@ -68,11 +68,11 @@ ServerNames = Annotated[
 
 
 def speaker(context: typer.Context, output: OutputFormat | None, verbose: bool, quiet: bool) -> Speaker:
-    """Join what was said before the verb with what was said after it."""
+    """Join what was said before the verb, or by the environment, with what was said after it, which counts more."""
     before = context.obj if isinstance(context.obj, Speaker) else Speaker()
     return replace(
         before,
         output=output or before.output,
-        verbose=verbose or before.verbose,
-        quiet=quiet or before.quiet,
+        verbose=verbose or (before.verbose and not quiet),
+        quiet=quiet or (before.quiet and not verbose),
     )

@@ -63,6 +63,11 @@ class Speaker:
         if not self.quiet:
             sys.stderr.write(_fold(text, 0) + "\n")
 
+    def warn(self, text: str) -> None:
+        """Say something that must not be missed: with --quiet too, unless the result is JSON, which has it."""
+        if not self.quiet or self.output is OutputFormat.HUMAN:
+            sys.stderr.write(_fold(text, 0) + "\n")
+
     def error(self, error: ObolError) -> None:
         """Tell what failed, why, and what to do next."""
         if self.output is OutputFormat.JSON:

@@ -18,6 +18,7 @@ from obol.cli import building, options
 from obol.cli.present import OutputFormat
 from obol.cli.usage import Group
 from obol.config.paths import Surroundings, locate
+from obol.config.talk import talk
 from obol.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def _forget(say: Speaker, around: Surroundings, home: Home, before: Identity) ->
         former = _idle(say, around, home, before.backend)
         asyncio.run(former.purge(before, building.steps(say), images=False, caches=False))
     except ObolError as problem:
-        say.note(f"What runs on {before.backend} could not be removed, and is left: {problem}.")
+        say.warn(f"What runs on {before.backend} could not be removed, and is left: {problem}.")
 
 
 def _raise(
@@ -270,7 +271,7 @@ def _raise(
         raise
     say.result(raised_result(identity, raised), lambda: raised_parts(identity, raised))
     for note in raised.notes:
-        say.note(note)
+        say.warn(note)
 
 
 def _up_without_cluster(
@@ -289,7 +290,9 @@ def _up_without_cluster(
     if say.output is OutputFormat.HUMAN:  # as JSON they are part of the result
         for error in errors(brought):
             say.error(error)
-    for line in (*start_warnings(brought.caches), *advice(brought.choice, asked=not choice.looked)):
+    for line in start_warnings(brought.caches):
+        say.warn(line)
+    for line in advice(brought.choice, asked=not choice.looked):
         say.note(line)
     if not brought.complete:
         raise typer.Exit(1)
@@ -311,7 +314,7 @@ def _bring_up(say: Speaker, stack: CachesOnly, images: Sequence[StackImage], cho
 
 def _confirm(*, force: bool, cache: bool) -> None:
     """Ask on a terminal; scripts mean what they say."""
-    if not sys.stdin.isatty():
+    if not sys.stdin.isatty() or not talk(os.environ).interactive:
         return
     what = " and ".join(
         [

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from obol.config.talk import ALLOWED, WORDS
 from obol.config.values import shown
 from obol.errors import SettingsError
 from obol.oci.errors import OciError
@@ -27,16 +28,13 @@ IMAGE = "OBOL_CACHE_IMAGE"
 DEVELOPMENT = "OBOL_DEVELOPMENT"
 BACKEND = "OBOL_BACKEND"
 
-_YES = frozenset({"true", "1", "yes", "y", "on", "t"})
-_NO = frozenset({"false", "0", "no", "n", "off", "f", ""})
-
 
 def cache_disabled(environ: Mapping[str, str]) -> bool:
     """Tell whether the environment turns the caches off. Raises SettingsError for a word that is neither yes nor no."""
     text = environ.get(DISABLE, "").strip().lower()
-    if text not in _YES | _NO:
-        raise SettingsError((f"{DISABLE}={shown(text)}: must be true or false (or 1 or 0, yes or no, on or off)",))
-    return text in _YES
+    if text not in WORDS:
+        raise SettingsError((f"{DISABLE}={shown(text)}: {ALLOWED}",))
+    return WORDS[text]
 
 
 def cache_engine(environ: Mapping[str, str]) -> EngineName:

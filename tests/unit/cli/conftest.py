@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from obol.caches.plan import BuiltinPlan
 
 
+TALK = ("OBOL_OUTPUT", "OBOL_VERBOSE", "OBOL_QUIET", "OBOL_NONINTERACTIVE")
+
+
 def engine_status(ports: dict[str, int] | None = None) -> EngineStatus:
     """What a running engine says."""
     return msgspec.json.decode(status_body(Path("/s"), ports=ports), type=EngineStatus)
@@ -89,7 +92,15 @@ def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         return engine
 
     monkeypatch.setattr(cache, "engine_for", engine_for)
-    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "OBOL_DEVELOPMENT", "SUDO_USER", "SUDO_UID", "OBOL_CACHE_STORE"):
+    for name in (
+        "XDG_CONFIG_HOME",
+        "XDG_STATE_HOME",
+        "OBOL_DEVELOPMENT",
+        "SUDO_USER",
+        "SUDO_UID",
+        "OBOL_CACHE_STORE",
+        *TALK,
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("OBOL_CONFIG_DIR", str(tmp_path / "config"))

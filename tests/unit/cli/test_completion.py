@@ -63,7 +63,7 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["stack", "down", "--h"], ["--help"]),
         (["nonsense", ""], []),
         (["--install"], []),
-        ([], ["demo", "kubectl", "helm", "k9s", "completion", "cache", "stack"]),
+        ([], ["demo", "version", "kubectl", "helm", "k9s", "completion", "cache", "stack"]),
     ],
 )
 def test_candidates(root: TyperGroup, words: list[str], found: list[str]) -> None:
@@ -113,7 +113,7 @@ def test_a_tool_that_is_of_no_help(tool: str, words: list[str], tmp_path: Path) 
 def test_through_the_command_line(terminal: Terminal) -> None:
     """The hidden command answers a candidate a line with what it is for, and is in no help."""
     assert terminal.run("__complete stack down --verb") == 0
-    assert terminal.out == "--verbose\tSay more.\n:4\n"
+    assert terminal.out == "--verbose\tSay more, and show what other programs say.\n:4\n"
 
     assert terminal.run("--help") == 0
     assert "__complete" not in terminal.out

@@ -121,3 +121,25 @@ def test_arguments_of_the_process(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
     assert run() == 0
     assert capsys.readouterr().out.startswith("obol ")
+
+
+def test_wishes_of_the_environment(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the environment says holds, for errors too, unless an option says something else."""
+    monkeypatch.setenv("OBOL_OUTPUT", "json")
+
+    assert terminal.run("cache status") == 0
+    assert terminal.out.startswith("{")
+    assert terminal.run("cache nope") == 2
+    assert json.loads(terminal.err)["error"]["exit_code"] == 2
+    assert terminal.run("cache status -o human") == 0
+    assert not terminal.out.startswith("{")
+    assert terminal.run("-o human cache nope") == 2
+    assert terminal.err.startswith("error: ")
+
+
+def test_a_wish_that_is_not_understood(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A word that is none of those allowed is wrong usage, and the allowed ones are named."""
+    monkeypatch.setenv("OBOL_OUTPUT", "xml")
+
+    assert terminal.run("cache status") == 2
+    assert "OBOL_OUTPUT=xml: must be human or json" in terminal.err

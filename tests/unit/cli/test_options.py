@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     ("before", "after", "joined"),
     [
         (None, (None, False, False), Speaker()),
-        (Speaker(OutputFormat.JSON, verbose=True), (None, False, True), Speaker(OutputFormat.JSON, True, True)),
+        (Speaker(OutputFormat.JSON, verbose=True), (None, False, True), Speaker(OutputFormat.JSON, False, True)),
+        (Speaker(quiet=True), (None, True, False), Speaker(verbose=True)),
         (Speaker(OutputFormat.JSON), (OutputFormat.HUMAN, True, False), Speaker(OutputFormat.HUMAN, True, False)),
     ],
 )

@@ -50,11 +50,14 @@ def test_long_cells_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_notes(capsys: pytest.CaptureFixture[str]) -> None:
-    """Notes go to standard error, unless the person wants to hear nothing."""
+    """Notes go to standard error; who wants quiet still hears of what must not be missed."""
     Speaker().note("hello")
     Speaker(quiet=True).note("nothing")
+    Speaker(quiet=True).warn("take care")
 
-    assert capsys.readouterr() == ("", "hello\n")
+    Speaker(OutputFormat.JSON, quiet=True).warn("it is in the result")
+
+    assert capsys.readouterr() == ("", "hello\ntake care\n")
 
 
 def test_error_for_people(capsys: pytest.CaptureFixture[str]) -> None:

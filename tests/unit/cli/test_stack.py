@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+import typer
 
 from obol.backends.base import Program, Runtimes
 from obol.caches.base import Running
-from obol.cli import building
+from obol.cli import building, stack
 from obol.config.paths import Surroundings, locate
-from obol.errors import DependencyMissing, EngineUnresponsive
+from obol.errors import DependencyMissing, EngineUnresponsive, Interrupted
 from obol.stack.images import stack_images
 from obol.stack.nocluster import CachesOnly
 from obol.stack.state import Home, Identity
@@ -349,3 +352,22 @@ def test_another_backend_than_the_stacks(terminal: Terminal, cluster: clusterwor
 
     assert terminal.run("stack up --backend podman") == 2
     assert "init --force" in terminal.err
+
+
+@pytest.mark.parametrize(("word", "asked"), [("", True), ("false", True), ("true", False)])
+def test_questions(monkeypatch: pytest.MonkeyPatch, word: str, asked: bool) -> None:
+    """Somebody at a terminal is asked before anything is removed, unless they never want to be."""
+    questions: list[str] = []
+
+    def confirm(question: str, *, err: bool) -> bool:
+        questions.append(question)
+        return False
+
+    monkeypatch.setenv("OBOL_NONINTERACTIVE", word)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "confirm", confirm)
+
+    with pytest.raises(Interrupted) if asked else contextlib.nullcontext():
+        stack._confirm(force=True, cache=False)
+
+    assert questions == ["Remove the stack's data and images?"] * asked

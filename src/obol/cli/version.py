@@ -1,0 +1,143 @@
+"""`obol version`: what to name in a report of a problem. Everything is looked up at once, and nothing is a failure."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import typer  # noqa: TC002 - typer reads the annotations of commands
+
+from obol import __version__
+from obol.cli import building, options
+from obol.errors import ObolError
+
+if TYPE_CHECKING:
+    from obol.caches.base import EngineStatus
+    from obol.cli.present import Speaker, Table
+
+COMMIT_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class EngineVersion:
+    """The cache engine that runs."""
+
+    version: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeVersion:
+    """A program that the stack could run on."""
+
+    name: str
+    version: str | None
+    """Null where it is not installed, or does not answer."""
+    trouble: str
+    """Why it is installed and yet of no use; "" otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class VersionResult:
+    """`version`."""
+
+    version: str
+    commit: str | None
+    """Of the source, where that is known."""
+    python: str
+    platform: str
+    engine: EngineVersion | None
+    """Null where no cache engine runs."""
+    runtimes: tuple[RuntimeVersion, ...]
+
+
+class _Source(msgspec.Struct, frozen=True):
+    commit_id: str = ""
+
+
+class _Origin(msgspec.Struct, frozen=True):
+    vcs_info: _Source = _Source()
+
+
+def version(
+    context: typer.Context,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Show the versions of obol, of the cache engine that runs, and of what the stack could run on."""
+    import asyncio
+
+    say = options.speaker(context, output, verbose, quiet)
+    found = asyncio.run(_look(say))
+    say.result(found, lambda: parts(found))
+
+
+async def _look(say: Speaker) -> VersionResult:
+    import asyncio
+
+    runtimes, engine = await asyncio.gather(building.runtimes(), asyncio.to_thread(_engine, say))
+    programs = [getattr(runtimes, one.name) for one in fields(runtimes)]
+    return VersionResult(
+        version=__version__,
+        commit=commit(),
+        python=platform.python_version(),
+        platform=f"{platform.system().lower()}/{platform.machine()}",
+        engine=EngineVersion(engine.version, engine.pid) if engine is not None else None,
+        runtimes=tuple(RuntimeVersion(one.name, one.version or None, one.trouble) for one in programs),
+    )
+
+
+def _engine(say: Speaker) -> EngineStatus | None:
+    """Ask the cache engine that the settings describe; settings that are wrong are told elsewhere."""
+    from obol.cli import cache
+    from obol.config.paths import Surroundings
+
+    try:
+        running = cache.engine_for(building.cache_plans(say, Surroundings.of_process()).builtin).status()
+    except ObolError:
+        return None
+    return running.status if running is not None else None
+
+
+def commit() -> str | None:
+    """The commit that this was installed from, or whose checkout this is; None where neither is known."""
+    try:
+        told = distribution("obol").read_text("direct_url.json") or "{}"
+        if found := msgspec.json.decode(told, type=_Origin).vcs_info.commit_id:
+            return found[:COMMIT_DIGITS]
+    except (PackageNotFoundError, msgspec.DecodeError):
+        pass
+    return head(Path(__file__).parents[3] / ".git")
+
+
+def head(repository: Path) -> str | None:
+    """The commit that is checked out, as git writes it down: https://git-scm.com/docs/gitrepository-layout."""
+    try:
+        said = (repository / "HEAD").read_text(encoding="ascii").strip()
+        reference = said.removeprefix("ref: ")
+        if reference == said:
+            return said[:COMMIT_DIGITS]
+        if (repository / reference).is_file():
+            return (repository / reference).read_text(encoding="ascii").strip()[:COMMIT_DIGITS]
+        packed = (repository / "packed-refs").read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeError):
+        return None
+    return next((line[:COMMIT_DIGITS] for line in packed if line.endswith(f" {reference}")), None)
+
+
+def parts(found: VersionResult) -> list[str | Table]:
+    """The same for people."""
+    lines: list[str | Table] = [
+        f"obol      {found.version}" + (f" (commit {found.commit})" if found.commit else ""),
+        f"Python    {found.python} on {found.platform}",
+        f"Engine    {found.engine.version} (process {found.engine.pid})" if found.engine else "Engine    not running",
+    ]
+    for one in found.runtimes:
+        what = one.version or (f"does not answer: {one.trouble}" if one.trouble else "not installed")
+        lines.append(f"{one.name:9} {what}")
+    return lines

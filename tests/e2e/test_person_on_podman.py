@@ -130,10 +130,13 @@ def test_cold_warm_offline(person: Person) -> None:
 
 def test_a_day(person: Person) -> None:
     """Down keeps everything, up goes on from there, up again changes nothing, purge with --cache leaves nothing."""
-    out, err = person.obol("stack", "up")
+    out, err = person.obol("stack", "up", "--verbose")
     assert "LiteLLM answers at http://127.0.0.1:4000" in out
     assert "from upstream" in out
     assert "✓ Deploying the workloads" in err
+    assert "  │ Copying blob" in err
+    key = (person.home / "config/litellm-master-key").read_text().strip()
+    assert key not in err
     person.obol("stack", "down")
     assert not person.answers()
     assert "stopped" in person.obol("stack", "status")[0]

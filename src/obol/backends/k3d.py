@@ -72,6 +72,8 @@ class Surroundings:
     listens: Callable[[int], bool] = listens
     probe: Probe = status_on_loopback
     api: ApiProbe = api_status
+    loud: Runner | None = None
+    """Runs commands whose output may be shown to people; see `SystemRunner`."""
 
 
 class K3dBackend:
@@ -81,9 +83,9 @@ class K3dBackend:
 
     def __init__(self, runner: Runner, config: Path, around: Surroundings) -> None:
         self._runner = runner
-        self._docker = Docker(runner)
+        self._docker = Docker(runner, around.loud)
         self._node = NodeDocker(runner)
-        self._k3d = K3d(runner)
+        self._k3d = K3d(runner, around.loud)
         self._config = config
         self._around = around
 
@@ -141,6 +143,7 @@ class K3dBackend:
             environ=self._around.environ,
             kubeconfig=self._config / KUBECONFIG,
             node=node_name(_cluster_name(stack_id)),
+            loud=self._around.loud,
         )
 
     async def mirrors(self, stack_id: str) -> Mapping[str, Sequence[str]]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from obol.errors import DependencyMissing, ObolError, PortTaken
+from obol.machine.commands import masked
 from obol.machine.dockererrors import NoAddressPool, plain, refused
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ CREATE = 1800.0
 
 _INSTALL = "install k3d 5.6 or later: https://k3d.io/stable/#installation"
 _PROBLEM = re.compile(r"(?:ERRO|FATA)\[\d+\]\s*(?P<text>.*)")
-_SECRET = re.compile(r"((?:token|password|secret)\S*?[=:]\s*)\S+", re.IGNORECASE)
 _ABOUT_ITSELF = ("Failed to create cluster >>> Rolling Back", "Cluster creation FAILED")
 _ADDRESS = re.compile(r"(?:\d+\.\d+\.\d+\.\d+|\[?::\]?):(?P<port>\d+)")
 
@@ -104,10 +104,14 @@ class _Versions(msgspec.Struct, frozen=True):
 
 
 class K3d:
-    """The k3d of this machine. Methods raise ObolError for what it refuses, DependencyMissing where it is missing."""
+    """The k3d of this machine. Methods raise ObolError for what it refuses, DependencyMissing where it is missing.
 
-    def __init__(self, runner: Runner) -> None:
+    `loud` runs what changes a cluster, whose log is for everybody; lists and kubeconfigs hold keys, and never go there.
+    """
+
+    def __init__(self, runner: Runner, loud: Runner | None = None) -> None:
         self._runner = runner
+        self._loud = loud or runner
 
     async def version(self) -> Version:
         """Ask which one it is. Raises DependencyMissing for one that is too old."""
@@ -132,34 +136,34 @@ class K3d:
 
     async def create(self, arguments: Sequence[str]) -> None:
         """Make a cluster. Raises NameTaken, PortTaken, NoAddressPool besides."""
-        await self._must("k3d could not create the cluster", *arguments, limit=CREATE)
+        await self._change("k3d could not create the cluster", *arguments, limit=CREATE)
 
     async def start(self, name: str) -> None:
         """Start what does not run of a cluster. Raises PortTaken besides."""
-        await self._must("k3d could not start the cluster", "cluster", "start", name, limit=START)
+        await self._change("k3d could not start the cluster", "cluster", "start", name)
 
     async def stop(self, name: str) -> None:
         """Stop a cluster; its nodes keep their images."""
-        await self._must("k3d could not stop the cluster", "cluster", "stop", name, limit=START)
+        await self._change("k3d could not stop the cluster", "cluster", "stop", name)
 
     async def delete(self, name: str) -> None:
         """Remove a cluster; none there is fine."""
-        await self._must("k3d could not remove the cluster", "cluster", "delete", name, limit=START)
+        await self._change("k3d could not remove the cluster", "cluster", "delete", name)
 
     async def kubeconfig(self, name: str) -> str:
         """The kubeconfig of a cluster: with a key in it."""
         done = await self._must("k3d gives no kubeconfig for the cluster", "kubeconfig", "get", name)
         return done.stdout
 
-    async def _must(self, what: str, *arguments: str, limit: float = QUICK) -> Completed:
-        done = await self._run(*arguments, limit=limit)
-        if done.code:
-            raise _failed(what, plain(done.stderr), done.code)
-        return done
+    async def _must(self, what: str, *arguments: str) -> Completed:
+        return _succeeded(what, await self._run(*arguments))
 
-    async def _run(self, *arguments: str, limit: float = QUICK) -> Completed:
+    async def _change(self, what: str, *arguments: str, limit: float = START) -> None:
+        _succeeded(what, await self._run(*arguments, limit=limit, by=self._loud))
+
+    async def _run(self, *arguments: str, limit: float = QUICK, by: Runner | None = None) -> Completed:
         try:
-            return await self._runner.run(["k3d", *arguments], timeout=limit)
+            return await (by or self._runner).run(["k3d", *arguments], timeout=limit)
         except DependencyMissing as problem:
             raise DependencyMissing("k3d is not installed", why=problem.why, hint=_INSTALL) from problem
 
@@ -170,9 +174,15 @@ def _numbers(version: str) -> tuple[int, int] | None:
     return (int(found[1]), int(found[2])) if found else None
 
 
+def _succeeded(what: str, done: Completed) -> Completed:
+    if done.code:
+        raise _failed(what, plain(done.stderr), done.code)
+    return done
+
+
 def _failed(what: str, said: str, code: int) -> ObolError:
     """Tell apart why k3d failed: by itself, or because of Docker, which it lets have its say."""
-    said = _SECRET.sub(r"\1…", said)
+    said = masked(said)
     problems = [found["text"] for found in map(_PROBLEM.search, said.splitlines()) if found]
     telling = [text for text in problems if not text.startswith(_ABOUT_ITSELF)]
     why = "; ".join(dict.fromkeys(telling or problems or said.splitlines()[-1:])) or f"exit code {code}"

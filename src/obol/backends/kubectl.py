@@ -52,14 +52,17 @@ class Kubectl:
     shown: str
     """The same for a person who wants to look."""
     env: Mapping[str, str] | None = field(default=None, repr=False)
+    loud: Runner | None = field(default=None, repr=False)
+    """Runs what may be shown to people: never where something is to stay hidden."""
 
     async def apply(self, what: str, text: str, *, hidden: Sequence[str] = ()) -> None:
         """Bring a manifest to the cluster; `what` names it.
 
         Raises ObolError for one that the cluster refuses, without the words that are to stay `hidden`.
         """
+        runner = self.runner if hidden else self.loud or self.runner
         for attempt in range(1, _TRIES + 1):
-            done = await self._run("apply", "-f", "-", stdin=text)
+            done = await runner.run([*self.argv, "apply", "-f", "-"], stdin=text, env=self.env, timeout=QUICK)
             if done.code == 0:
                 return
             said = plain(done.stderr).strip()
@@ -117,21 +120,28 @@ class Kubectl:
             hint=f"look with `{self.shown} -n {first.namespace} describe pods`, {then}",
         )
 
-    async def _run(self, *arguments: str, stdin: str = "") -> Completed:
-        return await self.runner.run([*self.argv, *arguments], stdin=stdin, env=self.env, timeout=QUICK)
+    async def _run(self, *arguments: str) -> Completed:
+        return await self.runner.run([*self.argv, *arguments], env=self.env, timeout=QUICK)
 
 
 async def kubectl_for(
-    runner: Runner, clock: Clock, *, environ: Mapping[str, str], kubeconfig: Path, node: str
+    runner: Runner,
+    clock: Clock,
+    *,
+    environ: Mapping[str, str],
+    kubeconfig: Path,
+    node: str,
+    loud: Runner | None = None,
 ) -> Kubectl:
     """Choose the kubectl of this machine, told of the kubeconfig by the environment; else that of the node."""
     env = {**environ, "KUBECONFIG": str(kubeconfig)}
     try:
         if (await runner.run(["kubectl", "version", "--client"], env=env, timeout=QUICK)).code == 0:
-            return Kubectl(runner, clock, ("kubectl",), f"kubectl --kubeconfig {kubeconfig}", env)
+            return Kubectl(runner, clock, ("kubectl",), f"kubectl --kubeconfig {kubeconfig}", env, loud)
     except DependencyMissing:
         pass
-    return Kubectl(runner, clock, ("docker", "exec", "-i", node, "kubectl"), f"docker exec {node} kubectl")
+    inside = ("docker", "exec", "-i", node, "kubectl")
+    return Kubectl(runner, clock, inside, f"docker exec {node} kubectl", loud=loud)
 
 
 def secret(namespace: str, name: str, entries: Mapping[str, str]) -> str:

@@ -64,13 +64,18 @@ def caches_only(plan: BuiltinPlan) -> CachesOnly:
     return stack_on_none(plan)
 
 
-def lifecycle(plans: CachePlans, home: Home, backend: BackendName, *, verbose: bool = False) -> Lifecycle:
-    """The stack on a backend. Without one there is nothing to run, but something to remove."""
+def lifecycle(plans: CachePlans, home: Home, backend: BackendName, say: Speaker | None = None) -> Lifecycle:
+    """The stack on a backend. Without one there is nothing to run, but something to remove.
+
+    With --verbose, what the programs say that it calls is shown.
+    """
     from obol.wiring.stack import stack_on_k3d, stack_on_podman
 
+    verbose = say is not None and say.verbose
+    lines = say.child if say is not None and verbose and not say.quiet else None
     if backend == "k3d":
-        return stack_on_k3d(plans, home, os.environ, verbose=verbose)
-    return stack_on_podman(plans.builtin, home, os.environ)
+        return stack_on_k3d(plans, home, os.environ, verbose=verbose, lines=lines)
+    return stack_on_podman(plans.builtin, home, os.environ, lines=lines)
 
 
 def hot_swap(around: Surroundings, home: Home, identity: Identity) -> HotSwap:

@@ -68,12 +68,17 @@ class Speaker:
         if not self.quiet or self.output is OutputFormat.HUMAN:
             sys.stderr.write(_fold(text, 0) + "\n")
 
+    def child(self, line: str) -> None:
+        """Show a line of a program that we have called, with a bar before it."""
+        dim, end = ("\x1b[2m", "\x1b[0m") if _coloured() else ("", "")
+        sys.stderr.write(f"{dim}  │ {line}{end}\n")
+
     def error(self, error: ObolError) -> None:
         """Tell what failed, why, and what to do next."""
         if self.output is OutputFormat.JSON:
             sys.stderr.write(json.dumps({"error": _error_parts(error)}) + "\n")
         else:
-            sys.stderr.write(_error_text(error, colour=sys.stderr.isatty() and not os.environ.get("NO_COLOR")))
+            sys.stderr.write(_error_text(error, colour=_coloured()))
 
 
 def _write(part: str | Table) -> None:
@@ -95,6 +100,11 @@ def _write(part: str | Table) -> None:
         console.print(table)
     # rich fills lines up to the table's width, which is in the way when text is copied or compared.
     sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+
+
+def _coloured() -> bool:
+    """Whether standard error is a terminal of somebody who wants colours: https://no-color.org."""
+    return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
 def _error_parts(error: ObolError) -> dict[str, str | int | list[str] | None]:

@@ -135,7 +135,7 @@ def up(
         _up_without_cluster(say, around, file, choice, use_caches=use_caches)
         return
     plans = building.cache_plans(say, around, cache_engine) if use_caches else building.idle_plans(around)
-    stack = building.lifecycle(plans, home, choice.backend, verbose=say.verbose)
+    stack = building.lifecycle(plans, home, choice.backend, say)
     with building.at_work(around):
         if identity is None:  # what is written down is what can run here
             asyncio.run(stack.check())
@@ -179,7 +179,7 @@ def purge(
         _confirm(force=force, cache=cache)
     backend = asyncio.run(building.choose(building.AskedBackend.AUTO, identity, {})).backend
     plans = building.cache_plans(say, around) if cache else building.idle_plans(around)
-    stack = building.lifecycle(plans, home, backend, verbose=say.verbose)
+    stack = building.lifecycle(plans, home, backend, say)
     with building.at_work(around):
         notes = asyncio.run(stack.purge(identity, building.steps(say), images=force, caches=cache))
         for note in (*notes, *_dispose(locate(around).data, home.config, force=force)):
@@ -216,7 +216,7 @@ def status(
 
 def _idle(say: Speaker, around: Surroundings, home: Home, backend: BackendName) -> Lifecycle:
     """The stack for what leaves the caches alone."""
-    return building.lifecycle(building.idle_plans(around), home, backend, verbose=say.verbose)
+    return building.lifecycle(building.idle_plans(around), home, backend, say)
 
 
 def _choose_to_run(asked: building.AskedBackend, around: Surroundings) -> BackendName:

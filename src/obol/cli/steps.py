@@ -83,7 +83,7 @@ class LiveSteps:
 def steps_for(say: Speaker, clock: Clock | None = None) -> Steps:
     """The way to show steps that fits where standard error goes."""
     clock = clock or SystemClock()
-    if say.quiet or not sys.stderr.isatty():
+    if say.quiet or say.verbose or not sys.stderr.isatty():  # a spinner would turn in what programs say
         return LineSteps(say, clock)
     from rich.console import Console
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -22,6 +24,12 @@ if TYPE_CHECKING:
 
 _GRACE = 3.0
 """Seconds between asking a program to end and ending it."""
+
+_CHUNK = 65536
+_LINE_END = re.compile(rb"[\r\n]")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_SECRET = re.compile(r"((?:token|password|secret)\S*?[=:]\s*)\S+", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(://)[^/\s@]+@")
 
 _detached: list[subprocess.Popen[bytes]] = []
 """Kept, because a forgotten Popen warns that its process still runs, which is the purpose here."""
@@ -64,8 +72,24 @@ class Runner(Protocol):
         ...
 
 
+Lines = Callable[[str], None]
+"""Takes what a program says, a line at a time, as soon as it is said."""
+
+
+def masked(text: str) -> str:
+    """The text without what follows the word for a secret, and without the credentials in a URL."""
+    return _CREDENTIALS.sub(r"\1…@", _SECRET.sub(r"\1…", text))
+
+
 class SystemRunner:
-    """Runs programs on this machine."""
+    """Runs programs on this machine.
+
+    With `lines`, each line of both outputs is passed on while the program runs, for people to see. So such a runner is
+    only for commands whose output is for everybody: none that prints a kubeconfig, a token, or a list that has some.
+    """
+
+    def __init__(self, lines: Lines | None = None) -> None:
+        self._lines = lines
 
     async def run(
         self,
@@ -79,7 +103,7 @@ class SystemRunner:
         child = await _start(argv, env)
         try:
             async with asyncio.timeout(timeout):
-                out, err = await child.communicate(stdin.encode())
+                out, err = await self._talk(child, stdin.encode())
         except TimeoutError:
             raise ObolError(
                 f"`{argv[0]}` did not end within {timeout:g} seconds", why=f"it was run as: {' '.join(argv)}"
@@ -87,6 +111,23 @@ class SystemRunner:
         finally:
             await _end(child)
         return Completed(child.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
+
+    async def _talk(self, child: asyncio.subprocess.Process, stdin: bytes) -> tuple[bytes, bytes]:
+        """Give it its input, and hear both of its outputs to their end."""
+        if self._lines is None:
+            return await child.communicate(stdin)
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
+        async with asyncio.TaskGroup() as group:
+            out = group.create_task(_heard(child.stdout, self._lines))
+            err = group.create_task(_heard(child.stderr, self._lines))
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it does not want to hear us out
+                child.stdin.write(stdin)
+                await child.stdin.drain()
+            child.stdin.close()
+        await child.wait()
+        return out.result(), err.result()
 
 
 def detach(
@@ -127,6 +168,24 @@ async def _start(argv: Sequence[str], env: Mapping[str, str] | None) -> asyncio.
         raise DependencyMissing(
             f"`{argv[0]}` cannot be run", why=problem.strerror or "", hint=f"install {argv[0]}, or add it to the PATH"
         ) from problem
+
+
+async def _heard(stream: asyncio.StreamReader, lines: Lines) -> bytes:
+    """Read a stream to its end, and pass its lines on; what a bar of progress writes over itself are lines too."""
+    everything, rest = bytearray(), b""
+    while chunk := await stream.read(_CHUNK):
+        everything += chunk
+        *whole, rest = _LINE_END.split(rest + chunk)
+        for line in whole:
+            _tell(line, lines)
+    _tell(rest, lines)
+    return bytes(everything)
+
+
+def _tell(line: bytes, lines: Lines) -> None:
+    text = _ESCAPES.sub("", line.decode(errors="replace")).replace("\t", "  ").rstrip()
+    if text:
+        lines("".join(one if one.isprintable() else "?" for one in masked(text)))
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

@@ -69,10 +69,11 @@ class ContainerSpec:
 
 
 class Docker:
-    """Whatever daemon the command line talks to."""
+    """Whatever daemon the command line talks to. `loud` runs what takes long and whose output is for everybody."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, loud: Runner | None = None) -> None:
         self._runner = runner
+        self._loud = loud
 
     async def version(self) -> DockerVersion:
         """Ask for the versions of both ends; tells soonest whether Docker can be used."""
@@ -185,7 +186,10 @@ class Docker:
 
     async def pull(self, reference: str) -> None:
         """Pull an image. Raises DockerAbsent where the registry does not have it."""
-        await self._change("pull", "--quiet", reference, within=PULL_WITHIN)
+        quiet = ("--quiet",) if self._loud is None else ()
+        completed = await self._run(("pull", *quiet, reference), within=PULL_WITHIN, by=self._loud)
+        if completed.code:
+            raise refused("docker pull", completed.stderr)
 
     async def tag(self, source: str, target: str) -> None:
         """Give an image one more name."""
@@ -260,9 +264,9 @@ class Docker:
                 raise problem
         return completed
 
-    async def _run(self, command: Sequence[str], *, within: float) -> Completed:
+    async def _run(self, command: Sequence[str], *, within: float, by: Runner | None = None) -> Completed:
         try:
-            return await self._runner.run(("docker", *command), timeout=within)
+            return await (by or self._runner).run(("docker", *command), timeout=within)
         except DependencyMissing as problem:
             raise DependencyMissing(
                 "Docker is not installed",

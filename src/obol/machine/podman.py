@@ -28,6 +28,8 @@ PULL = 3600.0
 """Seconds: to ask, to change something, and to fetch an image over a slow line."""
 
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_PROGRESS = ("time=", "Trying to pull ", "Resolv", "Getting image ", "Copying ", "Writing manifest", "Storing ")
+"""How lines begin that are no error, though they are where errors are."""
 _STOP_SECONDS = "10"
 _SAID = 3
 """Lines of an error that are told."""
@@ -120,10 +122,14 @@ class _Info(msgspec.Struct, frozen=True):
 
 
 class Podman:
-    """The podman of this user. Methods raise ObolError for what podman refuses, unless they say otherwise."""
+    """The podman of this user. Methods raise ObolError for what podman refuses, unless they say otherwise.
 
-    def __init__(self, runner: Runner, environ: Mapping[str, str]) -> None:
+    `loud` runs what takes long and whose output is for everybody.
+    """
+
+    def __init__(self, runner: Runner, environ: Mapping[str, str], loud: Runner | None = None) -> None:
         self._runner = runner
+        self._loud = loud
         self._environ = environ
 
     async def installation(self) -> Installation:
@@ -171,9 +177,9 @@ class Podman:
 
     async def pull(self, reference: str, registries: Path | None) -> None:
         """Fetch an image, by the mirrors of a registries.conf where one is given."""
-        await self._must(
-            f"{reference} cannot be pulled", "pull", "--quiet", reference, registries=registries, limit=PULL
-        )
+        quiet = ("--quiet",) if self._loud is None else ()
+        env = {**self._environ, "CONTAINERS_REGISTRIES_CONF": str(registries)} if registries else self._environ
+        await self._change(f"{reference} cannot be pulled", "pull", *quiet, reference, env=env, limit=PULL)
 
     async def remove_image(self, reference: str) -> bool:
         """Remove an image that no container uses; False where one does, or there is none."""
@@ -182,7 +188,7 @@ class Podman:
     async def play(self, path: Path, network: str) -> None:
         """Create and start what a file of manifests says; its images are here."""
         what = f"podman cannot start {path.stem}"
-        await self._must(what, "kube", "play", "--network", network, str(path), limit=SLOW)
+        await self._change(what, "kube", "play", "--network", network, str(path))
 
     async def start(self, pod: Pod) -> bool:
         """Start a pod that was stopped; False where that does not work any more."""
@@ -192,14 +198,14 @@ class Podman:
         """Stop pods; they keep all that they have."""
         if pods:
             ids = [pod.id for pod in pods]
-            await self._must("podman cannot stop the pods", "pod", "stop", "--time", _STOP_SECONDS, *ids, limit=SLOW)
+            await self._change("podman cannot stop the pods", "pod", "stop", "--time", _STOP_SECONDS, *ids)
 
     async def remove(self, pods: Sequence[Pod]) -> None:
         """Remove pods with their containers; running ones are stopped."""
         if pods:
             ids = [pod.id for pod in pods]
             what = "podman cannot remove the pods"
-            await self._must(what, "pod", "rm", "--force", "--time", _STOP_SECONDS, *ids, limit=SLOW)
+            await self._change(what, "pod", "rm", "--force", "--time", _STOP_SECONDS, *ids)
 
     async def secrets(self, prefix: str) -> list[str]:
         """The names of secrets that begin so."""
@@ -250,25 +256,28 @@ class Podman:
         found: T = _decode(done, of)
         return found
 
-    async def _must(
-        self, what: str, *arguments: str, stdin: str = "", registries: Path | None = None, limit: float = QUICK
-    ) -> Completed:
-        done = await self._run(*arguments, stdin=stdin, registries=registries, limit=limit)
+    async def _must(self, what: str, *arguments: str, stdin: str = "") -> Completed:
+        done = await self._run(*arguments, stdin=stdin)
         if done.code:
             raise ObolError(what, why=_said(done))
         return done
 
-    async def _run(
-        self, *arguments: str, stdin: str = "", registries: Path | None = None, limit: float = QUICK
-    ) -> Completed:
-        env = {**self._environ, "CONTAINERS_REGISTRIES_CONF": str(registries)} if registries else dict(self._environ)
-        return await self._runner.run(["podman", *arguments], stdin=stdin, env=env, timeout=limit)
+    async def _change(
+        self, what: str, *arguments: str, env: Mapping[str, str] | None = None, limit: float = SLOW
+    ) -> None:
+        runner = self._loud or self._runner
+        done = await runner.run(["podman", *arguments], env=dict(env or self._environ), timeout=limit)
+        if done.code:
+            raise ObolError(what, why=_said(done))
+
+    async def _run(self, *arguments: str, stdin: str = "", limit: float = QUICK) -> Completed:
+        return await self._runner.run(["podman", *arguments], stdin=stdin, env=dict(self._environ), timeout=limit)
 
 
 def _said(done: Completed) -> str:
     """Podman's own words about a failure: its last line may only count what the lines before it tell."""
     lines = [line.strip() for line in _ANSI.sub("", done.stderr).splitlines() if line.strip()]
-    errors = [line.removeprefix("Error: ") for line in lines if not line.startswith("time=")]
+    errors = [line.removeprefix("Error: ") for line in lines if not line.startswith(_PROGRESS)]
     return "; ".join((errors or lines)[-_SAID:]) or f"exit code {done.code}"
 
 

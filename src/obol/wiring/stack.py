@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from obol.caches.containers import ContainerSeen
     from obol.caches.plan import BuiltinPlan
     from obol.config.background import CachePlans
+    from obol.machine.commands import Lines
     from obol.stack.state import Home
 
 
@@ -47,8 +48,10 @@ def stack_on_none(plan: BuiltinPlan) -> CachesOnly:
     return CachesOnly(caches, Warming(caches, (this_machine(),)), SystemClock())
 
 
-def stack_on_podman(plan: BuiltinPlan, home: Home, environ: Mapping[str, str]) -> Lifecycle:
-    """The stack as pods, over the builtin engine."""
+def stack_on_podman(
+    plan: BuiltinPlan, home: Home, environ: Mapping[str, str], *, lines: Lines | None = None
+) -> Lifecycle:
+    """The stack as pods, over the builtin engine; `lines` takes what may be shown of what podman says."""
     engine = BuiltinEngine(plan)
 
     async def listen(address: str) -> str | None:
@@ -56,14 +59,23 @@ def stack_on_podman(plan: BuiltinPlan, home: Home, environ: Mapping[str, str]) -
         real = await asyncio.to_thread(engine.listen, listener)
         return f"{real.address}:{real.port}"
 
-    backend = PodmanBackend(Podman(SystemRunner(), environ), home.config, Looks(SystemClock(), listen=listen))
+    backend = PodmanBackend(
+        Podman(SystemRunner(), environ, _loud(lines)), home.config, Looks(SystemClock(), listen=listen)
+    )
     warmth = Warming(engine, (this_machine(),))
     return Lifecycle(backend, HostCaches(engine, plan.store), engine, warmth, NoNetworks(), home)
 
 
-def stack_on_k3d(plans: CachePlans, home: Home, environ: Mapping[str, str], *, verbose: bool = False) -> Lifecycle:
-    """The stack as a cluster of k3d, over the cache engine that is asked for."""
-    engine, docker = BuiltinEngine(plans.builtin), Docker(SystemRunner())
+def stack_on_k3d(
+    plans: CachePlans,
+    home: Home,
+    environ: Mapping[str, str],
+    *,
+    verbose: bool = False,
+    lines: Lines | None = None,
+) -> Lifecycle:
+    """The stack as a cluster of k3d, over the cache engine that is asked for; `lines` takes what k3d and others say."""
+    engine, docker = BuiltinEngine(plans.builtin), Docker(SystemRunner(), _loud(lines))
     loopback: dict[str, int] = {}
 
     async def network() -> str:
@@ -81,7 +93,9 @@ def stack_on_k3d(plans: CachePlans, home: Home, environ: Mapping[str, str], *, v
         plans.development,
         loopback,
     )
-    backend = k3d.K3dBackend(SystemRunner(), home.config, k3d.Surroundings(environ, loopback, network))
+    backend = k3d.K3dBackend(
+        SystemRunner(), home.config, k3d.Surroundings(environ, loopback, network, loud=_loud(lines))
+    )
     warmth = Warming(engine, (this_machine(),))
     return Lifecycle(backend, caches, engine, warmth, LeakedNetworks(docker, verbose=verbose), home)
 
@@ -102,6 +116,11 @@ def hot_swap_on_k3d(stack_id: str, plan: ContainersPlan, home: Home, environ: Ma
     backend = k3d.K3dBackend(runner, home.config, k3d.Surroundings(environ, {}, network))
     ground = Ground(seen, partial(backend.state, stack_id), partial(backend.mirrors, stack_id))
     return HotSwap(docker, KubernetesDeployments(partial(backend.kubectl, stack_id)), ground)
+
+
+def _loud(lines: Lines | None) -> SystemRunner | None:
+    """The runner for what may be shown; None where nobody wants to see it."""
+    return SystemRunner(lines) if lines is not None else None
 
 
 async def look_for_runtimes() -> Runtimes:

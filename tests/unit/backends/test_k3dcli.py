@@ -246,3 +246,20 @@ async def test_failures_without_a_log(said: str, why: str) -> None:
         await k3d.create(["cluster", "create", NAME])
 
     assert caught.value.why == why
+
+
+async def test_what_may_be_shown() -> None:
+    """What changes a cluster goes to the loud runner; lists and kubeconfigs, which hold keys, never do."""
+    quiet, loud = FakeRunner(), FakeRunner()
+    quiet.script("k3d", "cluster", "list", stdout="[]")
+    k3d = K3d(quiet, loud)
+
+    await k3d.create(["cluster", "create", "a"])
+    await k3d.start("a")
+    await k3d.stop("a")
+    await k3d.delete("a")
+    await k3d.cluster("a")
+    await k3d.kubeconfig("a")
+
+    assert [line.split()[2] for line in loud.lines] == ["create", "start", "stop", "delete"]
+    assert quiet.lines == ["k3d cluster list -o json", "k3d kubeconfig get a"]

@@ -177,3 +177,18 @@ async def test_read() -> None:
     with pytest.raises(ObolError, match=r"^it cannot be had: exit code 7$") as caught:
         await kubectl.read("it cannot be had", "get", "x")
     assert "`kubectl --kubeconfig /config/kubeconfig.yaml get nodes`" in caught.value.hint
+
+
+async def test_what_may_be_shown() -> None:
+    """What the cluster says to a manifest goes to the loud runner, unless there is a secret in it."""
+    quiet, loud = FakeRunner(), FakeRunner()
+    quiet.script("kubectl", "get", stdout='{"items": []}')
+    environ = {"PATH": "/bin"}
+    kubectl = await kubectl_for(quiet, FakeClock(), environ=environ, kubeconfig=KUBECONFIG, node=NODE, loud=loud)
+
+    await kubectl.apply("a namespace", "kind: Namespace")
+    await kubectl.apply("the key", "kind: Secret", hidden=("sesame",))
+    await kubectl.wait((), lambda _line: None)
+
+    assert [ran.stdin for ran in loud.ran] == ["kind: Namespace"]
+    assert [ran.stdin for ran in quiet.ran if "apply" in ran.argv] == ["kind: Secret"]

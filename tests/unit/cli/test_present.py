@@ -181,3 +181,16 @@ def test_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
     assert tilde("/home/adam/x") == "/home/adam/x"
     monkeypatch.setenv("HOME", "/")
     assert tilde("/x") == "/x"
+
+
+@pytest.mark.parametrize(("colours", "shown"), [(True, "\x1b[2m  │ pulling\x1b[0m\n"), (False, "  │ pulling\n")])
+def test_line_of_a_program(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, colours: bool, shown: str
+) -> None:
+    """What other programs say has a bar before it, dimmed on a terminal that may have colours."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("NO_COLOR", "" if colours else "1")
+
+    Speaker(verbose=True).child("pulling")
+
+    assert capsys.readouterr().err == shown

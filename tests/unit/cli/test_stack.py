@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.plan import BuiltinPlan
+    from obol.cli.present import Speaker
     from obol.config.background import CachePlans
     from obol.stack.lifecycle import Lifecycle
     from tests.unit.cli.conftest import Terminal
@@ -209,7 +210,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, world: World, tmp_path: Path) -> cl
     stack = clusterworld.World(Home(locate(Surroundings.of_process()).config), clusterworld.FakeBackend(name="podman"))
     asked: list[tuple[str, str]] = []
 
-    def lifecycle(plans: CachePlans, home: Home, backend: str, *, verbose: bool = False) -> Lifecycle:
+    def lifecycle(plans: CachePlans, home: Home, backend: str, say: Speaker | None = None) -> Lifecycle:
         asked.append((backend, plans.engine))
         return stack.stack
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.errors import DependencyMissing, ObolError
-from obol.machine.commands import Account, Completed, SystemRunner, detach
+from obol.machine.commands import Account, Completed, SystemRunner, detach, masked
 from obol.machine.tasks import spawn
 from tests.fakes.runner import FakeRunner, Ran
 
@@ -127,3 +127,54 @@ async def test_fake_runner() -> None:
     assert runner.lines[1] == "docker ps -a"
     with pytest.raises(DependencyMissing):
         await runner.run(["k3d"])
+
+
+async def test_lines_while_it_runs() -> None:
+    """Who wants to see the lines of both outputs gets them at once, without colours, and secrets cut out."""
+    seen: list[str] = []
+    reader, writer = os.pipe()
+
+    def lines(line: str) -> None:
+        seen.append(line)
+        if line == "first":  # it is still running: it waits for what is written here
+            os.write(writer, b"\n")
+
+    script = (
+        f"echo first; read x < /dev/fd/{reader}; printf '1 %%\\r2 %%\\r\\n' >&2; read y; echo \"$y\";"
+        " printf '\\033[31mtoken: abc\\033[0m\\n\\n\\001end'; exit 4"
+    )
+    os.set_inheritable(reader, True)
+    argv = ["/usr/bin/env", "bash", "-c", script.replace(f"/dev/fd/{reader}", f"/proc/{os.getpid()}/fd/{reader}")]
+
+    try:
+        completed = await SystemRunner(lines).run(argv, stdin="given\n", timeout=1.5)
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+    assert completed.code == 4
+    assert completed.stdout == "first\ngiven\n\x1b[31mtoken: abc\x1b[0m\n\n\x01end"
+    assert completed.stderr == "1 %\r2 %\r\n"
+    assert sorted(seen) == sorted(["first", "1 %", "2 %", "given", "token: …", "?end"])
+    assert seen[0] == "first"
+
+
+async def test_lines_of_one_that_does_not_listen() -> None:
+    """A program that closes its input before it has read all of it is no failure of ours."""
+    completed = await SystemRunner(lambda _line: None).run(["/bin/sh", "-c", "exec <&-; echo done"], stdin="x" * 2**20)
+
+    assert completed == Completed(0, "done\n", "")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("K3S_TOKEN=abc next", "K3S_TOKEN=… next"),
+        ('{"password": "abc"}', '{"password": …'),
+        ("from https://me:secret@host/v2", "from https://…@host/v2"),
+        ("secret/litellm-key created", "secret/litellm-key created"),
+    ],
+)
+def test_masked(said: str, shown: str) -> None:
+    """What follows the word for a secret is cut out, and so are the credentials in a URL."""
+    assert masked(said) == shown

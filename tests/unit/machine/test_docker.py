@@ -340,3 +340,17 @@ async def test_strange_answer(docker: Docker, runner: FakeRunner, ask: Callable[
 
     with pytest.raises(DockerFailed, match=r"`docker (version|info)` answers in a way"):
         await ask(docker)
+
+
+async def test_what_may_be_shown() -> None:
+    """A pull goes to the loud runner, with its progress; all else does not."""
+    quiet, loud = FakeRunner(), FakeRunner()
+    loud.script("docker", "pull", "absent", code=1, stderr="Error response from daemon: manifest unknown")
+    docker = Docker(quiet, loud)
+
+    await docker.pull("alpine")
+    await docker.tag("alpine", "other")
+
+    assert (loud.lines, quiet.lines) == (["docker pull alpine"], ["docker tag alpine other"])
+    with pytest.raises(DockerFailed):
+        await docker.pull("absent")

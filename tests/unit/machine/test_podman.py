@@ -188,3 +188,30 @@ async def test_remove_networks(podman: Podman, runner: FakeRunner) -> None:
     await podman.remove_networks(LABEL)
 
     assert [line for line in runner.lines if " rm " in line] == ["podman network rm a"]
+
+
+async def test_what_may_be_shown() -> None:
+    """What takes long goes to the loud runner, with its progress; what asks, and secrets, never do."""
+    quiet, loud = FakeRunner(), FakeRunner()
+    podman = Podman(quiet, {}, loud)
+    quiet.script("podman", "ps", stdout="[]")
+
+    await podman.pull("alpine", None)
+    await podman.play(Path("/rendered/app.yaml"), "net")
+    await podman.containers("a=b")
+    await podman.create_secret("key", "sesame")
+
+    assert loud.lines == ["podman pull alpine", "podman kube play --network net /rendered/app.yaml"]
+    assert [line.split()[1] for line in quiet.lines] == ["ps", "secret", "secret"]
+
+
+async def test_progress_is_no_error() -> None:
+    """The lines that tell how a pull goes on are not part of why it failed."""
+    runner = FakeRunner()
+    said = "Trying to pull docker.io/library/alpine:latest...\nGetting image source signatures\nError: no such host\n"
+    runner.script("podman", "pull", code=125, stderr=said)
+
+    with pytest.raises(ObolError) as caught:
+        await Podman(runner, {}, runner).pull("alpine", None)
+
+    assert caught.value.why == "no such host"

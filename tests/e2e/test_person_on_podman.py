@@ -144,7 +144,13 @@ def test_a_day(person: Person) -> None:
     person.up()
     person.up()
     assert person.answers()
-    assert "running" in person.obol("stack", "status")[0]
+    status = person.obol("stack", "status")[0]
+    assert "Cluster  running" in status
+    assert "litellm     1 of 1  http://127.0.0.1:4000" in status
+    assert max(map(len, status.splitlines())) <= 80
+    told = json.loads(person.obol("stack", "status", "-o", "json")[0])
+    assert [workload["name"] for workload in told["workloads"]] == ["litellm", "prometheus"]
+    assert told["disk"]["held"] > 10 * MIB
 
     person.obol("stack", "purge", "--force", "--cache", "--yes")
 

@@ -124,7 +124,12 @@ class FakeMachine(FakeRunner):
             address, host, inner = mapping.partition("@")[0].split(":")
             ports.setdefault(f"{inner}/tcp", []).append({"HostIp": address, "HostPort": host})
         server = {"name": f"k3d-{name}-server-0", "role": "server", "State": {"Running": cluster.servers}}
-        balancer = {"role": "loadbalancer", "portMappings": ports, "State": {"Running": cluster.balancer}}
+        balancer = {
+            "name": f"k3d-{name}-serverlb",
+            "role": "loadbalancer",
+            "portMappings": ports,
+            "State": {"Running": cluster.balancer},
+        }
         return {
             "name": name,
             "network": {"name": cluster.network},

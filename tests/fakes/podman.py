@@ -221,8 +221,9 @@ class FakePodman:
 
     @staticmethod
     def _members(pod: FakePod) -> list[Mapping[str, object]]:
+        state = pod.status.lower().replace("degraded", "running")
         return [
-            {"Names": [name], "Image": image, "State": "running", "Pod": f"id-{pod.name}", "Ports": pod.ports}
+            {"Names": [name], "Image": image, "State": state, "Pod": f"id-{pod.name}", "Ports": pod.ports}
             for name, image in pod.containers.items()
         ]
 

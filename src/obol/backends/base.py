@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,6 +85,49 @@ class Deployed:
     url: str
     """Where LiteLLM answers, from this machine."""
     notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A machine of the cluster, be it a container."""
+
+    name: str
+    role: str
+    """What the backend calls it: server, agent, loadbalancer."""
+    running: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Something that the stack runs."""
+
+    name: str
+    ready: int
+    wanted: int
+    why: str = ""
+    """Why not all of it is ready, in a word or two."""
+    url: str = ""
+    """Where it answers, from this machine; "" where it does not, or where that is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What there is to see of a cluster."""
+
+    nodes: tuple[Node, ...] = ()
+    workloads: tuple[Workload, ...] = ()
+
+
+NOTHING_SEEN = Details()
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A backend that can tell more of a cluster than its state."""
+
+    async def details(self, stack_id: str) -> Details:
+        """Look at what there is now, and change nothing. Raises ObolError."""
+        ...
 
 
 class Backend(Protocol):

@@ -59,6 +59,11 @@ async def announce(kubectl: Kubectl, mirrors: Sequence[Mirror]) -> None:
             await kubectl.apply("the ConfigMap that tells of the registry to push into", text)
 
 
+def ingress_url(port: int) -> str:
+    """Where the ingress answers whose port of this machine it is."""
+    return "http://localhost" if port == HTTP else f"http://localhost:{port}"
+
+
 async def gateway(
     kubectl: Kubectl, manifests: Sequence[Manifest], port: int | None, probe: Probe, watch: Watch
 ) -> Deployed:
@@ -70,7 +75,7 @@ async def gateway(
     brought = applied(manifests)
     if GATEWAY not in brought.deployments or GATEWAY.name not in brought.ingresses or port is None:
         return Deployed("")
-    url = "http://localhost" if port == HTTP else f"http://localhost:{port}"
+    url = ingress_url(port)
     watch(f"waiting for {url}")
     began = kubectl.clock.monotonic()
     while (status := await probe(port, GATEWAY_PATH)) != 200:

@@ -14,8 +14,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.backends.base import Up
-from obol.backends.deploying import announce, deploy, gateway, scraping
+from obol.backends.base import Details, Up, Workload
+from obol.backends.deploying import GATEWAY, announce, deploy, gateway, ingress_url, scraping
 from obol.backends.ingressports import choose, listens
 from obol.backends.k3dcli import K3d, NameTaken
 from obol.backends.k3dnode import NodeDocker
@@ -149,6 +149,28 @@ class K3dBackend:
     async def mirrors(self, stack_id: str) -> Mapping[str, Sequence[str]]:
         """The endpoints of each registry that the nodes were told of. Raises ObolError."""
         return await self._node.mirrors(node_name(_cluster_name(stack_id)))
+
+    async def details(self, stack_id: str) -> Details:
+        """Look at nodes and Deployments. Raises ObolError."""
+        cluster = await self._k3d.cluster(_cluster_name(stack_id))
+        if cluster is None or not cluster.runs:
+            return Details(cluster.members if cluster is not None else ())
+        kubectl = await self.kubectl(stack_id)
+        port = cluster.host_port(HTTP)
+        url = ingress_url(port) if port is not None else ""
+        return Details(
+            cluster.members,
+            tuple(
+                Workload(
+                    one.deployment.name,
+                    one.ready,
+                    one.wanted,
+                    ", ".join(one.reasons),
+                    url if one.deployment == GATEWAY and one.done else "",
+                )
+                for one in await kubectl.deployed()
+            ),
+        )
 
     async def down(self, stack_id: str) -> None:
         """Stop the cluster; its nodes keep their images. None there is fine. Raises ObolError."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from obol.backends.base import Node
 from obol.errors import DependencyMissing, ObolError, PortTaken
 from obol.machine.commands import masked
 from obol.machine.dockererrors import NoAddressPool, plain, refused
@@ -59,6 +60,7 @@ class _State(msgspec.Struct, frozen=True, rename="pascal"):
 
 class _Node(msgspec.Struct, frozen=True, rename="camel"):
     role: str
+    name: str = ""
     port_mappings: dict[str, list[_Binding] | None] | None = None
     state: _State = msgspec.field(name="State", default_factory=_State)
 
@@ -86,6 +88,15 @@ class Cluster(msgspec.Struct, frozen=True, rename="camel"):
     def stopped(self) -> bool:
         """Whether none of it runs."""
         return not any(node.state.running for node in self.nodes or ())
+
+    @property
+    def members(self) -> tuple[Node, ...]:
+        """Its nodes; k3d has others beside them, for images."""
+        return tuple(
+            Node(one.name, one.role, one.state.running)
+            for one in self.nodes or ()
+            if one.role in {"server", "agent", "loadbalancer"}
+        )
 
     @property
     def network_name(self) -> str:

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.backends.rollouts import Rollout, rollouts
+from obol.backends.rollouts import Rollout, deployed, rollouts
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.dockererrors import plain
 from obol.rendering.kubernetes import encode
@@ -34,6 +34,8 @@ line more than ten minutes.
 """
 
 _AGAIN = "mend it, then run `obol stack up` again; the cluster is left running"
+_SYSTEM = "kube-system"
+"""The namespace of what belongs to the cluster."""
 
 _TRIES = 4
 _RETRY_AFTER = 3.0
@@ -109,6 +111,14 @@ class Kubectl:
             if self.clock.monotonic() - began >= within:
                 raise self._stuck([one for one in now if not one.done], within, then)
             await self.clock.sleep(PAUSE)
+
+    async def deployed(self) -> tuple[Rollout, ...]:
+        """Look at everything that is deployed, but for what the cluster itself consists of. Raises ObolError."""
+        done = await self._run("get", "deployments,pods", "--all-namespaces", "-o", "json")
+        if done.code:
+            said = next(reversed(plain(done.stderr).strip().splitlines()), f"exit code {done.code}")
+            raise ObolError("the cluster does not tell what it runs", why=said)
+        return deployed(done.stdout, without=_SYSTEM)
 
     def _stuck(self, waiting: Sequence[Rollout], within: float, then: str) -> ObolError:
         first = waiting[0].deployment

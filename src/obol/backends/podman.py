@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.backends import masterkey
-from obol.backends.base import Deployed, Up
+from obol.backends.base import Deployed, Details, Up, Workload
 from obol.backends.publishing import Held, publish
 from obol.errors import DependencyMissing, ObolError, UsageError
 from obol.machine import ports as machine_ports
@@ -142,6 +142,19 @@ class PodmanBackend:
         if MONITORING_WORKLOAD in (urls := dict(_urls(played.pods))):
             notes.append(f"Prometheus answers on {urls[MONITORING_WORKLOAD]}.")
         return Deployed(urls.get(GATEWAY_WORKLOAD) or next(iter(urls.values()), ""), tuple(notes))
+
+    async def details(self, stack_id: str) -> Details:
+        """Look at the pods: how many of their containers run, and where they answer. Raises ObolError."""
+        label = _label(stack_id)
+        pods, containers = await asyncio.gather(self._podman.pods(label), self._podman.containers(label))
+        found = []
+        for pod in pods:
+            own = [one for one in containers if one.pod == pod.id]
+            runs = sum(one.state == "running" for one in own)
+            ports = [port.host_port for one in own for port in one.ports or ()] if runs else []
+            url = f"http://{LOOPBACK}:{ports[0]}" if ports else ""
+            found.append(Workload(pod.label(WORKLOAD_LABEL) or pod.name, runs, pod.members, url=url))
+        return Details(workloads=tuple(sorted(found, key=lambda workload: workload.name)))
 
     async def down(self, stack_id: str) -> None:
         """Stop the pods; images, volumes and secrets stay. Raises ObolError."""

@@ -176,6 +176,16 @@ def rollouts(listing: str, wanted: Sequence[Deployment]) -> tuple[Rollout, ...]:
     return tuple(_rollout(one, found[one], pods) if one in found else Rollout(one) for one in wanted)
 
 
+def deployed(listing: str, *, without: str) -> tuple[Rollout, ...]:
+    """How far every Deployment of `kubectl get deployments,pods` is, but those of one namespace. Raises ObolError."""
+    try:
+        items = msgspec.json.decode(listing, type=_List).items
+    except msgspec.DecodeError:
+        items = []
+    found = [_named(item) for item in items if item.kind == "Deployment" and item.metadata.namespace != without]
+    return rollouts(listing, found)
+
+
 def _named(item: _Item) -> Deployment:
     return Deployment(item.metadata.namespace, item.metadata.name)
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from obol.stack.lifecycle import Lifecycle, Steps
     from obol.stack.nocluster import CachesOnly
     from obol.stack.plan import Choice, StackImage
+    from obol.stack.space import Space
     from obol.stack.state import Home, Identity
     from obol.workloads.sources import Manifest
 
@@ -194,6 +195,14 @@ def ignored(plans: CachePlans, backend: BackendName) -> list[str]:
         if plans.development:
             found.append("The registry to push to is for clusters of k3d: there is none here.")
     return found
+
+
+def room(around: Surroundings) -> Space:
+    """How much the caches take on disk, and what is left."""
+    from obol.stack.space import space
+
+    directories = locate(around)
+    return space(directories.cache_root, directories.data)
 
 
 def idle_plans(around: Surroundings) -> CachePlans:

@@ -6,16 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from obol.cli.cacheview import listeners_table
-from obol.cli.present import size, span
-from obol.cli.stackview import status_result
+from obol.cli.present import Table, counted, size, span
+from obol.cli.stackview import disk_lines, status_result
 
 if TYPE_CHECKING:
-    from obol.cli.present import Table
+    from collections.abc import Sequence
+
+    from obol.backends.base import Node, Workload
+    from obol.caches.base import EngineStatus, Running, Substitute
     from obol.cli.stackview import HeldRow
     from obol.stack.lifecycle import Raised, Shown
     from obol.stack.nocluster import Seen
-    from obol.stack.state import Identity
+    from obol.stack.space import Space
+    from obol.stack.state import Identity, LastUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,17 @@ class ShownResult:
     last_up: float | None
     """When it ended, in seconds since 1970."""
     last_up_seconds: float | None
+    last_up_bytes_from_cache: int | None = None
+    """Null where it was not measured, as the next two."""
+    last_up_bytes_from_upstream: int | None = None
+    last_up_saved_seconds: float | None = None
+    nodes: tuple[Node, ...] = ()
+    workloads: tuple[Workload, ...] = ()
+    trouble: str = ""
+    """Why the cluster is "unknown", or nodes and workloads are not told."""
+    engine: EngineStatus | None = None
+    substitutes: tuple[Substitute, ...] = ()
+    disk: Space | None = None
 
 
 def raised_result(identity: Identity, raised: Raised) -> RaisedResult:
@@ -100,53 +114,113 @@ def raised_parts(identity: Identity, raised: Raised) -> list[str | Table]:
     return lines
 
 
-def shown_result(shown: Shown, seen: Seen) -> ShownResult:
+def shown_result(shown: Shown, seen: Seen, disk: Space | None = None) -> ShownResult:
     """How the stack is, for programs."""
-    status = status_result(seen)
+    status, last = status_result(seen), shown.last
     return ShownResult(
         stack=shown.identity.stack_id if shown.identity else None,
         backend=shown.identity.backend if shown.identity else None,
         cluster=shown.state,
         caches=shown.caches is not None,
         containers=shown.containers,
-        mirrors=shown.last.mirrors if shown.last else {},
+        mirrors=last.mirrors if last else {},
         complete=status.complete,
         images=status.images,
-        last_up=shown.last.at if shown.last else None,
-        last_up_seconds=round(shown.last.seconds, 1) if shown.last else None,
+        last_up=last.at if last else None,
+        last_up_seconds=round(last.seconds, 1) if last else None,
+        last_up_bytes_from_cache=last.bytes_from_cache if last else None,
+        last_up_bytes_from_upstream=last.bytes_from_upstream if last else None,
+        last_up_saved_seconds=last.saved_seconds if last else None,
+        nodes=shown.details.nodes,
+        workloads=shown.details.workloads,
+        trouble=shown.trouble,
+        engine=shown.caches.status if shown.caches else None,
+        substitutes=shown.caches.substitutes if shown.caches else (),
+        disk=disk,
     )
 
 
-def shown_parts(shown: Shown, seen: Seen) -> list[str | Table]:
-    """How the stack is, for people."""
+def shown_parts(shown: Shown, seen: Seen, disk: Space | None = None) -> list[str | Table]:
+    """How the stack is, for people: what it is first, then what runs, then what serves its images."""
     if shown.identity is None:
         return ["There is no stack yet."]
+    state = "not known" if shown.state == "unknown" else shown.state
     parts: list[str | Table] = [
         f"Stack    {shown.identity.stack_id}",
-        f"Cluster  {shown.state} (backend {shown.identity.backend})",
+        f"Cluster  {state} (backend {shown.identity.backend})",
+        *_last(shown.last),
+        *_caches(shown, seen),
+        *disk_lines(disk),
     ]
-    if shown.last is not None:
-        parts.append(_last(shown))
-        parts += [f"Wired    {registry} by {endpoint}" for registry, endpoint in shown.last.mirrors.items()]
-    parts += [f"Cache    {one}" for one in shown.containers]
+    for table in (_nodes(shown.details.nodes), _workloads(shown.details.workloads), _registries(shown.caches)):
+        if table.rows:
+            parts += ["", table]
+    return parts
+
+
+def _caches(shown: Shown, seen: Seen) -> list[str]:
+    lines = [f"Cache    {one}" for one in shown.containers]
+    mirrors = shown.last.mirrors if shown.last else {}
     if shown.caches is None:
-        return parts if shown.containers else [*parts, "Caches   not running"]
+        lines += [] if shown.containers else ["Caches   not running"]
+        return [*lines, *(f"Wired    {registry} by {endpoint}" for registry, endpoint in mirrors.items())]
+    engine = shown.caches.status
     complete = sum(held == "complete" for _image, held in seen.held)
-    parts.append(f"Caches   running (process {shown.caches.status.pid})")
-    parts.append(f"Images   {complete} of {len(seen.held)} complete in the caches")
-    return [*parts, "", listeners_table(shown.caches.status, shown.caches.substitutes)]
+    lines.append(f"Caches   running (process {engine.pid}), {counted(engine.content.count, 'blob')}")
+    lines.append(f"Images   {complete} of {len(seen.held)} complete in the caches")
+    # Where nodes ask the addresses that are listed anyway, nothing needs to be said.
+    served = {f"{_shown(one.address)}:{one.port}" for one in engine.listeners}
+    astray = {
+        registry: endpoint for registry, endpoint in mirrors.items() if endpoint.partition("://")[2] not in served
+    }
+    return [*lines, *(f"Wired    {registry} by {endpoint}, which is not ours" for registry, endpoint in astray.items())]
 
 
-def _last(shown: Shown) -> str:
-    last = shown.last
-    assert last is not None
+def _nodes(nodes: Sequence[Node]) -> Table:
+    return Table(
+        ("Node", "Role", "State"),
+        tuple((node.name, node.role, "running" if node.running else "stopped") for node in nodes),
+    )
+
+
+def _workloads(workloads: Sequence[Workload]) -> Table:
+    rows = tuple(
+        (one.name, f"{one.ready} of {one.wanted}", one.url or (f"({one.why})" if one.why else "")) for one in workloads
+    )
+    return Table(("Workload", "Ready", "Answers at"), rows)
+
+
+def _registries(caches: Running | None) -> Table:
+    """A row for each registry: where it is served, how it does, and what came from where."""
+    rows = []
+    upstreams = caches.status.upstreams if caches is not None else ()
+    for upstream in upstreams:
+        assert caches is not None
+        own = [one for one in caches.status.listeners if one.registry == upstream.registry]
+        where = ", ".join(f"{_shown(one.address)}:{one.port}" for one in own)
+        instead = {one.port: one.wanted for one in caches.substitutes if one.registry == upstream.registry}
+        where += "".join(f" (not {instead[one.port]})" for one in own if instead.get(one.port))
+        moved = (size(upstream.bytes_from_cache), size(upstream.bytes_from_upstream))
+        health = "not asked" if upstream.health == "unknown" else upstream.health
+        rows.append((upstream.registry, where, health, *moved))
+    return Table(("Registry", "Served at", "Health", ">From cache", ">Upstream"), tuple(rows))
+
+
+def _shown(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _last(last: LastUp | None) -> list[str]:
+    if last is None:
+        return []
     when = f"{datetime.fromtimestamp(last.at).astimezone():%Y-%m-%d %H:%M}"
-    line = f"Last up  {when}, in {span(max(1, last.seconds))}"
+    lines = [f"Last up  {when}, in {span(max(1, last.seconds))}"]
     if last.bytes_from_cache is not None and last.bytes_from_upstream is not None:
-        line += f": {size(last.bytes_from_cache)} from the cache, {size(last.bytes_from_upstream)} from upstream"
-    if last.saved_seconds is not None and last.saved_seconds >= 1:
-        line += f", about {span(last.saved_seconds)} saved"
-    return line
+        gained = f"{size(last.bytes_from_cache)} from the cache, {size(last.bytes_from_upstream)} from upstream"
+        if last.saved_seconds is not None and last.saved_seconds >= 1:
+            gained += f", about {span(last.saved_seconds)} saved"
+        lines.append(f"         {gained}")
+    return lines
 
 
 @dataclass(frozen=True, slots=True)

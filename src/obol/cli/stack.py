@@ -194,7 +194,7 @@ def status(
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show what runs, and which images of the stack are in the caches."""
+    """Show what runs and where it answers, what the caches hold, how the last `up` went, and the room on disk."""
     from obol.cli.clusterview import shown_parts, shown_result
     from obol.cli.stackview import status_parts, status_result
 
@@ -204,12 +204,14 @@ def status(
     identity, plans = home.identity(), building.cache_plans(say, around)
     kubernetes = identity is None or identity.backend == "k3d"
     images = building.images(file, around, kubernetes=kubernetes)
-    seen = asyncio.run(building.caches_only(plans.builtin).status(images))
+    seen, disk = asyncio.run(building.caches_only(plans.builtin).status(images)), building.room(around)
     if identity is not None:
         shown = asyncio.run(building.lifecycle(plans, home, identity.backend).status())
-        say.result(shown_result(shown, seen), lambda: shown_parts(shown, seen))
+        say.result(shown_result(shown, seen, disk), lambda: shown_parts(shown, seen, disk))
+        if shown.trouble:
+            say.warn(f"What runs is not known, or not all of it: {shown.trouble}.")
         return
-    say.result(status_result(seen), lambda: status_parts(seen))
+    say.result(status_result(seen, disk), lambda: status_parts(seen, disk))
     if seen.caches is None:
         say.note("Start the caches and fill them: obol stack up")
 

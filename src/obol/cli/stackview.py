@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from obol.cli import imageview
 from obol.cli.cacheview import listeners_table
-from obol.cli.present import Table, size, span
+from obol.cli.present import Table, size, span, tilde
 from obol.client.base import Kind, PulledImage
 from obol.errors import DependencyMissing, ObolError
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from obol.client.base import PullFailed
     from obol.stack.nocluster import Brought, Seen, WarmedImage
     from obol.stack.plan import Choice, StackImage
+    from obol.stack.space import Space
 
 WITHOUT_CACHE = (
     "The registry caches are turned off, and nothing here can run the stack without a cluster runtime,",
@@ -90,6 +91,7 @@ class StackStatusResult:
     images: tuple[HeldRow, ...]
     engine: EngineStatus | None = None
     substitutes: tuple[Substitute, ...] = ()
+    disk: Space | None = None
 
 
 def up_result(brought: Brought) -> UpResult:
@@ -142,7 +144,7 @@ def advice(choice: Choice, *, asked: bool) -> list[str]:
     return lines
 
 
-def status_result(seen: Seen) -> StackStatusResult:
+def status_result(seen: Seen, disk: Space | None = None) -> StackStatusResult:
     """How the stack is, for programs."""
     return StackStatusResult(
         backend=seen.backend,
@@ -151,19 +153,31 @@ def status_result(seen: Seen) -> StackStatusResult:
         images=tuple(HeldRow(str(image.reference), image.needed_by, held) for image, held in seen.held),
         engine=seen.caches.status if seen.caches else None,
         substitutes=seen.caches.substitutes if seen.caches else (),
+        disk=disk,
     )
 
 
-def status_parts(seen: Seen) -> list[str | Table]:
+def disk_lines(disk: Space | None) -> list[str]:
+    """The room on disk, a line for the caches and one for the stack's data."""
+    if disk is None:
+        return []
+    held = "an unknown amount" if disk.held is None else size(disk.held)
+    free = "" if disk.free is None else f", {size(disk.free)} free"
+    there = "" if disk.data_there else " (not there yet)"
+    return [f"Disk     {held} in {tilde(disk.caches)}{free}", f"Data     {tilde(disk.data)}{there}"]
+
+
+def status_parts(seen: Seen, disk: Space | None = None) -> list[str | Table]:
     """How the stack is, for people."""
     cluster = "nothing runs" if seen.state == "absent" else seen.state
     parts: list[str | Table] = [f"Cluster  {cluster} (backend {seen.backend})"]
     if seen.caches is None:
-        return [*parts, "Caches   not running", f"Images   {len(seen.held)} needed; which are held is not known"]
+        unknown = f"Images   {len(seen.held)} needed; which are held is not known"
+        return [*parts, "Caches   not running", unknown, *disk_lines(disk)]
     engine = seen.caches.status
     complete = sum(held == "complete" for _image, held in seen.held)
     parts.append(f"Caches   running (process {engine.pid})")
-    parts.append(f"Images   {complete} of {len(seen.held)} complete")
+    parts += [f"Images   {complete} of {len(seen.held)} complete", *disk_lines(disk)]
     rows = tuple((_short(image), held or "", ", ".join(image.needed_by)) for image, held in seen.held)
     images = Table(("Image", "In the cache", "Needed by"), rows)
     return [*parts, "", listeners_table(engine, seen.caches.substitutes), "", images]

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
-from obol.backends.base import ClusterSpec
+from obol.backends.base import NOTHING_SEEN, ClusterSpec, Details, Inspectable
 from obol.client.base import Silence
 from obol.errors import EngineNotRunning, EngineUnresponsive, ObolError
 from obol.machine.dockererrors import NoAddressPool
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+
+LOOK_WITHIN = 8.0
+"""Seconds that somebody who asks how the stack is waits for its cluster."""
 
 
 class Steps(Protocol):
@@ -117,16 +120,28 @@ class Raised:
     notes: tuple[str, ...]
 
 
+@dataclass(slots=True)
+class _Seen:
+    """What is known of the cluster so far."""
+
+    state: ClusterState | Literal["unknown"] = "unknown"
+    details: Details = NOTHING_SEEN
+    trouble: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """What `status` has found."""
 
     identity: Identity | None
-    state: ClusterState
+    state: ClusterState | Literal["unknown"]
     caches: Running | None
     last: LastUp | None
     containers: tuple[str, ...] = ()
     """Cache containers, each with its state."""
+    details: Details = NOTHING_SEEN
+    trouble: str = ""
+    """Why the state, or the details, are not known."""
 
 
 class Lifecycle:
@@ -273,11 +288,34 @@ class Lifecycle:
         return tuple(notes)
 
     async def status(self) -> Shown:
-        """Look at everything and change nothing. Raises ObolError."""
+        """Look at everything and change nothing: in seconds, also where the cluster does not answer.
+
+        Raises ObolError where the stack's own files or the builtin engine are of no use.
+        """
         identity = self._home.identity()
-        state: ClusterState = "absent"
-        if identity is not None:
-            state = await self._backend.state(identity.stack_id)
+        seen = _Seen()
+        async with asyncio.TaskGroup() as group:
+            if identity is not None:
+                group.create_task(self._look(identity.stack_id, seen))
+            named = group.create_task(self._named())
         running = await asyncio.to_thread(self._engine.status)
-        containers = await self._caches.containers()
-        return Shown(identity, state, running, self._home.last_up(), containers)
+        state = seen.state if identity is not None else "absent"
+        return Shown(identity, state, running, self._home.last_up(), named.result(), seen.details, seen.trouble)
+
+    async def _look(self, stack_id: str, seen: _Seen) -> None:
+        """Look at the cluster, for as long as somebody waits for it. What is known by then is known."""
+        try:
+            async with asyncio.timeout(LOOK_WITHIN):
+                seen.state = await self._backend.state(stack_id)
+                if seen.state != "absent" and isinstance(self._backend, Inspectable):
+                    seen.details = await self._backend.details(stack_id)
+        except ObolError as problem:
+            seen.trouble = str(problem)
+        except TimeoutError:
+            seen.trouble = f"{self._backend.name} did not answer within {LOOK_WITHIN:g} seconds"
+
+    async def _named(self) -> tuple[str, ...]:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_WITHIN):
+                return await self._caches.containers()
+        return ()

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.base import ClusterSpec, Deployed
+from obol.backends.base import ClusterSpec, Deployed, Details, Inspectable, Node, Workload
 from obol.backends.k3d import K3dBackend
 from obol.errors import DependencyMissing, ObolError
 from obol.rendering.registries import Mirror
@@ -309,3 +310,24 @@ async def test_purge(stack: Stack, there: bool) -> None:
     assert [line for line in stack.machine.lines if " rm " not in line] == [f"k3d cluster delete {NAME}", *REMAINS]
     assert not there or list(stack.config.iterdir()) == []
     assert stack.machine.clusters == {}
+
+
+async def test_details(stack: Stack) -> None:
+    """Nodes are told in whichever state, workloads where the cluster runs, and the gateway with its address."""
+    inspectable = stack.backend
+    assert isinstance(inspectable, Inspectable)
+    assert await inspectable.details(ID) == Details()
+
+    cluster = stack.holds(runs=False)
+    assert await inspectable.details(ID) == Details(
+        (Node(NODE, "server", False), Node(f"k3d-{NAME}-serverlb", "loadbalancer", False))
+    )
+
+    cluster.servers = cluster.balancer = True
+    metadata = {"name": "litellm", "namespace": "llm"}
+    status = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+    listing = {"items": [{"kind": "Deployment", "metadata": metadata, "status": status}]}
+    stack.machine.script("kubectl", "get", stdout=json.dumps(listing))
+    found = await inspectable.details(ID)
+    assert [node.running for node in found.nodes] == [True, True]
+    assert found.workloads == (Workload("litellm", 1, 1, url="http://localhost:8080"),)

@@ -192,3 +192,16 @@ async def test_what_may_be_shown() -> None:
 
     assert [ran.stdin for ran in loud.ran] == ["kind: Namespace"]
     assert [ran.stdin for ran in quiet.ran if "apply" in ran.argv] == ["kind: Secret"]
+
+
+async def test_what_is_deployed() -> None:
+    """It is asked in one call, and a cluster that does not tell is an error with its words."""
+    runner = FakeRunner()
+    runner.script("kubectl", "get", stdout=listing(ready=1))
+    runner.script("kubectl", "get", code=1, stderr="\nconnection refused\n")
+    kubectl = await chosen(runner)
+
+    found, _prometheus = await kubectl.deployed()
+    assert (found.deployment.name, found.ready) == ("litellm", 1)
+    with pytest.raises(ObolError, match="connection refused"):
+        await kubectl.deployed()

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.base import ClusterSpec
+from obol.backends.base import ClusterSpec, Details, Workload
 from obol.backends.podman import READY_WITHIN, Looks, PodmanBackend, no_caches
 from obol.errors import DependencyMissing, ObolError, PortTaken
 from obol.machine.commands import Completed
@@ -388,3 +388,13 @@ async def test_port_that_is_free_again(world: World) -> None:
     world.ports.taken.clear()
 
     assert (await world.up()).url == "http://127.0.0.1:4000"
+
+
+async def test_details(world: World) -> None:
+    """Each pod is a workload, with how many of its containers run and where it answers."""
+    assert await world.backend.details(STACK) == Details()
+    await world.up()
+
+    assert (await world.backend.details(STACK)).workloads[0] == Workload("litellm", 1, 1, url="http://127.0.0.1:4000")
+    await world.backend.down(STACK)
+    assert (await world.backend.details(STACK)).workloads[0] == Workload("litellm", 0, 1)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from obol.backends.rollouts import Deployment, Rollout, applied, rollouts
+from obol.backends.rollouts import Deployment, Rollout, applied, deployed, rollouts
 from obol.errors import ObolError, UsageError
 from obol.workloads.sources import Manifest, packaged
 
@@ -167,3 +167,14 @@ def test_no_listing(listing: str) -> None:
     """What is no listing is an error."""
     with pytest.raises(ObolError, match="do not understand"):
         rollouts(listing, [LITELLM])
+
+
+def test_all_that_is_deployed() -> None:
+    """Everything is told but for one namespace, and what is no listing is refused."""
+    own = deployment(observedGeneration=2, replicas=1, updatedReplicas=1, availableReplicas=1)
+    system = {**own, "metadata": {"name": "coredns", "namespace": "kube-system"}}
+    listing = json.dumps({"kind": "List", "items": [own, pod(), system]})
+
+    assert deployed(listing, without="kube-system") == (Rollout(LITELLM, 1, 1, done=True),)
+    with pytest.raises(ObolError):
+        deployed("no JSON", without="")

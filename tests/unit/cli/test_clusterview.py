@@ -5,13 +5,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.base import Deployed, Up
-from obol.caches.base import Started
+from obol.backends.base import Deployed, Details, Node, Up, Workload
+from obol.caches.base import Listener, Running, Started, Substitute
 from obol.cli.clusterview import raised_parts, raised_result, shown_parts, shown_result
+from obol.cli.present import Table
 from obol.rendering.registries import Mirror
 from obol.stack.lifecycle import Raised, Shown
 from obol.stack.nocluster import Seen
 from obol.stack.plan import Gain
+from obol.stack.space import Space
 from obol.stack.state import Identity, LastUp
 from tests.unit.stack.world import engine_status
 
@@ -95,7 +97,7 @@ def test_status() -> None:
     told = text(shown_parts(shown, SEEN))
 
     assert "stopped (backend podman)" in told
-    assert "in 1 min 1 s: 1.0 MiB from the cache, 0 B from upstream, about 1 min 30 s saved" in told
+    assert "in 1 min 1 s\n         1.0 MiB from the cache, 0 B from upstream, about 1 min 30 s saved" in told
     assert "Wired    docker.io by http://g:1" in told
     assert "Caches   not running" in told
     assert shown_result(shown, SEEN).last_up_seconds == pytest.approx(61.2, abs=0.1)
@@ -106,3 +108,48 @@ def test_status_after_an_unmeasured_up() -> None:
     shown = Shown(OTTER, "running", None, LastUp(1_700_000_000.0, 5.0, ()))
 
     assert "from the cache" not in text(shown_parts(shown, SEEN))
+
+
+def test_a_page() -> None:
+    """Nodes, workloads and registries have a table each, and everything fits 80 columns."""
+    details = Details(
+        (Node("k3d-obol-stack-brave-otter-server-0", "server", True), Node("b", "agent", False)),
+        (Workload("litellm", 1, 1, url="http://localhost:8080"), Workload("prometheus", 0, 1, "ErrImagePull")),
+    )
+    engine = engine_status()
+    listeners = (*engine.listeners, Listener("docker.io", "172.30.0.1", 54100), Listener("docker.io", "::1", 54100))
+    substitutes = (Substitute("docker.io", 54100, engine.listeners[0].port, "nginx"),)
+    running = Running(replace(engine, listeners=listeners), substitutes)
+    last = LastUp(1_700_000_000.0, 5.0, (), mirrors={"docker.io": "http://172.30.0.1:54100", "quay.io": "http://x:1"})
+    shown = Shown(replace(OTTER, backend="k3d"), "running", running, last, details=details)
+
+    parts = shown_parts(shown, SEEN, Space("/caches", 2**30, None, "/data", data_there=False))
+
+    nodes, workloads, registries = (part for part in parts if isinstance(part, Table))
+    assert nodes.rows[1] == ("b", "agent", "stopped")
+    assert workloads.rows == (
+        ("litellm", "1 of 1", "http://localhost:8080"),
+        ("prometheus", "0 of 1", "(ErrImagePull)"),
+    )
+    assert "172.30.0.1:54100, [::1]:54100 (not 54100)" in registries.rows[0][1]
+    assert "Disk     1.0 GiB in /caches" in text(parts)
+    assert "Data     /data (not there yet)" in text(parts)
+    assert "Wired    quay.io by http://x:1, which is not ours" in text(parts)
+    assert "Wired    docker.io" not in text(parts)
+    assert max(len(line) for line in text(parts).splitlines()) <= 80
+
+
+def test_not_known() -> None:
+    """A cluster that could not be asked is neither running nor absent, and programs are told why."""
+    shown = Shown(OTTER, "unknown", None, None, trouble="podman is not installed")
+
+    assert "Cluster  not known (backend podman)" in text(shown_parts(shown, SEEN))
+    assert shown_result(shown, SEEN).trouble == "podman is not installed"
+    assert shown_result(shown, SEEN).cluster == "unknown"
+
+
+def test_room_that_is_not_known() -> None:
+    """What cannot be counted is not told as nothing."""
+    told = text(shown_parts(Shown(OTTER, "absent", None, None), SEEN, Space("/c", None, 2**30, "/d", data_there=True)))
+
+    assert "Disk     an unknown amount in /c, 1.0 GiB free" in told

@@ -372,3 +372,15 @@ def test_questions(monkeypatch: pytest.MonkeyPatch, word: str, asked: bool) -> N
         stack._confirm(force=True, cache=False)
 
     assert questions == ["Remove the stack's data and images?"] * asked
+
+
+def test_status_where_the_backend_cannot_be_asked(terminal: Terminal, cluster: clusterworld.World) -> None:
+    """Status is told without Docker too, with exit code 0 and the reason for what is not known."""
+    cluster.home.establish(Identity("brave-otter", "k3d"))
+    cluster.backend.failing["state brave-otter"] = [DependencyMissing("Docker is not installed")]
+
+    assert terminal.run("stack status -q") == 0
+
+    assert "Cluster  not known (backend k3d)" in terminal.out
+    assert "Disk " in terminal.out
+    assert terminal.err == "What runs is not known, or not all of it: Docker is not installed.\n"

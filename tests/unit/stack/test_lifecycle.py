@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from obol.backends.base import Details, Workload
 from obol.caches.base import HeldImage
 from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
 from obol.machine.dockererrors import NoAddressPool
+from obol.stack import lifecycle
 from obol.stack.state import Home
 from tests.fakes.clock import FakeClock
 from tests.unit.stack.clusterworld import MIRRORS, WHO, World
@@ -187,6 +189,53 @@ async def test_interrupted_purge_is_completed_by_the_next(world: World) -> None:
     await world.stack.purge(WHO, world.steps, images=False, caches=False)
 
     assert world.home.identity() is None
+
+
+async def test_status_of_a_cluster_that_cannot_be_asked(world: World) -> None:
+    """Where the backend fails, all else is told, with the reason for what is not known."""
+    world.backend.failing["state brave-otter"] = [DependencyMissing("Docker is not installed")]
+
+    shown = await world.stack.status()
+
+    assert (shown.state, shown.trouble) == ("unknown", "Docker is not installed")
+    assert shown.caches is not None
+
+
+async def test_status_of_a_cluster_that_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A backend that hangs is given up in time, and so are containers; what was known by then is told."""
+    monkeypatch.setattr(lifecycle, "LOOK_WITHIN", 0.05)
+    world.backend.running = "running"
+    hang = asyncio.Event()
+
+    async def details(stack_id: str) -> Details:
+        await hang.wait()
+        return Details()
+
+    async def containers() -> tuple[str, ...]:
+        await hang.wait()
+        return ("never",)
+
+    monkeypatch.setattr(world.backend, "details", details, raising=False)
+    monkeypatch.setattr(world.caches, "containers", containers)
+
+    shown = await world.stack.status()
+
+    assert (shown.state, shown.containers) == ("running", ())
+    assert "k3d did not answer within" in shown.trouble
+
+
+async def test_status_in_detail(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the backend can tell of a cluster is told, unless there is none."""
+    seen = Details(workloads=(Workload("litellm", 1, 1),))
+
+    async def details(stack_id: str) -> Details:
+        return seen
+
+    monkeypatch.setattr(world.backend, "details", details, raising=False)
+
+    assert (await world.stack.status()).details == Details()
+    world.backend.running = "stopped"
+    assert (await world.stack.status()).details == seen
 
 
 async def test_status_changes_nothing(world: World) -> None:

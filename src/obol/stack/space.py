@@ -1,0 +1,60 @@
+"""How much room the caches take on disk, and how much is left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILES = 50_000
+"""So many are counted; who has more waits no longer for a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Sizes are in bytes."""
+
+    caches: str
+    """The directory that has them."""
+    held: int | None
+    """What they take; None where it is not known: too many files, or not ours to read."""
+    free: int | None
+    """What the file system has left for this user; None where it cannot be asked."""
+    data: str
+    """The directory of the stack's own data."""
+    data_there: bool
+
+
+def space(caches: Path, data: Path) -> Space:
+    """Measure. Takes as long as it takes to look at FILES files."""
+    return Space(str(caches), _size(caches), _free(caches), str(data), data.is_dir())
+
+
+def _size(directory: Path) -> int | None:
+    total = count = 0
+    for where, _directories, names in os.walk(directory):
+        for name in names:
+            count += 1
+            if count > FILES:
+                return None
+            try:
+                total += os.lstat(f"{where}/{name}").st_blocks * 512
+            except OSError:  # it has gone
+                continue
+    return total
+
+
+def _free(directory: Path) -> int | None:
+    """Ask for the directory, or for where it would be."""
+    for path in (directory, *directory.parents):
+        try:
+            return shutil.disk_usage(path).free
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return None
+    return None

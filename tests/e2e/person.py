@@ -36,6 +36,8 @@ class Person:
 
     home: Path
     environ: dict[str, str] = field(default_factory=dict)
+    uid: int | None = None
+    """Whom their commands run as; None: whoever runs the tests. Anybody else takes root."""
 
     @property
     def programs(self) -> Path:
@@ -51,16 +53,22 @@ class Person:
 
     async def obol(self, *arguments: str) -> Ran:
         """Run a command to its end."""
+        return await self.run(sys.executable, "-m", "obol", *arguments)
+
+    async def run(self, *argv: str) -> Ran:
+        """Run any program to its end."""
         environ = {"HOME": str(self.home), "PATH": str(self.programs), "COLUMNS": "80", **self.environ}
         environ["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
         environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        account: dict[str, Any] = {} if self.uid is None else {"user": self.uid, "group": self.uid, "extra_groups": ()}
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *("-m", "obol", *arguments),
+            *argv,
             env=environ,
+            cwd="/",
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
+            **account,
         )
         async with asyncio.timeout(COMMAND_WITHIN):
             out, err = await process.communicate()

@@ -18,7 +18,7 @@ from obol.caches import enginelog
 from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started, Substitute
 from obol.caches.control import Control
 from obol.caches.substitutes import PortProbe, recall, remember, settle
-from obol.errors import EngineNotRunning, EngineUnresponsive, StoreUnusable
+from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
 from obol.machine import commands, ports
 from obol.machine.waiting import SystemWaiting
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 LOCK = "lock"
 
+_TRIES = 3
 _START_WITHIN = 10.0
 _END_WITHIN = 15.0
 """Seconds; the engine lets transfers go on for 10 when it is told to stop."""
@@ -117,13 +118,20 @@ class BuiltinEngine:
                 return self._already(self._await_answer(None, 0))
         account = self._prepare_store()
         substitutes = self._settle()
-        chosen = {listener.registry: listener.port for listener in self._plan.listeners}
-        chosen |= {substitute.registry: substitute.port for substitute in substitutes}
-        child, since = self._launch(chosen, account)
-        found = self._await_answer(child, since)
-        if found.pid != child.pid:  # somebody else was faster
-            return self._already(found)
-        return Started(found, False, substitutes)
+        for _ in range(_TRIES):
+            child, since = self._launch(self._chosen(substitutes), account)
+            try:
+                found = self._await_answer(child, since)
+            except EngineUnresponsive:
+                # Somebody who starts at this moment, another user's engine for one, may have taken a port meanwhile.
+                if child.poll() is None or (now := self._settle()) == substitutes:
+                    raise
+                substitutes = now
+                continue
+            if found.pid != child.pid:  # somebody else was faster
+                return self._already(found)
+            return Started(found, False, substitutes)
+        raise PortTaken("the ports of the caches are taken again and again", hint="choose others: --port HOST=PORT")
 
     def stop(self) -> bool:
         """Make it end, and wait until its store is free."""
@@ -172,6 +180,10 @@ class BuiltinEngine:
         except OSError as problem:
             raise _unusable(self._plan.store, problem) from problem
         return substitutes
+
+    def _chosen(self, substitutes: Sequence[Substitute]) -> dict[str, int]:
+        ports = {listener.registry: listener.port for listener in self._plan.listeners}
+        return ports | {substitute.registry: substitute.port for substitute in substitutes}
 
     def _launch(self, chosen: Mapping[str, int], account: Account | None) -> tuple[Child, int]:
         """Start the process; gives it, and the size of the log before its first line."""

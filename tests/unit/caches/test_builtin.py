@@ -12,7 +12,7 @@ from obol.caches.base import Listener, Started, Substitute
 from obol.caches.builtin import BuiltinEngine, SystemHost
 from obol.caches.plan import BuiltinPlan
 from obol.caches.substitutes import recall, remember
-from obol.errors import EngineNotRunning, EngineUnresponsive, StoreUnusable
+from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
 from obol.machine.commands import Account
 from obol.machine.ports import Holder
 from tests.fakes.control import FakeEngine, status_body
@@ -66,6 +66,7 @@ class FakePorts:
     """A machine where some ports are taken."""
 
     taken: frozenset[int] = frozenset()
+    spare: int = 40000
 
     def is_free(self, address: str, port: int) -> bool:
         """Tell by the list."""
@@ -75,7 +76,7 @@ class FakePorts:
     def pick_free(self, addresses: tuple[str, ...]) -> int:
         """Give always the same."""
         del addresses
-        return 40000
+        return self.spare
 
     def holder(self, port: int) -> Holder | None:
         """Always the same."""
@@ -135,6 +136,26 @@ def test_start(store: Path, engines: ExitStack) -> None:
     assert (env, account) == ({"PATH": "/bin"}, None)
     assert store.stat().st_mode & 0o777 == 0o700
     assert (store / "engine.log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("losses", [1, 3])
+def test_port_is_taken_meanwhile(store: Path, engines: ExitStack, losses: int) -> None:
+    """Where somebody takes a port between our look and the engine's, another is chosen, though not for ever."""
+    ports, host = FakePorts(), FakeHost(FakeChild(code=1))
+
+    def lose(_output: int) -> None:
+        if (tries := len(host.started)) > losses:
+            engines.enter_context(FakeEngine(store))
+        ports.taken, ports.spare = ports.taken | {54100, ports.spare}, 40000 + tries
+
+    host.on_detach = lose
+    engine = BuiltinEngine(BuiltinPlan(store, (HUB,), (), {}), host=host, probe=ports, waiting=FakeWaiting())
+
+    if losses == 1:
+        assert engine.start().substitutes[0].port == 40001
+    else:
+        with pytest.raises(PortTaken, match="again and again"):
+            engine.start()
 
 
 def test_port_is_taken(store: Path, engines: ExitStack) -> None:

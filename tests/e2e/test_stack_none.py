@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,6 +208,39 @@ async def test_up_without_caches(person: Person, registries: Registries, word: s
     assert person.processes() == []
     assert registries.log == []
     (person.home / ".config/obol/obol.toml").unlink()
+
+
+async def test_uninstall(person: Person) -> None:
+    """The commands of the README's section leave nothing in the home directory, no process and no socket."""
+    temporary = person.home.parent / "temporary"
+    temporary.mkdir()
+    person.environ["TMPDIR"] = str(temporary)
+    assert (await person.obol("stack", "up", "--backend", "none")).code == 0
+    assert (await person.obol("cache", "warm", str(LITELLM))).code == 0
+    (person.home / ".config/obol").mkdir(parents=True, exist_ok=True)
+    (person.home / ".config/obol/obol.toml").write_text("")
+
+    for line in uninstalling():
+        command = line.replace("obol ", f"{sys.executable} -m obol ", 1).replace("rm ", "/bin/rm ", 1)
+        ran = await person.run("/bin/sh", "-c", command)
+        assert ran.code == 0, f"{line}: {ran.err}"
+
+    assert await person.gone()
+    assert [path for path in person.tree() if "obol" in path] == []
+    assert [path for path in person.home.rglob("*") if not path.is_dir()] == []
+    assert list(temporary.iterdir()) == []
+
+
+def uninstalling() -> list[str]:
+    """The commands of the section, without what is said of them."""
+    section = (
+        (Path(__file__).parents[2] / "README.md")
+        .read_text(encoding="utf-8")
+        .partition("## Uninstall")[2]
+        .partition("\n## ")[0]
+    )
+    block = section.partition("```sh\n")[2].partition("```")[0]
+    return [line.partition("#")[0].strip() for line in block.splitlines()]
 
 
 async def test_neither_on_nor_off(person: Person) -> None:

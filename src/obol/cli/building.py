@@ -205,6 +205,14 @@ def room(around: Surroundings) -> Space:
     return space(directories.cache_root, directories.data)
 
 
+def remove_empty(around: Surroundings) -> None:
+    """Remove the directories of the caches, as far as they are empty."""
+    from obol.stack import data
+
+    directories = locate(around)
+    data.remove_empty(directories.cache_root, directories.state)
+
+
 def idle_plans(around: Surroundings) -> CachePlans:
     """What commands get that leave the caches alone."""
     from obol.config import background

@@ -182,6 +182,8 @@ def purge(
     stack = building.lifecycle(plans, home, backend, say)
     with building.at_work(around):
         notes = asyncio.run(stack.purge(identity, building.steps(say), images=force, caches=cache))
+        if cache:
+            building.remove_empty(around)
         for note in (*notes, *_dispose(locate(around).data, home.config, force=force)):
             say.note(note)
 

@@ -36,8 +36,8 @@ PASSED = f"""\
 ### {", ".join(f"obol {tool}" for tool in TOOLS)}
 
 The process becomes the tool, pointed at the stack's cluster: every argument is the tool's, `--help` too, and so are
-the output and the exit code. A leading `--` is dropped, a `--kubeconfig` of your own goes before the stack's. A tool
-that is not installed is exit code 3.
+the output and the exit code. A leading `--` is dropped, a `--kubeconfig` of your own goes before the stack's. Options
+of obol before the name of a tool would mean nothing, and are refused. A tool that is not installed is exit code 3.
 """
 
 

@@ -158,6 +158,7 @@ def test_a_day(person: Person) -> None:
     assert person.podman("ps", "--all", "--quiet") == ""
     left = [path for path in person.home.glob("c*/**/*") if path.is_file() and path.name != "containers.conf"]
     assert left == []
+    assert [path.name for path in person.home.iterdir() if path.name in {"config", "data", "state", "caches"}] == []
     assert person.obol("stack", "down", code=2)[1].startswith("error: there is no stack")
 
 

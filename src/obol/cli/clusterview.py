@@ -166,7 +166,7 @@ def _caches(shown: Shown, seen: Seen) -> list[str]:
         return [*lines, *(f"Wired    {registry} by {endpoint}" for registry, endpoint in mirrors.items())]
     engine = shown.caches.status
     complete = sum(held == "complete" for _image, held in seen.held)
-    lines.append(f"Caches   running (process {engine.pid}), {counted(engine.content.count, 'blob')}")
+    lines.append(f"Caches   builtin engine (process {engine.pid}), {counted(engine.content.count, 'blob')}")
     lines.append(f"Images   {complete} of {len(seen.held)} complete in the caches")
     # Where nodes ask the addresses that are listed anyway, nothing needs to be said.
     served = {f"{_shown(one.address)}:{one.port}" for one in engine.listeners}

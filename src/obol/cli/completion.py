@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from importlib.resources import files
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -87,6 +86,8 @@ def completion(shell: Annotated[Shell, typer.Argument(help="Your shell.", metava
 
 def script(shell: Shell) -> str:
     """The script for a shell."""
+    from importlib.resources import files
+
     return (files("obol.cli") / "shells" / f"obol.{shell}").read_text(encoding="utf-8")
 
 

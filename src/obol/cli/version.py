@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import platform
 from dataclasses import dataclass, fields
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
 import typer  # noqa: TC002 - typer reads the annotations of commands
 
 from obol import __version__
@@ -55,14 +53,6 @@ class VersionResult:
     runtimes: tuple[RuntimeVersion, ...]
 
 
-class _Source(msgspec.Struct, frozen=True):
-    commit_id: str = ""
-
-
-class _Origin(msgspec.Struct, frozen=True):
-    vcs_info: _Source = _Source()
-
-
 def version(
     context: typer.Context,
     output: options.Output = None,
@@ -106,13 +96,15 @@ def _engine(say: Speaker) -> EngineStatus | None:
 
 def commit() -> str | None:
     """The commit that this was installed from, or whose checkout this is; None where neither is known."""
+    import json
+    from importlib import metadata
+
     try:
-        told = distribution("obol").read_text("direct_url.json") or "{}"
-        if found := msgspec.json.decode(told, type=_Origin).vcs_info.commit_id:
-            return found[:COMMIT_DIGITS]
-    except (PackageNotFoundError, msgspec.DecodeError):
-        pass
-    return head(Path(__file__).parents[3] / ".git")
+        # https://packaging.python.org/en/latest/specifications/direct-url/
+        told = json.loads(metadata.distribution("obol").read_text("direct_url.json") or "{}")
+        return str(told["vcs_info"]["commit_id"])[:COMMIT_DIGITS]
+    except (metadata.PackageNotFoundError, ValueError, LookupError, TypeError):
+        return head(Path(__file__).parents[3] / ".git")
 
 
 def head(repository: Path) -> str | None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from importlib.metadata import PackageNotFoundError
+from importlib import metadata
 from typing import TYPE_CHECKING
 
 import pytest
@@ -93,7 +93,7 @@ def test_commit_of_an_installation(monkeypatch: pytest.MonkeyPatch) -> None:
         def read_text(self, name: str) -> str:
             return json.dumps({"url": "u", "vcs_info": {"vcs": "git", "commit_id": COMMIT}})
 
-    monkeypatch.setattr(version, "distribution", lambda name: Installed())
+    monkeypatch.setattr(metadata, "distribution", lambda name: Installed())
 
     assert version.commit() == COMMIT[:12]
 
@@ -102,9 +102,9 @@ def test_no_installation(monkeypatch: pytest.MonkeyPatch) -> None:
     """Run from a directory that is no repository, it names none."""
 
     def missing(name: str) -> None:
-        raise PackageNotFoundError(name)
+        raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(version, "distribution", missing)
+    monkeypatch.setattr(metadata, "distribution", missing)
     monkeypatch.setattr(version, "head", lambda repository: None)
 
     assert version.commit() is None

@@ -13,13 +13,15 @@ function __obol_complete
             set -a found $line
         end
     end
+    set -l option (string match -r '^--[^=]*=' -- "$current")
+    set -l value (string replace -r '^--[^=]*=' '' -- "$current")
     # The directive is a sum: 4 no files, 16 directories only.
     if set -q found[1]
         printf '%s\n' $found
     else if test (math "floor($directive / 16) % 2") -eq 1
-        __fish_complete_directories "$current"
+        __fish_complete_directories "$value" | string replace -r -- '^' "$option"
     else if test (math "floor($directive / 4) % 2") -eq 0
-        __fish_complete_path "$current"
+        __fish_complete_path "$value" | string replace -r -- '^' "$option"
     end
 end
 

@@ -17,7 +17,10 @@ _obol() {
     (( directive & 2 )) && how=(-S '')
     if (( $#described )); then
         _describe -V obol described $how
-    elif (( directive & 16 )); then
+        return
+    fi
+    [[ $words[CURRENT] == --*=* ]] && compset -P '*='
+    if (( directive & 16 )); then
         _files -/
     elif (( ! (directive & 4) )); then
         _files

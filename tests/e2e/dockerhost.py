@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from obol.machine.commands import Completed, SystemRunner
+from obol.machine.commands import Completed, Lines, SystemRunner
 from obol.machine.docker import Docker
 from tests.clients.images import BUSYBOX
 from tests.clients.sandbox import Sandbox, open_sandbox
@@ -65,6 +65,7 @@ class _Runner:
     """Programs of the machine, with an environment of the host's own."""
 
     env: Mapping[str, str]
+    lines: Lines | None = None
 
     async def run(
         self,
@@ -75,7 +76,7 @@ class _Runner:
         timeout: float | None = None,  # noqa: ASYNC109 - the signature of the port
     ) -> Completed:
         """Run one, see `Runner`."""
-        return await SystemRunner().run(argv, stdin=stdin, env=env or self.env, timeout=timeout)
+        return await SystemRunner(self.lines).run(argv, stdin=stdin, env=env or self.env, timeout=timeout)
 
 
 @dataclass
@@ -134,6 +135,10 @@ class DockerHost:
     def env(self) -> dict[str, str]:
         """What programs are told."""
         return environment(self.workdir, DOCKER_HOST=f"unix://{self.workdir / 'docker.sock'}")
+
+    def watched(self, lines: Lines) -> Docker:
+        """Docker for our own code, with somebody who wants to see what may be shown."""
+        return Docker(_Runner(self.env), _Runner(self.env, lines))
 
     def docker(self, *arguments: str) -> str:
         """Run the docker command line as a person would."""

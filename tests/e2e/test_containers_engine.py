@@ -17,7 +17,7 @@ from obol.caches.gateway import GatewayMirrors, Reached, Unreached
 from obol.caches.network import ensure_network, remove_network
 from obol.caches.plan import BuiltinPlan
 from obol.errors import EngineUnresponsive
-from obol.machine.dockererrors import NoAddressPool
+from obol.machine.dockererrors import DockerFailed, NoAddressPool
 from obol.rendering.registries import Mirror
 from obol.stack.reclaim import LeakedNetworks
 from tests.clients.sandbox import needs_root
@@ -125,6 +125,26 @@ def test_smoke(host: DockerHost, root: Path) -> None:
         pull_anew(host)
     finally:
         host.origin.plug()
+
+
+def test_a_pull_is_shown(host: DockerHost, root: Path) -> None:
+    """Whoever watches sees how a pull goes on, and why one fails; nothing is shown of what only asks."""
+    start(host, hub(host, root))
+    seen: list[str] = []
+
+    async def pull(_docker: Docker) -> None:
+        docker = host.watched(seen.append)
+        assert not await docker.has_image(APP)
+        await docker.pull(APP)
+        with pytest.raises(DockerFailed):
+            await docker.pull(f"{APP}23")
+
+    host.within(pull)
+
+    assert any(line.endswith("Pull complete") for line in seen)
+    assert f"Status: Downloaded newer image for {APP}" in seen
+    assert "manifest" in seen[-1]
+    host.docker("rmi", APP)
 
 
 def test_left_alone_and_started(host: DockerHost, root: Path) -> None:

@@ -81,6 +81,7 @@ def masked(text: str) -> str:
     return _CREDENTIALS.sub(r"\1…@", _SECRET.sub(r"\1…", text))
 
 
+@dataclass(frozen=True, slots=True)
 class SystemRunner:
     """Runs programs on this machine.
 
@@ -88,8 +89,9 @@ class SystemRunner:
     only for commands whose output is for everybody: none that prints a kubeconfig, a token, or a list that has some.
     """
 
-    def __init__(self, lines: Lines | None = None) -> None:
-        self._lines = lines
+    lines: Lines | None = None
+    on_terminal: bool = False
+    """Leave them on our terminal, so that they can ask there. They then end as they like when they are to end."""
 
     async def run(
         self,
@@ -100,7 +102,7 @@ class SystemRunner:
         timeout: float | None = None,  # noqa: ASYNC109 - the limit of the child, which is killed by it
     ) -> Completed:
         """Run `argv` to its end; see `Runner`."""
-        child = await _start(argv, env)
+        child = await _start(argv, env, own_session=not self.on_terminal)
         try:
             async with asyncio.timeout(timeout):
                 out, err = await self._talk(child, stdin.encode())
@@ -109,19 +111,19 @@ class SystemRunner:
                 f"`{argv[0]}` did not end within {timeout:g} seconds", why=f"it was run as: {' '.join(argv)}"
             ) from None
         finally:
-            await _end(child)
+            await _end(child, group=not self.on_terminal)
         return Completed(child.returncode or 0, out.decode(errors="replace"), err.decode(errors="replace"))
 
     async def _talk(self, child: asyncio.subprocess.Process, stdin: bytes) -> tuple[bytes, bytes]:
         """Give it its input, and hear both of its outputs to their end."""
-        if self._lines is None:
+        if self.lines is None:
             return await child.communicate(stdin)
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
         async with asyncio.TaskGroup() as group:
-            out = group.create_task(_heard(child.stdout, self._lines))
-            err = group.create_task(_heard(child.stderr, self._lines))
+            out = group.create_task(_heard(child.stdout, self.lines))
+            err = group.create_task(_heard(child.stderr, self.lines))
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it does not want to hear us out
                 child.stdin.write(stdin)
                 await child.stdin.drain()
@@ -154,7 +156,9 @@ def detach(
     return child
 
 
-async def _start(argv: Sequence[str], env: Mapping[str, str] | None) -> asyncio.subprocess.Process:
+async def _start(
+    argv: Sequence[str], env: Mapping[str, str] | None, *, own_session: bool
+) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
             *argv,
@@ -162,7 +166,7 @@ async def _start(argv: Sequence[str], env: Mapping[str, str] | None) -> asyncio.
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=env,
-            start_new_session=True,  # so that a kill takes its children too
+            start_new_session=own_session,  # so that a kill takes its children too
         )
     except (FileNotFoundError, PermissionError) as problem:
         raise DependencyMissing(
@@ -188,13 +192,14 @@ def _tell(line: bytes, lines: Lines) -> None:
         lines("".join(one if one.isprintable() else "?" for one in masked(text)))
 
 
-async def _end(child: asyncio.subprocess.Process) -> None:
+async def _end(child: asyncio.subprocess.Process, *, group: bool) -> None:
     """Leave nothing behind: after a timeout or a cancellation the child is still there."""
     if child.returncode is not None:
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(child.pid, number)
+        # Without a session of its own it shares our group; and what sudo has started is not ours to signal.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            (os.killpg if group else os.kill)(child.pid, number)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GRACE):
                 await child.wait()

@@ -20,11 +20,16 @@ class Probe(Protocol):
 
 async def status_on_loopback(port: int, path: str) -> int | None:
     """Ask; see `Probe`."""
+    return await status_of("127.0.0.1", port, path)
+
+
+async def status_of(address: str, port: int, path: str) -> int | None:
+    """The status that an address of this machine, or of a cluster on it, answers with; None as for `Probe`."""
     with contextlib.suppress(OSError, ValueError, TimeoutError):
         async with asyncio.timeout(LIMIT):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            reader, writer = await asyncio.open_connection(address, port)
             try:
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n".encode())
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {address}:{port}\r\nConnection: close\r\n\r\n".encode())
                 await writer.drain()
                 version, code, *_ = (await reader.readline()).decode("latin-1").split(" ", 2)
                 return int(code) if version.startswith("HTTP/") else None

@@ -62,6 +62,18 @@ async def test_stubborn_program_is_killed(monkeypatch: pytest.MonkeyPatch) -> No
         await SystemRunner().run(["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.05; done"], timeout=0.2)
 
 
+async def test_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that may have to ask stays in our session, and is ended without us."""
+    monkeypatch.setattr("obol.machine.commands._GRACE", 0.1)
+    runner = SystemRunner(on_terminal=True)
+
+    done = await runner.run(["/bin/sh", "-c", "ps -o sid= -p $$"])
+    with pytest.raises(ObolError, match="did not end within"):
+        await runner.run(["/bin/sleep", "60"], timeout=0.2)
+
+    assert int(done.stdout) == os.getsid(0)
+
+
 async def test_cancelled(tmp_path: Path) -> None:
     """Who stops waiting leaves no process behind."""
     fifo = tmp_path / "fifo"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.machine import probe
-from obol.machine.probe import status_on_loopback
+from obol.machine.probe import status_of, status_on_loopback
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,3 +62,11 @@ async def test_nobody() -> None:
         pass
 
     assert await status_on_loopback(port, "/") is None
+
+
+async def test_another_address() -> None:
+    """An address of a cluster is asked in the same way, by its own name."""
+    async with answering(b"HTTP/1.1 200 OK\r\n\r\n") as (port, asked):
+        assert await status_of("127.0.0.1", port, "/health") == 200
+
+    assert f"Host: 127.0.0.1:{port}".encode() in asked[0]

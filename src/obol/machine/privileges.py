@@ -1,0 +1,67 @@
+"""Doing as root what takes root, also for a person who is not: by sudo, which may have to ask for their password.
+
+sudo asks on the terminal, and remembers the answer for that terminal. So it has to run in our own session: programs
+that are started by the other runner have left the terminal, and would be asked again, in vain.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from obol.errors import DependencyMissing, ObolError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from obol.machine.commands import Completed, Runner
+
+QUICK = 60.0
+PATIENCE = 300.0
+"""Seconds: for one program, and for a person to find their password."""
+
+
+class AsRoot:
+    """Runs programs as root."""
+
+    def __init__(self, runner: Runner, uid: int, *, interactive: bool = True) -> None:
+        self._runner = runner
+        self._uid = uid
+        self._interactive = interactive
+        self._allowed = uid == 0
+
+    async def authorise(self) -> None:
+        """See to it that `run` works, and ask the person if that is needed. Raises ObolError, DependencyMissing."""
+        if self._allowed:
+            return
+        try:
+            asked = await self._runner.run(["sudo", "-n", "true"], timeout=QUICK)
+            if asked.code and self._interactive:
+                asked = await self._runner.run(["sudo", "-v"], timeout=PATIENCE)
+        except DependencyMissing as problem:
+            hint = "run obol as root, or install sudo"
+            raise DependencyMissing("this takes root, and there is no sudo", why=problem.why, hint=hint) from problem
+        if asked.code:
+            said = asked.stderr.strip().splitlines()
+            ask = "" if self._interactive else "OBOL_NONINTERACTIVE=true forbids to ask for a password; "
+            raise ObolError(
+                "this takes root, and sudo does not allow it",
+                why=f"{ask}{said[-1] if said else 'sudo said no'}",
+                hint="run `sudo -v` before, or run obol as root",
+            )
+        self._allowed = True
+
+    async def run(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Completed:
+        """Run a program as root to its end; any exit code is an answer. `env` is for root only: sudo has its own.
+
+        Raises what `Runner.run` and `authorise` do.
+        """
+        await self.authorise()
+        prefix = () if self._uid == 0 else ("sudo", "-n")
+        return await self._runner.run([*prefix, *argv], env=env, timeout=QUICK)
+
+    async def must(self, what: str, argv: Sequence[str], *, hint: str = "") -> None:
+        """The same; raises ObolError too where the program fails."""
+        done = await self.run(argv)
+        if done.code:
+            said = done.stderr.strip().splitlines()
+            raise ObolError(what, why=said[-1] if said else f"`{argv[0]}` ended with {done.code}", hint=hint)

@@ -1,0 +1,80 @@
+"""Processes of this machine, by /proc: which run, since when, and of what they are part.
+
+A process is told apart from one that got its number later by the moment at which it was started: proc_pid_stat(5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_GONE = frozenset({"Z", "X"})
+"""States of a process that has ended, and of which only the number is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process."""
+
+    pid: int
+    parent: int
+    started: str
+    """Ticks since the machine came up."""
+    command: str
+    """Its words, joined by blanks; a process may have written something else there."""
+
+
+class Processes(Protocol):
+    """What runs."""
+
+    def look(self, pid: int) -> Process | None:
+        """Look at one; None where it does not run."""
+        ...
+
+    def all(self) -> tuple[Process, ...]:
+        """Look at all of them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SystemProcesses:
+    """The machine's own."""
+
+    proc: Path = Path("/proc")
+
+    def look(self, pid: int) -> Process | None:
+        """Look at one; None where it does not run."""
+        directory = self.proc / str(pid)
+        try:
+            # The name in parentheses may have blanks and parentheses in it.
+            fields = (directory / "stat").read_text(errors="replace").rpartition(") ")[2].split()
+            command = (directory / "cmdline").read_bytes().decode(errors="replace").replace("\0", " ").strip()
+        except OSError:
+            return None
+        if len(fields) < 20 or fields[0] in _GONE:
+            return None
+        return Process(pid, int(fields[1]), fields[19], command)
+
+    def all(self) -> tuple[Process, ...]:
+        """Look at all of them."""
+        pids = sorted(int(entry.name) for entry in self.proc.iterdir() if entry.name.isdecimal())
+        return tuple(found for pid in pids if (found := self.look(pid)) is not None)
+
+
+def with_descendants(roots: Iterable[int], processes: Iterable[Process]) -> tuple[int, ...]:
+    """The numbers of some processes and of all that they have started, and these in turn."""
+    children: dict[int, list[int]] = {}
+    for process in processes:
+        children.setdefault(process.parent, []).append(process.pid)
+    found: dict[int, None] = {}
+    waiting = list(roots)
+    while waiting:
+        pid = waiting.pop(0)
+        if pid not in found:
+            found[pid] = None
+            waiting += children.get(pid, [])
+    return tuple(found)

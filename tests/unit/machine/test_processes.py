@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.machine.processes import Process, SystemProcesses, with_descendants
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def entry(proc: Path, pid: int, *, name: str = "sh", state: str = "S", command: bytes = b"sh\0-c\0true\0") -> None:
+    """A process in a /proc of our own."""
+    directory = proc / str(pid)
+    directory.mkdir()
+    rest = " ".join(str(number) for number in range(5, 30))
+    (directory / "stat").write_text(f"{pid} ({name}) {state} 1 {rest}\n")
+    (directory / "cmdline").write_bytes(command)
+
+
+def test_this_process() -> None:
+    """A process that runs is seen, with its parent and the moment at which it was started."""
+    seen = SystemProcesses().look(os.getpid())
+
+    assert seen is not None
+    assert seen.parent == os.getppid()
+    assert int(seen.started) > 0
+    assert "python" in seen.command
+    assert seen in SystemProcesses().all()
+
+
+def test_names_with_parentheses(tmp_path: Path) -> None:
+    """A name with blanks and parentheses moves no field."""
+    entry(tmp_path, 7, name="a) R 9 (b", command=b"k3s server\0\0\0")
+
+    assert SystemProcesses(tmp_path).look(7) == Process(7, 1, "22", "k3s server")
+
+
+@pytest.mark.parametrize("state", ["Z", "X"])
+def test_ended(tmp_path: Path, state: str) -> None:
+    """A process that has ended does not run, although nobody has noticed yet; nor does one that is not there."""
+    entry(tmp_path, 7, state=state)
+    (tmp_path / "8").mkdir()
+    (tmp_path / "self").mkdir()
+
+    assert SystemProcesses(tmp_path).look(7) is None
+    assert SystemProcesses(tmp_path).look(8) is None
+    assert SystemProcesses(tmp_path).all() == ()
+
+
+def test_nonsense(tmp_path: Path) -> None:
+    """A line that is too short is no process."""
+    entry(tmp_path, 7)
+    (tmp_path / "7" / "stat").write_text("7 (sh) S 1")
+
+    assert SystemProcesses(tmp_path).look(7) is None
+
+
+def test_descendants() -> None:
+    """Children and their children belong to a process, each once; others do not."""
+    parents = {2: 1, 3: 2, 4: 3, 5: 2, 6: 1, 7: 7}
+    processes = [Process(pid, parent, "1", "x") for pid, parent in parents.items()]
+
+    assert with_descendants((2, 3), processes) == (2, 3, 5, 4)
+    assert with_descendants((7,), processes) == (7,)
+    assert with_descendants((), processes) == ()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from obol.rendering.registries import Mirror
     from obol.workloads.sources import Manifest
 
-BackendName = Literal["k3d", "podman", "none"]
+BackendName = Literal["k3d", "k3s", "podman", "none"]
 ClusterState = Literal["absent", "stopped", "running"]
 
 Watch = Callable[[str], None]
@@ -48,6 +48,9 @@ class Runtimes:
     docker: Program
     k3d: Program
     podman: Program
+    k3s: Program = Program("k3s")
+    is_root: bool = False
+    """Whether we are root, which k3s takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,10 @@ class Backend(Protocol):
 
     async def check(self) -> None:
         """Look that all that is needed is there. Raises DependencyMissing or another ObolError with the remedy."""
+        ...
+
+    async def authorise(self) -> None:
+        """Get the rights that stopping and removing it take; the person may be asked. Raises ObolError."""
         ...
 
     async def state(self, stack_id: str) -> ClusterState:

@@ -6,6 +6,7 @@ Docker is asked for the version of its daemon: a client without one, or without 
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 from obol.backends.base import Program, Runtimes
@@ -20,13 +21,15 @@ LIMIT = 5.0
 _DOCKER = ("docker", "version", "--format", "{{.Server.Version}}")
 _K3D = ("k3d", "version")
 _PODMAN = ("podman", "version", "--format", "{{.Client.Version}}")
+_K3S = ("k3s", "--version")
 
 
 async def detect(runner: Runner) -> Runtimes:
     """Ask all of them at once; takes LIMIT seconds at most. What is missing or does not answer is an answer too."""
     async with asyncio.TaskGroup() as group:
-        docker, k3d, podman = (group.create_task(_ask(runner, argv)) for argv in (_DOCKER, _K3D, _PODMAN))
-    return Runtimes(docker.result(), k3d.result(), podman.result())
+        asked = [group.create_task(_ask(runner, argv)) for argv in (_DOCKER, _K3D, _PODMAN, _K3S)]
+    docker, k3d, podman, k3s = (task.result() for task in asked)
+    return Runtimes(docker, k3d, podman, k3s, is_root=os.geteuid() == 0)
 
 
 async def _ask(runner: Runner, argv: tuple[str, ...]) -> Program:
@@ -39,7 +42,7 @@ async def _ask(runner: Runner, argv: tuple[str, ...]) -> Program:
         return Program(name, trouble=problem.what)
     first = next(iter(completed.stdout.split("\n", 1)), "").strip()
     if completed.code == 0 and first:
-        # "k3d version v5.9.0": the others say the number alone.
-        return Program(name, version=first.rpartition(" ")[2].removeprefix("v"))
+        # "k3d version v5.9.0", "k3s version v1.35.5+k3s1 (b3f4d7a0)": the others say the number alone.
+        return Program(name, version=first.partition(" (")[0].rpartition(" ")[2].removeprefix("v"))
     said = completed.stderr.strip().splitlines()
     return Program(name, trouble=said[-1] if said else f"`{' '.join(argv)}` failed with {completed.code}")

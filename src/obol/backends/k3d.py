@@ -20,7 +20,7 @@ from obol.backends.ingressports import choose, listens
 from obol.backends.k3dcli import K3d, NameTaken
 from obol.backends.k3dnode import NodeDocker
 from obol.backends.kubeapi import Access, api_status, wait_for_api
-from obol.backends.kubectl import kubectl_for
+from obol.backends.kubectl import kubectl_for, kubectl_of_node
 from obol.errors import DependencyMissing, ObolError
 from obol.machine import ports as machine_ports
 from obol.machine.clock import SystemClock
@@ -101,6 +101,9 @@ class K3dBackend:
             )
         await self._k3d.version()
 
+    async def authorise(self) -> None:
+        """Whoever may use Docker may do it all."""
+
     async def state(self, stack_id: str) -> ClusterState:
         """Tell whether the cluster is there, and runs. Raises ObolError."""
         cluster = await self._k3d.cluster(_cluster_name(stack_id))
@@ -142,7 +145,7 @@ class K3dBackend:
             self._around.clock,
             environ=self._around.environ,
             kubeconfig=self._config / KUBECONFIG,
-            node=node_name(_cluster_name(stack_id)),
+            otherwise=kubectl_of_node(self._runner, self._around.clock, node_name(_cluster_name(stack_id))),
             loud=self._around.loud,
         )
 

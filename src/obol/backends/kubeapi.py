@@ -75,8 +75,14 @@ async def api_status(access: Access) -> int | None:
     return None
 
 
-async def wait_for_api(access: Access, clock: Clock, probe: ApiProbe) -> None:
-    """Wait until the API of a cluster answers. Raises ObolError where it has not within UP_WITHIN seconds."""
+LOOK_IN_DOCKER = "see `docker ps -a` and `docker logs` of the server"
+
+
+async def wait_for_api(access: Access, clock: Clock, probe: ApiProbe, *, look: str = LOOK_IN_DOCKER) -> None:
+    """Wait until the API of a cluster answers. Raises ObolError where it has not within UP_WITHIN seconds.
+
+    `look` says where a person finds out why.
+    """
     began = clock.monotonic()
     while (status := await probe(access)) not in _UP:
         if clock.monotonic() - began >= UP_WITHIN:
@@ -84,7 +90,7 @@ async def wait_for_api(access: Access, clock: Clock, probe: ApiProbe) -> None:
             raise ObolError(
                 f"the cluster's API is not up after {UP_WITHIN:.0f} seconds",
                 why=f"{said} on {access.server}",
-                hint="see `docker ps -a` and `docker logs` of the server; then run `obol stack up` again",
+                hint=f"{look}; then run `obol stack up` again",
             )
         await clock.sleep(PAUSE)
 

@@ -7,7 +7,7 @@ that a key in one is neither in an argument vector nor in a file.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from obol.backends.rollouts import Rollout, deployed, rollouts
@@ -130,6 +130,11 @@ class Kubectl:
             hint=f"look with `{self.shown} -n {first.namespace} describe pods`, {then}",
         )
 
+    async def get(self, kind: str, name: str, namespace: str, path: str) -> str:
+        """One value of an object, by its JSONPath; "" where there is none, or nobody can tell."""
+        done = await self._run("get", kind, name, "--namespace", namespace, "-o", f"jsonpath={{{path}}}")
+        return "" if done.code else done.stdout.strip()
+
     async def _run(self, *arguments: str) -> Completed:
         return await self.runner.run([*self.argv, *arguments], env=self.env, timeout=QUICK)
 
@@ -140,18 +145,22 @@ async def kubectl_for(
     *,
     environ: Mapping[str, str],
     kubeconfig: Path,
-    node: str,
+    otherwise: Kubectl,
     loud: Runner | None = None,
 ) -> Kubectl:
-    """Choose the kubectl of this machine, told of the kubeconfig by the environment; else that of the node."""
+    """Choose the kubectl of this machine, told of the kubeconfig by the environment; else the one that is given."""
     env = {**environ, "KUBECONFIG": str(kubeconfig)}
     try:
         if (await runner.run(["kubectl", "version", "--client"], env=env, timeout=QUICK)).code == 0:
             return Kubectl(runner, clock, ("kubectl",), f"kubectl --kubeconfig {kubeconfig}", env, loud)
     except DependencyMissing:
         pass
-    inside = ("docker", "exec", "-i", node, "kubectl")
-    return Kubectl(runner, clock, inside, f"docker exec {node} kubectl", loud=loud)
+    return replace(otherwise, loud=loud)
+
+
+def kubectl_of_node(runner: Runner, clock: Clock, node: str) -> Kubectl:
+    """The kubectl of a node in Docker."""
+    return Kubectl(runner, clock, ("docker", "exec", "-i", node, "kubectl"), f"docker exec {node} kubectl")
 
 
 def secret(namespace: str, name: str, entries: Mapping[str, str]) -> str:

@@ -39,6 +39,7 @@ class AskedBackend(StrEnum):
 
     AUTO = "auto"
     K3D = "k3d"
+    K3S = "k3s"
     PODMAN = "podman"
     NONE = "none"
 
@@ -53,6 +54,7 @@ class AskedEngine(StrEnum):
 
 _NAMES: Mapping[AskedBackend, BackendName] = {
     AskedBackend.K3D: "k3d",
+    AskedBackend.K3S: "k3s",
     AskedBackend.PODMAN: "podman",
     AskedBackend.NONE: "none",
 }
@@ -70,12 +72,14 @@ def lifecycle(plans: CachePlans, home: Home, backend: BackendName, say: Speaker 
 
     With --verbose, what the programs say that it calls is shown.
     """
-    from obol.wiring.stack import stack_on_k3d, stack_on_podman
+    from obol.wiring.stack import stack_on_k3d, stack_on_k3s, stack_on_podman
 
     verbose = say is not None and say.verbose
     lines = say.child if say is not None and verbose and not say.quiet else None
     if backend == "k3d":
         return stack_on_k3d(plans, home, os.environ, verbose=verbose, lines=lines)
+    if backend == "k3s":
+        return stack_on_k3s(plans, home, os.environ, lines=lines)
     return stack_on_podman(plans.builtin, home, os.environ, lines=lines)
 
 
@@ -192,7 +196,9 @@ def ignored(plans: CachePlans, backend: BackendName) -> list[str]:
     if backend != "k3d":
         if plans.engine == "containers":
             found.append("The containers engine is for clusters of k3d: the builtin engine serves here.")
-        if plans.development:
+        if plans.development and backend == "k3s":
+            found.append("k3s looks on port 54103 of this machine for images of localhost:54103; obol runs none there.")
+        elif plans.development:
             found.append("The registry to push to is for clusters of k3d: there is none here.")
     return found
 

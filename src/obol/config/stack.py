@@ -27,6 +27,7 @@ ENGINE = "OBOL_CACHE_ENGINE"
 IMAGE = "OBOL_CACHE_IMAGE"
 DEVELOPMENT = "OBOL_DEVELOPMENT"
 BACKEND = "OBOL_BACKEND"
+NONINTERACTIVE = "OBOL_NONINTERACTIVE"
 
 
 def cache_disabled(environ: Mapping[str, str]) -> bool:
@@ -57,12 +58,14 @@ def backend_wish(environ: Mapping[str, str]) -> BackendName | None:
             return None
         case "k3d":
             return "k3d"
+        case "k3s":
+            return "k3s"
         case "podman":
             return "podman"
         case "none":
             return "none"
         case word:
-            raise SettingsError((f"{BACKEND}={shown(word)}: must be auto, k3d, podman or none",))
+            raise SettingsError((f"{BACKEND}={shown(word)}: must be auto, k3d, k3s, podman or none",))
 
 
 def cache_image(environ: Mapping[str, str]) -> str | None:
@@ -80,6 +83,11 @@ def cache_image(environ: Mapping[str, str]) -> str | None:
 def development(environ: Mapping[str, str]) -> bool:
     """Tell whether this is development mode: the very word `true`, as for the directories."""
     return environ.get(DEVELOPMENT) == "true"
+
+
+def may_ask(environ: Mapping[str, str]) -> bool:
+    """Tell whether sudo may ask for a password: not with the very word `true`, as in the original system."""
+    return environ.get(NONINTERACTIVE) != "true"
 
 
 def image_overrides(path: Path) -> Mapping[str, ImageReference]:

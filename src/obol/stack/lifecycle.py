@@ -259,6 +259,7 @@ class Lifecycle:
 
     async def down(self, identity: Identity, steps: Steps) -> None:
         """Stop the cluster; its images, its data and the caches stay. Raises ObolError."""
+        await self._backend.authorise()
         with steps.step("Stopping the cluster"):
             await self._backend.down(identity.stack_id)
 
@@ -272,6 +273,7 @@ class Lifecycle:
         problem: ObolError | None = None
         if identity is not None:
             try:
+                await self._backend.authorise()
                 with steps.step("Removing the cluster"):
                     await self._backend.purge(identity.stack_id, images=images)
             except ObolError as failed:

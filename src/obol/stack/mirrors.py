@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from obol.caches.base import CacheEngine, Started
 
 
+PUSHED = Mirror("localhost:54103", "http://127.0.0.1:54103")
+"""Development mode: where a node on this machine looks for what was pushed to a registry on that port."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostCaches:
     """The builtin engine for what pulls images in this machine's own network: it is reached on loopback."""
@@ -24,6 +28,8 @@ class HostCaches:
     engine: CacheEngine
     store: Path
     label: str = "Starting the registry caches"
+    push: tuple[Mirror, ...] = ()
+    """Registries that one can push to, which are not the engine's."""
 
     async def start(self) -> Started:
         """Start it, if it does not run. Raises ObolError."""
@@ -33,7 +39,8 @@ class HostCaches:
         """Say where it serves which registry."""
         if started is None:
             return Wired(())
-        return Wired(tuple(Mirror(registry, base) for registry, base in addresses(started.status).items()))
+        cached = [Mirror(registry, base) for registry, base in addresses(started.status).items()]
+        return Wired((*cached, *self.push))
 
     async def containers(self) -> tuple[str, ...]:
         """There are none."""

@@ -39,7 +39,7 @@ class Choice:
 def choose(runtimes: Runtimes, recorded: BackendName | None = None) -> Choice:
     """Choose a backend for this machine: that of the stack there is, else what it has the programs for."""
     found = _possible(runtimes)
-    programs = (runtimes.docker, runtimes.k3d, runtimes.podman)
+    programs = (runtimes.docker, runtimes.k3d, runtimes.podman, runtimes.k3s)
     unusable = tuple(program for program in programs if program.installed and not program.answers)
     return Choice(recorded or found, found, unusable if found == "none" else ())
 
@@ -47,7 +47,10 @@ def choose(runtimes: Runtimes, recorded: BackendName | None = None) -> Choice:
 def _possible(runtimes: Runtimes) -> BackendName:
     if runtimes.docker.answers and runtimes.k3d.answers:
         return "k3d"
-    return "podman" if runtimes.podman.answers else "none"
+    if runtimes.podman.answers:
+        return "podman"
+    # It changes the machine itself: the last choice, and none for those who would have to ask for root.
+    return "k3s" if runtimes.k3s.answers and runtimes.is_root else "none"
 
 
 def time_saved(images: Iterable[PulledImage], throughput: Mapping[str, float]) -> float | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from obol.backends import k3d
+from obol.backends import k3d, k3s
 from obol.backends.deployments import KubernetesDeployments
 from obol.backends.detect import detect
 from obol.backends.podman import Looks, PodmanBackend
@@ -19,6 +19,7 @@ from obol.caches.gateway import GatewayMirrors
 from obol.caches.network import ensure_network
 from obol.caches.warming import Warming
 from obol.client.platforms import this_machine
+from obol.config.stack import may_ask
 from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
 from obol.machine.docker import Docker
@@ -26,7 +27,7 @@ from obol.machine.podman import Podman
 from obol.stack.dockercaches import DockerCaches, gateway_memory
 from obol.stack.hotswap import Ground, HotSwap
 from obol.stack.lifecycle import Lifecycle
-from obol.stack.mirrors import HostCaches, NoNetworks
+from obol.stack.mirrors import PUSHED, HostCaches, NoNetworks
 from obol.stack.nocluster import CachesOnly
 from obol.stack.reclaim import LeakedNetworks
 
@@ -53,15 +54,8 @@ def stack_on_podman(
 ) -> Lifecycle:
     """The stack as pods, over the builtin engine; `lines` takes what may be shown of what podman says."""
     engine = BuiltinEngine(plan)
-
-    async def listen(address: str) -> str | None:
-        listener = Listener(plan.listeners[0].registry, address, plan.listeners[0].port)
-        real = await asyncio.to_thread(engine.listen, listener)
-        return f"{real.address}:{real.port}"
-
-    backend = PodmanBackend(
-        Podman(SystemRunner(), environ, _loud(lines)), home.config, Looks(SystemClock(), listen=listen)
-    )
+    looks = Looks(SystemClock(), listen=partial(_listen, engine, plan))
+    backend = PodmanBackend(Podman(SystemRunner(), environ, _loud(lines)), home.config, looks)
     warmth = Warming(engine, (this_machine(),))
     return Lifecycle(backend, HostCaches(engine, plan.store), engine, warmth, NoNetworks(), home)
 
@@ -121,6 +115,23 @@ def hot_swap_on_k3d(stack_id: str, plan: ContainersPlan, home: Home, environ: Ma
 def _loud(lines: Lines | None) -> SystemRunner | None:
     """The runner for what may be shown; None where nobody wants to see it."""
     return SystemRunner(lines) if lines is not None else None
+
+
+def stack_on_k3s(plans: CachePlans, home: Home, environ: Mapping[str, str], *, lines: Lines | None = None) -> Lifecycle:
+    """The stack as k3s on this machine, over the builtin engine, whose loopback is also the node's."""
+    plan = plans.builtin
+    engine = BuiltinEngine(plan)
+    around = k3s.Surroundings(environ, may_ask(environ), listen=partial(_listen, engine, plan), loud=_loud(lines))
+    backend = k3s.K3sBackend(SystemRunner(), SystemRunner(on_terminal=True), home.config, around)
+    caches = HostCaches(engine, plan.store, push=(PUSHED,) if plans.development else ())
+    return Lifecycle(backend, caches, engine, Warming(engine, (this_machine(),)), NoNetworks(), home)
+
+
+async def _listen(engine: BuiltinEngine, plan: BuiltinPlan, address: str) -> str | None:
+    """Have the engine answer on one more address of this machine; gives host:port."""
+    listener = Listener(plan.listeners[0].registry, address, plan.listeners[0].port)
+    real = await asyncio.to_thread(engine.listen, listener)
+    return f"{real.address}:{real.port}"
 
 
 async def look_for_runtimes() -> Runtimes:

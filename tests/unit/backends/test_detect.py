@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from obol.backends.base import Program, Runtimes
@@ -19,24 +20,31 @@ async def test_all_there() -> None:
     runner.script("docker", stdout="27.3.1\n")
     runner.script("k3d", stdout="k3d version v5.9.0\nk3s version v1.35.5-k3s1 (default)\n")
     runner.script("podman", stdout="4.9.3\n")
+    runner.script("k3s", stdout="k3s version v1.35.5+k3s1 (b3f4d7a0)\ngo version go1.25.5\n")
 
     found = await detect(runner)
 
     assert found == Runtimes(
-        Program("docker", version="27.3.1"), Program("k3d", version="5.9.0"), Program("podman", version="4.9.3")
+        Program("docker", version="27.3.1"),
+        Program("k3d", version="5.9.0"),
+        Program("podman", version="4.9.3"),
+        Program("k3s", version="1.35.5+k3s1"),
+        is_root=os.geteuid() == 0,
     )
     assert [(ran.argv[0], ran.timeout) for ran in runner.ran] == [
         ("docker", LIMIT),
         ("k3d", LIMIT),
         ("podman", LIMIT),
+        ("k3s", LIMIT),
     ]
 
 
 async def test_nothing_there() -> None:
     """Missing programs are no error."""
-    found = await detect(FakeRunner(missing={"docker", "k3d", "podman"}))
+    found = await detect(FakeRunner(missing={"docker", "k3d", "podman", "k3s"}))
 
-    assert found == Runtimes(Program("docker"), Program("k3d"), Program("podman"))
+    nothing = [Program(name) for name in ("docker", "k3d", "podman", "k3s")]
+    assert [found.docker, found.k3d, found.podman, found.k3s] == nothing
 
 
 async def test_there_but_of_no_use() -> None:

@@ -154,3 +154,11 @@ async def test_wait_in_vain(answer: int | None, said: str) -> None:
         await wait_for_api(Access("https://a:1"), clock, Answers(answer))
 
     assert sum(clock.sleeps) == 120
+
+
+async def test_where_to_look() -> None:
+    """Who waits says where a person finds out more."""
+    with pytest.raises(ObolError) as caught:
+        await wait_for_api(Access("https://a:1"), FakeClock(), Answers(None), look="see /c/k3s.log")
+
+    assert caught.value.hint == "see /c/k3s.log; then run `obol stack up` again"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from obol.backends.kubectl import Kubectl, kubectl_for, secret
+from obol.backends.kubectl import Kubectl, kubectl_for, kubectl_of_node, secret
 from obol.backends.rollouts import Deployment
 from obol.errors import ObolError
 from tests.fakes.clock import FakeClock
@@ -21,7 +21,9 @@ LITELLM, PROMETHEUS = Deployment("llm", "litellm"), Deployment("monitoring", "pr
 async def chosen(runner: FakeRunner, clock: FakeClock | None = None) -> Kubectl:
     """The kubectl that is chosen on a machine."""
     environ = {"PATH": "/bin", "KUBECONFIG": "/home/me/.kube/config"}
-    return await kubectl_for(runner, clock or FakeClock(), environ=environ, kubeconfig=KUBECONFIG, node=NODE)
+    clock = clock or FakeClock()
+    otherwise = kubectl_of_node(runner, clock, NODE)
+    return await kubectl_for(runner, clock, environ=environ, kubeconfig=KUBECONFIG, otherwise=otherwise)
 
 
 def listing(*, ready: int, reason: str = "") -> str:
@@ -184,7 +186,10 @@ async def test_what_may_be_shown() -> None:
     quiet, loud = FakeRunner(), FakeRunner()
     quiet.script("kubectl", "get", stdout='{"items": []}')
     environ = {"PATH": "/bin"}
-    kubectl = await kubectl_for(quiet, FakeClock(), environ=environ, kubeconfig=KUBECONFIG, node=NODE, loud=loud)
+    otherwise = kubectl_of_node(quiet, FakeClock(), NODE)
+    kubectl = await kubectl_for(
+        quiet, FakeClock(), environ=environ, kubeconfig=KUBECONFIG, otherwise=otherwise, loud=loud
+    )
 
     await kubectl.apply("a namespace", "kind: Namespace")
     await kubectl.apply("the key", "kind: Secret", hidden=("sesame",))
@@ -205,3 +210,15 @@ async def test_what_is_deployed() -> None:
     assert (found.deployment.name, found.ready) == ("litellm", 1)
     with pytest.raises(ObolError, match="connection refused"):
         await kubectl.deployed()
+
+
+async def test_one_value() -> None:
+    """A value of an object is asked for by its path; what cannot be told is nothing."""
+    runner = FakeRunner()
+    runner.script("kubectl", "get", "service", stdout="10.43.7.8\n")
+    runner.script("kubectl", "get", "service", code=1, stdout="rubbish")
+    kubectl = await chosen(runner)
+
+    assert await kubectl.get("service", "litellm", "llm", ".spec.clusterIP") == "10.43.7.8"
+    assert await kubectl.get("service", "litellm", "llm", ".spec.clusterIP") == ""
+    assert runner.lines[-1] == "kubectl get service litellm --namespace llm -o jsonpath={.spec.clusterIP}"

@@ -32,7 +32,7 @@ def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with k3d and podman."""
 
     async def runtimes() -> Runtimes:
-        return Runtimes(*(Program(name, version="1") for name in ("docker", "k3d", "podman")))
+        return Runtimes(Program("docker", version="1"), Program("k3d", version="1"), Program("podman", version="1"))
 
     monkeypatch.setattr(building, "runtimes", runtimes)
 
@@ -74,7 +74,7 @@ async def test_a_recorded_none_is_no_backend() -> None:
     assert (choice.backend, choice.looked) == ("k3d", True)
 
 
-@pytest.mark.parametrize(("backend", "lines"), [("k3d", 0), ("podman", 2)])
+@pytest.mark.parametrize(("backend", "lines"), [("k3d", 0), ("k3s", 2), ("podman", 2)])
 def test_ignored(say: Speaker, tmp_path: Path, backend: BackendName, lines: int) -> None:
     """What a backend has no use for is said."""
     plans = building.cache_plans(say, around(tmp_path, OBOL_DEVELOPMENT="true"), AskedEngine.CONTAINERS)
@@ -124,7 +124,7 @@ def test_a_cache_engine_that_does_not_exist(say: Speaker, tmp_path: Path) -> Non
         building.cache_plans(say, around(tmp_path, OBOL_CACHE_ENGINE="docker"))
 
 
-@pytest.mark.parametrize("backend", ["k3d", "podman", "none"])
+@pytest.mark.parametrize("backend", ["k3d", "k3s", "podman", "none"])
 def test_lifecycle(say: Speaker, tmp_path: Path, backend: BackendName) -> None:
     """There is a lifecycle over each backend; without one, there is still something to remove."""
     plans = building.cache_plans(say, around(tmp_path))

@@ -106,7 +106,7 @@ def test_no_such_cache_engine() -> None:
     assert caught.value.problems == (f"{ENGINE}=docker: must be auto, builtin or containers",)
 
 
-@pytest.mark.parametrize("word", ["k3d", "podman", "none"])
+@pytest.mark.parametrize("word", ["k3d", "k3s", "podman", "none"])
 def test_backend(word: str) -> None:
     """Each backend has its word; saying nothing, or auto, leaves it to us."""
     assert backend_wish({BACKEND: f" {word.upper()} "}) == word
@@ -119,7 +119,7 @@ def test_no_such_backend() -> None:
     with pytest.raises(SettingsError) as caught:
         backend_wish({BACKEND: "kind"})
 
-    assert caught.value.problems == (f"{BACKEND}=kind: must be auto, k3d, podman or none",)
+    assert caught.value.problems == (f"{BACKEND}=kind: must be auto, k3d, k3s, podman or none",)
 
 
 def test_cache_image() -> None:

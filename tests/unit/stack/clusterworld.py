@@ -44,6 +44,11 @@ class FakeBackend:
         """Look."""
         self._do("check")
 
+    async def authorise(self) -> None:
+        """May do it all, unless that fails."""
+        if self.failing.get("authorise"):
+            raise self.failing["authorise"].pop(0)
+
     async def state(self, stack_id: str) -> ClusterState:
         """Tell."""
         self._do(f"state {stack_id}")

@@ -36,6 +36,22 @@ def test_choose(programs: tuple[str, ...], backend: BackendName) -> None:
     assert choose(runtimes(*(ANSWERS[name] for name in programs))) == Choice(backend, backend)
 
 
+@pytest.mark.parametrize(
+    ("is_root", "podman", "backend"), [(True, False, "k3s"), (False, False, "none"), (True, True, "podman")]
+)
+def test_choose_k3s_last(is_root: bool, podman: bool, backend: BackendName) -> None:
+    """k3s, which changes the machine itself, is chosen only where there is nothing else, and only for root."""
+    found = Runtimes(
+        Program("docker"),
+        Program("k3d"),
+        ANSWERS["podman"] if podman else Program("podman"),
+        Program("k3s", version="1.35.5+k3s1"),
+        is_root=is_root,
+    )
+
+    assert choose(found).backend == backend
+
+
 def test_choose_stays_with_the_stack_that_is_there() -> None:
     """A stack keeps its backend, whatever else could run."""
     assert choose(runtimes(ANSWERS["docker"], ANSWERS["k3d"]), "podman") == Choice("podman", "k3d")

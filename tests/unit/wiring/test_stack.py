@@ -7,12 +7,14 @@ import pytest
 from obol.backends.base import Runtimes
 from obol.caches.containerplan import ContainersPlan
 from obol.caches.plan import BuiltinPlan
+from obol.config.background import idle_plans
+from obol.config.paths import Directories
 from obol.errors import DependencyMissing
 from obol.stack.development import Source, Target
 from obol.stack.lifecycle import Lifecycle
 from obol.stack.nocluster import CachesOnly
 from obol.stack.state import Home
-from obol.wiring.stack import hot_swap_on_k3d, look_for_runtimes, stack_on_none, stack_on_podman
+from obol.wiring.stack import hot_swap_on_k3d, look_for_runtimes, stack_on_k3s, stack_on_none, stack_on_podman
 from tests.unit.stack.clusterworld import FakeSteps
 
 if TYPE_CHECKING:
@@ -48,3 +50,13 @@ async def test_hot_swap_on_k3d(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
 
     with pytest.raises(DependencyMissing, match="Docker is not installed"):
         await stack.push(Source.parse("app:dev"), Target.parse("llm/litellm"), FakeSteps())
+
+
+async def test_stack_on_k3s(tmp_path: Path) -> None:
+    """k3s is run over the same caches; where nothing of it is there, nothing is needed to tell so."""
+    plans = idle_plans(Directories(*(tmp_path / name for name in ("config", "data", "state", "cache"))))
+
+    stack = stack_on_k3s(plans, Home(tmp_path / "config"), {})
+
+    assert isinstance(stack, Lifecycle)
+    assert (await stack.status()).state == "absent"

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-"""What counts as a manifest in a directory, as for `kubectl apply -f DIR`; JSON is YAML too."""
+"""What counts as a manifest in a directory, as for `kubectl apply -f DIR`, unless it is hidden; JSON is YAML too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +46,17 @@ def brought(paths: Iterable[Path]) -> tuple[Manifest, ...]:
 
 def _within(directory: Path) -> list[Path]:
     try:
-        files = sorted(file for file in directory.iterdir() if file.suffix in SUFFIXES and file.is_file())
+        files = sorted(file for file in directory.iterdir() if _is_manifest(file))
     except OSError as problem:
         raise _unreadable(directory, problem.strerror or str(problem)) from problem
     if not files:
         raise _unreadable(directory, f"it has no files that end in {', '.join(sorted(SUFFIXES))}")
     return files
+
+
+def _is_manifest(file: Path) -> bool:
+    # Hidden files are notes of ours or of an editor.
+    return file.suffix in SUFFIXES and not file.name.startswith(".") and file.is_file()
 
 
 def _read(path: Path) -> str:

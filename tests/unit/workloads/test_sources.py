@@ -78,6 +78,15 @@ def test_brought(tmp_path: Path) -> None:
     assert found[0].name == str(tmp_path / "notes.txt")
 
 
+def test_hidden_files_are_no_manifests(tmp_path: Path) -> None:
+    """What we note beside our manifests, and what an editor leaves, is not deployed; one that is named is."""
+    for name in ("a.yaml", ".written.json", ".#a.yaml"):
+        (tmp_path / name).write_text("{}")
+
+    assert [manifest.name for manifest in brought([tmp_path])] == [str(tmp_path / "a.yaml")]
+    assert len(brought([tmp_path / ".written.json"])) == 1
+
+
 @pytest.mark.parametrize(("name", "why"), [("nothing.yaml", "No such file"), ("empty", ".yaml"), ("odd.yaml", "UTF-8")])
 def test_brought_in_vain(tmp_path: Path, name: str, why: str) -> None:
     """A path without a readable manifest is wrong usage, and is named."""

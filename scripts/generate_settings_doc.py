@@ -60,6 +60,7 @@ be public or the same host; `allow-host` names exceptions.
 |---|---|
 | `OBOL_DISABLE_REGISTRY_CACHE` | `true` (or 1, yes, on): use no cache. Looked at before anything is touched. |
 | `OBOL_BACKEND` | `k3d`, `k3s`, `podman` or `none`: what `init` and the first `up` choose; `auto` by default |
+| `OBOL_NONINTERACTIVE` | `true`: sudo, which k3s on this machine takes, asks for no password, and fails instead |
 | `OBOL_CACHE_ENGINE` | `builtin` or `containers`: [which caches](registry-cache.md#two-engines); `auto` by default |
 | `OBOL_CACHE_IMAGE` | the image of cache containers (default: `registry:3`) |
 | `OBOL_DEVELOPMENT` | `true`: directories below `.workspace`, and a registry to push into |

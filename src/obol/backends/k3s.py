@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 CONFIG, REGISTRIES, KUBECONFIG = "k3s-config.yaml", "registries.yaml", "kubeconfig.yaml"
 """Files in the directory of the stack."""
 
+LOOK_EVERY = 0.5
+"""Seconds between two looks for the kubeconfig, which is a look at a file."""
+
 KILLALL = "k3s-killall.sh"
 """What the installer of k3s leaves for cleaning up after it."""
 
@@ -269,7 +272,7 @@ class K3sBackend:
                     why=self._server.last_words(),
                     hint=f"see {self._config / LOG}; then run `obol stack up` again",
                 )
-            await self._around.clock.sleep(PAUSE)
+            await self._around.clock.sleep(LOOK_EVERY)
 
     async def _api(self, access: Access) -> int | None:
         self._still_there()

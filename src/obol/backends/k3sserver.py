@@ -29,7 +29,7 @@ BORN_WITHIN = 5.0
 STOP_WITHIN = 30.0
 KILL_WITHIN = 5.0
 PODS_WITHIN = 2.0
-PAUSE = 0.5
+PAUSE = 0.25
 """Seconds: for a server to be known; from asking it to end to ending it, and to giving up; for its pods to end;
 between two looks."""
 

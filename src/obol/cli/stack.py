@@ -118,9 +118,9 @@ def up(
 ) -> None:
     """Bring the stack up, and wait until it answers.
 
-    Starts the registry caches, and LiteLLM and Prometheus in a cluster of k3d, or as pods of podman. Where nothing is
-    installed that could run them, the caches are filled with every image that the stack needs; exits with 1 if one
-    could not be fetched.
+    Starts the registry caches, and LiteLLM and Prometheus in a cluster of k3d, as pods of podman, or in k3s on this
+    machine. Where nothing is installed that could run them, the caches are filled with every image that the stack
+    needs; exits with 1 if one could not be fetched.
     """
     from obol.config.stack import cache_disabled
 

@@ -48,6 +48,7 @@ class FakeHost(FakeMachine):
     """Signals that nobody minds."""
     bystander: str = ""
     """The program of a process that gets the number of a server that has ended."""
+    version: str = "v1.35.5+k3s1"
     starts: int = 0
 
     def look(self, pid: int) -> Process | None:
@@ -81,13 +82,18 @@ class FakeHost(FakeMachine):
                 self._kill(signal, pids[:1] if half else pids)
             case ("rm", *_, "--", path):
                 shutil.rmtree(Path(path) / "server" if half else path, ignore_errors=True)
-            case ("kubectl" | "/opt/k3s", *rest) if "service" in rest:
-                return Completed(0, "4000" if "port" in rest[-1] else GATEWAY, "")
+            case ("/opt/k3s", "--version"):
+                return Completed(0, f"k3s version {self.version} (b3f4d7a0)\ngo version go1.25.5\n", "")
             case ("/opt/k3s", "kubectl", *rest) | ("kubectl", *rest):
                 return self._kubectl(rest, stdin)
             case _:
                 assert argv[0] in {"ip", "env", "umount", "chown", "true", "sudo"}, argv
         return DONE
+
+    def _kubectl(self, rest: Sequence[str], stdin: str) -> Completed:
+        if "service" in rest:
+            return Completed(0, "4000" if "port" in rest[-1] else GATEWAY, "")
+        return super()._kubectl(rest, stdin)
 
     def _start(self, pid: Path, log: Path, told: str, words: Sequence[str], *, half: bool) -> Completed:
         self.starts += 1

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 import sys
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 from obol.backends.base import Deployed, Up
 from obol.backends.deploying import GATEWAY, GATEWAY_PATH, deploy, scraping
 from obol.backends.ingressports import listens
-from obol.backends.k3shost import K3sHost, other_kubernetes, refuse_beside_another, refuse_foreign
+from obol.backends.k3shost import QUICK, K3sHost, other_kubernetes, refuse_beside_another, refuse_foreign
 from obol.backends.k3sserver import LOG, K3sServer
 from obol.backends.kubeapi import PAUSE, UP_WITHIN, Access, api_status, wait_for_api
 from obol.backends.kubectl import Kubectl, kubectl_for
@@ -52,6 +53,9 @@ if TYPE_CHECKING:
 
 CONFIG, REGISTRIES, KUBECONFIG = "k3s-config.yaml", "registries.yaml", "kubeconfig.yaml"
 """Files in the directory of the stack."""
+
+OLDEST = (1, 31)
+"""Before, some releases reached no kubelet that listens on one address: https://github.com/k3s-io/k3s/issues/10444."""
 
 LOOK_EVERY = 0.5
 """Seconds between two looks for the kubeconfig, which is a look at a file."""
@@ -117,7 +121,7 @@ class K3sBackend:
             raise ObolError(
                 "k3s runs on Linux only", hint="use `--backend k3d`, which has Docker run it, or `--backend podman`"
             )
-        self._program()
+        await self._check_version(self._program())
         await self._host.check()
         await self._root.authorise()
 
@@ -183,6 +187,14 @@ class K3sBackend:
                 await self._host.remove(data, self._around.mounted)
         for name in (KUBECONFIG, REGISTRIES, LOG, CONFIG):
             (self._config / name).unlink(missing_ok=True)
+
+    async def _check_version(self, program: str) -> None:
+        """Look whether k3s is new enough, as far as it tells. Raises DependencyMissing."""
+        said = (await self._runner.run([program, "--version"], timeout=QUICK)).stdout
+        found = re.search(r"\bv(\d+)\.(\d+)\.", said)
+        if found and (int(found[1]), int(found[2])) < OLDEST:
+            hint = f"get a newer one: {_INSTALL}"
+            raise DependencyMissing(f"k3s {found[1]}.{found[2]} is too old", why="1.31 or later is needed", hint=hint)
 
     def _program(self) -> str:
         """The path of k3s: root may have another PATH. Raises DependencyMissing."""

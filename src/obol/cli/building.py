@@ -126,9 +126,10 @@ def at_work(around: Surroundings) -> Iterator[None]:
     """Be the only command at work on this stack; what root wrote for a person is theirs then. Raises ObolError."""
     from obol.config.background import sudo_account
     from obol.machine.files import give_away
+    from obol.stack.data import MARK, is_ours
     from obol.stack.turns import at_work as only_one
 
-    config = locate(around).config
+    config, data = locate(around).config, locate(around).data
     account = sudo_account(around.environ, os.geteuid())
     with only_one(config):
         try:
@@ -136,6 +137,8 @@ def at_work(around: Surroundings) -> Iterator[None]:
         finally:
             if account is not None:
                 give_away(config, account.uid, account.gid)
+                for own in (data / MARK, data) if is_ours(data, config) else ():  # what is in it may be a cluster's
+                    give_away(own, account.uid, account.gid, below=False)
 
 
 def establish(say: Speaker, home: Home, before: Identity | None, backend: BackendName) -> Identity:

@@ -126,6 +126,12 @@ def needed(choice: Choice) -> DependencyMissing:
     """What to raise where only something that runs will do."""
     deaf = "; ".join(f"{program.name} does not answer: {program.trouble}" for program in choice.unusable)
     ways = "; ".join(f"{what}: {pages[0]}" for what, pages in RUNTIMES)
+    if choice.on_request:
+        return DependencyMissing(
+            "nothing here can run the stack without being asked to",
+            why=_by_request(choice),
+            hint=f"ask for it with `--backend {choice.on_request[0]}`, or install {ways}",
+        )
     return DependencyMissing(
         "nothing here can run the stack",
         why=deaf or "neither k3d with Docker nor podman is installed",
@@ -133,11 +139,17 @@ def needed(choice: Choice) -> DependencyMissing:
     )
 
 
+def _by_request(choice: Choice) -> str:
+    name = choice.on_request[0]
+    return f"{name} is installed: `obol stack up --backend {name}` runs the stack on the machine itself, as root"
+
+
 def advice(choice: Choice, *, asked: bool) -> list[str]:
     """What to say of the backend, line by line; `asked`: the person chose it."""
     if asked:
         return ["Only the caches were filled, as asked: nothing runs (backend none)."]
     lines = [f"{program.name} is installed, but does not answer: {program.trouble}" for program in choice.unusable]
+    lines += [f"{_by_request(choice)}."] if choice.on_request else []
     lines.append("Nothing here can run the stack, so only the caches were filled (backend none). To run it, install")
     for what, pages in RUNTIMES:
         lines += [f"  {what}:", *(f"    {page}" for page in pages)]

@@ -191,9 +191,9 @@ def make_private_directory(path: Path) -> None:
             missing.mkdir(PRIVATE_DIRECTORY, exist_ok=True)
 
 
-def give_away(path: Path, uid: int, gid: int) -> None:
-    """Let what root owns at and below a path belong to somebody else; what cannot be changed is left."""
-    for found in (path, *path.rglob("*")):
+def give_away(path: Path, uid: int, gid: int, *, below: bool = True) -> None:
+    """Let what root owns at a path, and `below` it, belong to somebody else; what cannot be changed is left."""
+    for found in (path, *(path.rglob("*") if below else ())):
         with suppress(OSError):
             if found.lstat().st_uid == 0:
                 os.chown(found, uid, gid, follow_symlinks=False)

@@ -34,6 +34,8 @@ class Choice:
     """Programs that are installed, but do not answer, where that left us without a backend."""
     looked: bool = False
     """Whether the machine was looked at; otherwise it is as asked, or as it was."""
+    on_request: tuple[BackendName, ...] = ()
+    """Backends that this machine has the programs for, and which are used only when they are asked for."""
 
 
 def choose(runtimes: Runtimes, recorded: BackendName | None = None) -> Choice:
@@ -41,7 +43,8 @@ def choose(runtimes: Runtimes, recorded: BackendName | None = None) -> Choice:
     found = _possible(runtimes)
     programs = (runtimes.docker, runtimes.k3d, runtimes.podman, runtimes.k3s)
     unusable = tuple(program for program in programs if program.installed and not program.answers)
-    return Choice(recorded or found, found, unusable if found == "none" else ())
+    on_request: tuple[BackendName, ...] = ("k3s",) if found == "none" and runtimes.k3s.answers else ()
+    return Choice(recorded or found, found, unusable if found == "none" else (), on_request=on_request)
 
 
 def _possible(runtimes: Runtimes) -> BackendName:

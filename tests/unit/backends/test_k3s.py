@@ -113,7 +113,7 @@ async def test_by_sudo(stack: Stack) -> None:
     lines = stack.machine.lines
     assert f"sudo -n chown 1000:1000 {stack.config}/kubeconfig.yaml" in lines
     assert "sudo -n kill -TERM 1000" in lines
-    assert all(line.startswith(("sudo -n ", "ip link show")) for line in lines)
+    assert all(line.startswith(("sudo -n ", "ip link show", f"{PROGRAM} --version")) for line in lines)
 
 
 async def test_authorise(stack: Stack) -> None:
@@ -145,6 +145,17 @@ async def test_not_installed(stack: Stack) -> None:
         await stack.backend.check()
 
     assert "https://docs.k3s.io" in caught.value.hint
+
+
+@pytest.mark.parametrize("version", ["v1.30.2+k3s1", "v1.9.0"])
+async def test_too_old(stack: Stack, version: str) -> None:
+    """A k3s that could not do what it is told is told of; one that was built by hand is trusted."""
+    stack.machine.version = version
+    with pytest.raises(DependencyMissing, match=r"is too old: 1\.31 or later"):
+        await stack.backend.check()
+
+    stack.machine.version = "dev"
+    await stack.backend.check()
 
 
 async def test_not_on_linux(stack: Stack) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from obol.cli.building import AskedBackend, AskedEngine
 from obol.cli.present import OutputFormat, Speaker
 from obol.config.paths import Surroundings
 from obol.errors import SettingsError, UsageError
+from obol.stack.data import claim
 from obol.stack.lifecycle import Lifecycle
 from obol.stack.state import Home, Identity
 
@@ -116,6 +118,21 @@ def test_cache_plans(say: Speaker, tmp_path: Path, asked: AskedEngine, variable:
     assert not plans.development
     own = [listener.registry for listener in plans.builtin.listeners]
     assert own == [cache.registry for cache in plans.containers.caches] == ["docker.io", "ghcr.io", "quay.io"]
+
+
+def test_what_root_wrote_is_the_persons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under sudo the stack's directories are the person's afterwards; what a cluster keeps in its data stays root's."""
+    given: list[str] = []
+    person = around(tmp_path / "config", SUDO_UID="1000", SUDO_GID="100", OBOL_DATA_DIR=str(tmp_path / "data"))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "chown", lambda path, *_, **__: given.append(path.name))
+    owned_by_root = os.getuid() == 0
+
+    with building.at_work(person):
+        claim(tmp_path / "data", tmp_path / "config")
+        (tmp_path / "data" / "k3s").mkdir()
+
+    assert sorted(given) == ([".lock", ".obol-stack", "config", "data"] if owned_by_root else [])
 
 
 def test_a_cache_engine_that_does_not_exist(say: Speaker, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ def test_up_result() -> None:
     ("choice", "asked", "words"),
     [
         (Choice("none"), True, ["nothing runs", "as asked"]),
+        (Choice("none", on_request=("k3s",)), False, ["k3s is installed: `obol stack up --backend k3s`"]),
         (Choice("none"), False, ["Nothing here can run the stack", "https://k3d.io", "https://podman.io"]),
         (Choice("none", "none", (Program("docker", trouble="no daemon"),)), False, ["does not answer: no daemon"]),
     ],
@@ -116,6 +117,11 @@ def test_advice(choice: Choice, asked: bool, words: list[str]) -> None:
             Choice("none", "none", (Program("docker", trouble="no daemon"),)),
             "docker does not answer: no daemon",
             "start",
+        ),
+        (
+            Choice("none", on_request=("k3s",)),
+            "k3s is installed: `obol stack up --backend k3s` runs the stack on the machine itself, as root",
+            "ask for it with `--backend k3s`",
         ),
     ],
 )

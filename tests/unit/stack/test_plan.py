@@ -49,7 +49,10 @@ def test_choose_k3s_last(is_root: bool, podman: bool, backend: BackendName) -> N
         is_root=is_root,
     )
 
-    assert choose(found).backend == backend
+    chosen = choose(found)
+
+    assert chosen.backend == backend
+    assert chosen.on_request == (("k3s",) if backend == "none" else ())
 
 
 def test_choose_stays_with_the_stack_that_is_there() -> None:

@@ -1,8 +1,8 @@
 """A stand-in for the program `k3s`: as much of it as one can see from outside, and none of the cluster.
 
 It reads the configuration and registries.yaml that it is told of when it starts, listens where it is told to, writes a
-kubeconfig, starts something like a shim with a pod, which outlive it, and ends on SIGTERM. `k3s kubectl` keeps what is
-applied, and calls it ready. It is run as a script: k3s on a test's PATH leads here.
+kubeconfig, starts something like a shim with a pod, which outlive it, and ends on SIGTERM. It is run as a script: k3s
+on a test's PATH leads here. `k3s kubectl` is another script, because it is called often and should start fast.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ import urllib.error
 import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import yaml
 
@@ -100,29 +98,6 @@ def pod_runs(data: Path) -> bool:
     return Path("/proc", (data / "server" / "pod.pid").read_text().strip() or "none").exists()
 
 
-def kubectl(arguments: list[str]) -> int:
-    """Answer as kubectl does, for what is asked of it here."""
-    kubeconfig = Path(os.environ["KUBECONFIG"])
-    kept = kubeconfig.with_name("applied.json")
-    applied: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
-    match arguments:
-        case ["apply", "-f", "-"]:
-            for one in yaml.safe_load_all(sys.stdin.read()):
-                applied[f"{one['kind']}/{one['metadata']['name']}"] = one
-            kept.write_text(json.dumps(applied))
-        case ["get", "service", *_, path]:
-            server_url = json.loads(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
-            sys.stdout.write("4000" if "port" in path else str(urlsplit(server_url).hostname))
-        case ["get", *_]:
-            status = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
-            deployments = [{**one, "status": status} for one in applied.values() if one["kind"] == "Deployment"]
-            sys.stdout.write(json.dumps({"items": deployments}))
-        case _:
-            sys.stderr.write(f"what is {arguments}?\n")
-            return 1
-    return 0
-
-
 def main(arguments: list[str]) -> int:
     """Do as k3s does."""
     match arguments:
@@ -130,8 +105,6 @@ def main(arguments: list[str]) -> int:
             sys.stdout.write("k3s version v1.35.5+k3s1 (b3f4d7a0)\ngo version go1.25.5\n")
         case ["server", "--config", config, "--write-kubeconfig", kubeconfig, "--write-kubeconfig-mode", mode]:
             server(config, kubeconfig, mode)
-        case ["kubectl", *rest]:
-            return kubectl(rest)
         case _:
             sys.stderr.write(f"what is {arguments}?\n")
             return 1

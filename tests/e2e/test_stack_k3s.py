@@ -21,7 +21,7 @@ import pytest
 
 from tests.clients.sandbox import Sandbox, needs_root, open_sandbox
 from tests.clients.servers import environment, run
-from tests.e2e import k3sprogram
+from tests.e2e import k3skubectl, k3sprogram
 from tests.fakes.tls import make_certificate
 
 if TYPE_CHECKING:
@@ -35,6 +35,13 @@ _THEIR_K3S = (
     f"cp -a /etc /run/etc; mount --bind /run/etc /etc; mkdir -p {Path(THEIRS).parent};"
     f" echo 'mirrors: {{}}' >{THEIRS}; chmod 640 {THEIRS}; chown 7:8 {THEIRS}"
 )
+_K3S = """#!/bin/sh
+if [ "$1" = kubectl ]; then
+  shift
+  exec {python} -I -S {programs}/k3skubectl.py "$@"
+fi
+exec {python} {programs}/k3sprogram.py "$@"
+"""
 _LISTEN = "import socket, time; s = socket.create_server(('127.0.0.1', 6443)); print('up', flush=True); time.sleep(60)"
 
 
@@ -113,9 +120,10 @@ def person() -> Iterator[Person]:
         workdir = Path(name)
         programs = workdir / "programs"
         programs.mkdir()
-        shutil.copy(k3sprogram.__file__, programs / "k3sprogram.py")
+        for module in (k3sprogram, k3skubectl):
+            shutil.copy(str(module.__file__), programs)
         make_certificate(programs)
-        (programs / "k3s").write_text(f'#!/bin/sh\nexec {sys.executable} {programs}/k3sprogram.py "$@"\n')
+        (programs / "k3s").write_text(_K3S.format(python=sys.executable, programs=programs))
         (programs / "k3s").chmod(0o755)
         for tool in TOOLS:
             found = shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
@@ -166,7 +174,7 @@ def test_a_day(person: Person) -> None:
     person.obol("stack", "purge", "--force", "--cache", "--yes")
     assert (person.processes(), person.bridge()) == ([], False)
     assert not (person.workdir / "data").exists()
-    assert sorted(path.name for path in person.config.iterdir()) == ["applied.json"]  # the stand-in's own
+    assert sorted(path.name for path in person.config.iterdir()) == ["applied.yaml"]  # the stand-in's own
     assert person.shell(f"cat {THEIRS}; stat -c '%a %u %g %i %Y' {THEIRS}") == theirs
 
 

@@ -153,6 +153,7 @@ def test_a_day(person: Person) -> None:
     assert person.seen() == {"docker.io": 200, "ghcr.io": 200}
     assert any(THEIRS in note for note in first["notes"])
     assert person.listens_on() == {"0100007F", "FE7100CB"}
+    assert "10.43.0.0/16 dev obol-k3s" in person.shell("ip route")
     assert (person.config / "kubeconfig.yaml").stat().st_mode & 0o777 == 0o600
     assert "K3S_URL" not in (person.data / "server" / "seen.json").read_text()
     server = person.server()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from obol.errors import DependencyMissing, ObolError
-from obol.rendering.k3s import API, BRIDGE, KUBELET, NETWORK
+from obol.rendering.k3s import API, BRIDGE, KUBELET, NETWORK, SERVICES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from obol.machine.privileges import AsRoot
 
 QUICK = 60.0
+REMOVE_WITHIN = 900.0
+"""Seconds: for one call, and for a disk to forget all images."""
+
 _MENDING = "look at what `ip link` says"
 
 
@@ -37,6 +40,8 @@ class K3sHost:
             await self._root.must(failed, ["ip", "link", "add", "name", BRIDGE, "type", "bridge"], hint=_MENDING)
         await self._root.must(failed, ["ip", "address", "replace", NETWORK, "dev", BRIDGE], hint=_MENDING)
         await self._root.must(failed, ["ip", "link", "set", "dev", BRIDGE, "up"], hint=_MENDING)
+        # Without a network there is no way to the address of a Service, not even for the kernel to find another one.
+        await self._root.must(failed, ["ip", "route", "replace", SERVICES, "dev", BRIDGE], hint=_MENDING)
 
     async def remove_bridge(self) -> None:
         """Remove the bridge; none there is fine. Raises ObolError."""
@@ -50,7 +55,7 @@ class K3sHost:
             await self._root.run(["umount", *targets])
         failed = f"the data of k3s in {data} cannot be removed"
         hint = f"see `mount | grep {data}`, then run `obol stack purge` again"
-        await self._root.must(failed, ["rm", "-rf", "--one-file-system", "--", data], hint=hint)
+        await self._root.must(failed, ["rm", "-rf", "--one-file-system", "--", data], hint=hint, within=REMOVE_WITHIN)
 
     async def _has_bridge(self) -> bool:
         try:

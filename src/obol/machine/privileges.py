@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 QUICK = 60.0
 PATIENCE = 300.0
-"""Seconds: for one program, and for a person to find their password."""
+"""Seconds: for one program, if it is not known to take longer, and for a person to find their password."""
 
 
 class AsRoot:
@@ -50,18 +50,20 @@ class AsRoot:
             )
         self._allowed = True
 
-    async def run(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> Completed:
+    async def run(
+        self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, within: float = QUICK
+    ) -> Completed:
         """Run a program as root to its end; any exit code is an answer. `env` is for root only: sudo has its own.
 
         Raises what `Runner.run` and `authorise` do.
         """
         await self.authorise()
         prefix = () if self._uid == 0 else ("sudo", "-n")
-        return await self._runner.run([*prefix, *argv], env=env, timeout=QUICK)
+        return await self._runner.run([*prefix, *argv], env=env, timeout=within)
 
-    async def must(self, what: str, argv: Sequence[str], *, hint: str = "") -> None:
+    async def must(self, what: str, argv: Sequence[str], *, hint: str = "", within: float = QUICK) -> None:
         """The same; raises ObolError too where the program fails."""
-        done = await self.run(argv)
+        done = await self.run(argv, within=within)
         if done.code:
             said = done.stderr.strip().splitlines()
             raise ObolError(what, why=said[-1] if said else f"`{argv[0]}` ended with {done.code}", hint=hint)

@@ -3,7 +3,8 @@
 Its pods ask the API at the address that the node advertises, and that cannot be loopback: a server which listens only
 there has no working DNS. So the node gets a bridge of its own, on which nothing else is. Everything of k3s that listens
 at all does so there or on loopback: other machines have no way to it, and a machine without a network, or with another
-one each day, has the same node as ever. https://docs.k3s.io/installation/airgap#default-network-route does likewise.
+one each day, has the same node as ever. https://docs.k3s.io/installation/airgap#default-network-route does likewise,
+and https://github.com/k3s-io/k3s/issues/11338 tells of a node that listens on such an interface alone.
 
 All options are those of https://docs.k3s.io/cli/server and https://docs.k3s.io/cli/agent.
 """
@@ -20,6 +21,8 @@ BRIDGE = "obol-k3s"
 ADDRESS = "203.0.113.254"
 """Of TEST-NET-3, which is in no network that a machine can be in (RFC 5737)."""
 NETWORK = f"{ADDRESS}/31"
+SERVICES = "10.43.0.0/16"
+"""Addresses of Services, those that k3s has anyway."""
 
 API, KUBELET = 6443, 10250
 """Ports that every Kubernetes node on a machine wants."""
@@ -62,6 +65,7 @@ def server_config(server: Server) -> str:
         "https-listen-port": API,
         "advertise-address": ADDRESS,
         "node-ip": ADDRESS,
+        "service-cidr": SERVICES,
         "tls-san": list(_NAMES),
         "flannel-iface": BRIDGE,
         # There is one node: nothing has to be carried to another, so nothing has to listen for it.

@@ -26,14 +26,15 @@ async def test_first_up(stack: Stack) -> None:
 
     assert (up.created, up.notes) == (True, ())
     started = f"{PROGRAM} server --config {stack.config}/k3s-config.yaml --write-kubeconfig "
-    assert stack.machine.lines[:4] == [
+    assert stack.machine.lines[:5] == [
         "ip link show dev obol-k3s",
         "ip link add name obol-k3s type bridge",
         "ip address replace 203.0.113.254/31 dev obol-k3s",
         "ip link set dev obol-k3s up",
+        "ip route replace 10.43.0.0/16 dev obol-k3s",
     ]
-    assert f"{started}{stack.config}/kubeconfig.yaml --write-kubeconfig-mode 0600" in stack.machine.lines[4]
-    assert len(stack.machine.lines) == 5
+    assert f"{started}{stack.config}/kubeconfig.yaml --write-kubeconfig-mode 0600" in stack.machine.lines[5]
+    assert len(stack.machine.lines) == 6
     told = yaml.safe_load((stack.config / "k3s-config.yaml").read_text())
     assert told["data-dir"] == str(stack.machine.data)
     assert told["private-registry"] == str(stack.config / "registries.yaml")

@@ -29,6 +29,7 @@ async def test_bridge() -> None:
         "ip link add name obol-k3s type bridge",
         "ip address replace 203.0.113.254/31 dev obol-k3s",
         "ip link set dev obol-k3s up",
+        "ip route replace 10.43.0.0/16 dev obol-k3s",
     ]
 
     await host(runner).bridge()

@@ -156,6 +156,7 @@ def test_a_day(person: Person) -> None:
     assert "10.43.0.0/16 dev obol-k3s" in person.shell("ip route")
     assert (person.config / "kubeconfig.yaml").stat().st_mode & 0o777 == 0o600
     assert "K3S_URL" not in (person.data / "server" / "seen.json").read_text()
+    assert person.obol("kubectl", "get", "service", "litellm", "-o", "jsonpath={.spec.clusterIP}")[0] == "203.0.113.254"
     server = person.server()
 
     again = person.up()

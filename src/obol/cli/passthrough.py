@@ -74,15 +74,25 @@ def refuse_ours(tool: str, context: typer.Context) -> None:
 
 def become(tool: str, arguments: Sequence[str], kubeconfig: Path, environ: Mapping[str, str]) -> None:
     """Replace this process by a tool. Raises DependencyMissing where it is not installed."""
-    program = shutil.which(tool, path=environ.get("PATH"))
-    if program is None:
+    found = _found(tool, environ.get("PATH"))
+    if found is None:
         raise DependencyMissing(f"`{tool}` is not installed", hint=f"how to get it: {TOOLS[tool]}")
+    program, *words = found
     given = list(arguments[1:] if arguments[:1] == ["--"] else arguments)
     environment = pointed(given, kubeconfig, environ)
     if not _names_its_own(given) and (note := trouble(kubeconfig)):
         sys.stderr.write(f"{note}\n")
         sys.stderr.flush()
-    os.execve(program, [tool, *given], environment)  # noqa: S606 - the arguments are the person's own
+    os.execve(program, [*words, *given], environment)  # noqa: S606 - the arguments are the person's own
+
+
+def _found(tool: str, path: str | None) -> tuple[str, ...] | None:
+    """The program that is the tool, and the words that it is called by; k3s is a kubectl too."""
+    if (program := shutil.which(tool, path=path)) is not None:
+        return program, tool
+    if tool == "kubectl" and (program := shutil.which("k3s", path=path)) is not None:
+        return program, "k3s", "kubectl"
+    return None
 
 
 def pointed(arguments: Sequence[str], kubeconfig: Path, environ: Mapping[str, str]) -> dict[str, str]:

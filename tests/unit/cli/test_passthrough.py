@@ -114,3 +114,16 @@ def test_options_of_ours_before_a_tool(terminal: Terminal, line: str, option: st
     assert terminal.run(line) == 2
     assert f"`{option}` before `{line.split()[-2 if 'get' in line else -1]}` has no meaning" in terminal.err
     assert "goes behind its name" in terminal.err
+
+
+def test_kubectl_of_k3s(became: list[tuple[str, list[str], dict[str, str]]], api: Path, tmp_path: Path) -> None:
+    """Where there is no kubectl, k3s is one."""
+    (tmp_path / "bin/kubectl").rename(tmp_path / "bin/k3s")
+
+    with pytest.raises(Became):
+        become("kubectl", ["version"], api, {"PATH": os.environ["PATH"]})
+
+    program, argv, given = became[0]
+    assert program.endswith("/k3s")
+    assert argv == ["k3s", "kubectl", "version"]
+    assert given["KUBECONFIG"] == str(api)

@@ -181,7 +181,7 @@ def test_a_day(person: Person) -> None:
 
 
 def test_interrupted_and_killed(person: Person) -> None:
-    """Up goes on from an interrupted one, and from a k3s that was killed; a purge removes all of that."""
+    """Up goes on from an interrupted one, and by sudo from a k3s that was killed; a purge removes all of that."""
     person.waits.touch()
     with person.popen("stack", "up", "--no-registry-cache") as process:
         deadline = time.monotonic() + 30

@@ -98,6 +98,8 @@ class EngineSettings:
     """Hosts that redirects and token realms may name although they are loopback, private or link-local."""
     server_names: tuple[str, ...] = ()
     """More values of the Host header that are ours, besides loopback names and the addresses we listen on."""
+    local_names: bool = False
+    """Every address, and every name that public DNS cannot have, is ours too: for a container, see `server.hosts`."""
     limits: TimeLimits = field(default_factory=TimeLimits)
     fill: FillSettings = field(default_factory=FillSettings)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
@@ -77,7 +78,7 @@ async def running_engine(settings: EngineSettings, clock: Clock | None = None) -
         engine = Engine(settings, spaces, store, clock, threads)
         stack.push_async_callback(engine.close)
         engine.start()
-        hosts = Hosts(settings.server_names)
+        hosts = Hosts(settings.server_names, local=settings.local_names)
         running: RunningEngine
 
         async def scrape() -> tuple[int, str, bytes]:
@@ -124,12 +125,12 @@ async def _serve(settings: EngineSettings) -> None:
             await control.close()
 
 
-def serve(settings: EngineSettings, *, log_format: str = "human") -> int:
+def serve(settings: EngineSettings, *, log_format: str = "human", log_level: int = logging.INFO) -> int:
     """Run the engine in the foreground until SIGTERM, SIGINT or the order to stop; the exit code.
 
-    Raises ObolError where it cannot start.
+    `log_level` is one of `logging`. Raises ObolError where it cannot start.
     """
-    logs.configure(log_format)
+    logs.configure(log_format, log_level)
     allow_many_open_files()
     asyncio.run(_serve(settings))
     return 0

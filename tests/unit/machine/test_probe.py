@@ -13,6 +13,19 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 
+class Writer:
+    """Keeps what is written."""
+
+    def __init__(self, written: list[bytes]) -> None:
+        self.write = written.append
+
+    async def drain(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 @asynccontextmanager
 async def answering(answer: bytes | None) -> AsyncIterator[tuple[int, list[bytes]]]:
     """A server that says this to everybody, or nothing at all; its port, and what it was asked."""
@@ -70,3 +83,18 @@ async def test_another_address() -> None:
         assert await status_of("127.0.0.1", port, "/health") == 200
 
     assert f"Host: 127.0.0.1:{port}".encode() in asked[0]
+
+
+async def test_address_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another address is asked by its own name, as a Host header has it."""
+    asked: list[bytes] = []
+
+    async def open_connection(_host: str, _port: int) -> tuple[asyncio.StreamReader, Writer]:
+        reader = asyncio.StreamReader()
+        reader.feed_data(b"HTTP/1.1 200 OK\r\n")
+        return reader, Writer(asked)
+
+    monkeypatch.setattr(asyncio, "open_connection", open_connection)
+
+    assert await status_of("fd00::1", 5000, "/healthz") == 200
+    assert b"Host: [fd00::1]:5000\r\n" in asked[0]

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import http.client
+import logging
 import os
 import signal
 import socket
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 IMAGE = make_image(500, seed=1)
+Told = list[tuple[str, int]]
 LIMITS = TimeLimits(shutdown=0.2, stale_after=0.3, manifest=1.0, connect=0.5)
 
 
@@ -151,11 +153,11 @@ async def test_partials_are_swept(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The log formats that were asked for; logging itself is left alone."""
-    formats: list[str] = []
-    monkeypatch.setattr(logs, "configure", formats.append)
-    return formats
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    """The formats and levels of logging that were asked for; logging itself is left alone."""
+    asked: Told = []
+    monkeypatch.setattr(logs, "configure", lambda style, level: asked.append((style, level)))
+    return asked
 
 
 def when_ready(path: Path, action: str) -> threading.Thread:
@@ -187,22 +189,22 @@ def when_ready(path: Path, action: str) -> threading.Thread:
 
 
 @pytest.mark.parametrize("action", ["stop", "term", "int"])
-def test_serve(tmp_path: Path, told: list[str], action: str) -> None:
+def test_serve(tmp_path: Path, told: Told, action: str) -> None:
     """`serve` runs until the order to stop or a signal, ends with 0, and leaves no socket."""
     path = tmp_path / "store" / "control.sock"
     thread = when_ready(path, action)
 
-    assert serve(settings(tmp_path), log_format="json") == 0
+    assert serve(settings(tmp_path), log_format="json", log_level=logging.ERROR) == 0
 
     thread.join()
-    assert told == ["json"]
+    assert told == [("json", logging.ERROR)]
     assert not path.exists()
 
 
-def test_serve_that_cannot_start(tmp_path: Path, told: list[str]) -> None:
+def test_serve_that_cannot_start(tmp_path: Path, told: Told) -> None:
     """What keeps the engine from starting is raised, for the command line to tell."""
     (tmp_path / "store").write_text("a file")
 
     with pytest.raises(StoreUnusable):
         serve(settings(tmp_path))
-    assert told == ["human"]
+    assert told == [("human", logging.INFO)]

@@ -2,6 +2,9 @@
 
 Listening on loopback is no defence against a web page: its name may be made to resolve to 127.0.0.1 (DNS rebinding),
 and the browser then sends that name as Host. So a request must name a host that only somebody who means us would name.
+
+A container is called by names and addresses that it cannot know: those that Docker gives it on each network. There
+every address is ours, and every name that public DNS cannot have. A web page has neither: its own name is public.
 """
 
 from __future__ import annotations
@@ -12,14 +15,20 @@ import re
 ALWAYS = frozenset({"localhost", "host.docker.internal", "host.k3d.internal", "host.containers.internal"})
 """Loopback, and the names under which containers know the machine that they run on; no public name can be one."""
 REMEMBERED = 1000
+LOCAL_SUFFIXES = (".local", ".internal", ".home.arpa", ".test")
+"""Never delegated in public DNS: RFC 6761, 6762 and 8375, and ICANN's resolution on .internal."""
 
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::[0-9]{1,5})?")
 
 
 class Hosts:
-    """The set of our names and addresses; it may grow while we run."""
+    """The set of our names and addresses; it may grow while we run.
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    With `local` every address is ours, and every name that can only be one of a private network.
+    """
+
+    def __init__(self, names: tuple[str, ...], *, local: bool = False) -> None:
+        self._local = local
         self._names = ALWAYS | {name.lower().rstrip(".") for name in names}
         self._addresses: set[str] = set()
         self._known: dict[str, bool] = {}
@@ -50,5 +59,5 @@ class Hosts:
         try:
             address = ipaddress.ip_address(host.strip("[]"))
         except ValueError:
-            return False
-        return address.is_loopback or address.compressed in self._addresses
+            return self._local and ("." not in host or host.endswith(LOCAL_SUFFIXES))
+        return self._local or address.is_loopback or address.compressed in self._addresses

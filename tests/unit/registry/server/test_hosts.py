@@ -74,6 +74,33 @@ def test_foreign(hosts: Hosts, header: str | None) -> None:
     assert not hosts.ours(header)
 
 
+LOCAL = [
+    "registry:5000",
+    "k3d-hub",
+    "10.0.0.1:5000",
+    "0.0.0.0",
+    "[fd00::7]:5000",
+    "cache.local",
+    "Registry.kube-system.svc.cluster.local.:5000",
+    "build.internal",
+    "k3d-obol-docker-io.localhost:5000",
+]
+PUBLIC = [None, "", "attacker.example", "attacker.example:5000", "1.2.3.4.attacker.example", "a b"]
+
+
+@pytest.mark.parametrize("header", LOCAL)
+def test_local(header: str) -> None:
+    """In a container every address is ours, and every name that public DNS cannot have."""
+    assert Hosts((), local=True).ours(header)
+
+
+@pytest.mark.parametrize("header", PUBLIC)
+def test_public(header: str | None) -> None:
+    """In a container, too, a name that public DNS can have is not ours unless we are told so."""
+    assert not Hosts((), local=True).ours(header)
+    assert Hosts(("attacker.example",), local=True).ours("attacker.example")
+
+
 def test_later_address(hosts: Hosts) -> None:
     """An address that we begin to listen on is ours from then on."""
     assert not hosts.ours("10.1.2.3:5000")

@@ -65,6 +65,9 @@ class CacheContainer:
     def spec(self, *, image: str, network: str, port: int, directory: Path) -> ContainerSpec:
         """What Docker is asked for."""
         proxy = {_UPSTREAM: self.upstream, "REGISTRY_PROXY_TTL": "0"} if self.upstream else {}
+        if self.upstream:
+            # For our own image: the registry that nodes ask for may be behind an address with another name.
+            proxy["OBOL_CACHE_UPSTREAM"] = f"{self.registry}={self.upstream}"
         return ContainerSpec(
             name=self.name,
             image=image,

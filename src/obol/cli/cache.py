@@ -77,7 +77,7 @@ def serve(
     flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name)
     settings = _load(flags, Surroundings.of_process())
     for warning in settings.warnings:
-        _warn_in_log(warning, settings.log_format)
+        warn_in_log(warning, settings.log_format)
     if log_file is not None:
         _keep_log_small(log_file)
     from obol.wiring.engine import serve as serve_engine
@@ -320,7 +320,7 @@ def _asking_plan(store: str | None) -> BuiltinPlan:
     return BuiltinPlan(store_directory(store, around, locate(around)))
 
 
-def _warn_in_log(warning: str, log_format: str) -> None:
+def warn_in_log(warning: str, log_format: str) -> None:
     """Warn where the engine will log, so that a log of JSON lines stays one."""
     import json
 

@@ -43,6 +43,7 @@ def test_options() -> None:
         "--name k3d-obol-docker-io.localhost --network obol-net --restart unless-stopped "
         "--publish 127.0.0.1:54100:5000 --volume /root/docker.io:/var/lib/registry:z "
         "--env REGISTRY_PROXY_REMOTEURL=https://registry-1.docker.io --env REGISTRY_PROXY_TTL=0 "
+        "--env OBOL_CACHE_UPSTREAM=docker.io=https://registry-1.docker.io "
         "--label app=k3d --label k3d.cluster= --label k3d.registry.host= --label k3d.registry.hostIP=127.0.0.1 "
         "--label k3d.role=registry --label k3s.registry.port.external=54100 "
         "--label k3s.registry.port.internal=5000 --label obol.cache=docker.io"

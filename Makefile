@@ -116,6 +116,7 @@ lock:
 	$(COMPILE) --output-file requirements.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --group dev --output-file requirements-dev.lock pyproject.toml
 	$(COMPILE) --group bench --output-file requirements-bench.lock
+	$(COMPILE) --constraint requirements-dev.lock --group build --output-file requirements-build.lock
 
 clean:
 	rm -rf $(VENV) .cache dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -150,6 +150,14 @@ class DockerHost:
         assert done.returncode
         return done.stderr
 
+    def logs(self, container: str) -> str:
+        """All that a container wrote, on both of its streams."""
+        argv = ["docker", "logs", container]
+        done = subprocess.run(
+            argv, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+        )
+        return done.stdout
+
     def program(self, *argv: str) -> str:
         """Run a program on the host's network."""
         return run([*self.sandbox.network, *argv], self.env).strip()
@@ -198,9 +206,8 @@ def open_docker_host(workdir: Path) -> Iterator[DockerHost]:
         settings = workdir / "daemon.json"
         settings.write_text(json.dumps({"default-address-pools": [POOL]}))
         argv = [*sandbox.everything, "dockerd", f"--config-file={settings}", f"--host=unix://{workdir / 'docker.sock'}"]
-        argv += [f"--data-root={workdir / 'docker'}", f"--exec-root={workdir / 'exec'}", f"--pidfile={workdir / 'pid'}"]
-        # Overlay does not work over every file system.
-        daemon = Child([*argv, "--storage-driver=vfs"], out=workdir / "dockerd.log", env=environment(workdir))
+        argv += [*_storage(workdir, sandbox), f"--exec-root={workdir / 'exec'}", f"--pidfile={workdir / 'pid'}"]
+        daemon = Child(argv, out=workdir / "dockerd.log", env=environment(workdir))
         origin = Origin(workdir, sandbox)
         host = DockerHost(workdir, sandbox, origin)
         try:
@@ -213,6 +220,18 @@ def open_docker_host(workdir: Path) -> Iterator[DockerHost]:
             host.close()
             origin.unplug()
             daemon.kill()
+
+
+def _storage(workdir: Path, sandbox: Sandbox) -> tuple[str, str]:
+    """Overlay where that works: over the file system at hand, or else in memory. vfs copies whole images."""
+    tried = 'mkdir -p "$1" && cd "$1" && mkdir a b c d && mount -t overlay overlay -o lowerdir=a,upperdir=b,workdir=c d'
+    tried += " && umount d && rm -r a b c d"
+    ours = workdir / "docker"
+    for directory in (ours, "/var/lib/docker"):  # the latter is the sandbox's own
+        argv = [*sandbox.everything, "sh", "-c", tried, "sh", str(directory)]
+        if subprocess.run(argv, capture_output=True, check=False).returncode == 0:
+            return f"--data-root={directory}", "--storage-driver=overlay2"
+    return f"--data-root={ours}", "--storage-driver=vfs"
 
 
 def _enter(network: str) -> None:

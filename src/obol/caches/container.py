@@ -187,8 +187,9 @@ class ContainerStart:
 
     async def _crashing(self, cache: CacheContainer) -> EngineUnresponsive:
         said = (await self._docker.logs(cache.name, lines=_LOG_LINES)).strip().splitlines()
-        panics = [line for line in said if line.startswith("panic: ")]
-        last = (panics or said or ["it says nothing"])[-1]
+        # The image `registry` panics, ours ends with an error; after either comes more.
+        reasons = [line for line in said if line.startswith(("panic: ", "error: "))]
+        last = (reasons or said or ["it says nothing"])[-1]
         return _unusable(cache, f"it ends as soon as it is started: {last}", f"docker logs {cache.name}")
 
 

@@ -203,8 +203,8 @@ def _upstream(environ: Mapping[str, str], url: str) -> tuple[str, str]:
         return registry, url
     if not url:
         raise UsageError(
-            "there is nothing to be a cache of",
-            why=f"{PREFIX}PROXY_REMOTEURL is not set, and this image is a cache only: nothing can be pushed to it",
+            "this image is a cache only: nothing can be pushed to it",
+            why=f"{PREFIX}PROXY_REMOTEURL does not say what it is to be a cache of",
             hint=f"set {PREFIX}PROXY_REMOTEURL, such as https://registry-1.docker.io, or use the image registry:3",
         )
     return values.registry(urlsplit(url).netloc), url

@@ -146,11 +146,19 @@ async def test_somebody_was_faster(world: World) -> None:
     assert await bring_up(world) == Serving(HUB, 54100, "found")
 
 
-async def test_crash_loop(world: World) -> None:
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('panic: Get "https://x/v2/": no such host\n\ngoroutine 1 [running]:\n', "panic: Get .* no such host"),
+        ("error: a setting cannot be used\n  see: docs/settings.md\n", "error: a setting cannot be used"),
+        ("exec format error\n", "exec format error"),
+    ],
+)
+async def test_crash_loop(world: World, said: str, told: str) -> None:
     """Docker calls running what it restarts again and again; it is told by its status, with its last words."""
-    world.runner.script("docker", "logs", stderr='panic: Get "https://x/v2/": no such host\n\ngoroutine 1 [running]:\n')
+    world.runner.script("docker", "logs", stderr=said)
 
-    with pytest.raises(EngineUnresponsive, match=r"ends as soon as it is started: panic: Get .* no such host"):
+    with pytest.raises(EngineUnresponsive, match=f"ends as soon as it is started: {told}"):
         await bring_up(world, world.seen(HUB, status="restarting"))
     assert world.changes() == []
 

@@ -173,6 +173,7 @@ def test_nothing_to_cache() -> None:
 
     assert caught.value.exit_code == 2
     assert "REGISTRY_PROXY_REMOTEURL" in caught.value.why
+    assert "nothing can be pushed to it" in caught.value.what
 
 
 def test_mirror_of_another_registry() -> None:

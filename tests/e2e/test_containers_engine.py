@@ -176,7 +176,7 @@ def test_dangling_network(host: DockerHost, root: Path) -> None:
 
     started = start(host, plan)
 
-    assert [one.deed for one in started.serving] == ["started"]
+    assert [one.deed for one in started.serving] == ["started"], started
     assert host.docker("inspect", "--format", "{{.Id}}", HUB) == before
     assert (
         host.docker("run", "--rm", "--network", "obol-net", BUSYBOX_IMAGE, f"wget -qO- http://{HUB}:5000/v2/") == "{}"

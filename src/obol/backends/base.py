@@ -52,6 +52,11 @@ class Runtimes:
     is_root: bool = False
     """Whether we are root, which k3s takes."""
 
+    @property
+    def programs(self) -> tuple[Program, ...]:
+        """All of them."""
+        return self.docker, self.k3d, self.podman, self.k3s
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,14 +71,13 @@ async def _look(say: Speaker) -> VersionResult:
     import asyncio
 
     runtimes, engine = await asyncio.gather(building.runtimes(), asyncio.to_thread(_engine, say))
-    programs = [getattr(runtimes, one.name) for one in fields(runtimes)]
     return VersionResult(
         version=__version__,
         commit=commit(),
         python=platform.python_version(),
         platform=f"{platform.system().lower()}/{platform.machine()}",
         engine=EngineVersion(engine.version, engine.pid) if engine is not None else None,
-        runtimes=tuple(RuntimeVersion(one.name, one.version or None, one.trouble) for one in programs),
+        runtimes=tuple(RuntimeVersion(one.name, one.version or None, one.trouble) for one in runtimes.programs),
     )
 
 
@@ -101,7 +100,7 @@ def commit() -> str | None:
 
     try:
         # https://packaging.python.org/en/latest/specifications/direct-url/
-        told = json.loads(metadata.distribution("obol").read_text("direct_url.json") or "{}")
+        told = json.loads(metadata.distribution("obol-stack").read_text("direct_url.json") or "{}")
         return str(told["vcs_info"]["commit_id"])[:COMMIT_DIGITS]
     except (metadata.PackageNotFoundError, ValueError, LookupError, TypeError):
         return head(Path(__file__).parents[3] / ".git")

@@ -52,7 +52,7 @@ def kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["stack", "p"], ["purge"]),
         (["-o", "json", "stack", "d"], ["down"]),
         (["stack", "up", "--ba"], ["--backend"]),
-        (["stack", "up", "--backend", "k3"], ["k3d"]),
+        (["stack", "up", "--backend", "k3"], ["k3d", "k3s"]),
         (["stack", "up", "--backend=po"], ["--backend=podman"]),
         (["stack", "up", "--quiet=x", "--nothing=y"], []),
         (["stack", "up", "--backend", "k3d", "--backe"], []),

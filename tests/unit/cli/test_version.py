@@ -40,8 +40,13 @@ def test_version(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
 
     lines = [line.split(maxsplit=1) for line in terminal.out.splitlines()]
     assert lines[0] == ["obol", f"{__version__} (commit 0123)"]
-    assert [line[0] for line in lines[1:]] == ["Python", "Engine", "docker", "k3d", "podman"]
-    assert [line[1] for line in lines[3:]] == ["does not answer: permission denied", "not installed", "4.3.1"]
+    assert [line[0] for line in lines[1:]] == ["Python", "Engine", "docker", "k3d", "podman", "k3s"]
+    assert [line[1] for line in lines[3:]] == [
+        "does not answer: permission denied",
+        "not installed",
+        "4.3.1",
+        "not installed",
+    ]
 
 
 def test_as_json(terminal: Terminal) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 LINES = {
     "obol sta": ["stack"],
-    "obol stack up --backend k": ["k3d"],
-    "obol stack up --backend=k": ["k3d"],  # bash takes what follows the sign for a word of its own
+    "obol stack up --backend k": ["k3d", "k3s"],
+    "obol stack up --backend=k": ["k3d", "k3s"],  # bash takes what follows the sign for a word of its own
     "obol -o json cache serve --no-of": ["--no-offline"],
     "obol kubectl get po": ["pods"],
 }

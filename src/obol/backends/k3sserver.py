@@ -71,7 +71,9 @@ class K3sServer:
             return None
         if pid <= 0 or not (found := self._processes.look(pid)):
             return None
-        return Serving(pid, told) if found.started == started and "k3s" in found.command else None
+        # While a process becomes another program, there are no words of it for a moment.
+        is_k3s = not found.command or "k3s" in found.command
+        return Serving(pid, told) if found.started == started and is_k3s else None
 
     async def start(self, argv: Sequence[str], told: str, environ: Mapping[str, str]) -> None:
         """Start a server, which runs on by itself. Raises ObolError.

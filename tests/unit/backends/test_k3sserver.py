@@ -34,6 +34,7 @@ def server(host: FakeHost, config: Path, clock: FakeClock | None = None) -> K3sS
     ("text", "running", "seen"),
     [
         ("70 99 abc\n", K3S, Serving(70, "abc")),
+        ("70 99 abc\n", Process(70, 1, "99", ""), Serving(70, "abc")),
         ("70 98 abc\n", K3S, None),
         ("70 99 abc\n", Process(70, 1, "99", "firefox"), None),
         ("71 99 abc\n", K3S, None),
@@ -45,7 +46,7 @@ def server(host: FakeHost, config: Path, clock: FakeClock | None = None) -> K3sS
     ],
 )
 async def test_serving(tmp_path: Path, text: str, running: Process, seen: Serving | None) -> None:
-    """A server was started at that moment and is a k3s; a number that was given again is never signalled."""
+    """A server was started at that moment and is a k3s, or becomes one; a number of another is never signalled."""
     host = FakeHost(running={running.pid: running})
     (tmp_path / ".k3s.pid").write_text(text)
 

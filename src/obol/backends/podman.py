@@ -228,7 +228,12 @@ class PodmanBackend:
         """Whether a pod is there as it should be; it runs then."""
         if present is None or present.label(DIGEST_LABEL) != pod.digest or present.members != len(pod.containers):
             return False
-        return present.status == "Running" or await self._podman.start(present)
+        if self._mark(pod).exists():
+            return False
+        if present.status == "Running":
+            return True
+        with self._marked(pod):
+            return await self._podman.start(present)
 
     async def _replace(self, network: str, pod: PlayedPod, present: Pod | None) -> None:
         if present is not None:
@@ -242,7 +247,22 @@ class PodmanBackend:
             write_atomically(path, file.text.encode(), 0o644)
         path = self._folder / f"{pod.workload}.yaml"
         write_atomically(path, pod.text.encode())
-        await self._podman.play(path, network)
+        with self._marked(pod):
+            await self._podman.play(path, network)
+
+    def _mark(self, pod: PlayedPod) -> Path:
+        return self._folder / f"{pod.workload}.starting"
+
+    @contextlib.contextmanager
+    def _marked(self, pod: PlayedPod) -> Iterator[None]:
+        """Whoever finds the mark knows that podman did not end what it was doing for this pod.
+
+        The pod may say that it runs then, and answer to nobody: what leads there is made after the container.
+        """
+        mark = self._mark(pod)
+        mark.touch()
+        yield
+        mark.unlink()
 
     async def _pull(self, images: Iterable[str], registries: Path | None, watch: Watch) -> None:
         """Fetch those that are missing, some at a time. Raises the first failure when all have ended."""

@@ -11,7 +11,7 @@ from obol.errors import DependencyMissing, ObolError, PortTaken
 from obol.machine.commands import Completed
 from obol.machine.podman import Podman
 from obol.workloads.sources import Manifest, packaged
-from tests.fakes.podman import FakePod, Interruption, refused
+from tests.fakes.podman import FakePod, refused
 from tests.unit.backends.podmanworld import LITELLM, LITELLM_POD, MIRRORS, PROMETHEUS, PROMETHEUS_POD, STACK
 
 if TYPE_CHECKING:
@@ -326,42 +326,6 @@ async def test_purge_of_nothing(world: World) -> None:
     await world.backend.purge(STACK, images=True)
 
     assert list(world.config.iterdir()) == []
-
-
-@pytest.mark.parametrize("after", [True, False])
-@pytest.mark.parametrize("call", range(19))
-async def test_interrupted_up_is_completed_by_the_next(world: World, call: int, after: bool) -> None:
-    """Wherever up was interrupted, running it again completes it."""
-    world.podman.interrupted_at, world.podman.interrupted_after = call, after
-    with pytest.raises((Interruption, BaseExceptionGroup)):
-        await world.up()
-    world.podman.interrupted_at = None
-
-    await world.up()
-
-    assert {name: pod.status for name, pod in world.podman.pods.items()} == {
-        LITELLM_POD: "Running",
-        PROMETHEUS_POD: "Running",
-    }
-    assert list(world.podman.secrets) == [f"obol-stack-{STACK}.llm.litellm-keys"]
-
-
-@pytest.mark.parametrize("after", [True, False])
-@pytest.mark.parametrize("call", range(11))
-async def test_interrupted_purge_is_completed_by_the_next(world: World, call: int, after: bool) -> None:
-    """Wherever purge was interrupted, running it again leaves nothing behind."""
-    await world.up()
-    world.podman.ran.clear()
-    world.podman.interrupted_at, world.podman.interrupted_after = call, after
-    with pytest.raises(Interruption):
-        await world.backend.purge(STACK, images=True)
-    world.podman.interrupted_at = None
-
-    await world.backend.purge(STACK, images=True)
-
-    left = (world.podman.pods, world.podman.secrets, world.podman.volumes, world.podman.images)
-    assert not any(left)
-    assert set(world.podman.networks) == {"podman"}
 
 
 async def test_taken_port(world: World) -> None:

@@ -46,7 +46,7 @@ demo: $(READY)
 	$(BIN)/obol demo $(ARGS)
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
 
 bench: $(READY)
 	$(PIP) install --require-hashes --requirement requirements-bench.lock
@@ -96,7 +96,7 @@ check-docs: $(READY)
 
 check-tests: $(READY)
 	@$(BIN)/coverage erase
-	$(call step,tests,$(BIN)/coverage run -m pytest -n auto $(ARGS))
+	$(call step,tests,$(BIN)/coverage run -m pytest -n auto --dist worksteal $(ARGS))
 	@$(BIN)/coverage combine --quiet
 	$(call step,coverage of the pure rooms,$(BIN)/coverage report --include='$(PURE)' --fail-under=100)
 	$(call step,coverage of everything,$(BIN)/coverage report --fail-under=90)

@@ -6,6 +6,7 @@ Tests under tests/unit have a time limit of their own, in the conftest there.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -27,6 +28,23 @@ GRACE = 0.1
 settings.register_profile("obol", deadline=None)
 settings.register_profile("obol-ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("obol-ci" if os.environ.get("CI") else "obol")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """`-n auto` is more workers than processors: half of the time goes by in waiting for programs."""
+    processors = os.cpu_count() or 1
+    return processors + (processors + 1) // 2
+
+
+def pytest_collection_finish() -> None:
+    """Let the collector of garbage pass over what stays to the end.
+
+    Thousands of collected tests made it stop everything for 0.2 s now and then, which is the limit that some of them
+    have for an answer.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def find_tool(name: str) -> str | None:

@@ -38,6 +38,8 @@ class Person:
     environ: dict[str, str] = field(default_factory=dict)
     uid: int | None = None
     """Whom their commands run as; None: whoever runs the tests. Anybody else takes root."""
+    python: str = sys.executable
+    """What runs obol."""
 
     @property
     def programs(self) -> Path:
@@ -53,13 +55,12 @@ class Person:
 
     async def obol(self, *arguments: str) -> Ran:
         """Run a command to its end."""
-        return await self.run(sys.executable, "-m", "obol", *arguments)
+        return await self.run(self.python, "-m", "obol", *arguments)
 
     async def run(self, *argv: str) -> Ran:
         """Run any program to its end."""
-        environ = {"HOME": str(self.home), "PATH": str(self.programs), "COLUMNS": "80", **self.environ}
-        environ["PYTHONPATH"] = os.environ.get("PYTHONPATH", "")
-        environ["PYTHONDONTWRITEBYTECODE"] = "1"
+        environ = {"HOME": str(self.home), "PATH": str(self.programs), "COLUMNS": "80"}
+        environ |= {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "PYTHONDONTWRITEBYTECODE": "1", **self.environ}
         account: dict[str, Any] = {} if self.uid is None else {"user": self.uid, "group": self.uid, "extra_groups": ()}
         process = await asyncio.create_subprocess_exec(
             *argv,

@@ -28,13 +28,13 @@ T = TypeVar("T")
 
 LONG_TTL = 3600.0
 
-_REGISTRY_CONFIG = """\
+REGISTRY_CONFIG = """\
 version: 0.1
 log: {{level: info}}
 storage:
   filesystem: {{rootdirectory: {storage}}}
   maintenance: {{uploadpurging: {{enabled: false}}}}
-http: {{addr: "127.0.0.1:{port}"}}
+http: {{addr: "{address}"}}
 """
 
 _GET = """\
@@ -81,10 +81,15 @@ class Child:
         self._argv = argv
         self.out = out
         self.err = out.with_suffix(".err")
+        self._since = self.err.stat().st_size if self.err.exists() else 0
         with self.out.open("ab") as stdout, self.err.open("ab") as stderr:
             self._process = subprocess.Popen(
                 [*DIE_WITH_US, *argv], stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, env=env
             )
+
+    def said(self) -> str:
+        """What this one has written to standard error; an earlier one may have written there, too."""
+        return self.err.read_bytes()[self._since :].decode(errors="replace")
 
     def wait_for(self, probe: Callable[[], T | None], *, seconds: float = 20.0) -> T:
         """Ask `probe` until it knows something; the test fails if the process ends or the time runs out."""
@@ -132,7 +137,8 @@ class Upstream:
     It gets a port by itself and keeps it when it is unplugged and plugged in again.
     """
 
-    def __init__(self, storage: Path, workdir: Path, sandbox: Sandbox = OUTSIDE) -> None:
+    def __init__(self, storage: Path, workdir: Path, sandbox: Sandbox = OUTSIDE, *, address: str = "127.0.0.1") -> None:
+        self._address = address
         self._storage = storage
         self._workdir = workdir
         self._sandbox = sandbox
@@ -150,7 +156,7 @@ class Upstream:
     def plug(self) -> None:
         """Start it."""
         config = self._workdir / f"{self._name}.yml"
-        config.write_text(_REGISTRY_CONFIG.format(storage=self._storage, port=self.port))
+        config.write_text(REGISTRY_CONFIG.format(storage=self._storage, address=f"{self._address}:{self.port}"))
         argv = [*self._sandbox.network, "docker-registry", "serve", str(config)]
         out = self._workdir / f"{self._name}.log"
         self._child = Child(argv, out=out, env=environment(self._workdir))
@@ -173,10 +179,12 @@ class Upstream:
             mark = f"/v2/?mark={uuid.uuid4().hex}"
             get(self.port, mark, self._sandbox)
             self._child.wait_for(lambda: mark in self._access_log() or None)
-        lines = [line for line in self._access_log().splitlines() if "/v2/?mark=" not in line]
-        found = [match for match in map(_ACCESS.search, lines) if match]
-        seen = [Seen(line["method"], line["target"], int(line["status"]), int(line["size"])) for line in found]
-        return seen[self._forgotten :]
+        return [one for one in self.seen() if "/v2/?mark=" not in one.target][self._forgotten :]
+
+    def seen(self) -> list[Seen]:
+        """What it has noted down since its beginning; what it answers just now may be missing."""
+        found = filter(None, map(_ACCESS.search, self._access_log().splitlines()))
+        return [Seen(line["method"], line["target"], int(line["status"]), int(line["size"])) for line in found]
 
     def blob_bytes(self) -> dict[str, int]:
         """How many bytes of which blob left it since the last `forget`."""
@@ -191,8 +199,8 @@ class Upstream:
 
     def _listening_port(self) -> int | None:
         assert self._child is not None
-        found = re.findall(r"listening on 127\.0\.0\.1:(\d+)", self._child.err.read_text())
-        return int(found[-1]) if found else None
+        found = re.search(r"listening on \S+:(\d+)", self._child.said())
+        return int(found[1]) if found else None
 
 
 class Listener(msgspec.Struct, frozen=True):

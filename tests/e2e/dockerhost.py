@@ -15,7 +15,7 @@ import subprocess
 import tarfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -24,7 +24,7 @@ from obol.machine.commands import Completed, Lines, SystemRunner
 from obol.machine.docker import Docker
 from tests.clients.images import BUSYBOX
 from tests.clients.sandbox import Sandbox, open_sandbox
-from tests.clients.servers import Child, environment, run
+from tests.clients.servers import REGISTRY_CONFIG, Child, Upstream, environment, run
 from tests.conftest import find_tool
 
 if TYPE_CHECKING:
@@ -40,14 +40,6 @@ BUSYBOX_IMAGE = "busybox:1"
 
 _CLONE_NEWNET = 0x40000000
 
-_REGISTRY_CONFIG = """\
-version: 0.1
-log: {{level: info}}
-storage:
-  filesystem: {{rootdirectory: {storage}}}
-  maintenance: {{uploadpurging: {{enabled: false}}}}
-http: {{addr: "{address}"}}
-"""
 _PROGRAMS = ("find", "sh", "sleep", "timeout")
 
 # Debian's static busybox crashes on -T. What a node asks is -q -T SECONDS -O FILE URL.
@@ -79,43 +71,21 @@ class _Runner:
         return await SystemRunner(self.lines).run(argv, stdin=stdin, env=env or self.env, timeout=timeout)
 
 
-@dataclass
-class Origin:
+class Origin(Upstream):
     """A docker-registry that everybody on the host reaches, and that takes pushes on loopback."""
 
-    workdir: Path
-    sandbox: Sandbox
-    port: int = 0
-    _child: Child | None = None
+    def __init__(self, workdir: Path, sandbox: Sandbox) -> None:
+        super().__init__(workdir / "origin", workdir, sandbox, address="0.0.0.0")  # of a network of its own
 
     @property
     def url(self) -> str:
         """Where containers find it."""
         return f"http://{DOCKER0}:{self.port}"
 
-    def plug(self) -> None:
-        """Start it; on the same port as before."""
-        config = self.workdir / "origin.yml"
-        config.write_text(_REGISTRY_CONFIG.format(storage=self.workdir / "origin", address=f"0.0.0.0:{self.port}"))
-        argv = [*self.sandbox.network, "docker-registry", "serve", str(config)]
-        self._child = Child(argv, out=self.workdir / "origin.log", env=environment(self.workdir))
-        self.port = self._child.wait_for(self._listening)
-
-    def unplug(self) -> None:
-        """Stop it."""
-        if self._child is not None:
-            self._child.stop()
-            self._child = None
-
     def blobs_sent(self) -> int:
         """How often it has sent a blob since its beginning."""
-        log = (self.workdir / "origin.log").read_text()
-        return len(re.findall(r'"GET /v2/\S+/blobs/\S+ HTTP/1\.1" 200 ', log))
-
-    def _listening(self) -> int | None:
-        assert self._child is not None
-        found = re.findall(r"listening on \[::\]:(\d+)", self._child.err.read_text())
-        return int(found[-1]) if found else None
+        sent = (seen.method == "GET" and seen.status == 200 and "/blobs/" in seen.target for seen in self.seen())
+        return sum(sent)
 
 
 @dataclass
@@ -208,18 +178,16 @@ def open_docker_host(workdir: Path) -> Iterator[DockerHost]:
         argv = [*sandbox.everything, "dockerd", f"--config-file={settings}", f"--host=unix://{workdir / 'docker.sock'}"]
         argv += [*_storage(workdir, sandbox), f"--exec-root={workdir / 'exec'}", f"--pidfile={workdir / 'pid'}"]
         daemon = Child(argv, out=workdir / "dockerd.log", env=environment(workdir))
-        origin = Origin(workdir, sandbox)
-        host = DockerHost(workdir, sandbox, origin)
-        try:
-            daemon.wait_for(lambda: "API listen on" in daemon.err.read_text() or None, seconds=40)
-            origin.plug()
+        with ExitStack() as ending:
+            ending.callback(daemon.kill)
+            daemon.wait_for(lambda: "API listen on" in daemon.said() or None, seconds=40)
+            origin = Origin(workdir, sandbox)
+            ending.callback(origin.unplug)
+            host = DockerHost(workdir, sandbox, origin)
+            ending.callback(host.close)
             host.import_registry()
             host.import_image(BUSYBOX_IMAGE, ("/bin/sh", "-c"), {})
             yield host
-        finally:
-            host.close()
-            origin.unplug()
-            daemon.kill()
 
 
 def _storage(workdir: Path, sandbox: Sandbox) -> tuple[str, str]:
@@ -246,7 +214,7 @@ def _registry_files(workdir: Path) -> dict[str, Path]:
     program = find_tool("docker-registry")
     assert program
     config = workdir / "config.yml"
-    config.write_text(_REGISTRY_CONFIG.format(storage="/var/lib/registry", address=":5000"))
+    config.write_text(REGISTRY_CONFIG.format(storage="/var/lib/registry", address=":5000"))
     # Debian's is linked to the C library.
     libraries = re.findall(r"(/\S+) \(0x", run(["ldd", program], os.environ))
     files = {path: Path(path).resolve() for path in libraries}

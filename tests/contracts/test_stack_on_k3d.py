@@ -83,10 +83,10 @@ class World:
     def stack(self) -> Lifecycle:
         """The stack, as a command has it."""
         docker, loopback = Docker(self.machine), dict[str, int]()
-        gateway = GatewayMirrors(
-            docker, self.builtin, self.root / "gateway", is_here=lambda _: True, probe=FakePorts(), firewall=lambda: ""
-        )
         plan = ContainersPlan(self.root, CONTAINERS)
+        gateway = GatewayMirrors(
+            docker, self.builtin, plan, is_here=lambda _: True, probe=FakePorts(), firewall=lambda: ""
+        )
         caches = DockerCaches(
             docker,
             self.builtin,

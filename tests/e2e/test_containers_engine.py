@@ -274,7 +274,7 @@ def test_gateway(host: DockerHost, root: Path) -> None:
     builtin = BuiltinEngine(BuiltinPlan(root / "store"))
 
     async def tried(docker: Docker) -> Reached | Unreached:
-        gateway = GatewayMirrors(docker, builtin, root / "obol-net")
+        gateway = GatewayMirrors(docker, builtin, hub(host, root))
         offer = await gateway.offer(await ensure_network(docker))
         return await gateway.try_from_inside(offer, BUSYBOX_IMAGE)
 

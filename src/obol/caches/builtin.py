@@ -17,6 +17,7 @@ from obol import __version__
 from obol.caches import enginelog
 from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started, Substitute
 from obol.caches.control import Control
+from obol.caches.reachable import EVERYWHERE
 from obol.caches.substitutes import PortProbe, recall, remember, settle
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
 from obol.machine import commands, ports
@@ -39,7 +40,6 @@ _END_WITHIN = 15.0
 _TERMINATE_WITHIN = 5.0
 _LOOK_EVERY = 0.05
 _LOG_LINES = 8
-_EVERYWHERE = ("0.0.0.0", "::")
 
 
 class Child(Protocol):
@@ -269,7 +269,7 @@ class BuiltinEngine:
             and not any(_serves(own, wanted) for own in found.listeners)
         ]
         unasked = {own.address for own in found.listeners} - {wanted.address for wanted in self._plan.listeners}
-        differs += [f"it listens on {address} too" for address in sorted(unasked) if address in _EVERYWHERE]
+        differs += [f"it listens on {address} too" for address in sorted(unasked) if address in EVERYWHERE]
         if found.version != __version__:
             differs.append(f"it is of version {found.version}, not {__version__}")
         if found.offline != self._plan.offline:
@@ -311,7 +311,7 @@ def _serves(own: Listener, wanted: Listener) -> bool:
     return (
         own.registry == wanted.registry
         and wanted.port in {0, own.port}
-        and own.address in {wanted.address, *_EVERYWHERE}
+        and own.address in {wanted.address, *EVERYWHERE}
     )
 
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Literal
 from obol.caches.edits import DockerMirror, MarkedBlock, WholeFile
 from obol.errors import ObolError
 from obol.rendering.buildkitd import buildkitd_block
-from obol.rendering.daemonjson import with_mirror
 from obol.rendering.hoststoml import hosts_toml
 from obol.rendering.registriesconf import registries_configured, registries_drop_in
 
@@ -59,9 +58,12 @@ class Wanted:
     """One file, and what is to be in it."""
 
     path: Path
-    text: str
-    """The whole file, if it did not exist."""
     edit: Edit
+
+    @property
+    def text(self) -> str:
+        """The whole file, if it did not exist."""
+        return self.edit.applied(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,8 @@ class Setup:
 
 def root_of(client: ClientName, place: Place) -> Path:
     """The file or directory at or below which all of a client's files are."""
+    usual = place.home / ".config" if place.per_user else place.etc
     if client in {"podman", "skopeo"}:
-        usual = place.home / ".config" if place.per_user else place.etc
         return (place.given or usual / "containers/registries.conf.d") / DROP_IN
     if place.given is not None:
         return place.given
@@ -87,9 +89,9 @@ def root_of(client: ClientName, place: Place) -> Path:
         case "containerd":
             return place.etc / "containerd/certs.d"
         case "docker":
-            return (place.home / ".config" if place.per_user else place.etc) / "docker/daemon.json"
+            return usual / "docker/daemon.json"
         case _:
-            return (place.home / ".config" if place.per_user else place.etc) / "buildkit/buildkitd.toml"
+            return usual / "buildkit/buildkitd.toml"
 
 
 def setup(client: ClientName, mirrors: Sequence[Mirror], place: Place) -> Setup:
@@ -166,28 +168,26 @@ def _docker(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...], 
     others = " and ".join(mirror.registry for mirror in mirrors if mirror.registry != DOCKER_HUB)
     note = f"Docker takes mirrors for Docker Hub only: images of {others} do not come through the caches."
     notes = (*([note] if others else []), _RELOAD)
-    return (Wanted(path, with_mirror("", hub.endpoint), DockerMirror(str(path), hub.endpoint)),), notes
+    return (Wanted(path, DockerMirror(str(path), hub.endpoint)),), notes
 
 
 def _containers(mirrors: Sequence[Mirror], path: Path, place: Place) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
-    text = registries_drop_in(mirrors)
     notes = ["podman, skopeo and buildah read the same file: it is written, and undone, for all three."]
     if not place.per_user:
         notes.append("Whoever has a registries.conf in ~/.config/containers needs it there: --user.")
-    return (Wanted(path, text, WholeFile(str(path), text)),), tuple(notes)
+    return (Wanted(path, WholeFile(str(path), registries_drop_in(mirrors))),), tuple(notes)
 
 
 def _containerd(mirrors: Sequence[Mirror], directory: Path, place: Place) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
     files = []
     for mirror in mirrors:
-        path, text = directory / mirror.registry / "hosts.toml", hosts_toml(mirror)
-        files.append(Wanted(path, text, WholeFile(str(path), text)))
+        path = directory / mirror.registry / "hosts.toml"
+        files.append(Wanted(path, WholeFile(str(path), hosts_toml(mirror))))
     note = _config_path_note(place.etc / "containerd/config.toml", directory)
     return tuple(files), ("nerdctl reads these files as they are; ctr needs --hosts-dir.", *([note] if note else []))
 
 
 def _buildkit(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
-    block = buildkitd_block(mirrors)
     notes = (
         (
             "This is for a buildkitd on this machine's own network. `docker build` with Docker's own builder goes by "
@@ -198,7 +198,7 @@ def _buildkit(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...]
             f"network=host --buildkitd-config {path}"
         ),
     )
-    return (Wanted(path, block, MarkedBlock(str(path), block)),), notes
+    return (Wanted(path, MarkedBlock(str(path), buildkitd_block(mirrors))),), notes
 
 
 def _conflicts(wanted: Setup, place: Place) -> Iterator[str]:

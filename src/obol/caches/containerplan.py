@@ -119,6 +119,11 @@ class ContainersPlan:
         """Where chosen ports are remembered."""
         return self.root / "containers"
 
+    @property
+    def gateway_memory(self) -> Path:
+        """Where the ports are remembered that the builtin engine has on the gateway of the network."""
+        return self.root / "gateway"
+
     def directory(self, cache: CacheContainer) -> Path:
         """Where the content of one is."""
         return self.root / cache.directory

@@ -104,7 +104,7 @@ class ContainersEngine:
 
         Raises DependencyMissing (with DockerNotRunning and DockerForbidden); all else leaves out single ones.
         """
-        found = [(cache, await self._docker.container(cache.name)) for cache in self._plan.caches]
+        found = list(zip(self._plan.caches, await self._look(self._plan.caches), strict=True))
         remembered = recall(self._plan.memory)
         settled = await self._settle([cache for cache, container in found if container is None], remembered)
         starting = ContainerStart(self._docker, self._plan, network, self._around)
@@ -130,11 +130,11 @@ class ContainersEngine:
 
     async def status(self) -> tuple[ContainerSeen, ...]:
         """Look at all of them, and change nothing."""
-        return tuple([await self._see(cache) for cache in self._plan.caches])
+        return tuple(await asyncio.gather(*(self._see(cache) for cache in self._plan.caches)))
 
     async def stop(self) -> bool:
         """Stop those over our cache root; False where none ran. The next `start` starts them again."""
-        found = [await self._docker.container(cache.name) for cache in self._plan.caches]
+        found = await self._look(self._plan.caches)
         running = [one for one in found if one and one.status not in _AT_REST and is_over(self._plan.root, one)]
         await asyncio.gather(*(self._docker.stop(container.name) for container in running))
         return bool(running)
@@ -182,11 +182,13 @@ class ContainersEngine:
             remember(self._plan.memory, kept)
 
     async def _notes(self, serving: Sequence[Serving]) -> tuple[str, ...]:
-        notes: list[str] = []
-        for one in serving:
-            if (container := await self._docker.container(one.cache.name)) is not None:
-                notes += notes_on(self._plan, one.cache, container)
-        return tuple(notes)
+        caches = [one.cache for one in serving]
+        found = zip(caches, await self._look(caches), strict=True)
+        return tuple(note for cache, container in found if container for note in notes_on(self._plan, cache, container))
+
+    async def _look(self, caches: Sequence[CacheContainer]) -> Sequence[Container | None]:
+        """The containers of these caches, None for each that is not there."""
+        return await asyncio.gather(*(self._docker.container(cache.name) for cache in caches))
 
     async def _see(self, cache: CacheContainer) -> ContainerSeen:
         container = await self._docker.container(cache.name)

@@ -17,9 +17,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from obol.caches.base import Listener, Substitute
+from obol.caches.directories import make_directory
 from obol.caches.firewall import active_firewall, opening
+from obol.caches.reachable import EVERYWHERE, LOOPBACK
 from obol.caches.substitutes import PortProbe, recall, remember, settle
-from obol.errors import EngineNotRunning, ObolError, PortTaken
+from obol.errors import EngineNotRunning, ObolError, PortTaken, StoreUnusable
 from obol.machine import addresses, ports
 from obol.machine.docker import CANNOT_RUN
 from obol.machine.dockererrors import DockerFailed, plain
@@ -28,9 +30,9 @@ from obol.rendering.registries import Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from obol.caches.base import CacheEngine, EngineStatus
+    from obol.caches.containerplan import ContainersPlan
     from obol.caches.firewall import Firewall
     from obol.machine.docker import Docker
     from obol.machine.dockervalues import Network
@@ -41,8 +43,6 @@ _PATIENCE = 3
 """Seconds for a container to get an answer."""
 _KILLED = 128
 """The exit code of a program that a signal ended is above it."""
-_LOOPBACK = ("127.0.0.1", "::1")
-_EVERYWHERE = ("0.0.0.0", "::")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +106,17 @@ class GatewayMirrors:
         self,
         docker: Docker,
         caches: CacheEngine,
-        memory: Path,
+        plan: ContainersPlan,
         *,
         is_here: Callable[[str], bool] = addresses.is_ours,
         probe: PortProbe = ports,
         firewall: Callable[[], Firewall] = active_firewall,
     ) -> None:
-        """`memory` is a directory for the ports that were chosen."""
+        """Of `plan` it is used where ports are remembered, and whose that is."""
         self._docker = docker
         self._caches = caches
-        self._memory = memory
+        self._memory = plan.gateway_memory
+        self._account = plan.account
         self._is_here = is_here
         self._probe = probe
         self._firewall = firewall
@@ -162,7 +163,7 @@ class GatewayMirrors:
         """Have every registry served on the gateway, on its loopback port where that is free."""
         served: dict[str, int] = {}
         for own in status.listeners:
-            if own.address in {gateway, *_EVERYWHERE} and served.get(own.registry) != loopback.get(own.registry):
+            if own.address in {gateway, *EVERYWHERE} and served.get(own.registry) != loopback.get(own.registry):
                 served[own.registry] = own.port
         remembered = recall(self._memory)
         missing = [Listener(name, gateway, port) for name, port in loopback.items() if name not in served]
@@ -185,9 +186,11 @@ class GatewayMirrors:
 
     def _remember(self, known: Mapping[str, Substitute], served: Mapping[str, int]) -> None:
         used = [substitute for name, substitute in known.items() if served.get(name) == substitute.port]
-        with contextlib.suppress(OSError):  # then the next engine may get other ports, and nodes are rewired
+        with contextlib.suppress(
+            OSError, StoreUnusable
+        ):  # then the next engine may get other ports, and nodes are rewired
             if used:
-                self._memory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                make_directory(self._memory, self._account)
             remember(self._memory, used)
 
     async def _try(self, network: Network, mirror: Mirror, image: str) -> _Missed | None:
@@ -215,5 +218,5 @@ def _offered(network: Network, host: str, chosen: Mapping[str, int], loopback: M
 
 def loopback_ports(status: EngineStatus) -> dict[str, int]:
     """The port of each registry by which this machine reaches the engine, in the engine's own order."""
-    reachable = (own for own in status.listeners if own.address in {*_LOOPBACK, *_EVERYWHERE})
+    reachable = (own for own in status.listeners if own.address in {*LOOPBACK, *EVERYWHERE})
     return {own.registry: own.port for own in reachable}

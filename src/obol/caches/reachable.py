@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from obol.caches.base import Listener
     from obol.caches.plan import BuiltinPlan
 
-_LOOPBACK = ("127.0.0.1", "::1")
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+LOOPBACK = ("127.0.0.1", "::1")
+EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Addresses that stand for all, and how this machine reaches who listens there."""
 
 
 def addresses_of(listeners: Iterable[Listener]) -> dict[str, str]:
     """The base address of each registry, by loopback if it is served there."""
     found: dict[str, str] = {}
-    for listener in sorted(listeners, key=lambda one: one.address not in _LOOPBACK):
-        host = _EVERYWHERE.get(listener.address, listener.address)
+    for listener in sorted(listeners, key=lambda one: one.address not in LOOPBACK):
+        host = EVERYWHERE.get(listener.address, listener.address)
         host = f"[{host}]" if ":" in host else host
         found.setdefault(listener.registry, f"http://{host}:{listener.port}")
     return found

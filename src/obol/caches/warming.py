@@ -62,7 +62,7 @@ class Warming:
         async with AsyncExitStack() as stack:
             clients = {
                 registry: await stack.enter_async_context(RegistryClient(base, registry, self.limits, self.clock))
-                for registry, base in addresses(engine).items()
+                for registry, base in addresses_of(engine.listeners).items()
             }
 
             async def one(reference: ImageReference) -> Outcome:
@@ -122,11 +122,6 @@ class Warming:
         children = [_as_child(one) for one in platforms]
         chosen = [choose(children, wanted) for wanted in self.platforms]
         return [offers[child.digest] for child in chosen if child is not None]
-
-
-def addresses(engine: EngineStatus) -> dict[str, str]:
-    """Where a running cache serves each registry, by loopback if it does."""
-    return addresses_of(engine.listeners)
 
 
 async def _all(pulls: Iterable[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:

@@ -214,12 +214,12 @@ def room(around: Surroundings) -> Space:
     return space(directories.cache_root, directories.data)
 
 
-def remove_empty(around: Surroundings) -> None:
+def remove_empty_directories(around: Surroundings) -> None:
     """Remove the directories of the caches, as far as they are empty."""
-    from obol.stack import data
+    from obol.stack.state import remove_empty
 
     directories = locate(around)
-    data.remove_empty(directories.cache_root, directories.state)
+    remove_empty(directories.cache_root, directories.state)
 
 
 def idle_plans(around: Surroundings) -> CachePlans:

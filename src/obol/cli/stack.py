@@ -183,7 +183,7 @@ def purge(
     with building.at_work(around):
         notes = asyncio.run(stack.purge(identity, building.steps(say), images=force, caches=cache))
         if cache:
-            building.remove_empty(around)
+            building.remove_empty_directories(around)
         for note in (*notes, *_dispose(locate(around).data, home.config, force=force)):
             say.note(note)
 

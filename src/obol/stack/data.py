@@ -5,7 +5,6 @@ A person may name any directory of theirs for it. One that was there before, wit
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 from typing import TYPE_CHECKING
 
@@ -34,13 +33,6 @@ def is_ours(data: Path, config: Path) -> bool:
         return (data / MARK).read_text(encoding="utf-8").strip() == str(config)
     except (OSError, ValueError):
         return False
-
-
-def remove_empty(*directories: Path) -> None:
-    """Remove directories in which there is nothing any more; one that has something, or is not there, is no error."""
-    for directory in directories:
-        with contextlib.suppress(OSError):
-            directory.rmdir()
 
 
 def remove(data: Path) -> None:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Protocol
 
 from obol.caches.containerplan import push_registry
 from obol.caches.containers import ContainersEngine
-from obol.caches.gateway import Reached
+from obol.caches.gateway import Reached, loopback_ports
 from obol.caches.network import ensure_network, remove_network
-from obol.caches.removal import remove_store
 from obol.errors import ObolError
 from obol.stack.lifecycle import Wired
+from obol.stack.mirrors import HostCaches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -120,17 +120,16 @@ class DockerCaches:
 
     async def remove(self) -> tuple[str, ...]:
         """Remove both engines and what they hold, and the network unless a cluster is on it. Raises ObolError."""
-        await asyncio.to_thread(self.builtin.stop)
-        left = [f"{path} is not ours and stays." for path in await asyncio.to_thread(remove_store, self.store)]
+        left = [*await HostCaches(self.builtin, self.store).remove()]
         left += await self._containers().remove(content=True)
         await remove_network(self.docker)
-        await asyncio.to_thread(shutil.rmtree, gateway_memory(self.plan), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self.plan.gateway_memory, ignore_errors=True)
         return tuple(left)
 
     async def containers(self) -> tuple[str, ...]:
         """Name the cache containers that are there, each with its state; nothing where Docker cannot be asked."""
         with contextlib.suppress(ObolError):
-            seen = await self.build(self.docker, replace(self.plan, caches=self._all)).status()
+            seen = await self._containers(self._all).status()
             return tuple(f"{one.cache.name} ({one.state})" for one in seen if one.state != "absent")
         return ()
 
@@ -145,10 +144,9 @@ class DockerCaches:
     async def _wire_containers(self, network: Network, notes: tuple[str, ...]) -> Wired:
         running = await asyncio.to_thread(self.builtin.status)
         if running is not None:
-            known = {own.registry: own.port for own in running.status.listeners if own.address == "127.0.0.1"}
-            await self._containers(known).fetch_image()
+            await self._containers(loopback=loopback_ports(running.status)).fetch_image()
             await asyncio.to_thread(self.builtin.stop)
-        started = await self.build(self.docker, replace(self.plan, caches=self._all)).start(network)
+        started = await self._containers(self._all).start(network)
         self.loopback.clear()
         self.loopback.update(started.loopback)
         return Wired(started.mirrors, (*notes, *_told(started)), by_builtin=False)
@@ -157,21 +155,19 @@ class DockerCaches:
         """Development mode has a registry to push to beside the builtin engine."""
         if not self.development:
             return None
-        plan = replace(self.plan, caches=(push_registry(),), loopback=dict(self.loopback))
-        return await self.build(self.docker, plan).start(network)
+        return await self._containers((push_registry(),), self.loopback).start(network)
 
     @property
     def _all(self) -> tuple[CacheContainer, ...]:
         """The caches, and in development mode the registry to push into, last in order."""
         return (*self.plan.caches, *((push_registry(),) if self.development else ()))
 
-    def _containers(self, loopback: Mapping[str, int] | None = None) -> Containers:
-        return self.build(self.docker, replace(self.plan, loopback=loopback or {}))
-
-
-def gateway_memory(plan: ContainersPlan) -> Path:
-    """Where the ports of the gateway are remembered."""
-    return plan.root / "gateway"
+    def _containers(
+        self, caches: tuple[CacheContainer, ...] | None = None, loopback: Mapping[str, int] | None = None
+    ) -> Containers:
+        """The containers of these caches, those of the plan if not told; their image is found by `loopback`."""
+        wanted = self.plan.caches if caches is None else caches
+        return self.build(self.docker, replace(self.plan, caches=wanted, loopback=dict(loopback or {})))
 
 
 def _told(started: ContainersStarted | None) -> tuple[str, ...]:

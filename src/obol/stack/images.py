@@ -27,7 +27,7 @@ def stack_images(
     manifests run instead, by the container's name. Raises UsageError for a manifest that cannot be read, SettingsError
     for an override of a container that there is not.
     """
-    return images_of([*_ours(packaged(), overrides or {}), *brought], kubernetes=kubernetes)
+    return images_of(deployed(packaged(), brought, overrides or {}), kubernetes=kubernetes)
 
 
 def deployed(

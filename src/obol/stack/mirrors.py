@@ -6,8 +6,9 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from obol.caches.containerplan import LOOPBACK, PUSH_PORT
+from obol.caches.reachable import addresses_of
 from obol.caches.removal import remove_store
-from obol.caches.warming import addresses
 from obol.rendering.registries import Mirror
 from obol.stack.lifecycle import Wired
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from obol.caches.base import CacheEngine, Started
 
 
-PUSHED = Mirror("localhost:54103", "http://127.0.0.1:54103")
+PUSHED = Mirror(f"localhost:{PUSH_PORT}", f"http://{LOOPBACK}:{PUSH_PORT}")
 """Development mode: where a node on this machine looks for what was pushed to a registry on that port."""
 
 
@@ -39,7 +40,7 @@ class HostCaches:
         """Say where it serves which registry."""
         if started is None:
             return Wired(())
-        cached = [Mirror(registry, base) for registry, base in addresses(started.status).items()]
+        cached = [Mirror(registry, base) for registry, base in addresses_of(started.status.listeners).items()]
         return Wired((*cached, *self.push))
 
     async def containers(self) -> tuple[str, ...]:

@@ -57,6 +57,13 @@ class LastUp:
     """By registry: where its nodes were told to ask first."""
 
 
+def remove_empty(*directories: Path) -> None:
+    """Remove directories in which there is nothing any more; one that has something, or is not there, is no error."""
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            directory.rmdir()
+
+
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
     """Turn an OSError into an ObolError that says what to do."""
@@ -146,9 +153,7 @@ class Home:
             (directory / WRITTEN).unlink(missing_ok=True)
             for name in RENDERED:
                 (self.config / name).unlink(missing_ok=True)
-        for empty in (directory, self.config):
-            with contextlib.suppress(OSError):
-                empty.rmdir()
+        remove_empty(directory, self.config)
         return tuple(kept)
 
     def _written(self) -> dict[str, str]:

@@ -24,7 +24,7 @@ from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
 from obol.machine.docker import Docker
 from obol.machine.podman import Podman
-from obol.stack.dockercaches import DockerCaches, gateway_memory
+from obol.stack.dockercaches import DockerCaches
 from obol.stack.hotswap import Ground, HotSwap
 from obol.stack.lifecycle import Lifecycle
 from obol.stack.mirrors import PUSHED, HostCaches, NoNetworks
@@ -71,11 +71,7 @@ def stack_on_k3d(
     """The stack as a cluster of k3d, over the cache engine that is asked for; `lines` takes what k3d and others say."""
     engine, docker = BuiltinEngine(plans.builtin), Docker(SystemRunner(), _loud(lines))
     loopback: dict[str, int] = {}
-
-    async def network() -> str:
-        return (await ensure_network(docker)).name
-
-    gateway = GatewayMirrors(docker, engine, gateway_memory(plans.containers))
+    gateway = GatewayMirrors(docker, engine, plans.containers)
     caches = DockerCaches(
         docker,
         engine,
@@ -88,7 +84,7 @@ def stack_on_k3d(
         loopback,
     )
     backend = k3d.K3dBackend(
-        SystemRunner(), home.config, k3d.Surroundings(environ, loopback, network, loud=_loud(lines))
+        SystemRunner(), home.config, k3d.Surroundings(environ, loopback, partial(_network, docker), loud=_loud(lines))
     )
     warmth = Warming(engine, (this_machine(),))
     return Lifecycle(backend, caches, engine, warmth, LeakedNetworks(docker, verbose=verbose), home)
@@ -104,12 +100,13 @@ def hot_swap_on_k3d(stack_id: str, plan: ContainersPlan, home: Home, environ: Ma
         (one,) = await registry.status()
         return one
 
-    async def network() -> str:
-        return (await ensure_network(docker)).name
-
-    backend = k3d.K3dBackend(runner, home.config, k3d.Surroundings(environ, {}, network))
+    backend = k3d.K3dBackend(runner, home.config, k3d.Surroundings(environ, {}, partial(_network, docker)))
     ground = Ground(seen, partial(backend.state, stack_id), partial(backend.mirrors, stack_id))
     return HotSwap(docker, KubernetesDeployments(partial(backend.kubectl, stack_id)), ground)
+
+
+async def _network(docker: Docker) -> str:
+    return (await ensure_network(docker)).name
 
 
 def _loud(lines: Lines | None) -> SystemRunner | None:

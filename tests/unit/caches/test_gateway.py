@@ -7,6 +7,7 @@ import msgspec
 import pytest
 
 from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started, Substitute
+from obol.caches.containerplan import ContainersPlan
 from obol.caches.gateway import GatewayMirrors, Offer, Reached, Unreached, loopback_ports
 from obol.errors import EngineNotRunning, PortTaken
 from obol.machine.docker import Docker
@@ -71,7 +72,7 @@ class FakeCaches:
 class World:
     """All that the gateway takes."""
 
-    memory: Path
+    plan: ContainersPlan
     caches: FakeCaches = field(default_factory=FakeCaches)
     runner: FakeRunner = field(default_factory=FakeRunner)
     ports: FakePorts = field(default_factory=FakePorts)
@@ -83,7 +84,7 @@ class World:
         return GatewayMirrors(
             docker,
             self.caches,
-            self.memory,
+            self.plan,
             is_here=self.ours.__contains__,
             probe=self.ports,
             firewall=lambda: "ufw",
@@ -101,7 +102,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """An engine on loopback, and Docker on this machine."""
-    world = World(tmp_path / "memory")
+    world = World(ContainersPlan(tmp_path, ()))
     world.info()
     return world
 
@@ -120,7 +121,7 @@ async def test_on_the_gateway(world: World) -> None:
         on_gateway=True,
     )
     assert world.on_gateway() == [Listener("docker.io", GATEWAY, 54100), Listener("ghcr.io", GATEWAY, 54101)]
-    assert not world.memory.exists()
+    assert not world.plan.gateway_memory.exists()
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ async def test_on_the_gateway(world: World) -> None:
 )
 async def test_virtual_machine(tmp_path: Path, system: str, option: str, network: Network, ours: set[str]) -> None:
     """Where the gateway is not this machine's, nodes use Docker's name for it, and loopback's ports."""
-    world = World(tmp_path, ours=ours)
+    world = World(ContainersPlan(tmp_path, ()), ours=ours)
     world.info(system, option)
 
     offer = await world.gateway().offer(network)

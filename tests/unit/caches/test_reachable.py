@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from obol.caches.base import Listener, Substitute
 from obol.caches.plan import BuiltinPlan
 from obol.caches.reachable import addresses_of, planned_listeners
@@ -27,6 +29,21 @@ def test_addresses_of() -> None:
         "quay.io": "http://127.0.0.1:4",
         "example.com": "http://192.0.2.1:5",
     }
+
+
+@pytest.mark.parametrize(
+    ("listeners", "base"),
+    [
+        ((("172.18.0.1", 1), ("127.0.0.1", 2)), "http://127.0.0.1:2"),
+        ((("172.18.0.1", 1),), "http://172.18.0.1:1"),
+        ((("0.0.0.0", 1),), "http://127.0.0.1:1"),
+        ((("::", 1),), "http://[::1]:1"),
+        ((("::1", 1),), "http://[::1]:1"),
+    ],
+)
+def test_one_registry(listeners: tuple[tuple[str, int], ...], base: str) -> None:
+    """A registry is reached by loopback, if it is served there."""
+    assert addresses_of(Listener("docker.io", address, port) for address, port in listeners) == {"docker.io": base}
 
 
 def test_planned_listeners(tmp_path: Path) -> None:

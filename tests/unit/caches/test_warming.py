@@ -15,7 +15,7 @@ from obol.caches.base import (
     Running,
     Started,
 )
-from obol.caches.warming import Warming, addresses
+from obol.caches.warming import Warming
 from obol.client.base import Kind, Limits, PulledImage, PullFailed, Silence
 from obol.errors import EngineNotRunning
 from obol.oci.manifests import Platform
@@ -220,20 +220,3 @@ async def test_held(reference: ImageReference, platforms: Selection, images: lis
     warming = Warming(FakeCache([Inventory(tuple(images))]), platforms)
 
     assert await warming.held([reference]) == {reference: state}
-
-
-@pytest.mark.parametrize(
-    ("listeners", "base"),
-    [
-        ((("172.18.0.1", 1), ("127.0.0.1", 2)), "http://127.0.0.1:2"),
-        ((("172.18.0.1", 1),), "http://172.18.0.1:1"),
-        ((("0.0.0.0", 1),), "http://127.0.0.1:1"),
-        ((("::", 1),), "http://[::1]:1"),
-        ((("::1", 1),), "http://[::1]:1"),
-    ],
-)
-def test_addresses(listeners: tuple[tuple[str, int], ...], base: str) -> None:
-    """A registry is reached by loopback, if it is served there."""
-    engine = status(*(Listener("docker.io", address, port) for address, port in listeners))
-
-    assert addresses(engine) == {"docker.io": base}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.errors import ObolError
-from obol.stack.data import claim, is_ours, remove, remove_empty
+from obol.stack.data import claim, is_ours, remove
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,14 +51,3 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
 
     with pytest.raises(ObolError):
         claim(tmp_path / "file/data", tmp_path)
-
-
-def test_what_is_empty(tmp_path: Path) -> None:
-    """Directories with nothing in them go, one after the other; one with something in it stays, and no error."""
-    (tmp_path / "outer/inner").mkdir(parents=True)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "full/file").write_text("")
-
-    remove_empty(tmp_path / "outer/inner", tmp_path / "outer", tmp_path / "full", tmp_path / "nowhere")
-
-    assert [path.name for path in tmp_path.iterdir()] == ["full"]

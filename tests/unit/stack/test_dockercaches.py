@@ -14,7 +14,7 @@ from obol.errors import ObolError
 from obol.machine.docker import Docker
 from obol.machine.dockererrors import DockerFailed
 from obol.rendering.registries import Mirror
-from obol.stack.dockercaches import DockerCaches, gateway_memory
+from obol.stack.dockercaches import DockerCaches
 from tests.fakes import docker as fake
 from tests.fakes.runner import FakeRunner
 from tests.unit.stack.world import FakeCaches, engine_status
@@ -207,7 +207,7 @@ async def test_development(world: World, engine: EngineName, mirrors: Mirror) ->
 
 async def test_remove(world: World) -> None:
     """Both engines, their content, the network and what was remembered of it go; what is left is said."""
-    memory = gateway_memory(ContainersPlan(world.root, ()))
+    memory = ContainersPlan(world.root, ()).gateway_memory
     memory.mkdir()
 
     assert await world.caches().remove() == ("one is left",)

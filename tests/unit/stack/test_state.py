@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.errors import ObolError
-from obol.stack.state import LAST_UP, STACK_ID, WORKLOADS, WRITTEN, Home, Identity, LastUp
+from obol.stack.state import LAST_UP, STACK_ID, WORKLOADS, WRITTEN, Home, Identity, LastUp, remove_empty
 from obol.workloads.sources import Manifest, packaged
 
 if TYPE_CHECKING:
@@ -120,3 +120,14 @@ def test_remove_takes_the_directory_when_it_is_empty(home: Home) -> None:
 
     assert home.remove() == ()
     assert not home.config.exists()
+
+
+def test_what_is_empty(tmp_path: Path) -> None:
+    """Directories with nothing in them go, one after the other; one with something in it stays, and no error."""
+    (tmp_path / "outer/inner").mkdir(parents=True)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").write_text("")
+
+    remove_empty(tmp_path / "outer/inner", tmp_path / "outer", tmp_path / "full", tmp_path / "nowhere")
+
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]

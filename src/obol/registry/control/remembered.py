@@ -48,13 +48,15 @@ class RememberedPorts:
     async def add(self, wanted: ListenerSettings, *, absent_address: bool = False) -> ListenerSettings:
         """Open a port, and remember it. Raises PortTaken."""
         real = await self._ports.add(wanted, absent_address=absent_address)
-        others = [one for one in self._recall() if (one.registry, one.address) != (real.registry, real.address)]
-        self._remember([*others, real])
+        known = self._recall()
+        others = [one for one in known if (one.registry, one.address) != (real.registry, real.address)]
+        self._remember([*others, real], known)
         return real
 
     async def drop(self, settings: ListenerSettings) -> bool:
         """Close a port, and forget it."""
-        self._remember([one for one in self._recall() if one != settings])
+        known = self._recall()
+        self._remember([one for one in known if one != settings], known)
         return await self._ports.drop(settings)
 
     def _recall(self) -> list[ListenerSettings]:
@@ -65,7 +67,9 @@ class RememberedPorts:
             return []
         return [ListenerSettings(one.registry, one.port, one.address) for one in listed]
 
-    def _remember(self, ports: list[ListenerSettings]) -> None:
+    def _remember(self, ports: list[ListenerSettings], known: list[ListenerSettings]) -> None:
+        if ports == known:
+            return
         listed = [ListenerStatus(one.registry, one.address, one.port) for one in ports[-MOST:]]
         try:
             write_atomically(self._path, msgspec.json.encode(listed))

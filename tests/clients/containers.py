@@ -51,9 +51,9 @@ def write_registries(workdir: Path, port: int) -> Path:
     return path
 
 
-def write_policy(workdir: Path) -> Path:
+def write_policy(directory: Path) -> Path:
     """Write a signature policy that asks for no signatures; return its path."""
-    path = workdir / "policy.json"
+    path = directory / "policy.json"
     path.write_text(_POLICY)
     return path
 

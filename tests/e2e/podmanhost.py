@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from obol.workloads.images import images_in
 from obol.workloads.sources import packaged
+from tests.clients.containers import podman_settings, write_policy
 from tests.clients.servers import Child, Upstream, environment
 from tests.e2e.standins import MIB, STAND_INS, push_stand_in
 
@@ -29,37 +30,13 @@ print(line.port, flush=True)
 threading.Event().wait()
 """
 
-# See tests/clients/test_podman.py for what stands here and what does not.
-_CONTAINERS_CONF = """\
-[containers]
-default_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]
-[engine]
-runtime = "runc"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-tmp_dir = "{workdir}/podman/tmp"
-[network]
-network_config_dir = "{workdir}/podman/networks"
-"""
-
-_STORAGE_CONF = """\
-[storage]
-driver = "vfs"
-graphroot = "{workdir}/podman/root"
-runroot = "{workdir}/podman/run"
-"""
-
 
 def podman_environment(workdir: Path) -> Mapping[str, str]:
     """What podman is told: all that it keeps is in the directory."""
-    variables = {}
-    for variable, text in {"CONTAINERS_CONF": _CONTAINERS_CONF, "CONTAINERS_STORAGE_CONF": _STORAGE_CONF}.items():
-        (workdir / variable.lower()).write_text(text.format(workdir=workdir))
-        variables[variable] = str(workdir / variable.lower())
-    environ = environment(workdir, **variables)
-    policy = Path(environ["HOME"]) / ".config/containers/policy.json"
-    policy.parent.mkdir(parents=True)
-    policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+    environ = environment(workdir, **podman_settings(workdir))
+    settings = Path(environ["HOME"]) / ".config/containers"
+    settings.mkdir(parents=True)
+    write_policy(settings)
     return environ
 
 

@@ -11,16 +11,16 @@ import json
 import signal
 import sys
 import tarfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.clients.containers import podman_settings, write_policy
+from tests.clients.daemons import Daemon, containerd, dockerd
 from tests.clients.images import GREETING, Library
 from tests.clients.sandbox import Sandbox, isolated_where_possible, needs_root, open_sandbox
-from tests.clients.servers import Child, Engine, UnixConnection, Upstream, environment, run
+from tests.clients.servers import Engine, UnixConnection, Upstream, environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,66 +30,30 @@ REFERENCE = "docker.io/library/app:oci"
 DAEMON_JSON = '{\n\t"max-concurrent-downloads" : 2\n}'
 DOCKERFILE = "FROM docker.io/library/app:oci\nCOPY Dockerfile /\n"
 
-_CONTAINERD_CONFIG = """\
-version = 2
-root = "{workdir}/containerd/root"
-state = "{workdir}/containerd/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-address = "{workdir}/containerd.sock"
-"""
 
-
-@dataclass(frozen=True, slots=True)
-class Docker:
-    """The docker command line and a dockerd of the test's own."""
-
-    workdir: Path
-    sandbox: Sandbox
-    daemon: Child
-
-    def __call__(self, *arguments: str) -> str:
-        """Run a docker command; gives what it prints."""
-        socket = f"unix://{self.workdir / 'docker.sock'}"
-        return run(["docker", "--host", socket, *arguments], environment(self.workdir))
-
-    def reload(self) -> None:
-        """Let the daemon read its settings again."""
-        pid = (self.workdir / "pid").read_text().strip()
-        run([*self.sandbox.everything, "kill", f"-{signal.SIGHUP.value}", pid], environment(self.workdir))
-        self.daemon.wait_for(lambda: "Reloaded configuration" in self.daemon.err.read_text() or None)
-
-    def build(self, dockerfile: str, tag: str) -> None:
-        """Build an image by the daemon's BuildKit, of which not every docker command line has the client."""
-        context = io.BytesIO()
-        with tarfile.open(fileobj=context, mode="w") as tar:
-            entry = tarfile.TarInfo("Dockerfile")
-            entry.size = len(dockerfile)
-            tar.addfile(entry, io.BytesIO(dockerfile.encode()))
-        connection = UnixConnection(self.workdir / "docker.sock")
-        try:
-            target = f"/build?version=2&networkmode=none&t={tag}"
-            connection.request("POST", target, context.getvalue(), {"Content-Type": "application/x-tar"})
-            told = connection.getresponse().read().decode()
-        finally:
-            connection.close()
-        assert '"moby.buildkit.trace"' in told, "it was not BuildKit that built"
-
-
-@contextmanager
-def dockerd(workdir: Path, settings: Path, sandbox: Sandbox) -> Iterator[Docker]:
-    """A dockerd with an empty store and these settings."""
+def reload(docker: Daemon, sandbox: Sandbox) -> None:
+    """Let a dockerd read its settings again."""
     # Its process id is another one inside.
-    argv = [*sandbox.everything, "sh", "-c", f'echo $$ >{workdir}/pid; exec "$@"', "sh", "dockerd"]
-    argv += [f"--config-file={settings}", f"--host=unix://{workdir / 'docker.sock'}"]
-    argv += [f"--data-root={workdir / 'docker'}", f"--exec-root={workdir / 'exec'}"]
-    argv += [f"--pidfile={workdir / 'dockerd.pid'}", "--storage-driver=vfs", "--bridge=none", "--iptables=false"]
-    daemon = Child(argv, out=workdir / "dockerd.log", env=environment(workdir))
+    pid = (docker.workdir / "pid").read_text().strip()
+    run([*sandbox.everything, "kill", f"-{signal.SIGHUP.value}", pid], environment(docker.workdir))
+    docker.child.wait_for(lambda: "Reloaded configuration" in docker.child.said() or None)
+
+
+def build(docker: Daemon, dockerfile: str, tag: str) -> None:
+    """Build an image by the daemon's BuildKit, of which not every docker command line has the client."""
+    context = io.BytesIO()
+    with tarfile.open(fileobj=context, mode="w") as tar:
+        entry = tarfile.TarInfo("Dockerfile")
+        entry.size = len(dockerfile)
+        tar.addfile(entry, io.BytesIO(dockerfile.encode()))
+    connection = UnixConnection(docker.workdir / "docker.sock")
     try:
-        daemon.wait_for(lambda: "API listen on" in daemon.err.read_text() or None, seconds=40)
-        yield Docker(workdir, sandbox, daemon)
+        target = f"/build?version=2&networkmode=none&t={tag}"
+        connection.request("POST", target, context.getvalue(), {"Content-Type": "application/x-tar"})
+        told = connection.getresponse().read().decode()
     finally:
-        daemon.kill()
+        connection.close()
+    assert '"moby.buildkit.trace"' in told, "it was not BuildKit that built"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,29 +130,17 @@ def test_podman(config: Configuring, upstream: Upstream, workdir: Path) -> None:
 @needs_root
 def test_containerd(config: Configuring, upstream: Upstream, library: Library, workdir: Path) -> None:
     """The hosts.toml of its registry is what containerd goes by."""
-    settings, certs = workdir / "containerd.toml", workdir / "certs.d"
-    settings.write_text(_CONTAINERD_CONFIG.format(workdir=workdir))
+    certs = workdir / "certs.d"
 
     assert config("containerd", "--directory", str(certs), "--write") == ["written"]
-    with open_sandbox(own_network=False) as sandbox:
-        argv = [*sandbox.everything, "containerd", "--config", str(settings)]
-        daemon = Child(argv, out=workdir / "containerd.log", env=environment(workdir))
+    with containerd(workdir) as ctr:
+        pull = ("images", "pull", "--snapshotter=native", f"--hosts-dir={certs}", REFERENCE)
+        ctr(*pull)
+        ctr("images", "rm", "--sync", REFERENCE)
+        upstream.unplug()
 
-        def ctr(*arguments: str) -> str:
-            address = f"--address={workdir / 'containerd.sock'}"
-            return run([*sandbox.everything, "ctr", address, *arguments], environment(workdir))
-
-        try:
-            daemon.wait_for(lambda: "containerd successfully booted" in daemon.err.read_text() or None)
-            pull = ("images", "pull", "--snapshotter=native", f"--hosts-dir={certs}", REFERENCE)
-            ctr(*pull)
-            ctr("images", "rm", "--sync", REFERENCE)
-            upstream.unplug()
-
-            ctr(*pull)
-            assert library.images["oci"].index.digest in ctr("images", "ls")
-        finally:
-            daemon.kill()
+        ctr(*pull)
+        assert library.images["oci"].index.digest in ctr("images", "ls")
     assert config("containerd", "--directory", str(certs), "--undo") == ["removed"]
     assert not certs.exists()
 
@@ -218,7 +170,7 @@ class TestDocker:
         """A dockerd that runs and reads its settings again pulls through the cache."""
         with dockerd(workdir, settings, sandbox) as docker:
             assert config("docker", f"--file={settings}", "--write") == ["written"]
-            docker.reload()
+            reload(docker, sandbox)
             docker("pull", "--quiet", REFERENCE)
             docker("rmi", "--force", REFERENCE)
             upstream.unplug()
@@ -238,5 +190,5 @@ class TestDocker:
             docker("rmi", "--force", REFERENCE)
             upstream.unplug()
 
-            docker.build(DOCKERFILE, "built")
+            build(docker, DOCKERFILE, "built")
             assert docker("run", "--rm", "--network=none", "--pull=never", "built") == f"{GREETING}\n"

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.clients.daemons import Daemon, containerd
 from tests.clients.images import FLAVOURS, GREETING, Flavour, Image, Library, push
-from tests.clients.sandbox import needs_root, open_sandbox
-from tests.clients.servers import Child, Engine, Upstream, environment, run
+from tests.clients.sandbox import needs_root
+from tests.clients.servers import Engine, Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,15 +23,6 @@ pytestmark = [
 ]
 
 both_flavours = pytest.mark.parametrize("flavour", FLAVOURS)
-
-_CONFIG = """\
-version = 2
-root = "{workdir}/containerd/root"
-state = "{workdir}/containerd/state"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
-[grpc]
-address = "{workdir}/containerd.sock"
-"""
 
 # The server, which is asked when no host serves, is a port where nobody listens.
 _SERVER = 'server = "http://127.0.0.1:9"\n'
@@ -47,23 +39,18 @@ _SNAPSHOTTER = "--snapshotter=native"
 class Ctr:
     """containerd's own client and a containerd of the test's own."""
 
-    prefix: tuple[str, ...]
-    workdir: Path
-
-    def _run(self, *arguments: str) -> str:
-        address = f"--address={self.workdir / 'containerd.sock'}"
-        return run([*self.prefix, "ctr", address, *arguments], environment(self.workdir))
+    _run: Daemon
 
     def mirror(self, registry: str, *ports: int) -> None:
         """Ask these ports, one after the other, for everything of a registry."""
-        directory = self.workdir / "hosts" / registry
+        directory = self._run.workdir / "hosts" / registry
         directory.mkdir(parents=True, exist_ok=True)
         (directory / "hosts.toml").write_text(_SERVER + "".join(_HOST.format(port=port) for port in ports))
 
     def pull(self, reference: str) -> None:
         """Pull and unpack for this machine's platform, into an empty store."""
         assert self.contents() == set(), "the store is not empty"
-        self._run("images", "pull", _SNAPSHOTTER, f"--hosts-dir={self.workdir / 'hosts'}", reference)
+        self._run("images", "pull", _SNAPSHOTTER, f"--hosts-dir={self._run.workdir / 'hosts'}", reference)
 
     def contents(self) -> set[str]:
         """The digests of everything in the content store."""
@@ -86,18 +73,10 @@ class Ctr:
 @pytest.fixture
 def ctr(workdir: Path, engine: Engine) -> Iterator[Ctr]:
     """A containerd with an empty store that asks the engine for docker.io."""
-    config = workdir / "containerd.toml"
-    config.write_text(_CONFIG.format(workdir=workdir))
-    with open_sandbox(own_network=False) as sandbox:
-        argv = [*sandbox.everything, "containerd", "--config", str(config)]
-        daemon = Child(argv, out=workdir / "containerd.log", env=environment(workdir))
-        try:
-            daemon.wait_for(lambda: "containerd successfully booted" in daemon.err.read_text() or None)
-            client = Ctr(sandbox.everything, workdir)
-            client.mirror("docker.io", engine.port)
-            yield client
-        finally:
-            daemon.kill()
+    with containerd(workdir) as daemon:
+        client = Ctr(daemon)
+        client.mirror("docker.io", engine.port)
+        yield client
 
 
 def reference(flavour: Flavour) -> str:

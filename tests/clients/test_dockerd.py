@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.clients.daemons import Daemon, dockerd
 from tests.clients.images import FLAVOURS, GREETING, Flavour, Image, Library
 from tests.clients.sandbox import Sandbox, needs_root, open_sandbox
-from tests.clients.servers import Child, Engine, Upstream, environment, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from tests.clients.servers import Engine, Upstream
 
 pytestmark = [
     pytest.mark.tool("dockerd", "docker", "containerd", "runc", "ip", "docker-registry", "busybox"),
@@ -30,11 +32,7 @@ pytestmark = [
 class Docker:
     """The docker command line and a dockerd of the test's own."""
 
-    workdir: Path
-
-    def _run(self, *arguments: str) -> str:
-        socket = f"unix://{self.workdir / 'docker.sock'}"
-        return run(["docker", "--host", socket, *arguments], environment(self.workdir))
+    _run: Daemon
 
     def pull(self, reference: str) -> None:
         """Pull an image into an empty store."""
@@ -71,17 +69,8 @@ def docker(workdir: Path, engine: Engine, sandbox: Sandbox) -> Iterator[Docker]:
     """A dockerd with an empty store whose mirror of Docker Hub is the engine."""
     settings = workdir / "daemon.json"
     settings.write_text("{}")
-    argv = [*sandbox.everything, "dockerd", f"--config-file={settings}", f"--host=unix://{workdir / 'docker.sock'}"]
-    argv += [f"--data-root={workdir / 'docker'}", f"--exec-root={workdir / 'exec'}", f"--pidfile={workdir / 'pid'}"]
-    # Overlay does not work over every file system; containers get no network, so that no bridge is needed.
-    argv += ["--storage-driver=vfs", "--bridge=none", "--iptables=false"]
-    argv += [f"--registry-mirror=http://127.0.0.1:{engine.port}"]
-    daemon = Child(argv, out=workdir / "dockerd.log", env=environment(workdir))
-    try:
-        daemon.wait_for(lambda: "API listen on" in daemon.err.read_text() or None, seconds=40)
-        yield Docker(workdir)
-    finally:
-        daemon.kill()
+    with dockerd(workdir, settings, sandbox, f"--registry-mirror=http://127.0.0.1:{engine.port}") as daemon:
+        yield Docker(daemon)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from obol.rendering.k3d import node_archive
 from tests.fakes.runner import FakeRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 TOKEN = "gEhEiMnIs"
 """What must never be seen: the token of a cluster."""
@@ -76,23 +76,13 @@ class FakeMachine(FakeRunner):
     kill_when: str = ""
     """before the program was started, during its work, or after it."""
 
-    async def run(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: str = "",
-        env: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the signature of the port
-    ) -> Completed:
+    def _unscripted(self, argv: tuple[str, ...], stdin: str) -> Completed:
         """Do it, or die."""
-        number = len(self.ran)
-        done = await super().run(argv, stdin=stdin, env=env, timeout=timeout)
-        if any(tuple(argv[: len(beginning)]) == beginning for beginning in self._scripts):
-            return done
-        if number == self.kill_at and self.kill_when == "before":
+        dies = len(self.ran) - 1 == self.kill_at
+        if dies and self.kill_when == "before":
             raise Killed
-        done = self._program(tuple(argv), stdin, half=number == self.kill_at and self.kill_when == "during")
-        if number == self.kill_at:
+        done = self._program(argv, stdin, half=dies and self.kill_when == "during")
+        if dies:
             raise Killed
         return done
 

@@ -55,6 +55,10 @@ class FakeRunner:
         self.ran.append(Ran(tuple(argv), stdin, env, timeout))
         matching = [beginning for beginning in self._scripts if tuple(argv[: len(beginning)]) == beginning]
         if not matching:
-            return Completed(0, "", "")
+            return self._unscripted(tuple(argv), stdin)
         answers = self._scripts[max(matching, key=len)]
         return answers.popleft() if len(answers) > 1 else answers[0]
+
+    def _unscripted(self, argv: tuple[str, ...], stdin: str) -> Completed:
+        """Answer what nobody scripted."""
+        return Completed(0, "", "")

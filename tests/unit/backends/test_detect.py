@@ -9,8 +9,6 @@ from obol.errors import ObolError
 from tests.fakes.runner import FakeRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from obol.machine.commands import Completed
 
 
@@ -62,16 +60,9 @@ async def test_there_but_of_no_use() -> None:
 class Hanging(FakeRunner):
     """A runner whose programs do not end."""
 
-    async def run(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: str = "",
-        env: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the signature of the port
-    ) -> Completed:
+    def _unscripted(self, argv: tuple[str, ...], stdin: str) -> Completed:
         """Give up at once."""
-        raise ObolError(f"`{argv[0]}` did not end within {timeout:g} seconds")
+        raise ObolError(f"`{argv[0]}` did not end within {self.ran[-1].timeout:g} seconds")
 
 
 async def test_hanging() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from obol.rendering.k3d import mirrors_in, node_archive
 from obol.workloads.sources import packaged
-from tests.fakes.k3d import Killed
+from tests.contracts.killing import WHEN, killed_at_each_call
 from tests.fakes.k3dstack import ID, IMAGES, MIRRORS, NAME, Stack, on_fresh_machine
 
 if TYPE_CHECKING:
@@ -20,25 +20,31 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WANTED = {mirror.registry: (mirror.endpoint,) for mirror in MIRRORS}
-WHEN = pytest.mark.parametrize("when", ["before", "during", "after"])
 
 
-def empty(stack: Stack) -> None:
+def fresh(folder: Path) -> Stack:
+    """A machine that reaches the caches, and no registry."""
+    stack = on_fresh_machine(folder)
+    stack.machine.reachable = {"127.0.0.1:"}
+    return stack
+
+
+async def empty(stack: Stack) -> None:
     """A machine on which nothing was ever done."""
     stack.machine.images.clear()
 
 
-def stopped(stack: Stack) -> None:
+async def stopped(stack: Stack) -> None:
     """A machine whose cluster was stopped."""
     stack.holds(runs=False)
 
 
-def elsewhere(stack: Stack) -> None:
+async def elsewhere(stack: Stack) -> None:
     """A machine whose cluster looks for the caches in another place."""
     stack.holds('mirrors:\n  "docker.io":\n    endpoint:\n      - "http://172.31.0.1:54100"\n')
 
 
-def running(stack: Stack) -> None:
+async def running(stack: Stack) -> None:
     """A machine whose cluster runs."""
     stack.holds()
 
@@ -54,31 +60,11 @@ async def purge(stack: Stack) -> None:
     await stack.backend.purge(ID, images=False)
 
 
-async def killed_at_each_call(
-    folder: Path, before: Callable[[Stack], None], do: Callable[[Stack], Awaitable[None]], when: str
-) -> list[Stack]:
-    """Machines on which somebody was killed, one for each call that it takes, and which were then left to us."""
-    stacks = []
-    for number in range(100):
-        stack = on_fresh_machine(folder / str(number))
-        stack.machine.reachable = {"127.0.0.1:"}
-        before(stack)
-        stack.machine.kill_at, stack.machine.kill_when = number, when
-        try:
-            await do(stack)
-        except Killed:
-            stack.machine.kill_at = -1
-            stacks.append(stack)
-            continue
-        break
-    return stacks
-
-
 @WHEN
 @pytest.mark.parametrize(("before", "calls"), [(empty, 17), (stopped, 4), (elsewhere, 6)])
-async def test_up(tmp_path: Path, before: Callable[[Stack], None], calls: int, when: str) -> None:
+async def test_up(tmp_path: Path, before: Callable[[Stack], Awaitable[None]], calls: int, when: str) -> None:
     """The next `up` ends with a cluster that runs, is wired, and has the workloads."""
-    stacks = await killed_at_each_call(tmp_path, before, up, when)
+    stacks = await killed_at_each_call(tmp_path, fresh, before, up, when)
 
     assert len(stacks) >= calls
     for stack in stacks:
@@ -97,9 +83,9 @@ async def test_up(tmp_path: Path, before: Callable[[Stack], None], calls: int, w
 
 @WHEN
 @pytest.mark.parametrize("before", [running, stopped])
-async def test_purge(tmp_path: Path, before: Callable[[Stack], None], when: str) -> None:
+async def test_purge(tmp_path: Path, before: Callable[[Stack], Awaitable[None]], when: str) -> None:
     """The next `purge` ends with nothing left of the cluster."""
-    stacks = await killed_at_each_call(tmp_path, before, purge, when)
+    stacks = await killed_at_each_call(tmp_path, fresh, before, purge, when)
 
     assert len(stacks) >= 4
     for stack in stacks:
@@ -111,7 +97,7 @@ async def test_purge(tmp_path: Path, before: Callable[[Stack], None], when: str)
 @WHEN
 async def test_up_after_a_killed_purge(tmp_path: Path, when: str) -> None:
     """After a `purge` that was killed, `up` works as well."""
-    for stack in await killed_at_each_call(tmp_path, running, purge, when):
+    for stack in await killed_at_each_call(tmp_path, fresh, running, purge, when):
         await up(stack)
 
         assert stack.machine.clusters[NAME].servers
@@ -120,7 +106,7 @@ async def test_up_after_a_killed_purge(tmp_path: Path, when: str) -> None:
 @WHEN
 async def test_purge_after_a_killed_up(tmp_path: Path, when: str) -> None:
     """After an `up` that was killed, `purge` leaves nothing."""
-    for stack in await killed_at_each_call(tmp_path, empty, up, when):
+    for stack in await killed_at_each_call(tmp_path, fresh, empty, up, when):
         await purge(stack)
 
         assert stack.machine.clusters == {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.workloads.sources import Manifest
-from tests.fakes.k3d import Killed
+from tests.contracts.killing import WHEN, killed_at_each_call
 from tests.fakes.k3s import ELSEWHERE, ID, Stack, on_fresh_machine
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ WORKLOADS = (
         '{"kind": "Deployment", "metadata": {"name": "litellm", "namespace": "llm"}, "spec": {"replicas": 1}}\n',
     ),
 )
-WHEN = pytest.mark.parametrize("when", ["before", "during", "after"])
 
 
 async def empty(stack: Stack) -> None:
@@ -64,31 +63,11 @@ async def purge(stack: Stack) -> None:
     await stack.backend.purge(ID, images=False)
 
 
-async def killed_at_each_call(
-    folder: Path, before: Callable[[Stack], Awaitable[None]], do: Callable[[Stack], Awaitable[None]], when: str
-) -> list[Stack]:
-    """Machines on which somebody was killed, one for each call that it takes, and which were then left to us."""
-    stacks = []
-    for number in range(100):
-        stack = on_fresh_machine(folder / str(number))
-        await before(stack)
-        stack.machine.ran.clear()
-        stack.machine.kill_at, stack.machine.kill_when = number, when
-        try:
-            await do(stack)
-        except Killed:
-            stack.machine.kill_at = -1
-            stacks.append(stack)
-            continue
-        break
-    return stacks
-
-
 @WHEN
 @pytest.mark.parametrize(("before", "calls"), [(empty, 9), (stopped, 9), (elsewhere, 10), (running, 4)])
 async def test_up(tmp_path: Path, before: Callable[[Stack], Awaitable[None]], calls: int, when: str) -> None:
     """The next `up` ends with one server that was told what is wanted now, and has the workloads."""
-    stacks = await killed_at_each_call(tmp_path, before, up, when)
+    stacks = await killed_at_each_call(tmp_path, on_fresh_machine, before, up, when)
 
     assert len(stacks) >= calls
     for stack in stacks:
@@ -106,7 +85,7 @@ async def test_up(tmp_path: Path, before: Callable[[Stack], Awaitable[None]], ca
 @pytest.mark.parametrize("before", [running, stopped])
 async def test_purge(tmp_path: Path, before: Callable[[Stack], Awaitable[None]], when: str) -> None:
     """The next `purge` ends with nothing left of the cluster."""
-    stacks = await killed_at_each_call(tmp_path, before, purge, when)
+    stacks = await killed_at_each_call(tmp_path, on_fresh_machine, before, purge, when)
 
     assert len(stacks) >= 2
     for stack in stacks:
@@ -119,7 +98,7 @@ async def test_purge(tmp_path: Path, before: Callable[[Stack], Awaitable[None]],
 @WHEN
 async def test_down(tmp_path: Path, when: str) -> None:
     """The next `down` ends with nothing that runs, and the data are there."""
-    stacks = await killed_at_each_call(tmp_path, running, down, when)
+    stacks = await killed_at_each_call(tmp_path, on_fresh_machine, running, down, when)
 
     assert len(stacks) >= 3
     for stack in stacks:
@@ -131,7 +110,7 @@ async def test_down(tmp_path: Path, when: str) -> None:
 @WHEN
 async def test_up_after_a_killed_purge(tmp_path: Path, when: str) -> None:
     """After a `purge` that was killed, `up` works as well."""
-    for stack in await killed_at_each_call(tmp_path, running, purge, when):
+    for stack in await killed_at_each_call(tmp_path, on_fresh_machine, running, purge, when):
         await up(stack)
 
         assert len(stack.machine.servers) == 1
@@ -140,7 +119,7 @@ async def test_up_after_a_killed_purge(tmp_path: Path, when: str) -> None:
 @WHEN
 async def test_purge_after_a_killed_up(tmp_path: Path, when: str) -> None:
     """After an `up` that was killed, `purge` leaves nothing."""
-    for stack in await killed_at_each_call(tmp_path, empty, up, when):
+    for stack in await killed_at_each_call(tmp_path, on_fresh_machine, empty, up, when):
         await purge(stack)
 
         assert (stack.machine.running, stack.machine.bridge) == ({}, False)

@@ -20,11 +20,11 @@ from obol.stack.reclaim import LeakedNetworks
 from obol.stack.state import Home, Identity
 from obol.workloads.sources import packaged
 from tests.fakes import docker as fake
+from tests.fakes.caches import FakeCaches
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import FakeMachine
 from tests.fakes.k3dstack import IMAGES, K3S, Stack
-from tests.unit.caches.test_gateway import FakeCaches
-from tests.unit.caches.test_substitutes import FakePorts
+from tests.fakes.ports import FakePorts
 from tests.unit.stack.clusterworld import FakeSteps
 from tests.unit.stack.world import LITELLM, FakeWarmth
 

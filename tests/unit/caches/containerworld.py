@@ -11,8 +11,8 @@ from obol.machine.docker import Docker
 from obol.machine.dockervalues import Network
 from tests.fakes.clock import FakeClock
 from tests.fakes.docker import Json, container
+from tests.fakes.ports import FakePorts
 from tests.fakes.runner import FakeRunner
-from tests.unit.caches.test_substitutes import FakePorts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,22 +1,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
-import msgspec
 import pytest
 
-from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started, Substitute
+from obol.caches.base import Listener, Substitute
 from obol.caches.containerplan import ContainersPlan
 from obol.caches.gateway import GatewayMirrors, Offer, Reached, Unreached, loopback_ports
-from obol.errors import EngineNotRunning, PortTaken
+from obol.errors import EngineNotRunning
 from obol.machine.docker import Docker
 from obol.machine.dockervalues import Network
 from obol.machine.ports import Holder
 from obol.rendering.registries import Mirror
-from tests.fakes.control import status_body
+from tests.fakes.caches import FakeCaches
+from tests.fakes.ports import FakePorts
 from tests.fakes.runner import FakeRunner
-from tests.unit.caches.test_substitutes import FakePorts
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GATEWAY = "172.18.0.1"
 NETWORK = Network("n1", "obol-net", gateway=GATEWAY, bridge="br-n1")
@@ -26,46 +28,6 @@ PROBE = (
     f"docker run --rm --network obol-net --env http_proxy= --entrypoint wget {K3S} -q -T 3 -O /dev/null "
     "http://172.18.0.1:%d/v2/"
 )
-
-
-@dataclass
-class FakeCaches:
-    """A `CacheEngine` that listens on loopback, and where it is told to."""
-
-    listeners: list[Listener] = field(
-        default_factory=lambda: [Listener("docker.io", "127.0.0.1", 54100), Listener("ghcr.io", "127.0.0.1", 54101)]
-    )
-    runs: bool = True
-    taken: set[int] = field(default_factory=set)
-
-    def start(self) -> Started:
-        """Not used here."""
-        raise NotImplementedError
-
-    def stop(self) -> bool:
-        """Not used here."""
-        raise NotImplementedError
-
-    def images(self) -> Inventory:
-        """Not used here."""
-        raise NotImplementedError
-
-    def status(self) -> Running | None:
-        """Tell where it listens."""
-        status = msgspec.json.decode(status_body(Path("/s")), type=EngineStatus)
-        return Running(replace(status, listeners=tuple(self.listeners))) if self.runs else None
-
-    def listen(self, listener: Listener) -> Listener:
-        """Listen, on 41000 where any port will do."""
-        if listener.port in self.taken:
-            raise PortTaken("taken")
-        real = replace(listener, port=listener.port or 41000)
-        self.listeners.append(real)
-        return real
-
-    def unlisten(self, listener: Listener) -> None:
-        """Listen there no longer."""
-        self.listeners.remove(listener)
 
 
 @dataclass

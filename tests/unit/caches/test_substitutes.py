@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,35 +8,13 @@ from obol.caches.base import Listener, Substitute
 from obol.caches.substitutes import recall, remember, settle
 from obol.errors import PortTaken
 from obol.machine.ports import Holder
+from tests.fakes.ports import FakePorts
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HUB = Listener("docker.io", "127.0.0.1", 54100)
 GHCR = Listener("ghcr.io", "127.0.0.1", 54101)
-
-
-@dataclass
-class FakePorts:
-    """Ports of a machine that does not exist."""
-
-    taken: set[tuple[str, int]] = field(default_factory=set)
-    next_free: list[int] = field(default_factory=lambda: [40000, 40001, 40002])
-    holders: dict[int, Holder] = field(default_factory=dict)
-
-    def is_free(self, address: str, port: int) -> bool:
-        """Tell by the list."""
-        return (address, port) not in self.taken
-
-    def pick_free(self, addresses: tuple[str, ...]) -> int:
-        """Give the next one."""
-        if not self.next_free:
-            raise OSError(98, "all taken")
-        return self.next_free.pop(0)
-
-    def holder(self, port: int) -> Holder | None:
-        """Tell by the list."""
-        return self.holders.get(port)
 
 
 def test_free() -> None:

@@ -1,0 +1,52 @@
+"""Caches that run nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import msgspec
+
+from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started
+from obol.errors import PortTaken
+from tests.fakes.control import status_body
+
+
+@dataclass
+class FakeCaches:
+    """A `CacheEngine` that listens on loopback, and where it is told to."""
+
+    listeners: list[Listener] = field(
+        default_factory=lambda: [Listener("docker.io", "127.0.0.1", 54100), Listener("ghcr.io", "127.0.0.1", 54101)]
+    )
+    runs: bool = True
+    taken: set[int] = field(default_factory=set)
+
+    def start(self) -> Started:
+        """Not used here."""
+        raise NotImplementedError
+
+    def stop(self) -> bool:
+        """Not used here."""
+        raise NotImplementedError
+
+    def images(self) -> Inventory:
+        """Not used here."""
+        raise NotImplementedError
+
+    def status(self) -> Running | None:
+        """Tell where it listens."""
+        status = msgspec.json.decode(status_body(Path("/s")), type=EngineStatus)
+        return Running(replace(status, listeners=tuple(self.listeners))) if self.runs else None
+
+    def listen(self, listener: Listener) -> Listener:
+        """Listen, on 41000 where any port will do."""
+        if listener.port in self.taken:
+            raise PortTaken("taken")
+        real = replace(listener, port=listener.port or 41000)
+        self.listeners.append(real)
+        return real
+
+    def unlisten(self, listener: Listener) -> None:
+        """Listen there no longer."""
+        self.listeners.remove(listener)

@@ -37,14 +37,10 @@ class Bench:
         return Site(folder, self.origin.port, self.content, registries, pinned_to)
 
     @contextmanager
-    def together(self, names: Sequence[Name], *, pinned_to: int | None = None) -> Iterator[dict[Name, Running]]:
+    def together(self, names: Sequence[Name]) -> Iterator[dict[Name, Running]]:
         """Run peers over empty stores at the same time; those that are not installed are left out."""
         with ExitStack() as stack:
-            yield {
-                name: stack.enter_context(fresh(name, self.site(pinned_to=pinned_to)))
-                for name in names
-                if available(name)
-            }
+            yield {name: stack.enter_context(fresh(name, self.site())) for name in names if available(name)}
 
     def interleaved(
         self, names: Sequence[Name], measure: Callable[[Name], tuple[float, ...]]
@@ -66,7 +62,7 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def know(client: Client, address: Address, blob: Blob, tag: str = "1") -> None:
+def know(client: Client, address: Address, blob: Blob) -> None:
     """Ask for the manifests that name a blob, as every client does first, and over the same connection."""
-    index = json.loads(client.read(address.manifest(blob.repository, tag)))
+    index = json.loads(client.read(address.manifest(blob.repository, "1")))
     client.read(address.manifest(blob.repository, index["manifests"][0]["digest"]))

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from bench.content import Content
 
 Name = Literal["direct", "nginx", "nginx cache", "registry", "drayage", "obol"]
-CACHES: tuple[Name, ...] = ("nginx cache", "registry", "drayage", "obol")
-"""Those that fetch what they have not, from an upstream."""
 HITS: tuple[Name, ...] = ("nginx", "registry", "drayage", "obol")
 """Those that are compared when all is there; nginx serves files then, as the practical limit."""
 PROGRAMS: Mapping[Name, str] = {

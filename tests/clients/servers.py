@@ -102,11 +102,11 @@ class Child:
                 pytest.fail(f"{' '.join(self._argv)}: not ready after {seconds} s\n{self._tail()}")
         return found
 
-    def stop(self, *, seconds: float = 20.0) -> int:
+    def stop(self) -> int:
         """Ask it to stop and return its exit code; the test fails if it does not."""
         self._process.terminate()
         try:
-            return self._process.wait(timeout=seconds)
+            return self._process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

@@ -117,9 +117,6 @@ class Cache:
         return {f"{path.parent.parent.name}:{path.name}" for path in found}
 
 
-StartCache = "Callable[..., AbstractAsyncContextManager[Cache]]"
-
-
 @asynccontextmanager
 async def started(
     root: Path, upstreams: dict[str, str], clock: Clock | None = None, **options: Any

@@ -100,9 +100,9 @@ def make_image(
     return FakeImage(blobs, manifests, top, tuple(children.values()), tuple(layers))
 
 
-def make_referrer(subject: FakeImage, artifact_type: str, seed: int = 0) -> FakeImage:
+def make_referrer(subject: FakeImage, artifact_type: str) -> FakeImage:
     """An OCI artifact of `artifact_type`, with one small layer, whose subject is the top of another image."""
-    layer, data = blob(100, f"{artifact_type} {seed}")
+    layer, data = blob(100, artifact_type)
     stored = subject.index
     document = {
         "schemaVersion": 2,
@@ -111,7 +111,6 @@ def make_referrer(subject: FakeImage, artifact_type: str, seed: int = 0) -> Fake
         "config": {"mediaType": OCI_EMPTY, "digest": digest_of(b"{}"), "size": 2},
         "layers": [{"mediaType": "application/octet-stream", "digest": layer, "size": len(data)}],
         "subject": {"mediaType": stored.media_type, "digest": subject.top, "size": len(stored.body)},
-        "annotations": {"seed": str(seed)},
     }
     body = _render(document)
     top = digest_of(body)

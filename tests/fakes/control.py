@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Answer = tuple[int, bytes]
 
 
-def status_body(store: Path, *, pid: int = 4711, ports: dict[str, int] | None = None, offline: bool = False) -> bytes:
+def status_body(store: Path, *, pid: int = 4711, ports: dict[str, int] | None = None) -> bytes:
     """What an engine answers to GET /status."""
     served = {"docker.io": 54100} if ports is None else ports
     upstream = {
@@ -38,7 +38,7 @@ def status_body(store: Path, *, pid: int = 4711, ports: dict[str, int] | None = 
             "pid": pid,
             "store": str(store),
             "started_at": 1_700_000_000.0,
-            "offline": offline,
+            "offline": False,
             "listeners": [{"registry": name, "address": "127.0.0.1", "port": port} for name, port in served.items()],
             "content": {"count": 1234, "size": 12 << 30},
             "partials": {"count": 1, "size": 7 << 20},

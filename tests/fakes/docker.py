@@ -18,7 +18,6 @@ def network(
     *,
     id_: str = "",
     labels: Mapping[str, str] | None = None,
-    gateway: str = "172.18.0.1",
     created: str = "2026-01-01T00:00:00Z",
     attached: Mapping[str, str] | None = None,
 ) -> Json:
@@ -27,7 +26,11 @@ def network(
         "Name": name,
         "Id": id_ or f"id-of-{name}",
         "Created": created,
-        "IPAM": {"Driver": "default", "Options": None, "Config": [{"Subnet": "172.18.0.0/16", "Gateway": gateway}]},
+        "IPAM": {
+            "Driver": "default",
+            "Options": None,
+            "Config": [{"Subnet": "172.18.0.0/16", "Gateway": "172.18.0.1"}],
+        },
         "Containers": {key: {"Name": value, "EndpointID": "e"} for key, value in (attached or {}).items()},
         "Options": {},
         "Labels": labels,

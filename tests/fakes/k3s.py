@@ -204,4 +204,4 @@ class Stack:
 def on_fresh_machine(folder: Path) -> Stack:
     """A machine that has k3s, and has never run it."""
     (folder / "data").mkdir(parents=True)
-    return Stack(FakeHost(data=folder / "data" / "k3s", missing=set()), folder)
+    return Stack(FakeHost(data=folder / "data" / "k3s"), folder)

@@ -81,7 +81,7 @@ class FakeSlots:
 class FakeBlob:
     """The bytes of one blob and how they come.
 
-    - `piece`: bytes of one read; `eager`: they are there already, nobody else gets a turn before.
+    - `piece`: bytes of one read; others get a turn before each.
     - `ranges`: a range is honoured; else the whole is sent from 0, or RangesRefused raised for a range not from 0.
     - `open_problems`: what the next openings raise, in order; None lets one pass.
     - `cuts`: after how many bytes the next streams end with Unavailable, in order; None lets one pass.
@@ -92,7 +92,6 @@ class FakeBlob:
 
     data: bytes
     piece: int = 256
-    eager: bool = False
     ranges: bool = True
     open_problems: deque[UpstreamError | None] = field(default_factory=deque)
     cuts: deque[int | None] = field(default_factory=deque)
@@ -144,8 +143,7 @@ class FakeStream:
     async def read(self) -> bytes:
         """The next piece."""
         blob = self._blob
-        if not blob.eager:
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)
         await blob.held(self._at)
         if blob.failing_at is not None and self._at >= blob.failing_at:
             raise blob.problem

@@ -8,9 +8,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def function(lines: int, *, head: str = "def f():") -> str:
+def function(lines: int) -> str:
     """Source of a function of so many lines, its `def` included."""
-    return "\n".join([head, *["    x = 1"] * (lines - 1)]) + "\n"
+    return "\n".join(["def f():", *["    x = 1"] * (lines - 1)]) + "\n"
 
 
 def test_limit_is_inclusive() -> None:

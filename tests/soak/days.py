@@ -145,7 +145,6 @@ class Found:
     """Answers marked stale because this machine, not the upstream, took longer than the engine lets a client wait."""
     herds: int = 0
     herd_questions: int = 0
-    oldest: float = 0.0
 
     def judge(self, world: World, tag: str, reply: Reply, before: float, *, trouble: bool) -> None:
         """Count one answer that was asked for at `before`, by the engine's clock."""

@@ -39,12 +39,6 @@ def at_most(what: str, value: float, most: float, unit: str = "") -> Figure:
     return Figure(what, f"{_short(value)}{suffix}", f"≤ {_short(most)}{suffix}", value <= most)
 
 
-def at_least(what: str, value: float, least: float, unit: str = "") -> Figure:
-    """A number that must not be smaller than `least`."""
-    suffix = f" {unit}" if unit else ""
-    return Figure(what, f"{_short(value)}{suffix}", f"≥ {_short(least)}{suffix}", value >= least)
-
-
 def size(count: float) -> str:
     """Bytes for people."""
     return f"{count / GIB:.2f} GiB" if count >= GIB else f"{count / MIB:.1f} MiB"

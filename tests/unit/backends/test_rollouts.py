@@ -22,9 +22,9 @@ def deployment(**status: int) -> dict[str, Any]:
     }
 
 
-def pod(name: str = "litellm-1", **fields: Any) -> dict[str, Any]:
+def pod(**fields: Any) -> dict[str, Any]:
     """One of its pods."""
-    metadata = {"name": name, "namespace": "llm", "labels": {"app": "litellm", "pod-template-hash": "x"}}
+    metadata = {"name": "litellm-1", "namespace": "llm", "labels": {"app": "litellm", "pod-template-hash": "x"}}
     return {"kind": "Pod", "metadata": {**metadata, **fields.pop("metadata", {})}, "spec": {}, "status": fields}
 
 

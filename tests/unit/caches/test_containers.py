@@ -28,9 +28,9 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def engine(world: World, *caches: CacheContainer, image: str = "registry:3") -> ContainersEngine:
+def engine(world: World, *caches: CacheContainer) -> ContainersEngine:
     """The unit under test."""
-    plan = replace(world.plan(*caches, image=image), loopback={"docker.io": 40100})
+    plan = replace(world.plan(*caches), loopback={"docker.io": 40100})
     return ContainersEngine(world.docker, plan, clock=world.clock, probe=world.ports, ask=world.ask)
 
 

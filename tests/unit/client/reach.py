@@ -96,11 +96,9 @@ class Basket:
 
 
 @asynccontextmanager
-async def client_of(
-    base: str, ns: str | None = None, limits: Limits = LIMITS, clock: FakeClock | None = None
-) -> AsyncIterator[RegistryClient]:
+async def client_of(base: str, ns: str | None = None, clock: FakeClock | None = None) -> AsyncIterator[RegistryClient]:
     """A client whose pauses take no time."""
-    async with RegistryClient(base, ns, limits, clock or FakeClock()) as client:
+    async with RegistryClient(base, ns, LIMITS, clock or FakeClock()) as client:
         yield client
 
 

@@ -67,9 +67,9 @@ class World:
         wanted = ManifestRequest(Repository(repository), parse_reference(reference))
         return await self.engine.manifest(space or self.space, wanted, accept, head=head)
 
-    async def document(self, reference: str, *accept: str, repository: str = REPOSITORY) -> Document:
+    async def document(self, reference: str, *accept: str) -> Document:
         """Ask for a manifest that must come whole."""
-        answer = await self.manifest(reference, *accept, repository=repository)
+        answer = await self.manifest(reference, *accept)
         assert isinstance(answer, Document)
         return answer
 

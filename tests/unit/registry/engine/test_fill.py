@@ -23,11 +23,11 @@ def new(size: int | None, clock: FakeClock | None = None) -> Fill:
     return Fill(PLACE, DIGEST, size, source, clock or FakeClock())
 
 
-async def begun(size: int | None, withhold: int = 10) -> tuple[Fill, MemoryPartial]:
+async def begun(size: int | None) -> tuple[Fill, MemoryPartial]:
     """A fill that writes."""
     fill = new(size)
     partial = await MemoryStore().partials.open(DIGEST)
-    fill.begin(partial, withhold)
+    fill.begin(partial, withhold=10)
     return fill, partial
 
 

@@ -89,11 +89,11 @@ async def login_at(url: str, within: float = 1.0, allowed: frozenset[str] = froz
 
 @asynccontextmanager
 async def upstream_at(
-    url: str, limits: TimeLimits = LIMITS, clock: FakeClock | None = None, allowed: frozenset[str] = frozenset()
+    url: str, limits: TimeLimits = LIMITS, clock: FakeClock | None = None
 ) -> AsyncIterator[RegistryUpstream]:
     """The whole adapter."""
     slots = SlotPool(16, 32).of("registry.test")
-    upstream = RegistryUpstream(settings(url), limits, allowed, slots, clock or FakeClock())
+    upstream = RegistryUpstream(settings(url), limits, frozenset(), slots, clock or FakeClock())
     try:
         yield upstream
     finally:

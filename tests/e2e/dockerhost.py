@@ -10,6 +10,7 @@ import ctypes
 import io
 import json
 import os
+import random
 import re
 import subprocess
 import tarfile
@@ -159,6 +160,13 @@ class DockerHost:
         self.docker("tag", image, pushed)
         self.docker("push", "--quiet", pushed)
         self.docker("rmi", "--force", pushed, image)
+
+    def publish_app(self) -> None:
+        """Push an image of a MiB that does not shrink to the origin, as library/app:1."""
+        payload = self.workdir / "payload"
+        payload.write_bytes(random.Random(54100).randbytes(1 << 20))
+        self.import_image("app", ("/bin/sh", "-c"), {"/payload": payload})
+        self.publish("app", "library/app:1")
 
     def names(self, *filters: str) -> list[str]:
         """The names of the containers that run."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,10 +46,7 @@ APP = "127.0.0.1:54100/library/app:1"
 def machine() -> Iterator[DockerHost]:
     """A dockerd for all tests of this module, and an image at its origin."""
     with tempfile.TemporaryDirectory(prefix="obol-") as name, open_docker_host(Path(name)) as host:
-        payload = Path(name) / "payload"
-        payload.write_bytes(random.Random(54100).randbytes(1 << 20))
-        host.import_image("app", ("/bin/sh", "-c"), {"/payload": payload})
-        host.publish("app", "library/app:1")
+        host.publish_app()
         yield host
 
 

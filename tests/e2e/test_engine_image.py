@@ -5,7 +5,6 @@ What a container of ours must do that one of `registry` does not: start while it
 
 from __future__ import annotations
 
-import random
 import tempfile
 import threading
 import time
@@ -58,10 +57,7 @@ def machine() -> Iterator[DockerHost]:
         options = [word for change in changes(DOCKERFILE.read_text()) for word in ("--change", change)]
         host.docker("import", *options, str(archive), IMAGE)
         archive.unlink()
-        payload = Path(name) / "payload"
-        payload.write_bytes(random.Random(54100).randbytes(1 << 20))
-        host.import_image("app", ("/bin/sh", "-c"), {"/payload": payload})
-        host.publish("app", "library/app:1")
+        host.publish_app()
         yield host
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +65,14 @@ class FakeEngine:
     def unlisten(self, listener: Listener) -> None:
         """Not used here."""
         raise NotImplementedError(listener)
+
+
+class Screen(io.StringIO):
+    """A terminal, as far as a program can see."""
+
+    def isatty(self) -> bool:
+        """It is one."""
+        return True
 
 
 @dataclass

@@ -11,6 +11,7 @@ from rich.progress import Progress
 from obol.cli.demoview import Lines, Live, Unseen, finding, title, watching
 from obol.cli.present import Speaker
 from obol.demo.base import Phase
+from tests.unit.cli.conftest import Screen
 
 if TYPE_CHECKING:
     import pytest
@@ -58,12 +59,7 @@ def test_quiet(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal gets the live watcher, on standard error."""
-
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
-
-    terminal = Terminal()
+    terminal = Screen()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import sys
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ import pytest
 
 from obol.cli.present import OutputFormat, Speaker, Table, counted, size, span, speed, tilde
 from obol.errors import ObolError, SettingsError
+from tests.unit.cli.conftest import Screen
 
 JSON = Speaker(OutputFormat.JSON)
 
@@ -91,14 +91,6 @@ def test_error_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     error = json.loads(err)["error"]
     assert out == ""
     assert (error["problems"], error["exit_code"], error["page"]) == (["--a x"], 2, "docs/settings.md")
-
-
-class Screen(io.StringIO):
-    """A terminal."""
-
-    def isatty(self) -> bool:
-        """It is."""
-        return True
 
 
 def stand_before(monkeypatch: pytest.MonkeyPatch, *, no_colour: str = "1") -> Screen:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,18 +11,11 @@ from obol.cli.present import Speaker
 from obol.cli.progress import LINE_EVERY, Lines, LiveBars, came_from, shortened, watching
 from obol.client.base import Silence, Source
 from tests.fakes.clock import FakeClock
+from tests.unit.cli.conftest import Screen
 from tests.unit.cli.images import APP, LITELLM, MIB, failed, pulled
 
 if TYPE_CHECKING:
     from obol.client.base import Progress
-
-
-class Screen(io.StringIO):
-    """A terminal of 80 columns, as far as a program can see."""
-
-    def isatty(self) -> bool:
-        """It is one."""
-        return True
 
 
 def pull_all(progress: Progress, clock: FakeClock) -> None:

@@ -25,6 +25,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.content import make_image
 from tests.fakes.http import request
 from tests.fakes.registry import FakeRegistry
+from tests.unit.descriptors import descriptors
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,12 +43,6 @@ def settings(tmp_path: Path, url: str = "http://127.0.0.1:9") -> EngineSettings:
         (ListenerSettings("registry.test", 0),),
         limits=LIMITS,
     )
-
-
-def descriptors() -> int:
-    """How many file descriptors are open."""
-    gc.collect()
-    return len(os.listdir("/dev/fd"))  # noqa: PTH208 - entries that vanish while they are listed are no paths
 
 
 async def test_pull(tmp_path: Path) -> None:
@@ -103,10 +98,12 @@ async def test_start_and_stop(tmp_path: Path) -> None:
             assert (await request(listener.port, "GET", "/v2/")).status == 200
 
     await once()
+    gc.collect()
     before = (descriptors(), len(tasks.alive()), len(asyncio.all_tasks()))
     for _ in range(12):
         await once()
 
+    gc.collect()
     assert (descriptors(), len(tasks.alive()), len(asyncio.all_tasks())) == before
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("obol")]
 

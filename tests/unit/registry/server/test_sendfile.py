@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from obol.registry.server.sendfile import AT_ONCE, Outlet, unread
+from tests.unit.descriptors import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -38,11 +39,6 @@ async def connection() -> AsyncIterator[tuple[asyncio.Transport, asyncio.StreamR
         transport.abort()
         writer.transport.abort()
         server.close()
-
-
-def descriptors() -> int:
-    """How many file descriptors are open."""
-    return len(os.listdir("/dev/fd"))  # noqa: PTH208 - entries that vanish while they are listed are no paths
 
 
 async def taken(reader: asyncio.StreamReader, count: int) -> int:

@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,10 @@ from obol.errors import StoreInUse, StoreUnusable
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.store.base import HeldTag, Place, StoreError
 from obol.registry.store.disk import open_store
+from tests.unit.descriptors import descriptors
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HOLD = """
 import fcntl, os, sys
@@ -28,11 +32,6 @@ os.pwrite(descriptor, b"%d" % os.getpid(), 0)
 print("held", flush=True)
 sys.stdin.read()
 """
-
-
-def descriptors() -> int:
-    """How many this process has open."""
-    return len(list(Path("/dev/fd").iterdir()))
 
 
 def entries(root: Path) -> dict[str, bytes]:

@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from obol.machine.commands import Completed, Lines, SystemRunner
 from obol.machine.docker import Docker
@@ -60,16 +60,9 @@ class _Runner:
     env: Mapping[str, str]
     lines: Lines | None = None
 
-    async def run(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: str = "",
-        env: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the signature of the port
-    ) -> Completed:
+    async def run(self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, **options: Any) -> Completed:
         """Run one, see `Runner`."""
-        return await SystemRunner(self.lines).run(argv, stdin=stdin, env=env or self.env, timeout=timeout)
+        return await SystemRunner(self.lines).run(argv, env=env or self.env, **options)
 
 
 class Origin(Upstream):

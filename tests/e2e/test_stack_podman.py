@@ -23,6 +23,7 @@ from obol.errors import ObolError
 from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
 from obol.machine.podman import Podman
+from obol.machine.tasks import spawn
 from obol.rendering.registries import Mirror
 from obol.workloads.images import images_in
 from obol.workloads.sources import Manifest, packaged
@@ -53,17 +54,10 @@ class SandboxRunner:
     prefix: tuple[str, ...]
     ran: list[str] = field(default_factory=list)
 
-    async def run(
-        self,
-        argv: Sequence[str],
-        *,
-        stdin: str = "",
-        env: Mapping[str, str] | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - the signature of the port
-    ) -> Completed:
-        """Run one."""
+    async def run(self, argv: Sequence[str], **options: Any) -> Completed:
+        """Run one, see `Runner`."""
         self.ran.append(" ".join(argv))
-        return await SystemRunner().run([*self.prefix, *argv], stdin=stdin, env=env, timeout=timeout)
+        return await SystemRunner().run([*self.prefix, *argv], **options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +220,7 @@ async def test_only_what_changed_is_replaced(world: World) -> None:
 async def test_interrupted_up_is_completed_by_the_next(world: World) -> None:
     """Up that is stopped while images are fetched, or while pods are started, is completed by the next."""
     for moment in ("pulling", "litellm: starting"):
-        interrupted = asyncio.ensure_future(world.up())  # noqa: TID251 - cancelled and awaited below
+        interrupted = spawn(world.up(), name="interrupted")
         await world.reached(moment)
         interrupted.cancel()
         await asyncio.gather(interrupted, return_exceptions=True)

@@ -31,9 +31,11 @@ def test_target(text: str, namespace: str, name: str, container: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "litellm", "/litellm", "llm/", "llm/litellm:", "LLM/x", "a.b/c", "a/b/c", "a/-b", "a/b:c.d", "a/b:c:d",
-     "a/b\n", "--all/x", f"{'n' * 64}/x", f"a/{'.'.join(['n' * 63] * 4)}.n"],
-)  # fmt: skip
+    [
+        *("", "litellm", "/litellm", "llm/", "llm/litellm:", "LLM/x", "a.b/c", "a/b/c", "a/-b", "a/b:c.d", "a/b:c:d"),
+        *("a/b\n", "--all/x", f"{'n' * 64}/x", f"a/{'.'.join(['n' * 63] * 4)}.n"),
+    ],
+)
 def test_no_target(text: str) -> None:
     """Names that Kubernetes does not allow are refused with an example."""
     with pytest.raises(UsageError, match="does not name a Deployment") as caught:

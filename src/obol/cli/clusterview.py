@@ -118,10 +118,10 @@ def shown_result(shown: Shown, seen: Seen, disk: Space | None = None) -> ShownRe
     """How the stack is, for programs."""
     status, last = status_result(seen), shown.last
     return ShownResult(
-        stack=shown.identity.stack_id if shown.identity else None,
-        backend=shown.identity.backend if shown.identity else None,
+        stack=shown.identity.stack_id,
+        backend=shown.identity.backend,
         cluster=shown.state,
-        caches=shown.caches is not None,
+        caches=seen.caches is not None,
         containers=shown.containers,
         mirrors=last.mirrors if last else {},
         complete=status.complete,
@@ -134,16 +134,14 @@ def shown_result(shown: Shown, seen: Seen, disk: Space | None = None) -> ShownRe
         nodes=shown.details.nodes,
         workloads=shown.details.workloads,
         trouble=shown.trouble,
-        engine=shown.caches.status if shown.caches else None,
-        substitutes=shown.caches.substitutes if shown.caches else (),
+        engine=seen.caches.status if seen.caches else None,
+        substitutes=seen.caches.substitutes if seen.caches else (),
         disk=disk,
     )
 
 
 def shown_parts(shown: Shown, seen: Seen, disk: Space | None = None) -> list[str | Table]:
     """How the stack is, for people: what it is first, then what runs, then what serves its images."""
-    if shown.identity is None:
-        return ["There is no stack yet."]
     state = "not known" if shown.state == "unknown" else shown.state
     parts: list[str | Table] = [
         f"Stack    {shown.identity.stack_id}",
@@ -152,7 +150,7 @@ def shown_parts(shown: Shown, seen: Seen, disk: Space | None = None) -> list[str
         *_caches(shown, seen),
         *disk_lines(disk),
     ]
-    for table in (_nodes(shown.details.nodes), _workloads(shown.details.workloads), _registries(shown.caches)):
+    for table in (_nodes(shown.details.nodes), _workloads(shown.details.workloads), _registries(seen.caches)):
         if table.rows:
             parts += ["", table]
     return parts
@@ -161,10 +159,10 @@ def shown_parts(shown: Shown, seen: Seen, disk: Space | None = None) -> list[str
 def _caches(shown: Shown, seen: Seen) -> list[str]:
     lines = [f"Cache    {one}" for one in shown.containers]
     mirrors = shown.last.mirrors if shown.last else {}
-    if shown.caches is None:
+    if seen.caches is None:
         lines += [] if shown.containers else ["Caches   not running"]
         return [*lines, *(f"Wired    {registry} by {endpoint}" for registry, endpoint in mirrors.items())]
-    engine = shown.caches.status
+    engine = seen.caches.status
     complete = sum(held == "complete" for _image, held in seen.held)
     lines.append(f"Caches   builtin engine (process {engine.pid}), {counted(engine.content.count, 'blob')}")
     lines.append(f"Images   {complete} of {len(seen.held)} complete in the caches")

@@ -208,7 +208,7 @@ def status(
     images = building.images(file, around, kubernetes=kubernetes)
     seen, disk = asyncio.run(building.caches_only(plans.builtin).status(images)), building.room(around)
     if identity is not None:
-        shown = asyncio.run(building.lifecycle(plans, home, identity.backend).status())
+        shown = asyncio.run(building.lifecycle(plans, home, identity.backend).status(identity))
         say.result(shown_result(shown, seen, disk), lambda: shown_parts(shown, seen, disk))
         if shown.trouble:
             say.warn(f"What runs is not known, or not all of it: {shown.trouble}.")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.backends.base import Backend, ClusterState, Deployed, Up, Watch
-    from obol.caches.base import CacheEngine, EngineStatus, Running, Started
+    from obol.caches.base import CacheEngine, EngineStatus, Started
     from obol.machine.clock import Clock
     from obol.rendering.registries import Mirror
     from obol.stack.nocluster import Warmth
@@ -133,9 +133,8 @@ class _Seen:
 class Shown:
     """What `status` has found."""
 
-    identity: Identity | None
+    identity: Identity
     state: ClusterState | Literal["unknown"]
-    caches: Running | None
     last: LastUp | None
     containers: tuple[str, ...] = ()
     """Cache containers, each with its state."""
@@ -289,20 +288,13 @@ class Lifecycle:
         notes += [f"{path} was changed by you and stays." for path in kept]
         return tuple(notes)
 
-    async def status(self) -> Shown:
-        """Look at everything and change nothing: in seconds, also where the cluster does not answer.
-
-        Raises ObolError where the stack's own files or the builtin engine are of no use.
-        """
-        identity = self._home.identity()
+    async def status(self, identity: Identity) -> Shown:
+        """Look at the cluster and change nothing: in seconds, also where it does not answer. Never raises."""
         seen = _Seen()
         async with asyncio.TaskGroup() as group:
-            if identity is not None:
-                group.create_task(self._look(identity.stack_id, seen))
+            group.create_task(self._look(identity.stack_id, seen))
             named = group.create_task(self._named())
-        running = await asyncio.to_thread(self._engine.status)
-        state = seen.state if identity is not None else "absent"
-        return Shown(identity, state, running, self._home.last_up(), named.result(), seen.details, seen.trouble)
+        return Shown(identity, seen.state, self._home.last_up(), named.result(), seen.details, seen.trouble)
 
     async def _look(self, stack_id: str, seen: _Seen) -> None:
         """Look at the cluster, for as long as somebody waits for it. What is known by then is known."""

@@ -80,19 +80,9 @@ def test_up_for_programs() -> None:
     assert (bare.bytes_from_cache, bare.bytes_from_upstream, bare.saved_seconds) == (None, None, None)
 
 
-def test_status_without_a_stack() -> None:
-    """Without a stack there is nothing else to tell."""
-    nothing = Shown(None, "absent", None, None)
-
-    assert text(shown_parts(nothing, SEEN)) == "There is no stack yet."
-    assert shown_result(nothing, SEEN).stack is None
-
-
 def test_status() -> None:
     """It shows the cluster's state, the last `up`, and that no caches run."""
-    shown = Shown(
-        OTTER, "stopped", None, LastUp(1_700_000_000.0, 61.25, (), 2**20, 0, 90.0, {"docker.io": "http://g:1"})
-    )
+    shown = Shown(OTTER, "stopped", LastUp(1_700_000_000.0, 61.25, (), 2**20, 0, 90.0, {"docker.io": "http://g:1"}))
 
     told = text(shown_parts(shown, SEEN))
 
@@ -105,7 +95,7 @@ def test_status() -> None:
 
 def test_status_after_an_unmeasured_up() -> None:
     """What was not measured is not told as zero."""
-    shown = Shown(OTTER, "running", None, LastUp(1_700_000_000.0, 5.0, ()))
+    shown = Shown(OTTER, "running", LastUp(1_700_000_000.0, 5.0, ()))
 
     assert "from the cache" not in text(shown_parts(shown, SEEN))
 
@@ -121,9 +111,9 @@ def test_a_page() -> None:
     substitutes = (Substitute("docker.io", 54100, engine.listeners[0].port, "nginx"),)
     running = Running(replace(engine, listeners=listeners), substitutes)
     last = LastUp(1_700_000_000.0, 5.0, (), mirrors={"docker.io": "http://172.30.0.1:54100", "quay.io": "http://x:1"})
-    shown = Shown(replace(OTTER, backend="k3d"), "running", running, last, details=details)
+    shown = Shown(replace(OTTER, backend="k3d"), "running", last, details=details)
 
-    parts = shown_parts(shown, SEEN, Space("/caches", 2**30, None, "/data", data_there=False))
+    parts = shown_parts(shown, replace(SEEN, caches=running), Space("/caches", 2**30, None, "/data", data_there=False))
 
     nodes, workloads, registries = (part for part in parts if isinstance(part, Table))
     assert nodes.rows[1] == ("b", "agent", "stopped")
@@ -141,7 +131,7 @@ def test_a_page() -> None:
 
 def test_not_known() -> None:
     """A cluster that could not be asked is neither running nor absent, and programs are told why."""
-    shown = Shown(OTTER, "unknown", None, None, trouble="podman is not installed")
+    shown = Shown(OTTER, "unknown", None, trouble="podman is not installed")
 
     assert "Cluster  not known (backend podman)" in text(shown_parts(shown, SEEN))
     assert shown_result(shown, SEEN).trouble == "podman is not installed"
@@ -150,6 +140,6 @@ def test_not_known() -> None:
 
 def test_room_that_is_not_known() -> None:
     """What cannot be counted is not told as nothing."""
-    told = text(shown_parts(Shown(OTTER, "absent", None, None), SEEN, Space("/c", None, 2**30, "/d", data_there=True)))
+    told = text(shown_parts(Shown(OTTER, "absent", None), SEEN, Space("/c", None, 2**30, "/d", data_there=True)))
 
     assert "Disk     an unknown amount in /c, 1.0 GiB free" in told

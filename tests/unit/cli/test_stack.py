@@ -268,6 +268,17 @@ def test_init_down_status_purge(terminal: Terminal, cluster: clusterworld.World)
     assert terminal.run("stack down") == 2
 
 
+def test_status_asks_once(terminal: Terminal, cluster: clusterworld.World, world: World) -> None:
+    """What the caches do is asked once, and told beside what the cluster does."""
+    cluster.home.establish(Identity("brave-otter", "podman"))
+    world.caches.running = Running(engine_status())
+
+    assert terminal.run("stack status") == 0
+
+    assert "Cluster  absent (backend podman)\nCaches   builtin engine (process 4711)" in terminal.out
+    assert (world.caches.calls, cluster.engine.calls) == (["status"], [])
+
+
 def test_purge_keeps_the_data_and_says_so(terminal: Terminal, cluster: clusterworld.World, tmp_path: Path) -> None:
     """Without --force the data stays, and the way to remove it is told; with it the data goes."""
     assert terminal.run("stack up") == 0

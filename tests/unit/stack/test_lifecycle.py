@@ -195,10 +195,9 @@ async def test_status_of_a_cluster_that_cannot_be_asked(world: World) -> None:
     """Where the backend fails, all else is told, with the reason for what is not known."""
     world.backend.failing["state brave-otter"] = [DependencyMissing("Docker is not installed")]
 
-    shown = await world.stack.status()
+    shown = await world.stack.status(WHO)
 
     assert (shown.state, shown.trouble) == ("unknown", "Docker is not installed")
-    assert shown.caches is not None
 
 
 async def test_status_of_a_cluster_that_does_not_answer(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,7 +217,7 @@ async def test_status_of_a_cluster_that_does_not_answer(world: World, monkeypatc
     monkeypatch.setattr(world.backend, "details", details, raising=False)
     monkeypatch.setattr(world.caches, "containers", containers)
 
-    shown = await world.stack.status()
+    shown = await world.stack.status(WHO)
 
     assert (shown.state, shown.containers) == ("running", ())
     assert "k3d did not answer within" in shown.trouble
@@ -233,18 +232,15 @@ async def test_status_in_detail(world: World, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(world.backend, "details", details, raising=False)
 
-    assert (await world.stack.status()).details == Details()
+    assert (await world.stack.status(WHO)).details == Details()
     world.backend.running = "stopped"
-    assert (await world.stack.status()).details == seen
+    assert (await world.stack.status(WHO)).details == seen
 
 
 async def test_status_changes_nothing(world: World) -> None:
-    """Status tells who we are and what runs; without a stack the backend is not asked."""
-    shown = await world.stack.status()
+    """Status tells who we are and what runs, and does nothing but ask; what the caches do is asked elsewhere."""
+    shown = await world.stack.status(WHO)
+
     assert (shown.identity, shown.state) == (WHO, "absent")
-    world.home.remove()
-
-    shown = await world.stack.status()
-
-    assert (shown.identity, shown.state) == (None, "absent")
     assert world.backend.calls == ["state brave-otter"]
+    assert world.engine.calls == []

@@ -13,7 +13,7 @@ from obol.errors import DependencyMissing
 from obol.stack.development import Source, Target
 from obol.stack.lifecycle import Lifecycle
 from obol.stack.nocluster import CachesOnly
-from obol.stack.state import Home
+from obol.stack.state import Home, Identity
 from obol.wiring.stack import hot_swap_on_k3d, look_for_runtimes, stack_on_k3s, stack_on_none, stack_on_podman
 from tests.unit.stack.clusterworld import FakeSteps
 
@@ -59,4 +59,4 @@ async def test_stack_on_k3s(tmp_path: Path) -> None:
     stack = stack_on_k3s(plans, Home(tmp_path / "config"), {})
 
     assert isinstance(stack, Lifecycle)
-    assert (await stack.status()).state == "absent"
+    assert (await stack.status(Identity("brave-otter", "k3s"))).state == "absent"

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from typing import TYPE_CHECKING
 
 import typer  # noqa: TC002 - typer reads the annotations of commands
 
-from obol.cli import cache, options
+from obol.cli import building, cache, options
 from obol.cli.present import tilde
 from obol.config.paths import Surroundings, locate
 from obol.config.sources import CacheFlags
@@ -50,7 +49,7 @@ def enable(
     environment as they are now. An engine that runs is stopped and started again as the service.
     """
     say = options.speaker(context, output, verbose, quiet)
-    enabled = asyncio.run(_service(store).enable())
+    enabled = building.run(say, _service(store).enable())
     opening = f"Wrote {tilde(enabled.path)}:"
     pid = enabled.running.status.pid
     closing = f"The cache engine runs (process {pid}), and starts at each login from now on."
@@ -79,7 +78,7 @@ def disable(
     An engine that runs goes on in the background.
     """
     say = options.speaker(context, output, verbose, quiet)
-    disabled = asyncio.run(_service(store).disable())
+    disabled = building.run(say, _service(store).disable())
     if not disabled.removed:
         say.result(disabled, lambda: ["The caches are not started at login."])
         return

@@ -9,14 +9,14 @@ import contextlib
 import os
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from obol.config.paths import locate
 from obol.config.sources import CacheFlags
 from obol.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Coroutine, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from obol.backends.base import BackendName, Runtimes
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from obol.stack.space import Space
     from obol.stack.state import Home, Identity
     from obol.workloads.sources import Manifest
+
+T = TypeVar("T")
 
 
 class AskedBackend(StrEnum):
@@ -58,6 +60,18 @@ _NAMES: Mapping[AskedBackend, BackendName] = {
     AskedBackend.PODMAN: "podman",
     AskedBackend.NONE: "none",
 }
+
+
+def run(say: Speaker, work: Coroutine[object, object, T], interrupted: str = "") -> T:
+    """Do what a verb does with others; where Ctrl-C ends it, `interrupted` says what that means."""
+    import asyncio
+
+    try:
+        return asyncio.run(work)
+    except KeyboardInterrupt:
+        if interrupted:
+            say.note(interrupted)
+        raise
 
 
 def caches_only(plan: BuiltinPlan) -> CachesOnly:

@@ -5,9 +5,8 @@ What a verb needs is imported within it, so that `obol --help` starts fast.
 
 from __future__ import annotations
 
-import asyncio
 import time
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,14 +15,11 @@ from obol.cli.usage import Group
 from obol.config.paths import Surroundings
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
-    from obol.cli.present import Speaker
     from obol.stack.hotswap import HotSwap
 
-T = TypeVar("T")
-
 app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None)
+
+_INTERRUPTED = "Interrupted. What the cluster was told it goes on with; the same command again finishes the rest."
 
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help="An image of this machine's Docker, such as app:dev.")]
 _TARGET = "NAMESPACE/NAME[:CONTAINER]"
@@ -65,7 +61,7 @@ def push(
     say = options.speaker(context, output, verbose, quiet)
     stack = _stack()
     began = time.monotonic()
-    swapped = _done(say, stack.push(source, target, building.steps(say)))
+    swapped = building.run(say, stack.push(source, target, building.steps(say)), _INTERRUPTED)
     result = swapped_result(swapped, time.monotonic() - began)
     say.result(result, lambda: swapped_parts(result))
 
@@ -89,7 +85,7 @@ def reset(
     say = options.speaker(context, output, verbose, quiet)
     stack = _stack()
     began = time.monotonic()
-    restored = _done(say, stack.reset(target, building.steps(say)))
+    restored = building.run(say, stack.reset(target, building.steps(say)), _INTERRUPTED)
     result = restored_result(restored, time.monotonic() - began)
     say.result(result, lambda: restored_parts(result))
 
@@ -104,11 +100,3 @@ def _stack() -> HotSwap:
     caches = not cache_disabled(around.environ)
     identity = stack_of(home.identity(), development=development(around.environ), caches=caches)
     return building.hot_swap(around, home, identity)
-
-
-def _done(say: Speaker, work: Coroutine[object, object, T]) -> T:
-    try:
-        return asyncio.run(work)
-    except KeyboardInterrupt:
-        say.note("Interrupted. What the cluster was told it goes on with; the same command again finishes the rest.")
-        raise

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -106,6 +105,8 @@ def _names_its_own(arguments: Sequence[str]) -> bool:
 
 def trouble(kubeconfig: Path) -> str:
     """Say why the cluster will not answer, as far as can be seen from here; "" where it may."""
+    import socket
+
     import yaml
 
     try:

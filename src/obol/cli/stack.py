@@ -5,7 +5,6 @@ What a verb needs is imported within it, so that `obol --help` starts fast.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
@@ -26,10 +25,8 @@ if TYPE_CHECKING:
 
     from obol.backends.base import BackendName
     from obol.cli.present import Speaker
-    from obol.client.base import Progress
     from obol.stack.lifecycle import Lifecycle
-    from obol.stack.nocluster import Brought, CachesOnly
-    from obol.stack.plan import Choice, StackImage
+    from obol.stack.plan import Choice
     from obol.stack.state import Home, Identity
 
 app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None)
@@ -94,9 +91,9 @@ def init(
             why=f"{home.config} has it",
             hint="bring it up with `obol stack up`, or begin anew with `obol stack init --force`",
         )
-    chosen = _choose_to_run(backend, around)
+    chosen = _choose_to_run(say, backend, around)
     with building.at_work(around):
-        asyncio.run(_idle(say, around, home, chosen).check())
+        building.run(say, _idle(say, around, home, chosen).check())
         if before is not None and before.backend not in {chosen, "none"}:
             _forget(say, around, home, before)
         identity = building.establish(say, home, before, chosen)
@@ -130,7 +127,7 @@ def up(
     around = Surroundings.of_process()
     home = building.home(around)
     identity = home.identity()
-    choice = asyncio.run(building.choose(backend, identity, around.environ))
+    choice = building.run(say, building.choose(backend, identity, around.environ))
     if choice.backend == "none":
         _up_without_cluster(say, around, file, choice, use_caches=use_caches)
         return
@@ -138,7 +135,7 @@ def up(
     stack = building.lifecycle(plans, home, choice.backend, say)
     with building.at_work(around):
         if identity is None:  # what is written down is what can run here
-            asyncio.run(stack.check())
+            building.run(say, stack.check())
         established = building.establish(say, home, identity, choice.backend)
         _raise(say, around, established, file, stack, use_caches=use_caches, prefetch=not no_prefetch)
     for line in building.ignored(plans, choice.backend):
@@ -155,7 +152,7 @@ def down(context: typer.Context, verbose: options.Verbose = False, quiet: option
     if identity is None:
         raise UsageError("there is no stack", why=f"{home.config} has none", hint="`obol stack up` makes one")
     with building.at_work(around):
-        asyncio.run(_idle(say, around, home, identity.backend).down(identity, building.steps(say)))
+        building.run(say, _idle(say, around, home, identity.backend).down(identity, building.steps(say)))
 
 
 @app.command()
@@ -177,11 +174,11 @@ def purge(
     identity = home.identity()
     if (force or cache) and not yes:
         _confirm(force=force, cache=cache)
-    backend = asyncio.run(building.choose(building.AskedBackend.AUTO, identity, {})).backend
+    backend = building.run(say, building.choose(building.AskedBackend.AUTO, identity, {})).backend
     plans = building.cache_plans(say, around) if cache else building.idle_plans(around)
     stack = building.lifecycle(plans, home, backend, say)
     with building.at_work(around):
-        notes = asyncio.run(stack.purge(identity, building.steps(say), images=force, caches=cache))
+        notes = building.run(say, stack.purge(identity, building.steps(say), images=force, caches=cache))
         if cache:
             building.remove_empty_directories(around)
         for note in (*notes, *_dispose(locate(around).data, home.config, force=force)):
@@ -206,9 +203,9 @@ def status(
     identity, plans = home.identity(), building.cache_plans(say, around)
     kubernetes = identity is None or identity.backend == "k3d"
     images = building.images(file, around, kubernetes=kubernetes)
-    seen, disk = asyncio.run(building.caches_only(plans.builtin).status(images)), building.room(around)
+    seen, disk = building.run(say, building.caches_only(plans.builtin).status(images)), building.room(around)
     if identity is not None:
-        shown = asyncio.run(building.lifecycle(plans, home, identity.backend).status(identity))
+        shown = building.run(say, building.lifecycle(plans, home, identity.backend).status(identity))
         say.result(shown_result(shown, seen, disk), lambda: shown_parts(shown, seen, disk))
         if shown.trouble:
             say.warn(f"What runs is not known, or not all of it: {shown.trouble}.")
@@ -223,11 +220,11 @@ def _idle(say: Speaker, around: Surroundings, home: Home, backend: BackendName) 
     return building.lifecycle(building.idle_plans(around), home, backend, say)
 
 
-def _choose_to_run(asked: building.AskedBackend, around: Surroundings) -> BackendName:
+def _choose_to_run(say: Speaker, asked: building.AskedBackend, around: Surroundings) -> BackendName:
     """Choose a backend that runs something. Raises UsageError, DependencyMissing."""
     from obol.cli.stackview import needed
 
-    choice = asyncio.run(building.choose(asked, None, around.environ))
+    choice = building.run(say, building.choose(asked, None, around.environ))
     if choice.backend != "none":
         return choice.backend
     if not choice.looked:
@@ -244,7 +241,7 @@ def _forget(say: Speaker, around: Surroundings, home: Home, before: Identity) ->
 
     try:
         former = _idle(say, around, home, before.backend)
-        asyncio.run(former.purge(before, building.steps(say), images=False, caches=False))
+        building.run(say, former.purge(before, building.steps(say), images=False, caches=False))
     except ObolError as problem:
         say.warn(f"What runs on {before.backend} could not be removed, and is left: {problem}.")
 
@@ -268,11 +265,11 @@ def _raise(
     manifests = building.manifests(file, around)
     images = images_of(manifests, kubernetes=identity.backend == "k3d")
     wanted = Wanted(identity, locate(around).data, manifests, images, use_caches, prefetch)
-    try:
-        raised = asyncio.run(stack.up(wanted, building.steps(say), SystemClock()))
-    except KeyboardInterrupt:
-        say.note("Interrupted. What is there stays; `obol stack up` goes on from there.")
-        raise
+    raised = building.run(
+        say,
+        stack.up(wanted, building.steps(say), SystemClock()),
+        "Interrupted. What is there stays; `obol stack up` goes on from there.",
+    )
     say.result(raised_result(identity, raised), lambda: raised_parts(identity, raised))
     for note in raised.notes:
         say.warn(note)
@@ -283,13 +280,20 @@ def _up_without_cluster(
 ) -> None:
     """Do what there is to do without a cluster: fill the caches."""
     from obol.cli.cacheview import start_warnings
+    from obol.cli.progress import watching
     from obol.cli.stackview import WITHOUT_CACHE, UpResult, advice, errors, up_parts, up_result
 
     if not use_caches:
         say.result(UpResult("none", registry_cache=False), lambda: WITHOUT_CACHE)
         return
     images = building.images(file, around)
-    brought = _bring_up(say, building.caches_only(building.cache_plans(say, around).builtin), images, choice)
+    stack = building.caches_only(building.cache_plans(say, around).builtin)
+    with watching(say) as progress:
+        brought = building.run(
+            say,
+            stack.up(choice, images, progress),
+            "Interrupted. What has been fetched is kept; `obol stack up` goes on from there.",
+        )
     say.result(up_result(brought), lambda: up_parts(brought, time.time()))
     if say.output is OutputFormat.HUMAN:  # as JSON they are part of the result
         for error in errors(brought):
@@ -300,20 +304,6 @@ def _up_without_cluster(
         say.note(line)
     if not brought.complete:
         raise typer.Exit(1)
-
-
-def _bring_up(say: Speaker, stack: CachesOnly, images: Sequence[StackImage], choice: Choice) -> Brought:
-    from obol.cli.progress import watching
-
-    async def filled(progress: Progress) -> Brought:
-        return await stack.up(choice, images, progress)
-
-    with watching(say) as progress:
-        try:
-            return asyncio.run(filled(progress))
-        except KeyboardInterrupt:
-            say.note("Interrupted. What has been fetched is kept; `obol stack up` goes on from there.")
-            raise
 
 
 def _confirm(*, force: bool, cache: bool) -> None:

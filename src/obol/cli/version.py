@@ -60,10 +60,8 @@ def version(
     quiet: options.Quiet = False,
 ) -> None:
     """Show the versions of obol, of the cache engine that runs, and of what the stack could run on."""
-    import asyncio
-
     say = options.speaker(context, output, verbose, quiet)
-    found = asyncio.run(_look(say))
+    found = building.run(say, _look(say))
     say.result(found, lambda: parts(found))
 
 

@@ -44,6 +44,22 @@ def around(tmp_path: Path, **environ: str) -> Surroundings:
     return Surroundings({"OBOL_CONFIG_DIR": str(tmp_path), **environ}, tmp_path, tmp_path)
 
 
+@pytest.mark.parametrize(("words", "said"), [((), ""), (("Half of it is there.",), "Half of it is there.\n")])
+def test_run(say: Speaker, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str) -> None:
+    """What is done gives its result; where Ctrl-C ends it, what that means is said, and it ends the verb too."""
+
+    async def done(*, interrupted: bool) -> int:
+        if interrupted:
+            raise KeyboardInterrupt
+        return 7
+
+    assert building.run(say, done(interrupted=False), *words) == 7
+    assert capsys.readouterr().err == ""
+    with pytest.raises(KeyboardInterrupt):
+        building.run(say, done(interrupted=True), *words)
+    assert capsys.readouterr().err == said
+
+
 @pytest.mark.parametrize(
     ("asked", "identity", "backend"),
     [

@@ -143,3 +143,13 @@ def test_a_wish_that_is_not_understood(terminal: Terminal, monkeypatch: pytest.M
 
     assert terminal.run("cache status") == 2
     assert "OBOL_OUTPUT=xml: must be human or json" in terminal.err
+
+
+def test_a_fast_start() -> None:
+    """What help has no use for, and would wait for, is not loaded."""
+    asked = "import sys, obol.cli.main; print(sorted(sys.modules.keys() & {'asyncio', 'socket'}))"
+
+    # Without the environment, which may have the process measured: that loads more.
+    ran = subprocess.run([sys.executable, "-c", asked], env={}, capture_output=True, text=True, check=True)
+
+    assert ran.stdout == "[]\n"

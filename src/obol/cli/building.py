@@ -81,17 +81,16 @@ def caches_only(plan: BuiltinPlan) -> CachesOnly:
     return stack_on_none(plan)
 
 
-def lifecycle(plans: CachePlans, home: Home, backend: BackendName, say: Speaker | None = None) -> Lifecycle:
+def lifecycle(plans: CachePlans, home: Home, backend: BackendName, say: Speaker) -> Lifecycle:
     """The stack on a backend. Without one there is nothing to run, but something to remove.
 
     With --verbose, what the programs say that it calls is shown.
     """
     from obol.wiring.stack import stack_on_k3d, stack_on_k3s, stack_on_podman
 
-    verbose = say is not None and say.verbose
-    lines = say.child if say is not None and verbose and not say.quiet else None
+    lines = say.child if say.verbose and not say.quiet else None
     if backend == "k3d":
-        return stack_on_k3d(plans, home, os.environ, verbose=verbose, lines=lines)
+        return stack_on_k3d(plans, home, os.environ, verbose=say.verbose, lines=lines)
     if backend == "k3s":
         return stack_on_k3s(plans, home, os.environ, lines=lines)
     return stack_on_podman(plans.builtin, home, os.environ, lines=lines)

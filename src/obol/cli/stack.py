@@ -205,7 +205,7 @@ def status(
     images = building.images(file, around, kubernetes=kubernetes)
     seen, disk = building.run(say, building.caches_only(plans.builtin).status(images)), building.room(around)
     if identity is not None:
-        shown = building.run(say, building.lifecycle(plans, home, identity.backend).status(identity))
+        shown = building.run(say, building.lifecycle(plans, home, identity.backend, say).status(identity))
         say.result(shown_result(shown, seen, disk), lambda: shown_parts(shown, seen, disk))
         if shown.trouble:
             say.warn(f"What runs is not known, or not all of it: {shown.trouble}.")

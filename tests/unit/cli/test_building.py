@@ -162,4 +162,4 @@ def test_lifecycle(say: Speaker, tmp_path: Path, backend: BackendName) -> None:
     """There is a lifecycle over each backend; without one, there is still something to remove."""
     plans = building.cache_plans(say, around(tmp_path))
 
-    assert isinstance(building.lifecycle(plans, Home(tmp_path), backend), Lifecycle)
+    assert isinstance(building.lifecycle(plans, Home(tmp_path), backend, say), Lifecycle)

@@ -210,7 +210,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, world: World, tmp_path: Path) -> cl
     stack = clusterworld.World(Home(locate(Surroundings.of_process()).config), clusterworld.FakeBackend(name="podman"))
     asked: list[tuple[str, str]] = []
 
-    def lifecycle(plans: CachePlans, home: Home, backend: str, say: Speaker | None = None) -> Lifecycle:
+    def lifecycle(plans: CachePlans, home: Home, backend: str, say: Speaker) -> Lifecycle:
         asked.append((backend, plans.engine))
         return stack.stack
 

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import typer  # noqa: TC002 - typer reads the annotations of commands
 
-from obol.cli import building, cache, options
+from obol.cli import building, cache, clientconfig, options
 from obol.cli.present import tilde
-from obol.config.paths import Surroundings, locate
+from obol.config.paths import Surroundings
 from obol.config.sources import CacheFlags
 
 if TYPE_CHECKING:
-    from obol.caches.atlogin import LoginService, Supervisor
+    from obol.caches.atlogin import LoginService
     from obol.machine.commands import Runner
-
-
-def supervisor() -> Supervisor:
-    """Who starts services of a person here."""
-    return "launchd" if sys.platform == "darwin" else "systemd"
 
 
 def runner() -> Runner:
@@ -62,7 +56,7 @@ def enable(
         say.note(f"{substitute.registry} is served on port {substitute.port} instead of {substitute.wanted}, for good")
     for name in enabled.left_out:
         say.note(f"warning: {name} holds a password and is not in the file: give it to the service by other means")
-    if supervisor() == "systemd":
+    if cache.supervisor() == "systemd":
         say.note("To start it with the machine, before you log in: loginctl enable-linger")
 
 
@@ -88,12 +82,8 @@ def disable(
 
 def _service(store: str | None) -> LoginService:
     from obol.caches.atlogin import LoginService
-    from obol.config.background import background_plan
-    from obol.config.settings import load_cache_settings
-    from obol.machine.originals import Originals
 
-    around, flags = Surroundings.of_process(), CacheFlags(store=store)
-    directories = locate(around)
-    plan = background_plan(load_cache_settings(flags, around, directories), flags, around, directories)
-    originals = Originals(directories.state / "clients")
-    return LoginService(plan, cache.engine_for(plan), around.home, os.geteuid(), supervisor(), originals, runner())
+    around = Surroundings.of_process()
+    plan = cache.planned(around, CacheFlags(store=store))
+    engine, originals = cache.engine_for(plan), clientconfig.originals(around)
+    return LoginService(plan, engine, around.home, os.geteuid(), cache.supervisor(), originals, runner())

@@ -21,6 +21,9 @@ from obol.config.sources import CacheFlags, store_directory
 from obol.errors import Interrupted, ObolError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from obol.caches.atlogin import Supervisor
     from obol.caches.base import CacheEngine, Started
     from obol.caches.plan import BuiltinPlan
     from obol.config.settings import CacheSettings
@@ -55,6 +58,22 @@ def engine_for(plan: BuiltinPlan) -> CacheEngine:
     from obol.wiring.caches import builtin_cache
 
     return builtin_cache(plan)
+
+
+def planned(around: Surroundings, flags: CacheFlags, warn: Callable[[str], None] | None = None) -> BuiltinPlan:
+    """Plan by all settings what is to run in the background; `warn` gets what is odd in them. Raises SettingsError."""
+    from obol.config.background import background_plan
+
+    settings = _load(flags, around)
+    if warn is not None:
+        for warning in settings.warnings:
+            warn(f"warning: {warning}")
+    return background_plan(settings, flags, around, locate(around))
+
+
+def supervisor() -> Supervisor:
+    """Who starts services of a person here."""
+    return "launchd" if sys.platform == "darwin" else "systemd"
 
 
 @app.command()
@@ -108,7 +127,7 @@ def start(
     """
     say = options.speaker(context, output, verbose, quiet)
     flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name)
-    _present_start(say, engine_for(_plan(say, flags)).start())
+    _present_start(say, engine_for(planned(Surroundings.of_process(), flags, say.warn)).start())
 
 
 @app.command()
@@ -207,7 +226,7 @@ def warm(
     say = options.speaker(context, output, verbose, quiet)
     references = warming.references(image or (), file)
     chosen = warming.selection(platform or (), every=all_platforms)
-    cache = engine_for(_plan(say, CacheFlags(store=store)))
+    cache = engine_for(planned(Surroundings.of_process(), CacheFlags(store=store), say.warn))
     started = cache.start()
     warmed = warming.run(say, warming.warming(cache, chosen, jobs), references, started.status)
     result = imageview.warm_result(warmed.outcomes, warmed.seconds, interrupted=warmed.interrupted)
@@ -243,8 +262,7 @@ def ls(
 def _starts_at_login() -> bool:
     from obol.caches.atlogin import unit_file
 
-    home = Surroundings.of_process().home
-    return unit_file(home, "launchd" if sys.platform == "darwin" else "systemd").exists()
+    return unit_file(Surroundings.of_process().home, supervisor()).exists()
 
 
 def _follow(log: Path, lines: int) -> None:
@@ -300,17 +318,6 @@ def _load(flags: CacheFlags, around: Surroundings) -> CacheSettings:
     from obol.config.settings import load_cache_settings
 
     return load_cache_settings(flags, around, locate(around))
-
-
-def _plan(say: Speaker, flags: CacheFlags) -> BuiltinPlan:
-    """What is to run in the background, by all settings."""
-    from obol.config.background import background_plan
-
-    around = Surroundings.of_process()
-    settings = _load(flags, around)
-    for warning in settings.warnings:
-        say.warn(f"warning: {warning}")
-    return background_plan(settings, flags, around, locate(around))
 
 
 def _asking_plan(store: str | None) -> BuiltinPlan:

@@ -111,19 +111,19 @@ def config(
         right, wrong = ("--file", "--directory") if client in _IN_A_FILE else ("--directory", "--file")
         raise UsageError(f"{wrong} does not fit {client}", hint=f"use {right}")
     if undo:
-        _undo(say, client, place, _originals(around))
+        _undo(say, client, place, originals(around))
         return
     from obol.caches import clients
 
     wanted = clients.setup(client.value, _mirrors(around, store), place)
-    changes = clients.write(wanted, place, _originals(around)) if write else ()
+    changes = clients.write(wanted, place, originals(around)) if write else ()
     _show(say, wanted, changes)
 
 
-def _undo(say: Speaker, client: Client, place: Place, originals: Originals) -> None:
+def _undo(say: Speaker, client: Client, place: Place, records: Originals) -> None:
     from obol.caches import clients
 
-    changes = clients.undo(client.value, place, originals)
+    changes = clients.undo(client.value, place, records)
     restart = clients.restart_of(client.value, place) if changes else ""
     lines = [_SAID[change.action].format(tilde(change.path)) for change in changes]
     result = ConfigResult(client, (), changes, restart, ())
@@ -178,7 +178,8 @@ def _place(client: Client, per_user: bool | None, given: str | None, around: Sur
     return Place(around.home, own, path, owner=owner)
 
 
-def _originals(around: Surroundings) -> Originals:
+def originals(around: Surroundings) -> Originals:
+    """What files of other programs held before us."""
     from obol.config.background import sudo_account
     from obol.machine.originals import Originals
 
@@ -190,12 +191,9 @@ def _mirrors(around: Surroundings, store: str | None) -> tuple[Mirror, ...]:
     import contextlib
 
     from obol.caches.reachable import addresses_of, planned_listeners
-    from obol.config.background import background_plan
-    from obol.config.settings import load_cache_settings
     from obol.rendering.registries import Mirror
 
-    flags, directories = CacheFlags(store=store), locate(around)
-    plan = background_plan(load_cache_settings(flags, around, directories), flags, around, directories)
+    plan = cache.planned(around, CacheFlags(store=store))
     listeners = planned_listeners(plan)
     with contextlib.suppress(EngineUnresponsive):  # it may be starting
         if (running := cache.engine_for(plan).status()) is not None:

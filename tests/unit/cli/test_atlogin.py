@@ -81,10 +81,3 @@ def test_no_systemd(terminal: Terminal, runner: FakeRunner, tmp_path: Path) -> N
     assert terminal.run("cache enable") == 1
     assert "there is no systemd of this user" in terminal.err
     assert list(tmp_path.iterdir()) == []
-
-
-def test_macos(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On macOS the supervisor is launchd."""
-    monkeypatch.setattr("sys.platform", "darwin")
-
-    assert atlogin.supervisor() == "launchd"

@@ -365,3 +365,10 @@ def test_ls_without_an_engine(terminal: Terminal) -> None:
 
     assert terminal.run("cache ls") == 1
     assert "obol cache start" in terminal.err
+
+
+def test_macos(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS the supervisor is launchd."""
+    monkeypatch.setattr("sys.platform", "darwin")
+
+    assert cache.supervisor() == "launchd"

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.backends.base import BackendName, Runtimes
-    from obol.caches.base import EngineName
     from obol.caches.plan import BuiltinPlan
     from obol.cli.present import Speaker
     from obol.config.background import CachePlans
@@ -52,14 +51,6 @@ class AskedEngine(StrEnum):
     AUTO = "auto"
     BUILTIN = "builtin"
     CONTAINERS = "containers"
-
-
-_NAMES: Mapping[AskedBackend, BackendName] = {
-    AskedBackend.K3D: "k3d",
-    AskedBackend.K3S: "k3s",
-    AskedBackend.PODMAN: "podman",
-    AskedBackend.NONE: "none",
-}
 
 
 def run(say: Speaker, work: Coroutine[object, object, T], interrupted: str = "") -> T:
@@ -115,11 +106,11 @@ async def choose(asked: AskedBackend, identity: Identity | None, environ: Mappin
 
     The environment is asked where there is no stack yet.
     """
-    from obol.config.stack import backend_wish
+    from obol.config.stack import BACKENDS, backend_wish
     from obol.stack import plan
 
     recorded = identity.backend if identity is not None and identity.backend != "none" else None
-    wanted: BackendName | None = None if asked is AskedBackend.AUTO else _NAMES[asked]
+    wanted = BACKENDS[asked]
     if wanted is None and recorded is None:
         wanted = backend_wish(environ)
     if wanted == "none":
@@ -246,12 +237,11 @@ def cache_plans(say: Speaker, around: Surroundings, engine: AskedEngine = AskedE
     """Plan the builtin engine as `obol cache start` without options does, and the containers. Raises SettingsError."""
     from obol.config import background
     from obol.config.settings import load_cache_settings
-    from obol.config.stack import cache_engine
+    from obol.config.stack import ENGINES, cache_engine
 
     flags, directories = CacheFlags(), locate(around)
-    asked: EngineName = cache_engine(around.environ)
-    if engine is not AskedEngine.AUTO:
-        asked = "builtin" if engine is AskedEngine.BUILTIN else "containers"
+    wish = cache_engine(around.environ)
+    asked = wish if engine is AskedEngine.AUTO else ENGINES[engine]
     settings = load_cache_settings(flags, around, directories)
     for warning in settings.warnings:
         say.warn(f"warning: {warning}")

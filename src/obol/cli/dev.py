@@ -12,7 +12,7 @@ import typer
 
 from obol.cli import building, options
 from obol.cli.usage import Group
-from obol.config.paths import Surroundings
+from obol.config.paths import Surroundings, development
 
 if TYPE_CHECKING:
     from obol.stack.hotswap import HotSwap
@@ -92,7 +92,7 @@ def reset(
 
 def _stack() -> HotSwap:
     """The stack of development mode. Raises UsageError where there is none."""
-    from obol.config.stack import cache_disabled, development
+    from obol.config.stack import cache_disabled
     from obol.stack.development import stack_of
 
     around = Surroundings.of_process()

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from obol.caches.base import Listener
 from obol.caches.containerplan import DEFAULT_IMAGE, CacheContainer, ContainersPlan
 from obol.caches.plan import BuiltinPlan
-from obol.config.stack import cache_image, development
+from obol.config.paths import development
+from obol.config.stack import cache_image
 from obol.machine.commands import Account
 
 if TYPE_CHECKING:

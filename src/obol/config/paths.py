@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SETTINGS_FILE = "obol.toml"
+DEVELOPMENT = "OBOL_DEVELOPMENT"
 
 HomeLookup = Callable[[str], Path | None]
 """The home directory of a user, named by login or by number; None where there is no such user."""
@@ -66,6 +67,11 @@ def locate(around: Surroundings) -> Directories:
     )
 
 
+def development(environ: Mapping[str, str]) -> bool:
+    """Tell whether this is development mode: by the very word `true`, as in the original system."""
+    return environ.get(DEVELOPMENT) == "true"
+
+
 def person_home(environ: Mapping[str, str], uid: int, lookup: HomeLookup) -> Path:
     """The home directory of the person: the invoking user's where `uid` is 0 and sudo left its marks."""
     if uid == 0:
@@ -94,8 +100,7 @@ def expand(text: str, around: Surroundings) -> Path:
 def _directory(around: Surroundings, name: str, otherwise: Path) -> Path:
     if (given := _given(around, f"OBOL_{name.upper()}_DIR")) is not None:
         return given
-    # The original system tells development mode by this very word, and by no other spelling of yes.
-    if around.environ.get("OBOL_DEVELOPMENT") == "true":
+    if development(around.environ):
         return around.cwd / ".workspace" / name
     return otherwise
 

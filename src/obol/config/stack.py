@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from obol.config.talk import ALLOWED, WORDS
+from obol.config.talk import ALLOWED, NONINTERACTIVE, WORDS
 from obol.config.values import shown
 from obol.errors import SettingsError
 from obol.oci.errors import OciError
@@ -22,12 +22,21 @@ if TYPE_CHECKING:
     from obol.backends.base import BackendName
     from obol.caches.base import EngineName
 
+T = TypeVar("T")
+
 DISABLE = "OBOL_DISABLE_REGISTRY_CACHE"
 ENGINE = "OBOL_CACHE_ENGINE"
 IMAGE = "OBOL_CACHE_IMAGE"
-DEVELOPMENT = "OBOL_DEVELOPMENT"
 BACKEND = "OBOL_BACKEND"
-NONINTERACTIVE = "OBOL_NONINTERACTIVE"
+
+ENGINES: Mapping[str, EngineName] = {"auto": "auto", "builtin": "builtin", "containers": "containers"}
+BACKENDS: Mapping[str, BackendName | None] = {
+    "auto": None,
+    "k3d": "k3d",
+    "k3s": "k3s",
+    "podman": "podman",
+    "none": "none",
+}
 
 
 def cache_disabled(environ: Mapping[str, str]) -> bool:
@@ -40,32 +49,12 @@ def cache_disabled(environ: Mapping[str, str]) -> bool:
 
 def cache_engine(environ: Mapping[str, str]) -> EngineName:
     """Tell which cache engine the environment asks for. Raises SettingsError for a word that is none of the three."""
-    match environ.get(ENGINE, "").strip().lower():
-        case "auto" | "":
-            return "auto"
-        case "builtin":
-            return "builtin"
-        case "containers":
-            return "containers"
-        case word:
-            raise SettingsError((f"{ENGINE}={shown(word)}: must be auto, builtin or containers",))
+    return _meant(environ, ENGINE, ENGINES)
 
 
 def backend_wish(environ: Mapping[str, str]) -> BackendName | None:
     """Tell which backend the environment asks for. Raises SettingsError for a word that is none of them."""
-    match environ.get(BACKEND, "").strip().lower():
-        case "auto" | "":
-            return None
-        case "k3d":
-            return "k3d"
-        case "k3s":
-            return "k3s"
-        case "podman":
-            return "podman"
-        case "none":
-            return "none"
-        case word:
-            raise SettingsError((f"{BACKEND}={shown(word)}: must be auto, k3d, k3s, podman or none",))
+    return _meant(environ, BACKEND, BACKENDS)
 
 
 def cache_image(environ: Mapping[str, str]) -> str | None:
@@ -78,11 +67,6 @@ def cache_image(environ: Mapping[str, str]) -> str | None:
     except OciError as problem:
         raise SettingsError((f"{IMAGE}={shown(text)}: must be an image reference, such as registry:3",)) from problem
     return text
-
-
-def development(environ: Mapping[str, str]) -> bool:
-    """Tell whether this is development mode: the very word `true`, as for the directories."""
-    return environ.get(DEVELOPMENT) == "true"
 
 
 def may_ask(environ: Mapping[str, str]) -> bool:
@@ -123,3 +107,12 @@ def image_overrides(path: Path) -> Mapping[str, ImageReference]:
     if problems:
         raise SettingsError(tuple(problems))
     return found
+
+
+def _meant(environ: Mapping[str, str], variable: str, words: Mapping[str, T]) -> T:
+    """Tell what the word of a variable stands for; saying nothing is `auto`."""
+    word = environ.get(variable, "").strip().lower() or "auto"
+    if word not in words:
+        *first, last = words
+        raise SettingsError((f"{variable}={shown(word)}: must be {', '.join(first)} or {last}",))
+    return words[word]

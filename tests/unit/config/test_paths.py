@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from obol.config.paths import Directories, Surroundings, expand, home_of, locate, person_home
+from obol.config.paths import (
+    DEVELOPMENT,
+    Directories,
+    Surroundings,
+    development,
+    expand,
+    home_of,
+    locate,
+    person_home,
+)
 
 HOME = Path("/home/ada")
 
@@ -122,3 +131,9 @@ def test_surroundings_of_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
     assert (found.home, found.cwd) == (tmp_path, tmp_path)
     assert found.environ == dict(os.environ)
+
+
+@pytest.mark.parametrize(("word", "wanted"), [("true", True), ("1", False), ("True", False), ("", False)])
+def test_development(word: str, wanted: bool) -> None:
+    """Development mode has one word."""
+    assert development({DEVELOPMENT: word}) is wanted

@@ -7,7 +7,6 @@ import pytest
 from obol.config.sources import file_layer
 from obol.config.stack import (
     BACKEND,
-    DEVELOPMENT,
     DISABLE,
     ENGINE,
     IMAGE,
@@ -15,7 +14,6 @@ from obol.config.stack import (
     cache_disabled,
     cache_engine,
     cache_image,
-    development,
     image_overrides,
 )
 from obol.errors import SettingsError
@@ -129,9 +127,3 @@ def test_cache_image() -> None:
     with pytest.raises(SettingsError) as caught:
         cache_image({IMAGE: "Not An Image"})
     assert caught.value.problems == (f"{IMAGE}=Not An Image: must be an image reference, such as registry:3",)
-
-
-@pytest.mark.parametrize(("word", "wanted"), [("true", True), ("1", False), ("True", False), ("", False)])
-def test_development(word: str, wanted: bool) -> None:
-    """Development mode has one word."""
-    assert development({DEVELOPMENT: word}) is wanted

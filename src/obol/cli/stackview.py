@@ -59,7 +59,7 @@ class UpResult:
     registry_cache: bool
     """False: the caches are turned off, nothing was touched, and all that follows is empty."""
     found: str = "none"
-    """The backend that this machine has the programs for, although this version does not use it."""
+    """Always "none": kept for programs that look at it. A backend that is found is used."""
     complete: bool = False
     """Every image is in the caches."""
     seconds: float = 0.0
@@ -99,7 +99,6 @@ def up_result(brought: Brought) -> UpResult:
     return UpResult(
         backend=brought.choice.backend,
         registry_cache=True,
-        found=brought.choice.found,
         complete=brought.complete,
         seconds=round(brought.seconds, 3),
         saved_seconds=None if brought.saved is None else round(brought.saved, 1),
@@ -159,8 +158,8 @@ def advice(choice: Choice, *, asked: bool) -> list[str]:
 def status_result(seen: Seen, disk: Space | None = None) -> StackStatusResult:
     """How the stack is, for programs."""
     return StackStatusResult(
-        backend=seen.backend,
-        cluster=seen.state,
+        backend="none",
+        cluster="absent",
         complete=_complete(seen),
         images=tuple(HeldRow(str(image.reference), image.needed_by, held) for image, held in seen.held),
         engine=seen.caches.status if seen.caches else None,
@@ -181,8 +180,7 @@ def disk_lines(disk: Space | None) -> list[str]:
 
 def status_parts(seen: Seen, disk: Space | None = None) -> list[str | Table]:
     """How the stack is, for people."""
-    cluster = "nothing runs" if seen.state == "absent" else seen.state
-    parts: list[str | Table] = [f"Cluster  {cluster} (backend {seen.backend})"]
+    parts: list[str | Table] = ["Cluster  nothing runs (backend none)"]
     if seen.caches is None:
         unknown = f"Images   {len(seen.held)} needed; which are held is not known"
         return [*parts, "Caches   not running", unknown, *disk_lines(disk)]

@@ -14,7 +14,6 @@ from obol.stack.plan import time_saved
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from obol.backends.base import BackendName, ClusterState
     from obol.caches.base import CacheEngine, EngineStatus, Running, Started
     from obol.caches.warming import Held
     from obol.client.base import Progress
@@ -66,8 +65,6 @@ class Brought:
 class Seen:
     """What `status` has found."""
 
-    backend: BackendName
-    state: ClusterState
     caches: Running | None
     held: tuple[tuple[StackImage, Held | None], ...]
     """None where the caches do not run, so that nobody can tell."""
@@ -103,7 +100,7 @@ class CachesOnly:
         held: Mapping[ImageReference, Held] = {}
         if running is not None:
             held = await self._warmth.held([image.reference for image in images])
-        return Seen("none", "absent", running, tuple((image, held.get(image.reference)) for image in images))
+        return Seen(running, tuple((image, held.get(image.reference)) for image in images))
 
     async def _throughput(self) -> dict[str, float]:
         """Ask what each upstream was measured at; an engine that does not say so now spoils no result."""

@@ -28,8 +28,6 @@ class Choice:
     """What the stack is to run on, and what it was chosen from."""
 
     backend: BackendName
-    found: BackendName = "none"
-    """The backend that this machine has the programs for, whether or not it is the one that is used."""
     unusable: tuple[Program, ...] = ()
     """Programs that are installed, but do not answer, where that left us without a backend."""
     looked: bool = False
@@ -38,13 +36,13 @@ class Choice:
     """Backends that this machine has the programs for, and which are used only when they are asked for."""
 
 
-def choose(runtimes: Runtimes, recorded: BackendName | None = None) -> Choice:
-    """Choose a backend for this machine: that of the stack there is, else what it has the programs for."""
-    found = _possible(runtimes)
+def choose(runtimes: Runtimes) -> Choice:
+    """Choose a backend for this machine: what it has the programs for."""
+    backend = _possible(runtimes)
     programs = (runtimes.docker, runtimes.k3d, runtimes.podman, runtimes.k3s)
     unusable = tuple(program for program in programs if program.installed and not program.answers)
-    on_request: tuple[BackendName, ...] = ("k3s",) if found == "none" and runtimes.k3s.answers else ()
-    return Choice(recorded or found, found, unusable if found == "none" else (), on_request=on_request)
+    on_request: tuple[BackendName, ...] = ("k3s",) if backend == "none" and runtimes.k3s.answers else ()
+    return Choice(backend, unusable if backend == "none" else (), on_request=on_request)
 
 
 def _possible(runtimes: Runtimes) -> BackendName:

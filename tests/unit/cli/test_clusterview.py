@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OTTER = Identity("brave-otter", "podman")
-SEEN = Seen("none", "absent", None, ())
+SEEN = Seen(None, ())
 HUB = Mirror("docker.io", "http://127.0.0.1:54100")
 
 

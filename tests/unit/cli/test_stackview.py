@@ -21,7 +21,7 @@ NOW = 1_700_000_000.0
 def brought(*outcomes: PulledImage | PullFailed, saved: float | None = None) -> Brought:
     """What `up` did with the two images."""
     images = tuple(WarmedImage(image, outcome) for image, outcome in zip((LITELLM, PAUSE), outcomes, strict=True))
-    return Brought(Choice("none", "podman"), Started(engine_status(), False), images, 61.0, saved)
+    return Brought(Choice("none"), Started(engine_status(), False), images, 61.0, saved)
 
 
 COLD = brought(pulled(LITELLM, from_cache=MIB, from_upstream=600 * MIB), pulled(PAUSE, from_upstream=MIB))
@@ -83,7 +83,7 @@ def test_up_result() -> None:
     """The same for programs, image by image."""
     cold, limited = up_result(COLD), up_result(LIMITED)
 
-    assert (cold.backend, cold.found, cold.complete, cold.saved_seconds) == ("none", "podman", True, None)
+    assert (cold.backend, cold.found, cold.complete, cold.saved_seconds) == ("none", "none", True, None)
     assert (cold.images[0].state, cold.images[0].bytes_total, cold.images[0].problem) == ("cached", 601 * MIB, None)
     assert (limited.complete, limited.saved_seconds) == (False, 100.2)
     problem = limited.images[0].problem
@@ -98,7 +98,7 @@ def test_up_result() -> None:
         (Choice("none"), True, ["nothing runs", "as asked"]),
         (Choice("none", on_request=("k3s",)), False, ["k3s is installed: `obol stack up --backend k3s`"]),
         (Choice("none"), False, ["Nothing here can run the stack", "https://k3d.io", "https://podman.io"]),
-        (Choice("none", "none", (Program("docker", trouble="no daemon"),)), False, ["does not answer: no daemon"]),
+        (Choice("none", (Program("docker", trouble="no daemon"),)), False, ["does not answer: no daemon"]),
     ],
 )
 def test_advice(choice: Choice, asked: bool, words: list[str]) -> None:
@@ -114,7 +114,7 @@ def test_advice(choice: Choice, asked: bool, words: list[str]) -> None:
     [
         (Choice("none"), "neither k3d with Docker nor podman is installed", "install "),
         (
-            Choice("none", "none", (Program("docker", trouble="no daemon"),)),
+            Choice("none", (Program("docker", trouble="no daemon"),)),
             "docker does not answer: no daemon",
             "start",
         ),
@@ -136,7 +136,7 @@ def test_needed(choice: Choice, why: str, hint: str) -> None:
 
 def test_status_of_nothing() -> None:
     """Without running caches it is said that nobody knows what they hold."""
-    seen = Seen("none", "absent", None, ((LITELLM, None), (PAUSE, None)))
+    seen = Seen(None, ((LITELLM, None), (PAUSE, None)))
 
     assert status_parts(seen) == [
         "Cluster  nothing runs (backend none)",
@@ -148,7 +148,7 @@ def test_status_of_nothing() -> None:
 
 def test_status() -> None:
     """With running caches each image is complete, or not."""
-    seen = Seen("none", "absent", Running(engine_status()), ((LITELLM, "incomplete"), (PAUSE, "complete")))
+    seen = Seen(Running(engine_status()), ((LITELLM, "incomplete"), (PAUSE, "complete")))
 
     parts = status_parts(seen)
 

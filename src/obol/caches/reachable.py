@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from obol.caches.substitutes import recall
+from obol.machine.addresses import bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,8 +24,7 @@ def addresses_of(listeners: Iterable[Listener]) -> dict[str, str]:
     found: dict[str, str] = {}
     for listener in sorted(listeners, key=lambda one: one.address not in LOOPBACK):
         host = EVERYWHERE.get(listener.address, listener.address)
-        host = f"[{host}]" if ":" in host else host
-        found.setdefault(listener.registry, f"http://{host}:{listener.port}")
+        found.setdefault(listener.registry, f"http://{bracketed(host)}:{listener.port}")
     return found
 
 

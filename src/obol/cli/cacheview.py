@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from obol.cli.present import Table, counted, size, span, tilde
+from obol.machine.addresses import bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,10 +79,9 @@ def listeners_table(engine: EngineStatus, substitutes: Iterable[Substitute]) -> 
     instead = {(substitute.registry, substitute.port): substitute for substitute in substitutes if substitute.wanted}
     rows = []
     for listener in engine.listeners:
-        address = f"[{listener.address}]" if ":" in listener.address else listener.address
         substitute = instead.get((listener.registry, listener.port))
         note = f"{substitute.wanted} is held by {_holder(substitute)}" if substitute else ""
-        rows.append((listener.registry, f"http://{address}:{listener.port}", note))
+        rows.append((listener.registry, f"http://{bracketed(listener.address)}:{listener.port}", note))
     if not any(note for _registry, _address, note in rows):
         return Table(("Registry", "Address"), tuple(row[:2] for row in rows))
     return Table(("Registry", "Address", ""), tuple(rows))

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from obol.cli.present import Table, counted, size, span
-from obol.cli.stackview import disk_lines, status_result
+from obol.cli.stackview import count_complete, disk_lines, held_rows
+from obol.machine.addresses import bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,17 +61,17 @@ class ShownResult:
     last_up: float | None
     """When it ended, in seconds since 1970."""
     last_up_seconds: float | None
-    last_up_bytes_from_cache: int | None = None
+    last_up_bytes_from_cache: int | None
     """Null where it was not measured, as the next two."""
-    last_up_bytes_from_upstream: int | None = None
-    last_up_saved_seconds: float | None = None
-    nodes: tuple[Node, ...] = ()
-    workloads: tuple[Workload, ...] = ()
-    trouble: str = ""
+    last_up_bytes_from_upstream: int | None
+    last_up_saved_seconds: float | None
+    nodes: tuple[Node, ...]
+    workloads: tuple[Workload, ...]
+    trouble: str
     """Why the cluster is "unknown", or nodes and workloads are not told."""
-    engine: EngineStatus | None = None
-    substitutes: tuple[Substitute, ...] = ()
-    disk: Space | None = None
+    engine: EngineStatus | None
+    substitutes: tuple[Substitute, ...]
+    disk: Space
 
 
 def raised_result(identity: Identity, raised: Raised) -> RaisedResult:
@@ -114,9 +115,9 @@ def raised_parts(identity: Identity, raised: Raised) -> list[str | Table]:
     return lines
 
 
-def shown_result(shown: Shown, seen: Seen, disk: Space | None = None) -> ShownResult:
+def shown_result(shown: Shown, seen: Seen, disk: Space) -> ShownResult:
     """How the stack is, for programs."""
-    status, last = status_result(seen), shown.last
+    last = shown.last
     return ShownResult(
         stack=shown.identity.stack_id,
         backend=shown.identity.backend,
@@ -124,8 +125,8 @@ def shown_result(shown: Shown, seen: Seen, disk: Space | None = None) -> ShownRe
         caches=seen.caches is not None,
         containers=shown.containers,
         mirrors=last.mirrors if last else {},
-        complete=status.complete,
-        images=status.images,
+        complete=count_complete(seen) == len(seen.held),
+        images=held_rows(seen),
         last_up=last.at if last else None,
         last_up_seconds=round(last.seconds, 1) if last else None,
         last_up_bytes_from_cache=last.bytes_from_cache if last else None,
@@ -140,7 +141,7 @@ def shown_result(shown: Shown, seen: Seen, disk: Space | None = None) -> ShownRe
     )
 
 
-def shown_parts(shown: Shown, seen: Seen, disk: Space | None = None) -> list[str | Table]:
+def shown_parts(shown: Shown, seen: Seen, disk: Space) -> list[str | Table]:
     """How the stack is, for people: what it is first, then what runs, then what serves its images."""
     state = "not known" if shown.state == "unknown" else shown.state
     parts: list[str | Table] = [
@@ -150,7 +151,9 @@ def shown_parts(shown: Shown, seen: Seen, disk: Space | None = None) -> list[str
         *_caches(shown, seen),
         *disk_lines(disk),
     ]
-    for table in (_nodes(shown.details.nodes), _workloads(shown.details.workloads), _registries(seen.caches)):
+    tables = [_nodes(shown.details.nodes), _workloads(shown.details.workloads)]
+    tables += [_registries(seen.caches)] if seen.caches else []
+    for table in tables:
         if table.rows:
             parts += ["", table]
     return parts
@@ -163,11 +166,10 @@ def _caches(shown: Shown, seen: Seen) -> list[str]:
         lines += [] if shown.containers else ["Caches   not running"]
         return [*lines, *(f"Wired    {registry} by {endpoint}" for registry, endpoint in mirrors.items())]
     engine = seen.caches.status
-    complete = sum(held == "complete" for _image, held in seen.held)
     lines.append(f"Caches   builtin engine (process {engine.pid}), {counted(engine.content.count, 'blob')}")
-    lines.append(f"Images   {complete} of {len(seen.held)} complete in the caches")
+    lines.append(f"Images   {count_complete(seen)} of {len(seen.held)} complete in the caches")
     # Where nodes ask the addresses that are listed anyway, nothing needs to be said.
-    served = {f"{_shown(one.address)}:{one.port}" for one in engine.listeners}
+    served = {f"{bracketed(one.address)}:{one.port}" for one in engine.listeners}
     astray = {
         registry: endpoint for registry, endpoint in mirrors.items() if endpoint.partition("://")[2] not in served
     }
@@ -188,24 +190,18 @@ def _workloads(workloads: Sequence[Workload]) -> Table:
     return Table(("Workload", "Ready", "Answers at"), rows)
 
 
-def _registries(caches: Running | None) -> Table:
+def _registries(caches: Running) -> Table:
     """A row for each registry: where it is served, how it does, and what came from where."""
     rows = []
-    upstreams = caches.status.upstreams if caches is not None else ()
-    for upstream in upstreams:
-        assert caches is not None
+    for upstream in caches.status.upstreams:
         own = [one for one in caches.status.listeners if one.registry == upstream.registry]
-        where = ", ".join(f"{_shown(one.address)}:{one.port}" for one in own)
+        where = ", ".join(f"{bracketed(one.address)}:{one.port}" for one in own)
         instead = {one.port: one.wanted for one in caches.substitutes if one.registry == upstream.registry}
         where += "".join(f" (not {instead[one.port]})" for one in own if instead.get(one.port))
         moved = (size(upstream.bytes_from_cache), size(upstream.bytes_from_upstream))
         health = "not asked" if upstream.health == "unknown" else upstream.health
         rows.append((upstream.registry, where, health, *moved))
     return Table(("Registry", "Served at", "Health", ">From cache", ">Upstream"), tuple(rows))
-
-
-def _shown(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
 
 
 def _last(last: LastUp | None) -> list[str]:

@@ -89,9 +89,9 @@ class StackStatusResult:
     complete: bool
     """Every image is in the caches."""
     images: tuple[HeldRow, ...]
-    engine: EngineStatus | None = None
-    substitutes: tuple[Substitute, ...] = ()
-    disk: Space | None = None
+    engine: EngineStatus | None
+    substitutes: tuple[Substitute, ...]
+    disk: Space
 
 
 def up_result(brought: Brought) -> UpResult:
@@ -155,46 +155,49 @@ def advice(choice: Choice, *, asked: bool) -> list[str]:
     return lines
 
 
-def status_result(seen: Seen, disk: Space | None = None) -> StackStatusResult:
+def status_result(seen: Seen, disk: Space) -> StackStatusResult:
     """How the stack is, for programs."""
     return StackStatusResult(
         backend="none",
         cluster="absent",
-        complete=_complete(seen),
-        images=tuple(HeldRow(str(image.reference), image.needed_by, held) for image, held in seen.held),
+        complete=count_complete(seen) == len(seen.held),
+        images=held_rows(seen),
         engine=seen.caches.status if seen.caches else None,
         substitutes=seen.caches.substitutes if seen.caches else (),
         disk=disk,
     )
 
 
-def disk_lines(disk: Space | None) -> list[str]:
+def held_rows(seen: Seen) -> tuple[HeldRow, ...]:
+    """The images that the stack needs, for programs."""
+    return tuple(HeldRow(str(image.reference), image.needed_by, held) for image, held in seen.held)
+
+
+def count_complete(seen: Seen) -> int:
+    """How many of them are in the caches as a whole."""
+    return sum(held == "complete" for _image, held in seen.held)
+
+
+def disk_lines(disk: Space) -> list[str]:
     """The room on disk, a line for the caches and one for the stack's data."""
-    if disk is None:
-        return []
     held = "an unknown amount" if disk.held is None else size(disk.held)
     free = "" if disk.free is None else f", {size(disk.free)} free"
     there = "" if disk.data_there else " (not there yet)"
     return [f"Disk     {held} in {tilde(disk.caches)}{free}", f"Data     {tilde(disk.data)}{there}"]
 
 
-def status_parts(seen: Seen, disk: Space | None = None) -> list[str | Table]:
+def status_parts(seen: Seen, disk: Space) -> list[str | Table]:
     """How the stack is, for people."""
     parts: list[str | Table] = ["Cluster  nothing runs (backend none)"]
     if seen.caches is None:
         unknown = f"Images   {len(seen.held)} needed; which are held is not known"
         return [*parts, "Caches   not running", unknown, *disk_lines(disk)]
     engine = seen.caches.status
-    complete = sum(held == "complete" for _image, held in seen.held)
     parts.append(f"Caches   running (process {engine.pid})")
-    parts += [f"Images   {complete} of {len(seen.held)} complete", *disk_lines(disk)]
+    parts += [f"Images   {count_complete(seen)} of {len(seen.held)} complete", *disk_lines(disk)]
     rows = tuple((_short(image), held or "", ", ".join(image.needed_by)) for image, held in seen.held)
     images = Table(("Image", "In the cache", "Needed by"), rows)
     return [*parts, "", listeners_table(engine, seen.caches.substitutes), "", images]
-
-
-def _complete(seen: Seen) -> bool:
-    return all(held == "complete" for _image, held in seen.held)
 
 
 def _image_row(one: WarmedImage) -> ImageRow:

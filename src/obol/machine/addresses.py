@@ -15,3 +15,8 @@ def is_ours(address: str) -> bool:
         except OSError:  # EADDRNOTAVAIL, or a family that this machine does not have
             return False
         return True
+
+
+def bracketed(address: str) -> str:
+    """The address as URLs have it: one of IPv6 is between brackets there."""
+    return f"[{address}]" if ":" in address else address

@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 from typing import Protocol
 
+from obol.machine.addresses import bracketed
+
 LIMIT = 2.0
 """Seconds for the whole of it."""
 
@@ -29,8 +31,8 @@ async def status_of(address: str, port: int, path: str) -> int | None:
         async with asyncio.timeout(LIMIT):
             reader, writer = await asyncio.open_connection(address, port)
             try:
-                host = f"[{address}]" if ":" in address else address
-                writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+                host = f"{bracketed(address)}:{port}"
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
                 await writer.drain()
                 version, code, *_ = (await reader.readline()).decode("latin-1").split(" ", 2)
                 return int(code) if version.startswith("HTTP/") else None

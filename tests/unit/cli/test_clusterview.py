@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 OTTER = Identity("brave-otter", "podman")
 SEEN = Seen(None, ())
+DISK = Space("/caches", 2**30, None, "/data", data_there=False)
 HUB = Mirror("docker.io", "http://127.0.0.1:54100")
 
 
@@ -84,20 +85,20 @@ def test_status() -> None:
     """It shows the cluster's state, the last `up`, and that no caches run."""
     shown = Shown(OTTER, "stopped", LastUp(1_700_000_000.0, 61.25, (), 2**20, 0, 90.0, {"docker.io": "http://g:1"}))
 
-    told = text(shown_parts(shown, SEEN))
+    told = text(shown_parts(shown, SEEN, DISK))
 
     assert "stopped (backend podman)" in told
     assert "in 1 min 1 s\n         1.0 MiB from the cache, 0 B from upstream, about 1 min 30 s saved" in told
     assert "Wired    docker.io by http://g:1" in told
     assert "Caches   not running" in told
-    assert shown_result(shown, SEEN).last_up_seconds == pytest.approx(61.2, abs=0.1)
+    assert shown_result(shown, SEEN, DISK).last_up_seconds == pytest.approx(61.2, abs=0.1)
 
 
 def test_status_after_an_unmeasured_up() -> None:
     """What was not measured is not told as zero."""
     shown = Shown(OTTER, "running", LastUp(1_700_000_000.0, 5.0, ()))
 
-    assert "from the cache" not in text(shown_parts(shown, SEEN))
+    assert "from the cache" not in text(shown_parts(shown, SEEN, DISK))
 
 
 def test_a_page() -> None:
@@ -113,7 +114,7 @@ def test_a_page() -> None:
     last = LastUp(1_700_000_000.0, 5.0, (), mirrors={"docker.io": "http://172.30.0.1:54100", "quay.io": "http://x:1"})
     shown = Shown(replace(OTTER, backend="k3d"), "running", last, details=details)
 
-    parts = shown_parts(shown, replace(SEEN, caches=running), Space("/caches", 2**30, None, "/data", data_there=False))
+    parts = shown_parts(shown, replace(SEEN, caches=running), DISK)
 
     nodes, workloads, registries = (part for part in parts if isinstance(part, Table))
     assert nodes.rows[1] == ("b", "agent", "stopped")
@@ -133,9 +134,9 @@ def test_not_known() -> None:
     """A cluster that could not be asked is neither running nor absent, and programs are told why."""
     shown = Shown(OTTER, "unknown", None, trouble="podman is not installed")
 
-    assert "Cluster  not known (backend podman)" in text(shown_parts(shown, SEEN))
-    assert shown_result(shown, SEEN).trouble == "podman is not installed"
-    assert shown_result(shown, SEEN).cluster == "unknown"
+    assert "Cluster  not known (backend podman)" in text(shown_parts(shown, SEEN, DISK))
+    assert shown_result(shown, SEEN, DISK).trouble == "podman is not installed"
+    assert shown_result(shown, SEEN, DISK).cluster == "unknown"
 
 
 def test_room_that_is_not_known() -> None:

@@ -12,10 +12,12 @@ from obol.client.base import Kind, PulledImage, PullFailed
 from obol.oci.references import ImageReference
 from obol.stack.nocluster import Brought, Seen, WarmedImage
 from obol.stack.plan import Choice, StackImage
+from obol.stack.space import Space
 from tests.unit.stack.world import LITELLM, PAUSE, engine_status, failed, pulled
 
 MIB = 1 << 20
 NOW = 1_700_000_000.0
+DISK = Space("/caches", 2**30, None, "/data", data_there=True)
 
 
 def brought(*outcomes: PulledImage | PullFailed, saved: float | None = None) -> Brought:
@@ -138,19 +140,22 @@ def test_status_of_nothing() -> None:
     """Without running caches it is said that nobody knows what they hold."""
     seen = Seen(None, ((LITELLM, None), (PAUSE, None)))
 
-    assert status_parts(seen) == [
+    assert status_parts(seen, DISK) == [
         "Cluster  nothing runs (backend none)",
         "Caches   not running",
         "Images   2 needed; which are held is not known",
+        "Disk     1.0 GiB in /caches",
+        "Data     /data",
     ]
-    assert (status_result(seen).complete, status_result(seen).engine) == (False, None)
+    told = status_result(seen, DISK)
+    assert (told.complete, told.engine) == (False, None)
 
 
 def test_status() -> None:
     """With running caches each image is complete, or not."""
     seen = Seen(Running(engine_status()), ((LITELLM, "incomplete"), (PAUSE, "complete")))
 
-    parts = status_parts(seen)
+    parts = status_parts(seen, DISK)
 
     assert texts(parts)[1:3] == ["Caches   running (process 4711)", "Images   1 of 2 complete"]
     images = parts[-1]
@@ -159,4 +164,4 @@ def test_status() -> None:
         ("litellm-non_root:main-v1.83.14-stable", "incomplete", "litellm"),
         ("mirrored-pause:3.6", "complete", "k3s v1.35.5+k3s1"),
     )
-    assert [row.held for row in status_result(seen).images] == ["incomplete", "complete"]
+    assert [row.held for row in status_result(seen, DISK).images] == ["incomplete", "complete"]

@@ -113,7 +113,7 @@ def ask_tool(tool: str, words: Sequence[str], kubeconfig: Path, environ: Mapping
     from obol.errors import ObolError
     from obol.machine.commands import SystemRunner
 
-    given = list(words[1:] if words[:1] == ("--",) else words)
+    given = passthrough.own_words(words)
     # It also has remarks for people, which would be taken for candidates.
     environment = {**passthrough.pointed(given, kubeconfig, environ), "COBRA_ACTIVE_HELP": "0"}
     try:

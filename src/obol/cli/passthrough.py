@@ -77,12 +77,18 @@ def become(tool: str, arguments: Sequence[str], kubeconfig: Path, environ: Mappi
     if found is None:
         raise DependencyMissing(f"`{tool}` is not installed", hint=f"how to get it: {TOOLS[tool]}")
     program, *words = found
-    given = list(arguments[1:] if arguments[:1] == ["--"] else arguments)
+    given = own_words(arguments)
     environment = pointed(given, kubeconfig, environ)
     if not _names_its_own(given) and (note := trouble(kubeconfig)):
         sys.stderr.write(f"{note}\n")
         sys.stderr.flush()
     os.execve(program, [*words, *given], environment)  # noqa: S606 - the arguments are the person's own
+
+
+def own_words(arguments: Sequence[str]) -> list[str]:
+    """The words that are for the tool: a `--` before them only ends our own options."""
+    words = list(arguments)
+    return words[1:] if words[:1] == ["--"] else words
 
 
 def _found(tool: str, path: str | None) -> tuple[str, ...] | None:

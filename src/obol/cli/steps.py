@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from obol.cli import present
 from obol.machine.clock import SystemClock
@@ -15,18 +15,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from obol.cli.present import Speaker
+    from obol.cli.progress import Writer
     from obol.machine.clock import Clock
     from obol.stack.lifecycle import Steps
 
 DONE, FAILED = "✓", "✗"
-
-
-class Writer(Protocol):
-    """Where lines go."""
-
-    def note(self, text: str) -> None:
-        """Write one line."""
-        ...
 
 
 class LineSteps:

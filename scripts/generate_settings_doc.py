@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from typer.main import get_command
+from typer.main import get_group
 
-from obol.cli.main import app
+from obol.cli.cache import app
 from obol.config.sources import OPTIONS, PREFIX
 
 if TYPE_CHECKING:
@@ -95,9 +95,7 @@ those of the user who called it.
 
 def rows() -> Iterator[str]:
     """Yield a row of the table for each setting of the cache."""
-    serve = get_command(app)
-    for word in ("cache", "serve"):
-        serve = getattr(serve, "commands")[word]  # noqa: B009 - typer's own type has no such attribute
+    serve = get_group(app).commands["serve"]
     meanings = {parameter.name: getattr(parameter, "help", "") for parameter in serve.params}
     for name in OPTIONS:
         kebab = name.replace("_", "-")

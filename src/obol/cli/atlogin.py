@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-import typer  # noqa: TC002 - typer reads the annotations of commands
-
 from obol.cli import building, cache, clientconfig, options
 from obol.cli.present import tilde
 from obol.config.paths import Surroundings
 from obol.config.sources import CacheFlags
 
 if TYPE_CHECKING:
+    import typer
+
     from obol.caches.atlogin import LoginService
     from obol.machine.commands import Runner
 
@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def enable(
-    context: typer.Context,
+    context: options.Context,
     store: options.Store = None,
     output: options.Output = None,
     verbose: options.Verbose = False,
@@ -61,7 +61,7 @@ def enable(
 
 
 def disable(
-    context: typer.Context,
+    context: options.Context,
     store: options.Store = None,
     output: options.Output = None,
     verbose: options.Verbose = False,

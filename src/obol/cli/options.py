@@ -9,6 +9,9 @@ import typer
 
 from obol.cli.present import OutputFormat, Speaker
 
+Context = typer.Context
+"""For modules that have no other use for typer; it reads the annotations of commands when they run."""
+
 Output = Annotated[
     OutputFormat | None, typer.Option("--output", "-o", help="How results are written.", show_default=False)
 ]

@@ -12,8 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import typer  # noqa: TC002 - typer reads the annotations of commands
-from typer.core import TyperCommand
+import typer.core
 
 from obol.config.paths import Surroundings, locate
 from obol.errors import DependencyMissing, UsageError
@@ -35,7 +34,7 @@ _PATIENCE = 0.5
 """Seconds for the cluster's API to take a connection."""
 
 
-class Verbatim(TyperCommand):
+class Verbatim(typer.core.TyperCommand):
     """A command that gets every word as it is: a parser would take the `--` out of `exec pod -- ls`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer  # noqa: TC002 - typer reads the annotations of commands
-
 from obol import __version__
 from obol.cli import building, options
 from obol.errors import ObolError
@@ -54,7 +52,7 @@ class VersionResult:
 
 
 def version(
-    context: typer.Context,
+    context: options.Context,
     output: options.Output = None,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,

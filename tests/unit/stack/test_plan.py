@@ -63,8 +63,14 @@ def test_choose_names_what_does_not_answer() -> None:
 
 def engine(from_cache: int, from_upstream: int, throughput: float | None = 100.0, pid: int = 1) -> EngineStatus:
     """An engine that has served so much of ghcr.io."""
-    counts = {"bytes_from_cache": from_cache, "bytes_from_upstream": from_upstream, "throughput": throughput}
-    upstream = UpstreamStatus("ghcr.io", "https://ghcr.io", "ok", **counts)  # type: ignore[arg-type] # ints and floats
+    upstream = UpstreamStatus(
+        "ghcr.io",
+        "https://ghcr.io",
+        "ok",
+        bytes_from_cache=from_cache,
+        bytes_from_upstream=from_upstream,
+        throughput=throughput,
+    )
     return EngineStatus("1", pid, "/s", 1.0, False, (), Amount(0, 0), Amount(0, 0), (upstream,))
 
 

@@ -96,7 +96,7 @@ class Person:
 
     def processes(self) -> list[str]:
         """What runs of k3s."""
-        lines = self.shell("ps -e -o args=").splitlines()
+        lines = self.shell("ps -e -ww -o args=").splitlines()
         return [line for line in lines if ("k3sprogram" in line and "server" in line) or "containerd-shim" in line]
 
     def seen(self) -> dict[str, int]:

@@ -132,7 +132,7 @@ async def _bring_up(docker: Docker, root: Path, host: DockerHost) -> None:
     plan = ContainersPlan(root, (push_registry(),))
     started = await ContainersEngine(docker, plan).start(await ensure_network(docker))
     assert not started.left_out
-    await NodeDocker(docker._runner).write_registries(NODE, registries_yaml(started.mirrors))
+    await NodeDocker(docker._runner, docker).write_registries(NODE, registries_yaml(started.mirrors))
 
 
 def _program(path: Path, script: str) -> None:

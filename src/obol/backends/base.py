@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from obol.rendering.names import stack_name
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
@@ -73,7 +75,7 @@ class ClusterSpec:
     @property
     def name(self) -> str:
         """The cluster's name."""
-        return f"obol-stack-{self.stack_id}"
+        return stack_name(self.stack_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,3 +175,8 @@ class Backend(Protocol):
     async def purge(self, stack_id: str, *, images: bool) -> None:
         """Remove it; with `images`, what it pulled too, where that is not part of it. Nothing there is no error."""
         ...
+
+
+async def no_caches(_address: str) -> str | None:
+    """Registry caches that answer nowhere but on loopback."""
+    return None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from obol.backends.base import Program, Runtimes
 from obol.errors import DependencyMissing, ObolError
+from obol.machine.commands import last_line
 
 if TYPE_CHECKING:
     from obol.machine.commands import Runner
@@ -44,5 +45,4 @@ async def _ask(runner: Runner, argv: tuple[str, ...]) -> Program:
     if completed.code == 0 and first:
         # "k3d version v5.9.0", "k3s version v1.35.5+k3s1 (b3f4d7a0)": the others say the number alone.
         return Program(name, version=first.partition(" (")[0].rpartition(" ")[2].removeprefix("v"))
-    said = completed.stderr.strip().splitlines()
-    return Program(name, trouble=said[-1] if said else f"`{' '.join(argv)}` failed with {completed.code}")
+    return Program(name, trouble=last_line(completed.stderr, f"`{' '.join(argv)}` failed with {completed.code}"))

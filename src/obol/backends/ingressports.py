@@ -7,19 +7,16 @@ the binding, may do it all the same. So the kernel's own list of who listens is 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from obol.rendering.k3d import LOOPBACK, WANTED_PORTS, beside, publish
+from obol.rendering.k3d import WANTED_PORTS, beside, publish
+from obol.rendering.loopback import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from obol.backends.publishing import Ports
     from obol.rendering.k3d import Published
-
-_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-_LISTEN = "0A"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +28,6 @@ class Chosen:
     """Where the cluster's API is."""
     notes: tuple[str, ...] = ()
     """A sentence for a person about each wanted port that is taken."""
-
-
-def listens(port: int, tables: tuple[Path, ...] = _TABLES) -> bool:
-    """Tell whether somebody listens on `port` on any address, by proc_pid_net(5); False where there is no such list."""
-    return any(_listed(table, port) for table in tables)
 
 
 def choose(ports: Ports, listens: Callable[[int], bool]) -> Chosen:
@@ -54,11 +46,3 @@ def choose(ports: Ports, listens: Callable[[int], bool]) -> Chosen:
             instead = " and ".join(str(port.host) for port in published if port.ingress == ingress)
             notes.append(f"Port {host} is taken{by}: use {instead} instead.")
     return Chosen(published, beside(published, spare), tuple(notes))
-
-
-def _listed(table: Path, port: int) -> bool:
-    try:
-        rows = [line.split() for line in table.read_text().splitlines()[1:]]
-    except OSError:
-        return False
-    return any(row[3] == _LISTEN and int(row[1].rpartition(":")[2], 16) == port for row in rows)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from obol.backends.base import Details, Up, Workload
 from obol.backends.deploying import GATEWAY, announce, deploy, gateway, ingress_url, scraping
-from obol.backends.ingressports import choose, listens
+from obol.backends.ingressports import choose
 from obol.backends.k3dcli import K3d, NameTaken
 from obol.backends.k3dnode import NodeDocker
 from obol.backends.kubeapi import Access, api_status, wait_for_api
@@ -27,9 +27,11 @@ from obol.machine.clock import SystemClock
 from obol.machine.docker import Docker
 from obol.machine.dockererrors import DockerFailed
 from obol.machine.files import write_atomically
+from obol.machine.ports import listens
 from obol.machine.probe import status_on_loopback
 from obol.rendering.k3d import HTTP, Creation, create_arguments, node_name, on_loopback
 from obol.rendering.loopback import loopback_name
+from obol.rendering.names import stack_name
 from obol.rendering.registries import registries_yaml
 from obol.workloads import k3s
 
@@ -84,7 +86,7 @@ class K3dBackend:
     def __init__(self, runner: Runner, config: Path, around: Surroundings) -> None:
         self._runner = runner
         self._docker = Docker(runner, around.loud)
-        self._node = NodeDocker(runner)
+        self._node = NodeDocker(runner, self._docker)
         self._k3d = K3d(runner, around.loud)
         self._config = config
         self._around = around
@@ -106,7 +108,7 @@ class K3dBackend:
 
     async def state(self, stack_id: str) -> ClusterState:
         """Tell whether the cluster is there, and runs. Raises ObolError."""
-        cluster = await self._k3d.cluster(_cluster_name(stack_id))
+        cluster = await self._k3d.cluster(stack_name(stack_id))
         if cluster is None:
             return "absent"
         return "running" if cluster.runs else "stopped"
@@ -145,17 +147,17 @@ class K3dBackend:
             self._around.clock,
             environ=self._around.environ,
             kubeconfig=self._config / KUBECONFIG,
-            otherwise=kubectl_of_node(self._runner, self._around.clock, node_name(_cluster_name(stack_id))),
+            otherwise=kubectl_of_node(self._runner, self._around.clock, node_name(stack_name(stack_id))),
             loud=self._around.loud,
         )
 
     async def mirrors(self, stack_id: str) -> Mapping[str, Sequence[str]]:
         """The endpoints of each registry that the nodes were told of. Raises ObolError."""
-        return await self._node.mirrors(node_name(_cluster_name(stack_id)))
+        return await self._node.mirrors(node_name(stack_name(stack_id)))
 
     async def details(self, stack_id: str) -> Details:
         """Look at nodes and Deployments. Raises ObolError."""
-        cluster = await self._k3d.cluster(_cluster_name(stack_id))
+        cluster = await self._k3d.cluster(stack_name(stack_id))
         if cluster is None or not cluster.runs:
             return Details(cluster.members if cluster is not None else ())
         kubectl = await self.kubectl(stack_id)
@@ -177,13 +179,14 @@ class K3dBackend:
 
     async def down(self, stack_id: str) -> None:
         """Stop the cluster; its nodes keep their images. None there is fine. Raises ObolError."""
-        cluster = await self._k3d.cluster(_cluster_name(stack_id))
+        cluster = await self._k3d.cluster(stack_name(stack_id))
         if cluster is not None and not cluster.stopped:
             await self._k3d.stop(cluster.name)
 
-    async def purge(self, stack_id: str, *, images: bool) -> None:  # noqa: ARG002 - a node's images go with the node
+    async def purge(self, stack_id: str, *, images: bool) -> None:
         """Remove the cluster and what belongs to it. None there is fine. Raises ObolError where it is still there."""
-        await self._remove(_cluster_name(stack_id))
+        del images  # a node's go with the node
+        await self._remove(stack_name(stack_id))
         for name in (KUBECONFIG, REGISTRIES, BEING_MADE):
             (self._config / name).unlink(missing_ok=True)
 
@@ -271,7 +274,7 @@ class K3dBackend:
             if not await self._docker.has_image(name):
                 watch(f"pulling {name}")
                 with contextlib.suppress(DockerFailed):
-                    await self._docker.fetch(name, through=loopback_name(name, ports))
+                    await self._docker.obtain(name, through=loopback_name(name, ports))
 
     def _data_directory(self, spec: ClusterSpec) -> str:
         """Make the directory that the nodes see. Raises ObolError."""
@@ -311,10 +314,6 @@ class K3dBackend:
         except OSError as problem:
             hint = "look at the permissions of that directory"
             raise ObolError(f"{path} cannot be written", why=problem.strerror or "", hint=hint) from problem
-
-
-def _cluster_name(stack_id: str) -> str:
-    return f"obol-stack-{stack_id}"
 
 
 def _registries(spec: ClusterSpec) -> str:

@@ -14,8 +14,8 @@ import msgspec
 
 from obol.backends.base import Node
 from obol.errors import DependencyMissing, ObolError, PortTaken
-from obol.machine.commands import masked
-from obol.machine.dockererrors import NoAddressPool, plain, refused
+from obol.machine.commands import masked, plain
+from obol.machine.dockererrors import NoAddressPool, refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

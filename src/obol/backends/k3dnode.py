@@ -19,9 +19,9 @@ CLUSTER_LABEL = "k3d.cluster"
 class NodeDocker:
     """Docker as the host of nodes. Methods raise what those of `machine.docker` do."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, docker: Docker) -> None:
         self._runner = runner
-        self._docker = Docker(runner)
+        self._docker = docker
 
     async def mirrors(self, node: str) -> dict[str, tuple[str, ...]]:
         """The endpoints of each registry that a node, running or not, was told of; nothing where it was not told."""

@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from obol.backends.base import Deployed, Up
+from obol.backends.base import Deployed, Up, no_caches
 from obol.backends.deploying import GATEWAY, GATEWAY_PATH, deploy, scraping
-from obol.backends.ingressports import listens
 from obol.backends.k3shost import QUICK, K3sHost, other_kubernetes, refuse_beside_another, refuse_foreign
 from obol.backends.k3sserver import LOG, K3sServer
 from obol.backends.kubeapi import PAUSE, UP_WITHIN, Access, api_status, wait_for_api
@@ -32,7 +31,7 @@ from obol.errors import DependencyMissing, ObolError
 from obol.machine.clock import SystemClock
 from obol.machine.files import write_atomically
 from obol.machine.mounts import holding
-from obol.machine.ports import holder
+from obol.machine.ports import holder, listens
 from obol.machine.privileges import AsRoot
 from obol.machine.probe import status_of
 from obol.machine.processes import SystemProcesses
@@ -68,11 +67,6 @@ _INSTALL = (
     "put the program `k3s` on your PATH (https://docs.k3s.io/installation/airgap#prepare-the-images-directory-and-"
     "k3s-binary), or have its installer do so: INSTALL_K3S_SKIP_ENABLE=true (https://docs.k3s.io/installation)"
 )
-
-
-async def no_caches(address: str) -> str | None:  # noqa: ARG001 - the signature of the port
-    """Registry caches that answer nowhere but on loopback."""
-    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +124,9 @@ class K3sBackend:
         if self._is_there():
             await self._root.authorise()
 
-    async def state(self, stack_id: str) -> ClusterState:  # noqa: ARG002 - a machine has one k3s, of one stack
+    async def state(self, stack_id: str) -> ClusterState:
         """Tell whether k3s runs, or has run."""
+        del stack_id  # a machine has one k3s, of one stack
         if self._server.serving() is not None:
             return "running"
         return "stopped" if self._data() else "absent"
@@ -174,13 +169,15 @@ class K3sBackend:
         await deploy(kubectl, self._config, scraping(manifests, seen), watch)
         return await self._gateway(kubectl, manifests, watch)
 
-    async def down(self, stack_id: str) -> None:  # noqa: ARG002 - a machine has one k3s, of one stack
+    async def down(self, stack_id: str) -> None:
         """Stop k3s and its pods; images and data stay. Nothing there is fine. Raises ObolError."""
+        del stack_id  # a machine has one k3s, of one stack
         if self._is_there():
             await self._stop(self._data())
 
-    async def purge(self, stack_id: str, *, images: bool) -> None:  # noqa: ARG002 - images are part of the data
+    async def purge(self, stack_id: str, *, images: bool) -> None:
         """Remove k3s's data, images included, and what was written for it. Nothing there is fine. Raises ObolError."""
+        del stack_id, images  # a machine has one k3s, of one stack, and images are part of its data
         if self._is_there():
             await self._stop(data := self._data())
             if data:

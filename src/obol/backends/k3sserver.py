@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
+from obol.machine.commands import last_line
 from obol.machine.processes import with_descendants
 
 if TYPE_CHECKING:
@@ -87,8 +88,8 @@ class K3sServer:
         words = ("setsid", "--fork", "sh", "-c", _START, "sh", str(self._pid), str(self._log), told, *argv)
         done = await self._root.run(words, env=env)
         if done.code:
-            said = done.stderr.strip().splitlines()
-            raise ObolError("k3s cannot be started", why=said[-1] if said else f"`setsid` ended with {done.code}")
+            why = last_line(done.stderr, f"`setsid` ended with {done.code}")
+            raise ObolError("k3s cannot be started", why=why)
         await self._until(lambda: self.known, BORN_WITHIN)
 
     async def stop(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import ssl
@@ -13,14 +12,14 @@ from urllib.parse import urlsplit
 import yaml
 
 from obol.errors import ObolError
+from obol.machine.probe import status_of
 
 if TYPE_CHECKING:
     from obol.machine.clock import Clock
 
 PAUSE = 2.0
-ANSWER_WITHIN = 2.0
 UP_WITHIN = 120.0
-"""Seconds: between two questions, for one answer, and for all of it."""
+"""Seconds: between two questions, and for all of them."""
 
 _UP = frozenset({200, 401})
 """A cluster that wants to know first who is asking is up too."""
@@ -59,19 +58,10 @@ class ApiProbe(Protocol):
 
 async def api_status(access: Access) -> int | None:
     """Ask; see `ApiProbe`."""
-    server = urlsplit(access.server)
-    request = f"GET /version HTTP/1.1\r\nHost: {server.netloc}\r\nConnection: close\r\n\r\n"
-    with contextlib.suppress(OSError, ValueError, TimeoutError):
-        context = _trusting(access.authority)
-        async with asyncio.timeout(ANSWER_WITHIN):
-            reader, writer = await asyncio.open_connection(server.hostname, server.port, ssl=context)
-            try:
-                writer.write(request.encode())
-                await writer.drain()
-                version, code, *_ = (await reader.readline()).decode("latin-1").split(" ", 2)
-                return int(code) if version.startswith("HTTP/") else None
-            finally:
-                writer.close()
+    with contextlib.suppress(OSError, ValueError):  # a certificate or a port that is none
+        server = urlsplit(access.server)
+        tls = _trusting(access.authority)
+        return await status_of(server.hostname or "", server.port or 0, "/version", tls=tls)
     return None
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from obol.backends.rollouts import Rollout, deployed, rollouts
 from obol.errors import DependencyMissing, ObolError
-from obol.machine.dockererrors import plain
+from obol.machine.commands import last_line, plain
 from obol.rendering.kubernetes import encode
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _AGAIN = "mend it, then run `obol stack up` again; the cluster is left running"
 _SYSTEM = "kube-system"
 """The namespace of what belongs to the cluster."""
 
+_LISTING = ("get", "deployments,pods", "--all-namespaces", "-o", "json")
 _TRIES = 4
 _RETRY_AFTER = 3.0
 _NOT_YET = ("connection refused", "unable to handle the request", "handshake timeout", "i/o timeout", "not ready")
@@ -67,11 +68,11 @@ class Kubectl:
             done = await runner.run([*self.argv, "apply", "-f", "-"], stdin=text, env=self.env, timeout=QUICK)
             if done.code == 0:
                 return
-            said = plain(done.stderr).strip()
+            said = plain(done.stderr)
             if attempt == _TRIES or not any(words in said for words in _NOT_YET):
                 break
             await self.clock.sleep(_RETRY_AFTER)
-        why = next(reversed(said.splitlines()), f"exit code {done.code}")
+        why = last_line(said, f"exit code {done.code}")
         for word in hidden:
             why = why.replace(word, "…")
         raise ObolError(
@@ -84,7 +85,7 @@ class Kubectl:
         """Run a command for its answer; `what` says what cannot be had if it fails. Raises ObolError."""
         done = await self._run(*arguments)
         if done.code:
-            why = next(reversed(plain(done.stderr).strip().splitlines()), f"exit code {done.code}")
+            why = last_line(plain(done.stderr), f"exit code {done.code}")
             raise ObolError(what, why=why, hint=f"see what `{self.shown} get nodes` says, then repeat the command")
         return done.stdout
 
@@ -99,7 +100,7 @@ class Kubectl:
         began, told = self.clock.monotonic(), dict.fromkeys(deployments, "")
         now: Sequence[Rollout] = [Rollout(one) for one in deployments]
         while deployments:
-            done = await self._run("get", "deployments,pods", "--all-namespaces", "-o", "json")
+            done = await self._run(*_LISTING)
             if done.code == 0:  # an API that restarts is no news of the workloads
                 now = rollouts(done.stdout, deployments)
             for one in now:
@@ -114,10 +115,10 @@ class Kubectl:
 
     async def deployed(self) -> tuple[Rollout, ...]:
         """Look at everything that is deployed, but for what the cluster itself consists of. Raises ObolError."""
-        done = await self._run("get", "deployments,pods", "--all-namespaces", "-o", "json")
+        done = await self._run(*_LISTING)
         if done.code:
-            said = next(reversed(plain(done.stderr).strip().splitlines()), f"exit code {done.code}")
-            raise ObolError("the cluster does not tell what it runs", why=said)
+            why = last_line(plain(done.stderr), f"exit code {done.code}")
+            raise ObolError("the cluster does not tell what it runs", why=why)
         return deployed(done.stdout, without=_SYSTEM)
 
     def _stuck(self, waiting: Sequence[Rollout], within: float, then: str) -> ObolError:

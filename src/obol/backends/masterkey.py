@@ -7,7 +7,7 @@ import secrets
 from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
-from obol.machine.files import Folder, write_all
+from obol.machine.files import PRIVATE_FILE, Folder, write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 FILE = "litellm-master-key"
 NAMESPACE, SECRET, ENTRY = "llm", "litellm-keys", "master-key"
 """Where the workload looks for it."""
-
-_MODE = 0o600
 
 
 def master_key(config: Path) -> str:
@@ -43,7 +41,7 @@ def _kept(folder: Folder) -> str:
     with os.fdopen(descriptor, encoding="utf-8") as file:
         key = file.read().strip()
         if key:
-            os.fchmod(file.fileno(), _MODE)
+            os.fchmod(file.fileno(), PRIVATE_FILE)
             return key
     folder.unlink(FILE)  # somebody was stopped between making the file and writing to it
     return ""
@@ -52,7 +50,7 @@ def _kept(folder: Folder) -> str:
 def _made(folder: Folder, config: Path) -> str:
     key = f"sk-{secrets.token_urlsafe(32)}"
     temporary = f"{FILE}.{secrets.token_hex(8)}"
-    descriptor = folder.create(temporary, _MODE)
+    descriptor = folder.create(temporary, PRIVATE_FILE)
     try:
         write_all(descriptor, f"{key}\n".encode())
         os.fsync(descriptor)

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.backends import masterkey
-from obol.backends.base import Deployed, Details, Up, Workload
+from obol.backends.base import Deployed, Details, Up, Workload, no_caches
 from obol.backends.publishing import Held, publish
 from obol.errors import DependencyMissing, ObolError, UsageError
 from obol.machine import ports as machine_ports
 from obol.machine.files import make_private_directory, write_atomically
 from obol.machine.probe import status_on_loopback
 from obol.rendering import kubernetes
+from obol.rendering.loopback import LOOPBACK
+from obol.rendering.names import STACK_LABEL
 from obol.rendering.podman import (
     DIGEST_LABEL,
-    LOOPBACK,
-    STACK_LABEL,
     WORKLOAD_LABEL,
     PlayedPod,
     Port,
@@ -60,11 +60,6 @@ RESTARTS = 5
 LOG_LINES = 10
 PULLS = 4
 """Images that are fetched at the same time."""
-
-
-async def no_caches(address: str) -> str | None:  # noqa: ARG001 - the signature of the port
-    """Registry caches that answer nowhere but on loopback."""
-    return None
 
 
 @dataclass(frozen=True, slots=True)

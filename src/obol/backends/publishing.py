@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from obol.rendering.podman import LOOPBACK
+from obol.rendering.loopback import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -167,23 +167,27 @@ class _List(msgspec.Struct, frozen=True):
 
 def rollouts(listing: str, wanted: Sequence[Deployment]) -> tuple[Rollout, ...]:
     """How far each of these is, by the JSON of `kubectl get deployments,pods`. Raises ObolError where it is none."""
-    try:
-        items = msgspec.json.decode(listing, type=_List).items
-    except msgspec.DecodeError as problem:
-        raise ObolError("kubectl lists Deployments in a way that we do not understand", why=str(problem)) from None
-    pods = [item for item in items if item.kind == "Pod" and item.metadata.deletion_timestamp is None]
-    found = {_named(item): item for item in items if item.kind == "Deployment"}
-    return tuple(_rollout(one, found[one], pods) if one in found else Rollout(one) for one in wanted)
+    return _judged(_items(listing), wanted)
 
 
 def deployed(listing: str, *, without: str) -> tuple[Rollout, ...]:
     """How far every Deployment of `kubectl get deployments,pods` is, but those of one namespace. Raises ObolError."""
-    try:
-        items = msgspec.json.decode(listing, type=_List).items
-    except msgspec.DecodeError:
-        items = []
+    items = _items(listing)
     found = [_named(item) for item in items if item.kind == "Deployment" and item.metadata.namespace != without]
-    return rollouts(listing, found)
+    return _judged(items, found)
+
+
+def _items(listing: str) -> list[_Item]:
+    try:
+        return msgspec.json.decode(listing, type=_List).items
+    except msgspec.DecodeError as problem:
+        raise ObolError("kubectl lists Deployments in a way that we do not understand", why=str(problem)) from None
+
+
+def _judged(items: Sequence[_Item], wanted: Iterable[Deployment]) -> tuple[Rollout, ...]:
+    pods = [item for item in items if item.kind == "Pod" and item.metadata.deletion_timestamp is None]
+    found = {_named(item): item for item in items if item.kind == "Deployment"}
+    return tuple(_rollout(one, found[one], pods) if one in found else Rollout(one) for one in wanted)
 
 
 def _named(item: _Item) -> Deployment:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from obol.caches.containerplan import LOOPBACK, STORAGE, published_port
+from obol.caches.containerplan import STORAGE, published_port
 from obol.caches.directories import make_directory
 from obol.errors import EngineUnresponsive, PortTaken
 from obol.machine.dockererrors import DockerFailed, DockerNameTaken
-from obol.rendering.loopback import loopback_name
+from obol.rendering.loopback import LOOPBACK, loopback_name
 
 if TYPE_CHECKING:
     from pathlib import Path

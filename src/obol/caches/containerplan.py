@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from obol.machine.docker import ContainerSpec
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
+from obol.rendering.loopback import LOOPBACK
 from obol.rendering.registries import Mirror
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ PUSH_PORT = 54103
 LABEL = "obol.cache"
 INNER_PORT = 5000
 STORAGE = "/var/lib/registry"
-LOOPBACK = "127.0.0.1"
 
 _UPSTREAM = "REGISTRY_PROXY_REMOTEURL"
 PREFIX = "k3d-obol-"

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Literal
 
 from obol.caches.base import Listener, Substitute
 from obol.caches.container import ContainerStart, Serving, Surroundings, is_over
-from obol.caches.containerplan import LOOPBACK, PREFIX, STORAGE, notes_on, published_port
+from obol.caches.containerplan import PREFIX, STORAGE, notes_on, published_port
 from obol.caches.directories import clear_directory, make_directory
 from obol.caches.substitutes import PortProbe, recall, remember, settle
 from obol.errors import ObolError, StoreUnusable
 from obol.machine import ports
 from obol.machine.clock import SystemClock
 from obol.machine.probe import status_on_loopback
-from obol.rendering.loopback import loopback_name
+from obol.rendering.loopback import LOOPBACK, loopback_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

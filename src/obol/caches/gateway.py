@@ -23,8 +23,9 @@ from obol.caches.reachable import EVERYWHERE, LOOPBACK
 from obol.caches.substitutes import PortProbe, recall, remember, settle
 from obol.errors import EngineNotRunning, ObolError, PortTaken, StoreUnusable
 from obol.machine import addresses, ports
+from obol.machine.commands import last_line, plain
 from obol.machine.docker import CANNOT_RUN
-from obol.machine.dockererrors import DockerFailed, plain
+from obol.machine.dockererrors import DockerFailed
 from obol.rendering.loopback import loopback_name
 from obol.rendering.registries import Mirror
 
@@ -204,8 +205,7 @@ class GatewayMirrors:
             return _Missed(mirror, f"it cannot be tried: {problem}", tried=False)
         if completed.code == 0:
             return None
-        said = plain(completed.stderr).strip().splitlines()
-        why = said[-1].removeprefix("wget: ") if said else f"wget failed with {completed.code}"
+        why = last_line(plain(completed.stderr), f"wget failed with {completed.code}").removeprefix("wget: ")
         if completed.code in CANNOT_RUN or completed.code > _KILLED:
             return _Missed(mirror, f"it cannot be tried: {why}", tried=False)
         return _Missed(mirror, why, tried=True)

@@ -76,6 +76,16 @@ Lines = Callable[[str], None]
 """Takes what a program says, a line at a time, as soon as it is said."""
 
 
+def plain(text: str) -> str:
+    """Take out the escape sequences that programs write for terminals, some of them into pipes too."""
+    return _ESCAPES.sub("", text)
+
+
+def last_line(said: str, otherwise: str) -> str:
+    """Where programs say what went wrong: the last line of what they wrote, if they wrote anything."""
+    return next(reversed(said.strip().splitlines()), otherwise)
+
+
 def masked(text: str) -> str:
     """The text without what follows the word for a secret, and without the credentials in a URL."""
     return _CREDENTIALS.sub(r"\1…@", _SECRET.sub(r"\1…", text))
@@ -187,7 +197,7 @@ async def _heard(stream: asyncio.StreamReader, lines: Lines) -> bytes:
 
 
 def _tell(line: bytes, lines: Lines) -> None:
-    text = _ESCAPES.sub("", line.decode(errors="replace")).replace("\t", "  ").rstrip()
+    text = plain(line.decode(errors="replace")).replace("\t", "  ").rstrip()
     if text:
         lines("".join(one if one.isprintable() else "?" for one in masked(text)))
 

@@ -15,7 +15,8 @@ import msgspec
 
 from obol.errors import DependencyMissing
 from obol.machine import dockervalues
-from obol.machine.dockererrors import DockerAbsent, DockerFailed, plain, refused
+from obol.machine.commands import plain
+from obol.machine.dockererrors import DockerAbsent, DockerFailed, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -209,8 +210,11 @@ class Docker:
         `through` is its name at a mirror on this machine, as in 127.0.0.1:54100/library/registry:3. It is asked first
         and without any doubt being raised: a Docker in a virtual machine cannot reach it.
         """
-        if await self.has_image(reference):
-            return
+        if not await self.has_image(reference):
+            await self.obtain(reference, through=through)
+
+    async def obtain(self, reference: str, *, through: str = "") -> None:
+        """Pull an image that is not there; see `fetch`."""
         if through:
             with suppress(DockerFailed):
                 await self.pull(through)

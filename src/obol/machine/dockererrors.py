@@ -9,11 +9,11 @@ import re
 from typing import TYPE_CHECKING
 
 from obol.errors import DependencyMissing, ObolError, PortTaken
+from obol.machine.commands import plain
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _POINTER = re.compile(r"(?:See|Run) 'docker|Usage:")
 _LAST = 3
 """Lines of a failed command that are told; the reason comes last, followed by pointers at --help at most."""
@@ -69,11 +69,6 @@ _TOLD: Mapping[type[ObolError], tuple[str, str]] = {
     ),
 }
 """What failed, and what to do; for the others it is the command that failed, and the reason says the rest."""
-
-
-def plain(text: str) -> str:
-    """Take out the escape sequences that programs write for terminals, some of them into pipes too."""
-    return _ANSI.sub("", text)
 
 
 def refused(what: str, said: str) -> ObolError:

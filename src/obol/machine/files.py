@@ -178,12 +178,6 @@ def write_atomically(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
         folder.replace(path.name, (data,), mode=mode)
 
 
-def fsync_directory(path: Path) -> None:
-    """Make the names in a directory survive a loss of power. Raises OSError."""
-    with Folder.at(path) as folder:
-        folder.sync()
-
-
 def make_private_directory(path: Path) -> None:
     """Make a directory, and those above it that are missing, for us alone (0700). Raises OSError."""
     for missing in [*reversed(path.parents), path]:

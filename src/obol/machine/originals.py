@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from obol.errors import ObolError
-from obol.machine.files import Folder, write_all
+from obol.machine.files import PRIVATE_DIRECTORY, PRIVATE_FILE, Folder, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,10 +29,8 @@ Action = Literal["written", "unchanged", "restored", "removed", "merged", "gone"
 """written, unchanged: by a write. By an undo: restored: as it was; removed: there was none; merged: only our part was
 taken out, and the edits of others stay; gone: nothing of ours was there any more."""
 
-_PRIVATE = 0o700
 _READABLE_DIRECTORY = 0o755
 _READABLE_FILE = 0o644
-_SECRET_FILE = 0o600
 
 
 class Edit(Protocol):
@@ -162,7 +160,7 @@ class Originals:
 
     def _remember(self, record: Record) -> None:
         path = self._record_file(Path(record.path))
-        _replace(path, msgspec.json.encode(record).decode(), self.account, _SECRET_FILE)
+        _replace(path, msgspec.json.encode(record).decode(), self.account, PRIVATE_FILE)
 
     def _forget(self, path: Path) -> None:
         self._record_file(path).unlink(missing_ok=True)
@@ -170,7 +168,7 @@ class Originals:
     @contextlib.contextmanager
     def _turn(self) -> Iterator[None]:
         """One command at a time, or the second would take the first one's text for the original."""
-        _make(self.directory, _PRIVATE, self.account)
+        _make(self.directory, PRIVATE_DIRECTORY, self.account)
         descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -53,9 +53,17 @@ def pick_free(addresses: tuple[str, ...]) -> int:
     raise OSError(errno.EADDRINUSE, f"no port is free on all of {', '.join(addresses)}")
 
 
+def listens(port: int, proc: Path = _PROC) -> bool:
+    """Tell whether somebody listens on `port` on any address; False where there is no list of it.
+
+    It needs no right to bind there, as `is_free` does below 1024.
+    """
+    return any(True for _ in _listening(proc, port))
+
+
 def holder(port: int, proc: Path = _PROC) -> Holder | None:
     """Name the process that listens on `port` on any address; None where nobody does or we may not know."""
-    sockets = {f"socket:[{inode}]" for table in ("tcp", "tcp6") for inode in _listening(proc / "net" / table, port)}
+    sockets = {f"socket:[{inode}]" for inode in _listening(proc, port)}
     if not sockets:
         return None
     for process in proc.iterdir():
@@ -78,16 +86,14 @@ def _bound(address: str, port: int) -> Iterator[socket.socket]:
         yield probe
 
 
-def _listening(table: Path, port: int) -> Iterator[str]:
-    """Read the inodes of listening sockets from /proc/net/tcp: see proc_pid_net(5)."""
-    try:
-        lines = table.read_text().splitlines()[1:]
-    except OSError:
-        return
-    for line in lines:
-        columns = line.split()
-        if columns[3] == _LISTEN and int(columns[1].rpartition(":")[2], 16) == port:
-            yield columns[9]
+def _listening(proc: Path, port: int) -> Iterator[str]:
+    """Read the inodes of listening sockets from /proc/net/tcp and tcp6: see proc_pid_net(5)."""
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError):
+            for line in (proc / "net" / table).read_text().splitlines()[1:]:
+                columns = line.split()
+                if columns[3] == _LISTEN and int(columns[1].rpartition(":")[2], 16) == port:
+                    yield columns[9]
 
 
 def _descriptors(directory: Path) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from obol.errors import DependencyMissing, ObolError
+from obol.machine.commands import last_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,11 +42,10 @@ class AsRoot:
             hint = "run obol as root, or install sudo"
             raise DependencyMissing("this takes root, and there is no sudo", why=problem.why, hint=hint) from problem
         if asked.code:
-            said = asked.stderr.strip().splitlines()
             ask = "" if self._interactive else "OBOL_NONINTERACTIVE=true forbids to ask for a password; "
             raise ObolError(
                 "this takes root, and sudo does not allow it",
-                why=f"{ask}{said[-1] if said else 'sudo said no'}",
+                why=f"{ask}{last_line(asked.stderr, 'sudo said no')}",
                 hint="run `sudo -v` before, or run obol as root",
             )
         self._allowed = True
@@ -65,5 +65,4 @@ class AsRoot:
         """The same; raises ObolError too where the program fails."""
         done = await self.run(argv, within=within)
         if done.code:
-            said = done.stderr.strip().splitlines()
-            raise ObolError(what, why=said[-1] if said else f"`{argv[0]}` ended with {done.code}", hint=hint)
+            raise ObolError(what, why=last_line(done.stderr, f"`{argv[0]}` ended with {done.code}"), hint=hint)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from obol.machine.addresses import bracketed
+
+if TYPE_CHECKING:
+    import ssl
 
 LIMIT = 2.0
 """Seconds for the whole of it."""
@@ -25,11 +28,11 @@ async def status_on_loopback(port: int, path: str) -> int | None:
     return await status_of("127.0.0.1", port, path)
 
 
-async def status_of(address: str, port: int, path: str) -> int | None:
+async def status_of(address: str, port: int, path: str, *, tls: ssl.SSLContext | None = None) -> int | None:
     """The status that an address of this machine, or of a cluster on it, answers with; None as for `Probe`."""
     with contextlib.suppress(OSError, ValueError, TimeoutError):
         async with asyncio.timeout(LIMIT):
-            reader, writer = await asyncio.open_connection(address, port)
+            reader, writer = await asyncio.open_connection(address, port, ssl=tls)
             try:
                 host = f"{bracketed(address)}:{port}"
                 writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())

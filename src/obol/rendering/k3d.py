@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING
 
 import yaml
 
+from obol.rendering.loopback import LOOPBACK
+from obol.rendering.names import STACK_LABEL
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-LOOPBACK = "127.0.0.1"
-"""The only address of this machine on which anything of a cluster listens."""
-
-STACK_LABEL = "obol.cluster-id"
 DATA = "/data"
 """Where nodes see the stack's data directory."""
 

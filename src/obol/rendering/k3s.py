@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import yaml
 
-from obol.rendering.k3d import LOOPBACK, STACK_LABEL
+from obol.rendering.loopback import LOOPBACK
+from obol.rendering.names import STACK_LABEL, stack_name
 
 BRIDGE = "obol-k3s"
 ADDRESS = "203.0.113.254"
@@ -59,7 +60,7 @@ def server_config(server: Server) -> str:
     """Render the file for `k3s server --config`."""
     settings = {
         "data-dir": server.data,
-        "node-name": f"obol-stack-{server.stack_id}",
+        "node-name": stack_name(server.stack_id),
         "node-label": [f"{STACK_LABEL}={server.stack_id}"],
         "bind-address": ADDRESS,
         "https-listen-port": API,

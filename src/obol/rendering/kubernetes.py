@@ -154,7 +154,7 @@ def named_port(container: Mapping[str, Any], port: int | str) -> int | None:
 class _Dumper(yaml.SafeDumper):
     """Writes texts of several lines as such, and never an alias."""
 
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - the signature of yaml
+    def ignore_aliases(self, _data: Any) -> bool:
         return True
 
 

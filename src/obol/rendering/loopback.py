@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+LOOPBACK = "127.0.0.1"
+"""The only address of this machine on which anything of a stack listens, beside those of its own networks."""
+
+
 def loopback_name(image: str, ports: Mapping[str, int]) -> str:
     """Name `image` at the cache of its registry, by the loopback port of each.
 
@@ -28,4 +32,4 @@ def loopback_name(image: str, ports: Mapping[str, int]) -> str:
     port = ports.get(reference.registry)
     if port is None or reference.tag is None or reference.digest is not None:
         return ""
-    return f"127.0.0.1:{port}/{reference.repository}:{reference.tag}"
+    return f"{LOOPBACK}:{port}/{reference.repository}:{reference.tag}"

@@ -29,14 +29,14 @@ from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
 from obol.rendering import kubernetes
 from obol.rendering.kubernetes import Documents, Key, Service, Workload, named_port
+from obol.rendering.loopback import LOOPBACK
+from obol.rendering.names import STACK_LABEL, stack_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-STACK_LABEL = "obol.cluster-id"
 WORKLOAD_LABEL = "obol.workload"
 DIGEST_LABEL = "obol.rendered"
-LOOPBACK = "127.0.0.1"
 CACHE_TARGETS = "caches.json"
 """The key of a ConfigMap in which Prometheus looks for the addresses of the registry caches."""
 
@@ -129,7 +129,7 @@ class Surroundings:
 
 def prefix(stack_id: str) -> str:
     """What the names of its secrets and volumes begin with."""
-    return f"obol-stack-{stack_id}."
+    return f"{stack_name(stack_id)}."
 
 
 def ports_of(documents: Documents) -> tuple[Port, ...]:
@@ -188,7 +188,7 @@ def _scoped(stack_id: str, key: Key) -> str:
 
 def pod_name(stack_id: str, workload: str) -> str:
     """What the pod of a workload is called; other pods reach it by that name."""
-    return f"obol-stack-{stack_id}-{workload}-pod"
+    return f"{stack_name(stack_id)}-{workload}-pod"
 
 
 class _Shaping:

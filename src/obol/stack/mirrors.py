@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from obol.caches.containerplan import LOOPBACK, PUSH_PORT
+from obol.caches.containerplan import PUSH_PORT
 from obol.caches.reachable import addresses_of
 from obol.caches.removal import remove_store
+from obol.rendering.loopback import LOOPBACK
 from obol.rendering.registries import Mirror
 from obol.stack.lifecycle import Wired
 

@@ -1,22 +1,8 @@
 from __future__ import annotations
 
-import socket
-from typing import TYPE_CHECKING
-
-import pytest
-
-from obol.backends.ingressports import Chosen, choose, listens
+from obol.backends.ingressports import Chosen, choose
 from obol.rendering.k3d import WANTED_PORTS, Published
 from tests.fakes.k3dstack import FakePorts
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-TABLE = """\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 111 1 0 100 0 0 10 0
-   1: 0100007F:01BB 0100007F:9999 01 00000000:00000000 00:00000000 00000000     0        0 222 1 0 100 0 0 10 0
-"""
 
 
 def test_all_free() -> None:
@@ -57,17 +43,3 @@ def test_on_loopback() -> None:
     choose(ports, ports.listens)
 
     assert ports.addresses == {"127.0.0.1"}
-
-
-@pytest.mark.parametrize(("port", "expected"), [(80, True), (443, False), (8080, False)])
-def test_listens(tmp_path: Path, port: int, expected: bool) -> None:
-    """Somebody who listens is seen without binding, on any address; a connection is nobody who listens."""
-    (tmp_path / "tcp6").write_text(TABLE)
-
-    assert listens(port, (tmp_path / "tcp", tmp_path / "tcp6")) is expected
-
-
-def test_listens_here() -> None:
-    """The list of this machine can be read."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        assert listens(server.getsockname()[1])

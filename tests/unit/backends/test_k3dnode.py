@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from obol.backends.k3dnode import NodeDocker
+from obol.machine.docker import Docker
 from obol.machine.dockererrors import DockerFailed, DockerNotRunning
 from obol.rendering.k3d import node_archive
 from tests.fakes.runner import FakeRunner
@@ -23,7 +24,7 @@ async def test_mirrors() -> None:
     runner = FakeRunner()
     runner.script("docker", "cp", stdout=node_archive("mirrors:\n  docker.io:\n    endpoint: [http://a:1]\n"))
 
-    assert await NodeDocker(runner).mirrors(NODE) == {"docker.io": ("http://a:1",)}
+    assert await NodeDocker(runner, Docker(runner)).mirrors(NODE) == {"docker.io": ("http://a:1",)}
     assert runner.lines == [f"docker cp {NODE}:/etc/rancher/k3s/registries.yaml -"]
 
 
@@ -33,16 +34,16 @@ async def test_no_mirrors() -> None:
     runner.script("docker", "cp", code=1, stderr="Error: Could not find the file /etc/rancher/k3s/registries.yaml")
     runner.script("docker", "cp", code=1, stderr="Cannot connect to the Docker daemon")
 
-    assert await NodeDocker(runner).mirrors(NODE) == {}
+    assert await NodeDocker(runner, Docker(runner)).mirrors(NODE) == {}
     with pytest.raises(DockerNotRunning):
-        await NodeDocker(runner).mirrors(NODE)
+        await NodeDocker(runner, Docker(runner)).mirrors(NODE)
 
 
 async def test_write_registries() -> None:
     """The file goes to the node through standard input, with the directories that it is in."""
     runner = FakeRunner()
 
-    await NodeDocker(runner).write_registries(NODE, "mirrors: {}\n")
+    await NodeDocker(runner, Docker(runner)).write_registries(NODE, "mirrors: {}\n")
 
     assert runner.lines == [f"docker cp - {NODE}:/etc"]
     assert runner.ran[0].stdin == node_archive("mirrors: {}\n")
@@ -54,7 +55,7 @@ async def test_write_refused() -> None:
     runner.script("docker", "cp", code=1, stderr="Error response from daemon: read-only file system")
 
     with pytest.raises(DockerFailed, match="read-only file system"):
-        await NodeDocker(runner).write_registries(NODE, "mirrors: {}\n")
+        await NodeDocker(runner, Docker(runner)).write_registries(NODE, "mirrors: {}\n")
 
 
 @pytest.mark.parametrize("in_use", [False, True])
@@ -69,9 +70,9 @@ async def test_remains(in_use: bool) -> None:
     if in_use:
         runner.script("docker", "network", "rm", code=1, stderr=f"network k3d-{NAME} id n1 has active endpoints")
 
-    await NodeDocker(runner).remove_remains(NAME)
+    await NodeDocker(runner, Docker(runner)).remove_remains(NAME)
 
-    assert await NodeDocker(runner).has_remains(NAME)
+    assert await NodeDocker(runner, Docker(runner)).has_remains(NAME)
     assert [line for line in runner.lines if " inspect " not in line] == [
         *[PS, "docker rm --force --volumes c1 c2"],
         *[VOLUMES, f"docker volume rm --force k3d-{NAME}-images"],
@@ -84,7 +85,7 @@ async def test_no_remains() -> None:
     """Where nothing is left nothing is removed."""
     runner = FakeRunner()
 
-    await NodeDocker(runner).remove_remains(NAME)
+    await NodeDocker(runner, Docker(runner)).remove_remains(NAME)
 
     assert runner.lines == [PS, VOLUMES, NETWORKS]
-    assert not await NodeDocker(runner).has_remains(NAME)
+    assert not await NodeDocker(runner, Docker(runner)).has_remains(NAME)

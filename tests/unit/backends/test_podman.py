@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.base import ClusterSpec, Details, Workload
-from obol.backends.podman import READY_WITHIN, Looks, PodmanBackend, no_caches
+from obol.backends.base import ClusterSpec, Details, Workload, no_caches
+from obol.backends.podman import READY_WITHIN, Looks, PodmanBackend
 from obol.errors import DependencyMissing, ObolError, PortTaken
 from obol.machine.commands import Completed
 from obol.machine.podman import Podman
@@ -246,11 +246,6 @@ async def test_check(world: World) -> None:
     with pytest.raises(ObolError, match="podman does not answer: cannot connect") as told:
         await world.backend.check()
     assert "podman machine start" in told.value.hint
-
-
-async def test_caches_on_loopback_only() -> None:
-    """Unless somebody says how, the caches answer on no other address."""
-    assert await no_caches("10.89.1.1") is None
 
 
 @pytest.mark.parametrize("listen", [no_caches, cannot_listen])

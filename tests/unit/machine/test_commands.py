@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.errors import DependencyMissing, ObolError
-from obol.machine.commands import Account, Completed, SystemRunner, detach, masked
+from obol.machine.commands import Account, Completed, SystemRunner, detach, last_line, masked, plain
 from obol.machine.tasks import spawn
 from tests.fakes.runner import FakeRunner, Ran
 
@@ -190,3 +190,14 @@ async def test_lines_of_one_that_does_not_listen() -> None:
 def test_masked(said: str, shown: str) -> None:
     """What follows the word for a secret is cut out, and so are the credentials in a URL."""
     assert masked(said) == shown
+
+
+def test_plain() -> None:
+    """Escape sequences are taken out, and nothing else."""
+    assert plain("\x1b[36mINFO\x1b[0m[0000] a [b]\x1b[?25h") == "INFO[0000] a [b]"
+
+
+@pytest.mark.parametrize(("said", "told"), [("a\n b \n\n", "b"), ("", "nothing"), (" \n", "nothing")])
+def test_last_line(said: str, told: str) -> None:
+    """Programs say at the end what went wrong; some say nothing."""
+    assert last_line(said, "nothing").strip() == told

@@ -10,7 +10,6 @@ from obol.machine.dockererrors import (
     DockerNameTaken,
     DockerNotRunning,
     NoAddressPool,
-    plain,
     refused,
 )
 
@@ -73,8 +72,3 @@ def test_through_k3d(said: str) -> None:
     log = f"\x1b[31mFATA\x1b[0m[0000] docker failed to create new network 'k3d-zz': {said}"
 
     assert type(refused("k3d", log)) is NoAddressPool
-
-
-def test_plain() -> None:
-    """Escape sequences are taken out, and nothing else."""
-    assert plain("\x1b[36mINFO\x1b[0m[0000] a [b]\x1b[?25h") == "INFO[0000] a [b]"

@@ -11,7 +11,6 @@ import pytest
 from obol.machine.files import (
     Folder,
     allow_many_open_files,
-    fsync_directory,
     give_away,
     make_private_directory,
     write_all,
@@ -108,9 +107,9 @@ def test_order_of_replace(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> No
     assert steps[3:] == ["rename"]
 
 
-def test_fsync_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sync(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file system that cannot sync directories is not an error; a failing disk is."""
-    fsync_directory(tmp_path)
+    folder.sync()
     for number in (errno.EINVAL, errno.EIO):
 
         def fail(_: int, number: int = number) -> None:
@@ -118,10 +117,10 @@ def test_fsync_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
         monkeypatch.setattr(os, "fsync", fail)
         if number == errno.EINVAL:
-            fsync_directory(tmp_path)
+            folder.sync()
         else:
             with pytest.raises(OSError, match=os.strerror(number)):
-                fsync_directory(tmp_path)
+                folder.sync()
 
 
 def test_make_private_directory(tmp_path: Path) -> None:

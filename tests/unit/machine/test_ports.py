@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.machine import ports
-from obol.machine.ports import Holder, holder, is_free, pick_free
+from obol.machine.ports import Holder, holder, is_free, listens, pick_free
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,3 +112,17 @@ def test_holder_of_somebody_else(tmp_path: Path) -> None:
     (proc / "20/fd/3").unlink()
     assert holder(0xD354, proc) is None
     assert holder(0xD354, proc / "absent") is None
+
+
+@pytest.mark.parametrize(("port", "expected"), [(0xD354, True), (0xD355, False), (8080, False)])
+def test_listens(tmp_path: Path, port: int, expected: bool) -> None:
+    """Somebody who listens is seen without binding, on any address; a connection is nobody who listens."""
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/tcp6").write_text(TABLE)
+
+    assert listens(port, tmp_path) is expected
+
+
+def test_listens_here(taken: int) -> None:
+    """The list of this machine can be read."""
+    assert listens(taken)

@@ -89,7 +89,8 @@ async def test_address_in_brackets(monkeypatch: pytest.MonkeyPatch) -> None:
     """Another address is asked by its own name, as a Host header has it."""
     asked: list[bytes] = []
 
-    async def open_connection(_host: str, _port: int) -> tuple[asyncio.StreamReader, Writer]:
+    async def open_connection(_host: str, _port: int, *, ssl: None) -> tuple[asyncio.StreamReader, Writer]:
+        assert ssl is None
         reader = asyncio.StreamReader()
         reader.feed_data(b"HTTP/1.1 200 OK\r\n")
         return reader, Writer(asked)

@@ -26,11 +26,12 @@ PULLS: tuple[Name, ...] = ("direct", "registry", "drayage", "obol")
 
 
 def cold(bench: Bench) -> Section:
-    """First byte and whole of a large layer, with and without a limit for each connection; an image of five layers."""
+    """First byte and whole of a large layer, and an image of five, with and without a limit for each connection."""
     limited_first, limited = _layer(bench, LIMITED, "200 Mbit/s a connection", PULLS)
     first, unlimited = _layer(bench, UNLIMITED, "no limit a connection", ("nginx cache", *PULLS))
-    image = _image(bench)
-    rows = (first, limited_first, limited, unlimited, image)
+    image = _image(bench, LIMITED, "200 Mbit/s a connection")
+    unlimited_image = _image(bench, UNLIMITED, "no limit a connection")
+    rows = (first, limited_first, limited, unlimited, image, unlimited_image)
     goals: tuple[Goal, ...] = (
         _lag("cold first byte, later than direct", first),
         _lag("cold first byte, limited connections, later than direct", limited_first),
@@ -75,17 +76,18 @@ def _layer(bench: Bench, link: Link, limit: str, names: tuple[Name, ...]) -> tup
     )
 
 
-def _image(bench: Bench) -> Row:
-    say("cold image of five layers")
+def _image(bench: Bench, link: Link, limit: str) -> Row:
+    title = f"cold image of five layers, {limit}"
+    say(title)
     blobs = bench.content.layers(FIVE)
-    bench.origin.slow(LIMITED)
+    bench.origin.slow(link)
 
     def measure(name: Name) -> tuple[float, ...]:
         with fresh(name, bench.site()) as peer:
             return (_several(blobs, peer.hub),)
 
     (series,) = bench.interleaved(PULLS, measure)
-    return Row("cold image of five layers, 200 Mbit/s a connection", "s", "less", series, "direct")
+    return Row(title, "s", "less", series, "direct")
 
 
 def _several(blobs: tuple[Blob, ...], address: Address) -> float:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from bench.bench import say
 from bench.clients import Client, crowd
-from bench.filling import blob_of, fill
+from bench.filling import ASKED, asked, blob_of, fill
 from bench.measures import OURS, Chart, Row, Section, Series, ahead, at_most
 from bench.origin import UNSHAPED
 from bench.peers import available, fresh, serving
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 MIB = 1 << 20
 CLIENTS = 64
 PEERS: tuple[Name, ...] = ("registry", "drayage", "obol")
-_HITS = 100
 
 
 def memory(bench: Bench) -> Section:
@@ -73,7 +72,7 @@ def stores(bench: Bench) -> Section:
     )
     text = (
         f"Stores of small blobs, written as each server would have left them. A start ends with the first answer of "
-        f"any kind. A hit is a GET over a kept connection; each of {_HITS} asks for another blob, which this process "
+        f"any kind. A hit is a GET over a kept connection; each of {ASKED} asks for another blob, which this process "
         "has not served before. A value is the median of these, and was taken after a start."
     )
     return Section("Large stores", text, (*starts.values(), *hits.values()), goals, charts)
@@ -102,7 +101,7 @@ def _hit(peer: Running, count: int) -> float:
     taken = []
     with Client(peer.hub.port) as client:
         client.read("/v2/")
-        for number in range(0, count, max(1, count // _HITS)):
+        for number in asked(count):
             path = peer.hub.blob(blob_of(number))
             since = time.perf_counter()
             client.read(path)

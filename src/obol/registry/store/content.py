@@ -134,9 +134,8 @@ class DiskContent:
     async def _settle(self, digest: Digest, *, suspected: bool = False) -> BlobFile | None:
         """Make file and row agree; the file that is held then, or None. `suspected`: the bytes must be read."""
         async with self._lock(digest):
-            row, file = await asyncio.gather(
-                self._index.find(digest), self._lane.run("look for content", self._tree.find, digest)
-            )
+            row = await self._index.find(digest)
+            file = self._lane.at_once("look for content", self._tree.find, digest)
             if file is None:
                 if row is not None:
                     await self._index.forget(digest)

@@ -13,7 +13,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from obol.registry.engine.answers import CutShort, FileRun
-from obol.registry.server.sendfile import Outlet, unread
+from obol.registry.server.sendfile import Outlet, corked, unread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -58,8 +58,8 @@ class Sender:
                 self._transport.write(b"\r\n")
 
     async def file(self, run: FileRun) -> None:
-        """Write a part of a file. Raises CutShort, ConnectionError."""
-        with Outlet(self._transport) as outlet, unread(self._transport):
+        """Write a part of a file that is complete. Raises CutShort, ConnectionError."""
+        with Outlet(self._transport) as outlet, unread(self._transport), corked(self._transport):
             await self._one(run, outlet)
 
     async def _one(self, run: FileRun | bytes, outlet: Outlet) -> None:

@@ -3,12 +3,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import socket
 import tempfile
 from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from obol.registry.server.sendfile import AT_ONCE, Outlet, unread
+from obol.registry.server.sendfile import AT_ONCE, Outlet, corked, unread
 from tests.unit.descriptors import descriptors
 
 if TYPE_CHECKING:
@@ -118,3 +119,34 @@ async def test_unread(reads: bool) -> None:
         with unread(transport):
             transport.close()
         assert not transport.is_reading()
+
+
+async def test_corked() -> None:
+    """A connection that is corked sends what fills segments; afterwards it sends at once again."""
+    async with connection() as (transport, reader):
+        with corked(transport):
+            assert _is_corked(transport)
+            transport.write(b"some")
+        assert not _is_corked(transport)
+        assert await reader.read(10) == b"some"
+
+
+async def test_corked_and_closed() -> None:
+    """A connection that is closed meanwhile is no error."""
+    async with connection() as (transport, _):
+        with corked(transport):
+            transport.abort()
+            await asyncio.sleep(0)
+
+
+async def test_no_corks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no such option, nothing is done."""
+    monkeypatch.delattr(socket, "TCP_CORK")
+    async with connection() as (transport, reader):
+        with corked(transport):
+            transport.write(b"some")
+            assert await reader.read(10) == b"some"
+
+
+def _is_corked(transport: asyncio.Transport) -> bool:
+    return bool(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK))

@@ -66,7 +66,7 @@ FULL = Scale(
     bring_up_runs=2,
     rate_seconds=2,
     volume=512 * MIB,
-    read_seconds=0.6,
+    read_seconds=1.2,
     crowd_seconds=8.0,
 )
 QUICK = Scale(

@@ -17,12 +17,13 @@ OTHER = Digest.of(b"something else", "sha512")
 
 
 async def test_new(store: Stores) -> None:
-    """A new download has no frontier and no bytes, and is not content."""
+    """A new download has no frontier and no bytes but its own, and is not content."""
     partial = await store.partials.open(DIGEST)
 
     assert partial.digest == DIGEST
     assert partial.frontier == 0
-    assert os.pread(partial.fileno(), 10, 0) == b""
+    await partial.write(0, DATA[:1])
+    assert os.pread(partial.fileno(), 10, 0) == DATA[:1]
     assert await store.content.open(DIGEST) is None
     partial.close()
 
@@ -68,7 +69,7 @@ async def test_resume_durable(store: Stores) -> None:
 
 
 async def test_no_checkpoint(store: Stores) -> None:
-    """Without a checkpoint the next attempt begins with an empty file."""
+    """Without a checkpoint the next attempt begins anew."""
     first = await store.partials.open(DIGEST)
     await first.write(0, DATA)
     first.close()
@@ -76,7 +77,8 @@ async def test_no_checkpoint(store: Stores) -> None:
     second = await store.partials.open(DIGEST)
 
     assert second.frontier == 0
-    assert os.pread(second.fileno(), 10, 0) == b""
+    await second.write(0, DATA[:1])
+    assert os.pread(second.fileno(), 10, 0) == DATA[:1]
     second.close()
 
 

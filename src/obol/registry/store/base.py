@@ -57,7 +57,7 @@ class Partial(Protocol):
     """Length of the contiguous prefix that an earlier attempt left, 0 for a new one. The bytes are *not* verified."""
 
     def fileno(self) -> int:
-        """The descriptor, for reads with offsets by followers and by the verifier."""
+        """The descriptor, for reads with offsets by followers and by the verifier. A new one has it once written to."""
         ...
 
     async def write(self, offset: int, data: bytes | memoryview) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple
 
 from obol.registry.store.base import StoreError
@@ -56,6 +57,11 @@ class Lane:
             return work(*args)
         except OSError as problem:
             raise failure(what, problem) from problem
+
+    def ahead(self, work: Callable[[], None]) -> None:
+        """Do `work()` in a thread for somebody who will need it done; what it raises is not told to anybody."""
+        with suppress(RuntimeError):  # closed; who needs it is told so
+            self._pool.submit(work)
 
     def call(self, work: Callable[[], T]) -> T:
         """Do `work` in a thread and block until it is done, for the time before there is a loop."""

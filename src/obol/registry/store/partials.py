@@ -54,18 +54,21 @@ class Checkpoint(msgspec.Struct, frozen=True):
 
 
 class _Descriptor:
-    """A file descriptor that threads use: closed when the last of them is done, so its number is not given anew."""
+    """A file descriptor that threads use: made by the first of them where there is none yet, closed by the last.
 
-    def __init__(self, number: int) -> None:
+    So its number is not given anew while somebody reads or writes by it.
+    """
+
+    def __init__(self, number: int | None, make: Callable[[], int]) -> None:
         self._number = number
+        self._make = make
         self._lock = threading.Lock()
         self._users = 0
         self._closing = False
-        self._closed = False
 
     def fileno(self) -> int:
-        if self._closing:
-            raise ValueError("the file is closed")
+        if self._closing or self._number is None:
+            raise ValueError("the file is closed, or nothing has been written to it")
         return self._number
 
     @contextmanager
@@ -73,9 +76,12 @@ class _Descriptor:
         with self._lock:
             if self._closing:
                 raise OSError(errno.EBADF, "the file is closed")
+            if self._number is None:
+                self._number = self._make()
+            number = self._number
             self._users += 1
         try:
-            yield self._number
+            yield number
         finally:
             with self._lock:
                 self._users -= 1
@@ -88,29 +94,29 @@ class _Descriptor:
 
     def _close_if_idle(self) -> None:
         with self._lock:
-            if self._closing and not self._users and not self._closed:
-                self._closed = True
-                os.close(self._number)
+            if self._closing and not self._users and self._number is not None:
+                number, self._number = self._number, None
+                os.close(number)
 
 
 class DiskPartial:
-    """A download under way, in one file."""
+    """A download under way, in one file; `descriptor` and `frontier` of one that is there already."""
 
-    def __init__(self, name: str, descriptor: int, frontier: int, partials: DiskPartials) -> None:
+    def __init__(self, name: str, partials: DiskPartials, descriptor: int | None = None, frontier: int = 0) -> None:
         digest = _digest_of(name)
         assert digest is not None
         self.digest = digest
         self.frontier = frontier
         self._name = name
         self._partials = partials
-        self._descriptor = _Descriptor(descriptor)
+        self._descriptor = _Descriptor(descriptor, self._make)
         self._durable = 0
         # The names may be touched by a thread whose caller was cancelled, while the next call is in another.
         self._names = threading.Lock()
         self._gone = False
 
     def fileno(self) -> int:
-        """The descriptor. Raises ValueError after `close`."""
+        """The descriptor. Raises ValueError before the first write of a new download, and after `close`."""
         return self._descriptor.fileno()
 
     async def write(self, offset: int, data: bytes | memoryview) -> None:
@@ -130,6 +136,11 @@ class DiskPartial:
         self._descriptor.close()
         self._partials.closed(self._name)
 
+    def prepare(self) -> None:
+        """Make the file, in the calling thread. What goes wrong the first write will tell."""
+        with suppress(OSError), self._descriptor.held():
+            pass
+
     def move_into(self, tree: BlobTree, size: int) -> BlobFile:
         """Make the file content, in the calling thread. Raises OSError, StoreError."""
         with self._descriptor.held() as descriptor, self._names:
@@ -145,6 +156,12 @@ class DiskPartial:
     def forget_checkpoint(self) -> None:
         """Remove what `checkpoint` wrote, in the calling thread. Raises OSError."""
         self._partials.folder.unlink(self._name + _CHECKPOINT)
+
+    def _make(self) -> int:
+        with self._names:
+            if self._gone:
+                raise OSError(errno.EBADF, "the download was removed")
+            return self._partials.create(self._name)
 
     def _write(self, offset: int, data: bytes | memoryview) -> None:
         rest = memoryview(data)
@@ -187,14 +204,21 @@ class DiskPartials:
         self._in_use: set[str] = set()
 
     async def open(self, digest: Digest, space: str = "") -> DiskPartial:
-        """Resume what an earlier attempt left, or begin. Raises StoreError."""
+        """Resume what an earlier attempt left, or begin. Raises StoreError.
+
+        A new file is made while the caller goes on to ask the upstream.
+        """
         name = file_name(digest, space)
         self._in_use.add(name)
         try:
-            return await self.lane.run("open a download", self._open, name, undo=DiskPartial.close)
+            if self.lane.at_once("look for a download", self.folder.stat, name) is not None:
+                return await self.lane.run("open a download", self._open, name, undo=DiskPartial.close)
         except BaseException:
             self.closed(name)
             raise
+        new = DiskPartial(name, self)
+        self.lane.ahead(new.prepare)
+        return new
 
     async def sweep(self) -> int:
         """Remove what cannot be resumed; tell how many downloads and foreign files that were.
@@ -216,6 +240,12 @@ class DiskPartials:
         """Note that nobody writes this download any more."""
         self._in_use.discard(name)
 
+    def create(self, name: str) -> int:
+        """A descriptor of a new file, in the calling thread; what has its name goes. Raises OSError."""
+        self.folder.clear(name)
+        self.folder.clear(name + _CHECKPOINT)
+        return self.folder.create(name)
+
     def remove(self, name: str) -> None:
         """Remove a download and its checkpoint, in the calling thread. Raises OSError."""
         self.folder.unlink(name)
@@ -227,10 +257,8 @@ class DiskPartials:
             if descriptor is not None:
                 # What lies behind the frontier has holes.
                 os.ftruncate(descriptor, frontier)
-                return DiskPartial(name, descriptor, frontier, self)
-        self.folder.clear(name)
-        self.folder.clear(name + _CHECKPOINT)
-        return DiskPartial(name, self.folder.create(name), 0, self)
+                return DiskPartial(name, self, descriptor, frontier)
+        return DiskPartial(name, self)
 
     def _frontier(self, name: str) -> int:
         """How many bytes of this file count; 0 if it is not a file of ours, or has no valid checkpoint."""

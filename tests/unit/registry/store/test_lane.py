@@ -49,6 +49,23 @@ async def test_translates(lane: Lane, number: int, *, full: bool) -> None:
     assert isinstance(caught.value.__cause__, OSError)
 
 
+def test_ahead() -> None:
+    """Work that nobody waits for is done; what it raises, or that the lane is closed, is not told."""
+    done: list[bool] = []
+
+    def fail() -> None:
+        done.append(False)
+        raise OSError(errno.EIO, "bad sector")
+
+    one = Lane("test", 1)
+    one.ahead(fail)
+    one.ahead(lambda: done.append(True))
+    one.close()
+    one.ahead(fail)
+
+    assert done == [False, True]
+
+
 def test_at_once(lane: Lane) -> None:
     """What takes no time is done here, and its errors are translated all the same."""
     assert lane.at_once("look", threading.get_ident) == threading.get_ident()

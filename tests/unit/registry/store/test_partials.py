@@ -257,6 +257,7 @@ async def test_close_while_writing(store: DiskStore, monkeypatch: pytest.MonkeyP
         return real(descriptor, data, offset)
 
     partial = await store.partials.open(DIGEST)
+    await partial.write(0, DATA[:1])
     descriptor = partial.fileno()
     monkeypatch.setattr(os, "pwrite", slow)
     writing = spawn(partial.write(0, DATA), name="write")
@@ -274,6 +275,7 @@ async def test_close_while_writing(store: DiskStore, monkeypatch: pytest.MonkeyP
 
 async def test_open_that_fails(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A download that could not be opened is not in use."""
+    await leave(store, 10)
 
     def fail(*_: object, **__: object) -> int:
         raise OSError(errno.EMFILE, "too many")
@@ -284,6 +286,54 @@ async def test_open_that_fails(store: DiskStore, monkeypatch: pytest.MonkeyPatch
             await store.partials.open(DIGEST)
 
     assert not store.partials._in_use
+
+
+async def test_new_file_is_made_meanwhile(store: DiskStore) -> None:
+    """A new download has its file before anything is written; until then nobody can read it."""
+    partial = await store.partials.open(DIGEST)
+    partial.prepare()
+
+    assert place(store).read_bytes() == b""
+    partial.close()
+    with pytest.raises(ValueError, match="closed"):
+        partial.fileno()
+
+
+async def test_new_file_that_cannot_be_made(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first write tells, and a later one may succeed."""
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store.partials, "create", fail)
+        partial = await store.partials.open(DIGEST)
+        partial.prepare()
+        with pytest.raises(StoreError, match="no space") as told:
+            await partial.write(0, DATA)
+        assert told.value.full
+    await partial.write(0, DATA)
+
+    assert place(store).read_bytes() == DATA
+    partial.close()
+
+
+@pytest.mark.parametrize("how", ["closed", "discarded"])
+async def test_over_before_it_is_made(how: str, store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download that is over makes no file any more."""
+    monkeypatch.setattr(store.partials.lane, "ahead", lambda _: None)
+    partial = await store.partials.open(DIGEST)
+    if how == "discarded":
+        await partial.discard()
+    else:
+        partial.close()
+
+    partial.prepare()
+
+    assert not place(store).exists()
+    with pytest.raises(StoreError, match=r"closed|removed"):
+        await partial.write(0, DATA)
+    partial.close()
 
 
 def test_boot_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

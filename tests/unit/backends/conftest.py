@@ -13,6 +13,4 @@ if TYPE_CHECKING:
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """A machine with podman and nothing in it."""
-    config = tmp_path / "config"
-    config.mkdir()
-    return World(config)
+    return World.empty(tmp_path)

@@ -60,6 +60,13 @@ class World:
     listening: list[str] = field(default_factory=list)
     mirrors: tuple[Mirror, ...] = MIRRORS
 
+    @classmethod
+    def empty(cls, place: Path) -> World:
+        """A machine with podman and nothing in it; the stack's directory is made in `place`."""
+        config = place / "config"
+        config.mkdir()
+        return cls(config)
+
     @property
     def backend(self) -> PodmanBackend:
         """A backend as a new command has it."""

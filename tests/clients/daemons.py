@@ -1,4 +1,4 @@
-"""containerd and dockerd, each with an empty store and its own client."""
+"""containerd, dockerd and buildkitd, each with an empty store and its own client."""
 
 from __future__ import annotations
 
@@ -66,3 +66,19 @@ def dockerd(workdir: Path, settings: Path, sandbox: Sandbox, *options: str) -> I
         yield Daemon(child, ("docker", "--host", socket), workdir)
     finally:
         child.kill()
+
+
+@contextmanager
+def buildkitd(workdir: Path, config: Path) -> Iterator[Daemon]:
+    """A buildkitd in a sandbox of its own, with this configuration; what is called is buildctl."""
+    socket = f"unix://{workdir / 'buildkit.sock'}"
+    with open_sandbox(own_network=False) as sandbox:
+        argv = [*sandbox.everything, "buildkitd", f"--config={config}", f"--root={workdir / 'buildkit'}"]
+        # Overlay does not work over every file system; a network for builds would need a bridge.
+        argv += [f"--addr={socket}", "--oci-worker-snapshotter=native", "--oci-worker-net=host"]
+        child = Child(argv, out=workdir / "buildkitd.log", env=environment(workdir))
+        try:
+            child.wait_for(lambda: "running server on" in child.said() or None)
+            yield Daemon(child, (*sandbox.everything, "buildctl", f"--addr={socket}"), workdir)
+        finally:
+            child.kill()

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.clients.containers import podman_settings, write_policy
-from tests.clients.daemons import Daemon, containerd, dockerd
-from tests.clients.images import GREETING, Library
+from tests.clients.daemons import Daemon, buildkitd, containerd, dockerd
+from tests.clients.images import GREETING, PAYLOAD_PATH, Library
 from tests.clients.sandbox import Sandbox, isolated_where_possible, needs_root, open_sandbox
 from tests.clients.servers import Engine, UnixConnection, Upstream, environment, run
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "docker.io/library/app:oci"
 DAEMON_JSON = '{\n\t"max-concurrent-downloads" : 2\n}'
+BUILDKITD_TOML = "# Theirs.\n[worker.oci]\n  gc = false"
 DOCKERFILE = "FROM docker.io/library/app:oci\nCOPY Dockerfile /\n"
 
 
@@ -143,6 +144,37 @@ def test_containerd(config: Configuring, upstream: Upstream, library: Library, w
         assert library.images["oci"].index.digest in ctr("images", "ls")
     assert config("containerd", "--directory", str(certs), "--undo") == ["removed"]
     assert not certs.exists()
+
+
+@pytest.mark.tool("buildkitd", "buildctl", "runc", "docker-registry", "busybox")
+@pytest.mark.xdist_group("clients-buildkit")
+@needs_root
+def test_buildkit(config: Configuring, upstream: Upstream, library: Library, workdir: Path) -> None:
+    """A buildkitd builds upon an image that it takes from the cache, at the block that was added to its settings."""
+    settings = workdir / "buildkitd.toml"
+    settings.write_text(BUILDKITD_TOML)
+    context = workdir / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text(DOCKERFILE)
+
+    assert config("buildkit", f"--file={settings}", "--write") == ["written"]
+    with buildkitd(workdir, settings) as buildctl:
+
+        def built(name: str) -> set[str]:
+            local = (f"--local=context={context}", f"--local=dockerfile={context}")
+            output = f"--output=type=tar,dest={workdir / name}"
+            buildctl("build", "--frontend=dockerfile.v0", "--progress=plain", *local, output)
+            with tarfile.open(workdir / name) as tar:
+                return {entry.name for entry in tar if entry.isfile()}
+
+        assert built("first.tar") == {"Dockerfile", "bin/busybox", PAYLOAD_PATH}
+        assert upstream.blob_bytes() == library.images["oci"].native_blobs()
+        buildctl("prune", "--all")
+        upstream.unplug()
+
+        assert built("second.tar") == {"Dockerfile", "bin/busybox", PAYLOAD_PATH}
+    assert config("buildkit", f"--file={settings}", "--undo") == ["restored"]
+    assert settings.read_text() == BUILDKITD_TOML
 
 
 @pytest.mark.tool("dockerd", "docker", "containerd", "runc", "ip", "docker-registry", "busybox")

@@ -276,11 +276,14 @@ class Fetch:
         skip = max(0, self._map.frontier - at)
         if skip >= len(data):
             return
+        if not at and not self._map.frontier:
+            # No other connection is there yet that could fail meanwhile: they are written, or the transfer is over.
+            self._fill.arrives(data)
+            await asyncio.sleep(0)  # whoever waits for them goes first
         await self._fill.partial.write(at + skip, memoryview(data)[skip:])
         self._gained += len(data) - skip
         if self._map.wrote(at + skip, at + len(data)):
-            self._fill.frontier = self._map.frontier
-            self._fill.changed()
+            self._fill.reaches(self._map.frontier)
         group, self._ungrown = self._ungrown, None
         if group is not None:
             self._grow(group)

@@ -2,7 +2,8 @@
 
 The transfer (`fetch`) writes the file; every client, the first one too, is a follower who reads the file up to the
 *frontier*, the end of the contiguous prefix. So a slow or vanished client hurts nobody. The last bytes are shown only
-when the digest is confirmed: a client can never have received all of a wrong blob.
+when the digest is confirmed: a client can never have received all of a wrong blob. Only the very first bytes are given
+from memory, to those who wait for them already, while they are being written.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     from obol.oci.references import Digest
     from obol.registry.store.base import Partial, Place
     from obol.registry.upstream.base import BlobSource
+
+EARLY = 64 * 1024
+"""Bytes that are given from memory at most."""
 
 
 class FillFailed(Exception):
@@ -43,6 +47,8 @@ class Fill:
         self.frontier = 0
         self.held = 0
         """Bytes that were there when the transfer began."""
+        self.early = b""
+        """The blob's first bytes while they are being written; a follower may be given them."""
         self.verified = False
         self.failure: Exception | None = None
         self.followers = 0
@@ -70,6 +76,18 @@ class Fill:
         self.withheld = withhold
         self.frontier = self.held = partial.frontier
 
+    def arrives(self, data: bytes) -> None:
+        """The blob's first bytes are being written; no others may be written in their place any more."""
+        end = len(data) if self.size is None else self.size
+        self.early = data[: max(0, min(EARLY, end - self.withheld))]
+        self.changed()
+
+    def reaches(self, frontier: int) -> None:
+        """The file has all bytes up to here."""
+        self.frontier = frontier
+        self.early = b""
+        self.changed()
+
     def changed(self) -> None:
         """Tell the followers that something changed."""
         event, self._changed = self._changed, asyncio.Event()
@@ -93,17 +111,18 @@ class Fill:
 
     @property
     def shown(self) -> int:
-        """How many leading bytes a follower may be given."""
+        """How many leading bytes a follower may be given from the file."""
         if self.verified:
             return self.frontier
         end = self.frontier if self.size is None else self.size
         return max(0, min(self.frontier, end - self.withheld))
 
     async def grown(self, beyond: int) -> int:
-        """Wait until more than `beyond` bytes are shown, or all are; returns how many. Raises FillFailed."""
+        """Wait until more than `beyond` bytes may be given, or all; returns how many. Raises FillFailed."""
         while True:
-            if self.verified or self.shown > beyond:
-                return self.shown
+            there = max(self.shown, len(self.early))
+            if self.verified or there > beyond:
+                return there
             if self.failure is not None:
                 raise FillFailed(self.failure)
             await self._changed.wait()

@@ -39,6 +39,7 @@ class FollowedBlob:
         self.joined = joined
         self._fill = fill
         self._found = fill.frontier
+        self._early = b""
         self._around = around
         self._counters = space.counters
         self._slots = space.upstream.slots
@@ -106,12 +107,11 @@ class FollowedBlob:
                 async for data in self._relay(at, stop, await self._check(start, at, stop)):
                     yield data
                 return
-            if start < at and shown - at < WORTH_SENDING and not self._fill.verified:
-                await self._around.clock.sleep(min(GATHER_EACH * self._fill.followers, GATHER_AT_MOST))
-                shown = self._fill.shown
+            if start < at:
+                shown = await self._gathered(at, shown)
             end = shown if stop is None else min(shown, stop)
             if end > at:
-                yield FileRun(self._fill.partial.fileno(), at, end)
+                yield self._run(at, end)
                 at = end
             if self._fill.verified and at >= self._fill.frontier:
                 return
@@ -123,11 +123,26 @@ class FollowedBlob:
         except TimeoutError:
             raise CutShort("the upstream brings nothing any more") from None
 
+    async def _gathered(self, at: int, shown: int) -> int:
+        """Let a few bytes become more."""
+        if self._fill.verified or shown - at >= WORTH_SENDING:
+            return shown
+        await self._around.clock.sleep(min(GATHER_EACH * self._fill.followers, GATHER_AT_MOST))
+        return self._fill.shown
+
+    def _run(self, at: int, end: int) -> FileRun | bytes:
+        if end <= self._fill.frontier:
+            return FileRun(self._fill.partial.fileno(), at, end)
+        self._early = self._fill.early
+        return self._early[at:end]
+
     async def _check(self, start: int, at: int, stop: int) -> Check | None:
         if start != 0 or stop != self._fill.size:
             return None
         check = Check(self.digest, self._around.settings.withhold)
-        if at:
+        if at > self._fill.frontier:
+            check.given(self._early[:at])
+        elif at:
             await check.resume(self._fill.partial.fileno(), at, self._around.threads)
         return check
 

@@ -83,6 +83,10 @@ class Check:
         except OSError as problem:
             raise CutShort("the partial cannot be read back") from problem
 
+    def given(self, data: bytes) -> None:
+        """Take up the first bytes, which the client was given from memory."""
+        self._hasher.update(data)
+
     def pass_on(self, data: bytes) -> bytes:
         """What may be shown now that `data` has arrived."""
         self._hasher.update(data)

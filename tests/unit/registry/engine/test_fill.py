@@ -6,12 +6,15 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest, Repository
-from obol.registry.engine.fill import Fill, FillFailed
-from obol.registry.store.base import Place
+from obol.registry.engine.answers import StoredBlob
+from obol.registry.engine.fill import EARLY, Fill, FillFailed
+from obol.registry.store.base import Place, StoreError
 from obol.registry.store.memory import MemoryPartial, MemoryStore
 from obol.registry.upstream.base import Unavailable
 from tests.fakes.clock import FakeClock
+from tests.fakes.content import blob as make_blob
 from tests.fakes.upstream import FakeSource, FakeUpstream
+from tests.unit.registry.world import bytes_of, world
 
 DIGEST = Digest.of(b"data")
 PLACE = Place("registry.test", Repository("team/app"))
@@ -66,6 +69,58 @@ async def test_grown_waits() -> None:
         fill.changed()
 
     assert await waiting == 30
+
+
+@pytest.mark.parametrize(
+    ("size", "data", "early"),
+    [(100, 50, 50), (100, 95, 90), (5, 5, 0), (None, 50, 40), (None, 5, 0), (1 << 20, EARLY + 1, EARLY)],
+)
+async def test_first_bytes(size: int | None, data: int, early: int) -> None:
+    """The first bytes are given while they are being written, but not the end of the blob, nor many."""
+    fill, _ = await begun(size)
+
+    fill.arrives(bytes(data))
+
+    assert (len(fill.early), fill.shown) == (early, 0)
+
+
+async def test_first_bytes_in_the_file() -> None:
+    """Who waits for the first bytes wakes when they arrive; what follows is waited for, and comes from the file."""
+    fill, _ = await begun(100)
+    waiting = spawn(fill.grown(0), name="follower")
+    fill.arrives(bytes(50))
+    assert await waiting == 50
+    waiting = spawn(fill.grown(50), name="follower")
+
+    fill.reaches(60)
+
+    assert await waiting == 60
+    assert fill.early == b""
+
+
+async def test_first_bytes_before_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first bytes do not wait for the disk; if it then takes none, the client has a right blob all the same."""
+    one = FakeUpstream()
+    digest, data = make_blob(9500, "layer")
+    one.add_blob("team/app", digest, data)
+    written = asyncio.Event()
+
+    async def fail(self: MemoryPartial, offset: int, data: bytes | memoryview) -> None:
+        await written.wait()
+        raise StoreError("full", full=True)
+
+    monkeypatch.setattr(MemoryPartial, "write", fail)
+    async with world(one) as w:
+        answer = await w.blob(digest)
+        assert not isinstance(answer, StoredBlob)
+        with answer:
+            await answer.opened(0)
+            runs = answer.runs(0, len(data))
+            first = bytes_of(await anext(runs))
+            assert first == data[: len(first)] != b""
+            written.set()
+
+            assert first + b"".join([bytes_of(run) async for run in runs]) == data
 
 
 async def test_grown_after_failure() -> None:

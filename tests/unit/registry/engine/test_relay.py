@@ -136,6 +136,15 @@ async def test_check_resumed(file: int) -> None:
     assert await relayed(source, 1000, len(DATA), check) == (DATA[1000:], True)
 
 
+async def test_check_of_what_was_given() -> None:
+    """What the client was given from memory counts, too."""
+    source, _ = held()
+    check = Check(DIGEST, 100)
+    check.given(DATA[:1000])
+
+    assert await relayed(source, 1000, len(DATA), check) == (DATA[1000:], True)
+
+
 async def test_check_cannot_be_resumed(file: int) -> None:
     """Where the file cannot be read back as far as it was sent, the client is cut short."""
     assert os.fstat(file).st_size == 1000

@@ -43,12 +43,12 @@ class Bench:
             yield {name: stack.enter_context(fresh(name, self.site())) for name in names if available(name)}
 
     def interleaved(
-        self, names: Sequence[Name], measure: Callable[[Name], tuple[float, ...]]
+        self, names: Sequence[Name], measure: Callable[[Name], tuple[float, ...]], runs: int | None = None
     ) -> tuple[tuple[Series, ...], ...]:
         """Measure each peer once, then each again, as often as the scale says; series for each number measured."""
         there = [name for name in names if available(name)]
         found: dict[Name, list[tuple[float, ...]]] = {name: [] for name in there}
-        for _ in range(self.scale.runs):
+        for _ in range(runs or self.scale.runs):
             for name in there:
                 found[name].append(measure(name))
         columns = {name: tuple(zip(*values, strict=True)) for name, values in found.items()}

@@ -71,7 +71,7 @@ def _throughput(bench: Bench, peers: dict[Name, Running], clients: int) -> tuple
             read += layer.size * clients * times / GIB
         return read / seconds, (peers[name].cpu() - before) / read
 
-    rates, costs = bench.interleaved(list(peers), measure)
+    rates, costs = bench.interleaved(list(peers), measure, bench.scale.warm_runs)
     title = f"warm blob, {clients} client{'s' if clients > 1 else ''}"
     return (
         Row(title, "GiB/s", "more", rates, "nginx"),

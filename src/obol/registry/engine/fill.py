@@ -48,7 +48,7 @@ class Fill:
         self.held = 0
         """Bytes that were there when the transfer began."""
         self.early = b""
-        """The blob's first bytes while they are being written; a follower may be given them."""
+        """The blob's first bytes until they are in the file; a follower may be given them."""
         self.verified = False
         self.failure: Exception | None = None
         self.followers = 0
@@ -78,8 +78,7 @@ class Fill:
 
     def arrives(self, data: bytes) -> None:
         """The blob's first bytes are being written; no others may be written in their place any more."""
-        end = len(data) if self.size is None else self.size
-        self.early = data[: max(0, min(EARLY, end - self.withheld))]
+        self.early = data[: min(EARLY, self._without_end(len(data)))]
         self.changed()
 
     def reaches(self, frontier: int) -> None:
@@ -112,10 +111,12 @@ class Fill:
     @property
     def shown(self) -> int:
         """How many leading bytes a follower may be given from the file."""
-        if self.verified:
-            return self.frontier
-        end = self.frontier if self.size is None else self.size
-        return max(0, min(self.frontier, end - self.withheld))
+        return self.frontier if self.verified else self._without_end(self.frontier)
+
+    def _without_end(self, count: int) -> int:
+        """How many of the first `count` bytes are none of the last, which are withheld."""
+        end = count if self.size is None else self.size
+        return max(0, min(count, end - self.withheld))
 
     async def grown(self, beyond: int) -> int:
         """Wait until more than `beyond` bytes may be given, or all; returns how many. Raises FillFailed."""

@@ -39,7 +39,6 @@ class FollowedBlob:
         self.joined = joined
         self._fill = fill
         self._found = fill.frontier
-        self._early = b""
         self._around = around
         self._counters = space.counters
         self._slots = space.upstream.slots
@@ -133,15 +132,14 @@ class FollowedBlob:
     def _run(self, at: int, end: int) -> FileRun | bytes:
         if end <= self._fill.frontier:
             return FileRun(self._fill.partial.fileno(), at, end)
-        self._early = self._fill.early
-        return self._early[at:end]
+        return self._fill.early[at:end]
 
     async def _check(self, start: int, at: int, stop: int) -> Check | None:
         if start != 0 or stop != self._fill.size:
             return None
         check = Check(self.digest, self._around.settings.withhold)
         if at > self._fill.frontier:
-            check.given(self._early[:at])
+            check.given(self._fill.early[:at])
         elif at:
             await check.resume(self._fill.partial.fileno(), at, self._around.threads)
         return check

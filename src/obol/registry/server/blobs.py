@@ -15,7 +15,7 @@ from obol.oci.errors import RANGE_INVALID, UNAVAILABLE, OciError
 from obol.oci.mediatypes import OCTET_STREAM
 from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, parse_open_range
 from obol.registry.engine.answers import CutShort, FileRun, GrowingBlob, StoredBlob
-from obol.registry.server.hot import Hot, HotAnswers, HotKey
+from obol.registry.server.hot import Hot, HotAnswers
 from obol.registry.server.replies import Header, Rendered, Reply, content_headers, refusal_headers, sent
 from obol.registry.server.sending import Sender
 
@@ -48,7 +48,7 @@ class BlobAnswers:
     async def answer(
         self,
         request: web.BaseRequest,
-        key: HotKey | None,
+        key: bytes | None,
         space: Space,
         resource: BlobRequest,
         scope: tuple[Header, ...],
@@ -71,7 +71,7 @@ class BlobAnswers:
     async def _stored(
         self,
         request: web.BaseRequest,
-        key: HotKey | None,
+        key: bytes | None,
         blob: StoredBlob,
         wanted: OpenRange | None,
         scope: tuple[Header, ...],
@@ -103,7 +103,7 @@ class BlobAnswers:
             blob.counters.bytes_from_cache += sender.count
         return sent(keep_alive=bool(request.keep_alive))
 
-    async def _small(self, request: web.BaseRequest, key: HotKey, blob: StoredBlob, marks: tuple[Header, ...]) -> Reply:
+    async def _small(self, request: web.BaseRequest, key: bytes, blob: StoredBlob, marks: tuple[Header, ...]) -> Reply:
         file, size = blob.content.fileno(), blob.content.size
         try:
             body = _in_memory(file, size)

@@ -1,7 +1,7 @@
 """One HTTP request to one answer.
 
-The raw target is parsed once; what comes out of that is a value, and the engine is asked with it. Answers that were
-given a moment ago are found before anything is parsed.
+The raw target is parsed once; what comes out of that is a value, and the engine is asked with it. Answers that may be
+given again are kept with the bytes of their request.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from obol.oci.references import Digest
 from obol.oci.requests import BlobRequest, ManifestRequest, Ping, ReferrersRequest, Request, TagsRequest, parse
 from obol.registry.engine.answers import Document, DocumentHead, Source
 from obol.registry.server.blobs import BlobAnswers
-from obol.registry.server.hot import Hot, HotAnswers, HotKey
+from obol.registry.server.connection import key_of
+from obol.registry.server.hot import Hot, HotAnswers
 from obol.registry.server.replies import (
     DateLine,
     Header,
@@ -59,11 +60,7 @@ class Handler:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """What `web.Server` calls."""
-        key = _hot_key(request)
-        if key is not None:
-            hot = self._hot.find(key, self._clock.monotonic())
-            if hot is not None:
-                return self._again(hot)
+        key = key_of(request)
         try:
             reply = await self._answer(request, key)
         except OciError as refusal:
@@ -73,16 +70,19 @@ class Handler:
             reply = sent(keep_alive=False)
         return reply.response()
 
-    def _again(self, hot: Hot) -> web.StreamResponse:
+    def repeat(self, key: bytes) -> bytes | None:
+        """The answer to a request that was answered a moment ago and is the same, byte for byte; None without one."""
+        hot = self._hot.find(key, self._clock.monotonic())
+        if hot is None:
+            return None
         hot.counters.hit += 1
         if hot.body:
             hot.counters.bytes_from_cache += hot.size
         if hot.document is not None:
             self._engine.used(hot.document.place, hot.document.digest)
-        head = hot.rendered.head(self._date.at(self._clock.wall()), b"")
-        return Reply(head + hot.body, keep_alive=True).response()
+        return hot.rendered.head(self._date.at(self._clock.wall()), b"") + hot.body
 
-    async def _answer(self, request: web.BaseRequest, key: HotKey | None) -> Reply:
+    async def _answer(self, request: web.BaseRequest, key: bytes | None) -> Reply:
         if not self._hosts.ours(request.headers.get("Host")):
             raise OciError(FOREIGN_HOST)
         target = request.raw_path
@@ -111,7 +111,7 @@ class Handler:
     async def _manifest(
         self,
         request: web.BaseRequest,
-        key: HotKey | None,
+        key: bytes | None,
         space: Space,
         resource: ManifestRequest,
         scope: tuple[Header, ...],
@@ -133,7 +133,7 @@ class Handler:
         marks = (("Obol-Cache", answer.source.value), *((STALE,) if answer.source is Source.STALE else ()))
         return self._render(request, Rendered(200, (*headers, *scope, *marks)), body)
 
-    def _keep_hot(self, key: HotKey, answer: Document, rendered: Rendered, body: bytes, space: Space) -> None:
+    def _keep_hot(self, key: bytes, answer: Document, rendered: Rendered, body: bytes, space: Space) -> None:
         until = math.inf if answer.fresh_for is None else self._clock.monotonic() + answer.fresh_for
         if until > self._clock.monotonic():
             self._hot.keep(key, Hot(rendered, body, until, space.counters, answer, len(answer.body)))
@@ -167,20 +167,3 @@ class Handler:
 
     def _head(self, request: web.BaseRequest, rendered: Rendered) -> bytes:
         return rendered.head(self._date.at(self._clock.wall()), connection(request))
-
-
-def _hot_key(request: web.BaseRequest) -> HotKey | None:
-    """What a hot answer is found by, or None for a request that needs to be looked at."""
-    headers = request.headers
-    if (
-        request.version < (1, 1)
-        or not request.keep_alive
-        or "Range" in headers
-        or "If-None-Match" in headers
-        or request.method not in {"GET", "HEAD"}
-    ):
-        return None
-    accept = headers.get("Accept")
-    if accept is not None and len(headers.getall("Accept")) > 1:
-        accept = ",".join(headers.getall("Accept"))
-    return request.method, request.raw_path, headers.get("Host"), accept

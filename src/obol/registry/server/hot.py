@@ -1,7 +1,7 @@
 """Answers kept ready: what was asked a moment ago is written again without asking the engine.
 
-A hot answer is valid for as long as the engine said. It is counted like any other, and found by all that may change an
-answer: the method, the raw target, the Host and the Accept lines; requests with conditions or ranges are never hot.
+A hot answer is valid for as long as the engine said, and counted like any other. It is found by all that may change an
+answer: every byte of the request.
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 CAPACITY = 8 * 1024 * 1024
 LARGEST = 512 * 1024
-
-HotKey = tuple[str, str, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +38,9 @@ class HotAnswers:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._capacity = capacity
         self._held = 0
-        self._answers: OrderedDict[HotKey, Hot] = OrderedDict()
+        self._answers: OrderedDict[bytes, Hot] = OrderedDict()
 
-    def find(self, key: HotKey, now: float) -> Hot | None:
+    def find(self, key: bytes, now: float) -> Hot | None:
         """The answer to give at monotonic time `now`, or None."""
         hot = self._answers.get(key)
         if hot is None:
@@ -53,9 +51,9 @@ class HotAnswers:
         self._answers.move_to_end(key)
         return hot
 
-    def keep(self, key: HotKey, hot: Hot) -> None:
+    def keep(self, key: bytes, hot: Hot) -> None:
         """Keep an answer, if it is small enough to be worth it."""
-        if len(hot.body) > LARGEST:
+        if _weight(key, hot) > LARGEST:
             return
         self._drop(key)
         self._answers[key] = hot
@@ -63,19 +61,14 @@ class HotAnswers:
         while self._held > self._capacity:
             self._drop(next(iter(self._answers)))
 
-    def _drop(self, key: HotKey) -> None:
+    def _drop(self, key: bytes) -> None:
         hot = self._answers.pop(key, None)
         if hot is not None:
             self._held -= _weight(key, hot)
-
-    def clear(self) -> None:
-        """Forget all, because content or names changed otherwise than by time."""
-        self._answers.clear()
-        self._held = 0
 
     def __len__(self) -> int:
         return len(self._answers)
 
 
-def _weight(key: HotKey, hot: Hot) -> int:
-    return len(hot.body) + len(hot.rendered.after) + sum(len(part or "") for part in key) + 1024
+def _weight(key: bytes, hot: Hot) -> int:
+    return len(key) + len(hot.body) + len(hot.rendered.after) + 1024

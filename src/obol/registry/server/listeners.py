@@ -8,9 +8,8 @@ import socket
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from obol.errors import PortTaken
+from obol.registry.server.connection import Connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +29,7 @@ class Listening:
 
     settings: ListenerSettings
     listener: asyncio.Server
-    server: web.Server
+    server: Connections
 
 
 class Listeners:
@@ -57,12 +56,7 @@ class Listeners:
         bound = _bind(wanted, absent_address=absent_address)
         real = replace(wanted, port=bound.getsockname()[1])
         handler = self._handlers.setdefault(wanted.registry, self._make(wanted.registry))
-        server = web.Server(
-            handler.handle,
-            keepalive_timeout=self._limits.keepalive,
-            access_log=None,
-            auto_decompress=False,
-        )
+        server = Connections(handler.handle, handler.repeat, self._limits.keepalive)
         listener = await asyncio.get_running_loop().create_server(server, sock=bound, backlog=BACKLOG)
         self._hosts.listen(wanted.address)
         self._open[real] = Listening(real, listener, server)

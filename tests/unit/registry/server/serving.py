@@ -76,7 +76,15 @@ class Session:
         fields = dict(headers)
         fields.setdefault("Host", f"127.0.0.1:{self._port}")
         lines = [f"{method} {target} HTTP/{version}", *(f"{name}: {value}" for name, value in fields.items())]
-        self._writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        self.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
+        return await self.answer(method)
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._writer.write(data)
+
+    async def answer(self, method: str = "GET") -> Reply:
+        """Read the next answer."""
         conversation = Conversation(self.reader, method, 0.0)
         await conversation.head()
         body, complete = await conversation.body()

@@ -337,23 +337,6 @@ async def test_hot_is_by_accept() -> None:
         assert len(s.handlers[0]._hot) == 3
 
 
-@pytest.mark.parametrize(
-    ("headers", "version"),
-    [
-        ([("If-None-Match", '"x"')], "1.1"),
-        ([("Range", "bytes=0-1")], "1.1"),
-        ([("Connection", "close")], "1.1"),
-        ([("Connection", "keep-alive")], "1.0"),
-    ],
-)
-async def test_never_hot(headers: list[tuple[str, str]], version: str) -> None:
-    """A request with a condition or a range, or of old HTTP, is always looked at, and its answer is not kept."""
-    async with serving(upstream()) as s, session(s.ports[0]) as client:
-        await client.ask("GET", TAG, *headers, version=version)
-
-        assert len(s.handlers[0]._hot) == 0
-
-
 @pytest.mark.parametrize("ttl", [0.0, -1.0])
 async def test_not_kept_without_time(ttl: float) -> None:
     """With no time for tags, nothing by tag is kept hot."""

@@ -1,0 +1,108 @@
+"""One client's connection: a request that was answered a moment ago, byte for byte, is answered again unparsed.
+
+What the same bytes mean does not change, so nothing is read in them; they are only looked up. All others go to aiohttp.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, cast
+
+from aiohttp import web
+
+from obol.registry.server.replies import DRAIN_ABOVE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from logging import Logger
+
+END = b"\r\n\r\n"
+NEVER_KEPT = ("Range", "If-None-Match", "Authorization")
+"""A part, or that nothing has changed, is found out each time; and a secret is not ours to keep."""
+
+Repeat = Callable[[bytes], bytes | None]
+"""From the bytes of a request to the bytes of its answer, or None if that has to be found out."""
+
+
+class Connections(web.Server):
+    """What asyncio asks for a protocol for each connection that it accepts."""
+
+    def __init__(
+        self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], repeat: Repeat, keepalive: float
+    ) -> None:
+        super().__init__(handle)
+        self._repeat = repeat
+        self._keepalive = keepalive
+
+    def __call__(self) -> Connection:
+        """A new connection."""
+        return Connection(self, self._repeat, self._keepalive)
+
+
+class Connection(web.RequestHandler):
+    """aiohttp's, which is left aside while a client only repeats what others or itself have asked."""
+
+    __slots__ = ("_between", "_handed_over", "_now", "_patience", "_repeat", "asked")
+
+    def __init__(self, server: Connections, repeat: Repeat, keepalive: float) -> None:
+        loop = asyncio.get_running_loop()
+        no_log = cast("Logger", None)  # aiohttp takes it, its types do not
+        super().__init__(server, loop=loop, keepalive_timeout=keepalive, access_log=no_log, auto_decompress=False)
+        self._repeat = repeat
+        self._between = True
+        """All that was asked is answered, and what comes next begins with a request."""
+        self.asked: bytes | None = None
+        """The bytes of the one request under way; None if it came in pieces or has company."""
+        # aiohttp closes what is idle; it must hear of a request now and then.
+        self._patience = keepalive / 2
+        self._now = loop.time
+        self._handed_over = loop.time()
+
+    def data_received(self, data: bytes) -> None:
+        """What asyncio calls."""
+        self.asked = None
+        if self._between and 0 <= data.find(END) == len(data) - len(END):
+            if self._repeated(data):
+                return
+            self.asked = data
+        self._between = False
+        self._handed_over = self._now()
+        super().data_received(data)
+
+    def _repeated(self, data: bytes) -> bool:
+        transport = self.transport
+        if (
+            transport is None
+            or self._now() - self._handed_over >= self._patience
+            or transport.get_write_buffer_size() > DRAIN_ABOVE
+        ):
+            return False
+        answer = self._repeat(data)
+        if answer is None:
+            return False
+        transport.write(answer)
+        return True
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """What aiohttp calls to have a response written, also that of an error."""
+        done = await super().finish_response(request, resp, start_time)
+        self._between = self.asked is not None and repeatable(request)
+        return done
+
+
+def repeatable(request: web.BaseRequest) -> bool:
+    """Whether nothing but another request can follow this one."""
+    return request.method in {"GET", "HEAD"} and not request.body_exists and "Upgrade" not in request.headers
+
+
+def key_of(request: web.BaseRequest) -> bytes | None:
+    """What the answer to a request may be kept under to be given again: all of its bytes; None if it may not."""
+    connection = request.protocol
+    if not isinstance(connection, Connection) or not repeatable(request):
+        return None
+    if request.version < (1, 1) or not request.keep_alive:
+        return None
+    return None if any(name in request.headers for name in NEVER_KEPT) else connection.asked

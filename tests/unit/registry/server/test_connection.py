@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.registry.server.connection import Connection
+from obol.registry.server.replies import DRAIN_ABOVE
+from tests.fakes.clock import FakeClock
+from tests.fakes.content import blob as make_blob
+from tests.fakes.content import make_image
+from tests.fakes.upstream import FakeUpstream
+from tests.unit.registry.server.serving import Serving, serving, session
+from tests.unit.registry.world import eventually
+
+if TYPE_CHECKING:
+    from tests.fakes.http import Reply
+
+IMAGE = make_image(500, seed=1, platforms=("linux/amd64", "linux/arm64"))
+OTHER = make_image(700, seed=2, platforms=("linux/amd64", "linux/arm64"))
+
+
+def upstream() -> FakeUpstream:
+    """An upstream with two images."""
+    one = FakeUpstream()
+    one.add("team/app", "v1", IMAGE)
+    one.add("team/app", "v2", OTHER)
+    return one
+
+
+def get(tag: str, *lines: str, method: str = "GET", version: str = "1.1") -> bytes:
+    """The bytes of a request for a manifest."""
+    head = [f"{method} /v2/team/app/manifests/{tag} HTTP/{version}", "Host: localhost", *lines]
+    return "\r\n".join([*head, "", ""]).encode("ascii")
+
+
+def parsed(s: Serving) -> int:
+    """How many requests aiohttp has parsed."""
+    return sum(listening.server.requests_count for listening in s.listeners._open.values())
+
+
+def connections(s: Serving) -> list[Connection]:
+    """What is connected."""
+    found = [one for listening in s.listeners._open.values() for one in listening.server.connections]
+    return [one for one in found if isinstance(one, Connection)]
+
+
+async def handed_over(s: Serving) -> None:
+    """Wait until aiohttp has been given something that is not answered yet."""
+    await eventually(lambda: any(not one._between for one in connections(s) if one.transport is not None))
+
+
+def same(*replies: Reply) -> bool:
+    """Whether these are answers with the image's index."""
+    return all((reply.status, reply.body) == (200, IMAGE.index.body) for reply in replies)
+
+
+async def test_repeated() -> None:
+    """A request that comes again byte for byte is answered without being parsed, also on a connection of its own."""
+    async with serving(upstream()) as s, session(s.ports[0]) as first, session(s.ports[0]) as second:
+        first.send(get("v1"))
+        asked = await first.answer()
+        for client in (first, second, second, first):
+            client.send(get("v1"))
+            asked = await client.answer()
+            assert same(asked)
+
+        assert parsed(s) == 1
+        assert s.world.space.counters.hit == 4
+
+
+async def test_other_bytes() -> None:
+    """One byte that is another makes it another request, and the connection goes on with it."""
+    async with serving(upstream()) as s, session(s.ports[0]) as client:
+        for request in (get("v1"), get("v1"), get("v2"), get("v1", "Accept: */*"), get("v1"), get("v2")):
+            client.send(request)
+            reply = await client.answer()
+            assert reply.body == (OTHER if b"/v2 " in request else IMAGE).index.body
+
+        assert parsed(s) == 3
+
+
+async def test_in_pieces() -> None:
+    """A request that comes in pieces is parsed, and so is all that follows it on this connection."""
+    for cut in (1, 3, 30, len(get("v1")) - 2):
+        async with serving(upstream()) as s, session(s.ports[0]) as whole, session(s.ports[0]) as pieces:
+            whole.send(get("v1"))
+            await whole.answer()
+            pieces.send(get("v1")[:cut])
+            await handed_over(s)
+            pieces.send(get("v1")[cut:])
+            assert same(await pieces.answer())
+            pieces.send(get("v1"))
+            assert same(await pieces.answer())
+
+            assert parsed(s) == 3
+
+
+async def test_several_at_once() -> None:
+    """Requests that come together are all answered, each with its own answer and in their order, however often."""
+    async with serving(upstream()) as s:
+        for _ in range(2):
+            async with session(s.ports[0]) as client:
+                client.send(get("v1") * 3 + get("v2"))
+                assert same(*[await client.answer() for _ in range(3)])
+                assert (await client.answer()).body == OTHER.index.body
+
+
+async def test_in_order() -> None:
+    """A ready answer does not overtake one that is still on its way."""
+    async with serving(upstream()) as s, session(s.ports[0]) as warm, session(s.ports[0]) as client:
+        warm.send(get("v1"))
+        await warm.answer()
+        gate = s.world.upstream.gates["get_manifest"] = asyncio.Event()
+        client.send(get("v2"))
+        await eventually(lambda: s.world.upstream.count("get_manifest", "v2") == 1)
+        client.send(get("v1"))
+        await eventually(lambda: any(one._messages for one in connections(s)))
+        gate.set()
+
+        assert (await client.answer()).body == OTHER.index.body
+        assert same(await client.answer())
+        for either in (warm, client):
+            either.send(get("v2"))
+            assert (await either.answer()).body == OTHER.index.body
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_body_is_no_request(method: str, chunked: bool) -> None:
+    """A body that reads like a request is none, whenever it comes, and what follows it is one."""
+    body = get("v1")
+    head = get("v2", "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(body)}", method=method)
+    async with serving(upstream()) as s:
+        for _ in range(2):
+            async with session(s.ports[0]) as client:
+                client.send(get("v1"))
+                await client.answer()
+                client.send(head)
+                await handed_over(s)
+                if chunked:
+                    client.send(b"%x\r\n" % len(body))
+                    await asyncio.sleep(0)
+                client.send(body)
+                assert not same(await client.answer())
+                client.send(b"\r\n0\r\n\r\n" if chunked else b"")
+                client.send(get("v2"))
+                assert (await client.answer()).body == OTHER.index.body
+
+
+async def test_upgrade() -> None:
+    """A wish for another protocol is declined, and what follows it is parsed."""
+    wish = get("v1", "Connection: Upgrade", "Upgrade: websocket")
+    async with serving(upstream()) as s, session(s.ports[0]) as client:
+        for request in (wish, wish, get("v1"), get("v1")):
+            client.send(request)
+            assert same(await client.answer())
+
+        assert parsed(s) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("Range: bytes=0-1", "1.1"),
+        ('If-None-Match: "x"', "1.1"),
+        ("Authorization: Basic dTpw", "1.1"),
+        ("Connection: close", "1.1"),
+        ("Connection: keep-alive", "1.0"),
+    ],
+)
+async def test_not_kept(line: str, version: str) -> None:
+    """Parts, conditions, secrets, last requests and old HTTP are answered anew each time, and not kept."""
+    async with serving(upstream()) as s:
+        for _ in range(3):
+            async with session(s.ports[0]) as client:
+                client.send(get("v1", line, version=version))
+                assert same(await client.answer())
+
+        assert parsed(s) == 3
+        assert len(s.handlers[0]._hot) == 0
+
+
+async def test_kept_alive() -> None:
+    """A connection whose requests are all repeated is not closed as an idle one: aiohttp hears of some of them."""
+    async with serving(upstream()) as s, session(s.ports[0]) as client:
+        client.send(get("v1"))
+        await client.answer()
+        (connection,) = connections(s)
+        now, clock = connection._now(), FakeClock(now=0.0)
+        connection._now = lambda: now + clock.monotonic()
+        for pause, expected in ((2.4, 1), (0.2, 2), (0.2, 2), (2.5, 3)):
+            clock.advance(pause)
+            client.send(get("v1"))
+            assert same(await client.answer())
+            assert parsed(s) == expected
+
+
+async def test_client_that_takes_nothing() -> None:
+    """Answers do not pile up before a client that asks on and reads nothing; when it reads, it has them all."""
+    digest, data = make_blob(60_000, "configuration")
+    ask = f"GET /v2/team/app/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode("ascii")
+    one, count = upstream(), 300
+    one.add_blob("team/app", digest, data)
+    async with serving(one) as s, session(s.ports[0]) as client:
+        for _ in range(2):  # the second one from the store
+            client.send(ask)
+            await client.answer()
+            await s.world.idle()
+        (connection,) = connections(s)
+        assert connection.transport is not None
+        for _ in range(count):
+            client.send(ask)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert connection.transport.get_write_buffer_size() < DRAIN_ABOVE + 2 * len(data)
+
+        assert [(await client.answer()).body == data for _ in range(count)] == [True] * count
+
+
+async def test_forgotten() -> None:
+    """An answer whose time has passed is found out anew."""
+    async with serving(upstream(), tag_ttl=60.0) as s, session(s.ports[0]) as client:
+        client.send(get("v1"))
+        assert same(await client.answer())
+        s.world.upstream.add("team/app", "v1", OTHER)
+        s.world.clock.advance(60.0)
+        client.send(get("v1"))
+        assert (await client.answer()).body == OTHER.index.body

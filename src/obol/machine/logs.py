@@ -13,13 +13,32 @@ from __future__ import annotations
 import io
 import logging
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO, cast
 
-import structlog
-
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
     from structlog.typing import EventDict, Processor
+
+
+@contextmanager
+def _hidden(name: str) -> Iterator[None]:
+    """Let a module that is not loaded yet be absent meanwhile."""
+    loaded = name in sys.modules
+    if not loaded:
+        sys.modules[name] = cast("ModuleType", None)  # so says the reference of `import`: not to be found
+    try:
+        yield
+    finally:
+        if not loaded:
+            del sys.modules[name]
+
+
+# structlog loads rich where it is installed, for tracebacks that we do not show: 3 MiB, and a twentieth of the start.
+with _hidden("rich"):
+    import structlog
 
 
 class _Lossy(io.TextIOBase):

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import logging
+import subprocess
 import sys
 from typing import TYPE_CHECKING
 
@@ -185,3 +186,10 @@ def test_a_log_that_takes_nothing(style: str, monkeypatch: pytest.MonkeyPatch) -
         full.write("a line\n")
     with contextlib.suppress(OSError):
         full.close()
+
+
+def test_without_rich() -> None:
+    """The engine starts without what draws tables for people, and a program that draws some can load it afterwards."""
+    program = "import sys, obol.machine.logs; assert not any('rich' in name for name in sys.modules); import rich.table"
+
+    subprocess.run([sys.executable, "-c", program], check=True)

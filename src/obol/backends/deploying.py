@@ -20,11 +20,12 @@ from obol.workloads.images import documents_of
 from obol.workloads.sources import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
     from pathlib import Path
 
     from obol.backends.base import Watch
     from obol.backends.kubectl import Kubectl
+    from obol.machine.clock import Clock
     from obol.machine.probe import Probe
     from obol.rendering.registries import Mirror
 
@@ -75,15 +76,27 @@ async def gateway(
     brought = applied(manifests)
     if GATEWAY not in brought.deployments or GATEWAY.name not in brought.ingresses or port is None:
         return Deployed("")
-    url = ingress_url(port)
+    look = f"look with `{kubectl.shown} -n kube-system get pods`"
+    return await answered(
+        ingress_url(port), lambda: probe(port, GATEWAY_PATH), kubectl.clock, watch, ("the ingress", look)
+    )
+
+
+async def answered(
+    url: str, ask: Callable[[], Awaitable[int | None]], clock: Clock, watch: Watch, otherwise: tuple[str, str]
+) -> Deployed:
+    """Wait until the gateway at `url` is ready, which `ask` tells.
+
+    `otherwise`: what does not answer and what to do about it, for the note where it does not come.
+    """
     watch(f"waiting for {url}")
-    began = kubectl.clock.monotonic()
-    while (status := await probe(port, GATEWAY_PATH)) != 200:
-        if kubectl.clock.monotonic() - began >= UP_WITHIN:
+    began = clock.monotonic()
+    while (status := await ask()) != 200:
+        if clock.monotonic() - began >= UP_WITHIN:
+            what, advice = otherwise
             said = f"says {status} there" if status else "does not answer there"
-            look = f"look with `{kubectl.shown} -n kube-system get pods`"
-            return Deployed(url, (f"LiteLLM is ready, but the ingress {said} yet: {look}.",))
-        await kubectl.clock.sleep(PAUSE)
+            return Deployed(url, (f"LiteLLM is ready, but {what} {said} yet: {advice}.",))
+        await clock.sleep(PAUSE)
     return Deployed(url)
 
 

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.backends.base import Deployed, Up, no_caches
-from obol.backends.deploying import GATEWAY, GATEWAY_PATH, deploy, scraping
+from obol.backends.deploying import GATEWAY, GATEWAY_PATH, answered, deploy, scraping
 from obol.backends.k3shost import QUICK, K3sHost, other_kubernetes, refuse_beside_another, refuse_foreign
 from obol.backends.k3sserver import LOG, K3sServer
-from obol.backends.kubeapi import PAUSE, UP_WITHIN, Access, api_status, wait_for_api
+from obol.backends.kubeapi import UP_WITHIN, Access, api_status, wait_for_api
 from obol.backends.kubectl import Kubectl, kubectl_for
 from obol.backends.rollouts import applied
 from obol.errors import DependencyMissing, ObolError
@@ -302,14 +302,13 @@ class K3sBackend:
         port = await kubectl.get("service", *where, ".spec.ports[0].port")
         if not address or not port.isdecimal():
             return Deployed("")
-        url, began = f"http://{address}:{port}", self._around.clock.monotonic()
-        watch(f"waiting for {url}")
-        while (status := await self._around.probe(address, int(port), GATEWAY_PATH)) != 200:
-            if self._around.clock.monotonic() - began >= UP_WITHIN:
-                said = f"says {status} there" if status else "does not answer there"
-                return Deployed(url, (f"LiteLLM is ready, but {said} yet: a firewall may be in the way.",))
-            await self._around.clock.sleep(PAUSE)
-        return Deployed(url)
+        return await answered(
+            f"http://{address}:{port}",
+            lambda: self._around.probe(address, int(port), GATEWAY_PATH),
+            self._around.clock,
+            watch,
+            ("it", "a firewall may be in the way"),
+        )
 
 
 def _digest(texts: Iterable[str]) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from obol.machine.tasks import spawn
+from obol.registry.server import sendfile
 from obol.registry.server.sendfile import AT_ONCE, Outlet, corked, unread
 from tests.unit.descriptors import descriptors
 
@@ -69,7 +71,8 @@ async def test_short_file(file: int) -> None:
 
 
 async def test_turns(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever takes all that it gets leaves the others their turns."""
+    """Whoever takes all that it gets leaves the others their turns when its time is over."""
+    monkeypatch.setattr(sendfile, "TURN", 0.0)
     sent: list[str] = []
 
     def send(descriptor: int, file: int, start: int, count: int) -> int:
@@ -85,6 +88,40 @@ async def test_turns(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (a, b) == (c, d)
     assert a != b
     assert (int(whole), int(rest)) == (AT_ONCE, 1)
+
+
+@pytest.mark.parametrize(("takes", "calls"), [(AT_ONCE, 4), (AT_ONCE - 1, 1)])
+async def test_one_turn(file: int, monkeypatch: pytest.MonkeyPatch, takes: int, calls: int) -> None:
+    """A turn goes on for as long as it has time, and ends where the client does not take all that it is given."""
+    monkeypatch.setattr(sendfile, "TURN", 60.0)
+    sent: list[int] = []
+
+    def send(_descriptor: int, _file: int, _start: int, count: int) -> int:
+        sent.append(count)
+        return min(takes, count)
+
+    monkeypatch.setattr(os, "sendfile", send)
+    async with connection() as (transport, _):
+        with Outlet(transport) as outlet:
+            sending = spawn(outlet.send(file, 0, 4 * AT_ONCE), name="sending")
+            await asyncio.sleep(0)
+            assert len(sent) == calls
+            assert await sending == 4 * AT_ONCE
+
+
+async def test_file_fails(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system says against a file that cannot be read is told, also after a part of it was sent."""
+    taken_before = iter((1000,))
+
+    def send(*_: int) -> int:
+        for count in taken_before:
+            return count
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "sendfile", send)
+    async with connection() as (transport, _):
+        with Outlet(transport) as outlet, pytest.raises(OSError, match="Input/output"):
+            await outlet.send(file, 0, LARGE)
 
 
 async def test_closed(file: int) -> None:

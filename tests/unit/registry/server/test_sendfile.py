@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from obol.machine.tasks import spawn
-from obol.registry.server import sendfile
 from obol.registry.server.sendfile import AT_ONCE, Outlet, corked, unread
 from tests.unit.descriptors import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-LARGE = 16 * AT_ONCE
+LARGE = 4 * AT_ONCE
 """More than the buffers of any loopback connection take."""
 
 
@@ -71,8 +69,7 @@ async def test_short_file(file: int) -> None:
 
 
 async def test_turns(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever takes all that it gets leaves the others their turns when its time is over."""
-    monkeypatch.setattr(sendfile, "TURN", 0.0)
+    """Whoever takes all that it gets leaves the others their turns."""
     sent: list[str] = []
 
     def send(descriptor: int, file: int, start: int, count: int) -> int:
@@ -88,25 +85,6 @@ async def test_turns(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (a, b) == (c, d)
     assert a != b
     assert (int(whole), int(rest)) == (AT_ONCE, 1)
-
-
-@pytest.mark.parametrize(("takes", "calls"), [(AT_ONCE, 4), (AT_ONCE - 1, 1)])
-async def test_one_turn(file: int, monkeypatch: pytest.MonkeyPatch, takes: int, calls: int) -> None:
-    """A turn goes on for as long as it has time, and ends where the client does not take all that it is given."""
-    monkeypatch.setattr(sendfile, "TURN", 60.0)
-    sent: list[int] = []
-
-    def send(_descriptor: int, _file: int, _start: int, count: int) -> int:
-        sent.append(count)
-        return min(takes, count)
-
-    monkeypatch.setattr(os, "sendfile", send)
-    async with connection() as (transport, _):
-        with Outlet(transport) as outlet:
-            sending = spawn(outlet.send(file, 0, 4 * AT_ONCE), name="sending")
-            await asyncio.sleep(0)
-            assert len(sent) == calls
-            assert await sending == 4 * AT_ONCE
 
 
 async def test_file_fails(file: int, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from obol.registry.engine.answers import CutShort, FileRun
+from obol.registry.server import sendfile
 from obol.registry.server import sending as sending_module
 from obol.registry.server.replies import sent
 from obol.registry.server.sending import Sender, acknowledged
@@ -206,8 +207,9 @@ async def test_client_has_left(file: int) -> None:
         assert await client.outcome == "ConnectionResetError"
 
 
-async def test_closed_meanwhile(file: int) -> None:
+async def test_closed_meanwhile(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that is closed between two turns is a client that went away."""
+    monkeypatch.setattr(sendfile, "AT_ONCE", 64 * 1024)
 
     async def answer(sender: Sender) -> None:
         asyncio.get_running_loop().call_soon(sender._transport.close)

@@ -77,23 +77,22 @@ async def gateway(
     if GATEWAY not in brought.deployments or GATEWAY.name not in brought.ingresses or port is None:
         return Deployed("")
     look = f"look with `{kubectl.shown} -n kube-system get pods`"
-    return await answered(
-        ingress_url(port), lambda: probe(port, GATEWAY_PATH), kubectl.clock, watch, ("the ingress", look)
+    return await wait_for_gateway(
+        ingress_url(port), lambda: probe(port, GATEWAY_PATH), kubectl.clock, watch, what="the ingress", advice=look
     )
 
 
-async def answered(
-    url: str, ask: Callable[[], Awaitable[int | None]], clock: Clock, watch: Watch, otherwise: tuple[str, str]
+async def wait_for_gateway(
+    url: str, ask: Callable[[], Awaitable[int | None]], clock: Clock, watch: Watch, *, what: str, advice: str
 ) -> Deployed:
     """Wait until the gateway at `url` is ready, which `ask` tells.
 
-    `otherwise`: what does not answer and what to do about it, for the note where it does not come.
+    `what` does not answer, and `advice` is what to do about it, in the note where it does not come.
     """
     watch(f"waiting for {url}")
     began = clock.monotonic()
     while (status := await ask()) != 200:
         if clock.monotonic() - began >= UP_WITHIN:
-            what, advice = otherwise
             said = f"says {status} there" if status else "does not answer there"
             return Deployed(url, (f"LiteLLM is ready, but {what} {said} yet: {advice}.",))
         await clock.sleep(PAUSE)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.backends.base import Deployed, Up, no_caches
-from obol.backends.deploying import GATEWAY, GATEWAY_PATH, answered, deploy, scraping
+from obol.backends.deploying import GATEWAY, GATEWAY_PATH, deploy, scraping, wait_for_gateway
 from obol.backends.k3shost import QUICK, K3sHost, other_kubernetes, refuse_beside_another, refuse_foreign
 from obol.backends.k3sserver import LOG, K3sServer
 from obol.backends.kubeapi import UP_WITHIN, Access, api_status, wait_for_api
@@ -302,12 +302,13 @@ class K3sBackend:
         port = await kubectl.get("service", *where, ".spec.ports[0].port")
         if not address or not port.isdecimal():
             return Deployed("")
-        return await answered(
+        return await wait_for_gateway(
             f"http://{address}:{port}",
             lambda: self._around.probe(address, int(port), GATEWAY_PATH),
             self._around.clock,
             watch,
-            ("it", "a firewall may be in the way"),
+            what="it",
+            advice="a firewall may be in the way",
         )
 
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from logging import Logger
 
 END = b"\r\n\r\n"
-NEVER_KEPT = ("Range", "If-None-Match", "Authorization")
+NEVER_KEPT = ("Range", "If-None-Match", "Authorization", "Proxy-Authorization", "Cookie")
 """A part, or that nothing has changed, is found out each time; and a secret is not ours to keep."""
 
-Repeat = Callable[[bytes], bytes | None]
-"""From the bytes of a request to the bytes of its answer, or None if that has to be found out."""
+Repeat = Callable[[bytes, int], bytes | None]
+"""From the bytes of a request to those of its answer, if it is known and no longer than so many bytes; else None."""
 
 
 class Connections(web.Server):
@@ -41,7 +41,7 @@ class Connections(web.Server):
 
 
 class Connection(web.RequestHandler):
-    """aiohttp's, which is left aside while a client only repeats what others or itself have asked."""
+    """aiohttp's, which is left aside while a client only repeats what it or others have asked."""
 
     __slots__ = ("_between", "_handed_over", "_now", "_patience", "_repeat", "asked")
 
@@ -72,13 +72,10 @@ class Connection(web.RequestHandler):
 
     def _repeated(self, data: bytes) -> bool:
         transport = self.transport
-        if (
-            transport is None
-            or self._now() - self._handed_over >= self._patience
-            or transport.get_write_buffer_size() > DRAIN_ABOVE
-        ):
+        if transport is None or self._now() - self._handed_over >= self._patience:
             return False
-        answer = self._repeat(data)
+        # Whoever reads too little is waited for, and let go, where answers are made.
+        answer = self._repeat(data, DRAIN_ABOVE - transport.get_write_buffer_size())
         if answer is None:
             return False
         transport.write(answer)
@@ -88,9 +85,10 @@ class Connection(web.RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """What aiohttp calls to have a response written, also that of an error."""
-        done = await super().finish_response(request, resp, start_time)
-        self._between = self.asked is not None and repeatable(request)
-        return done
+        resp, reset = await super().finish_response(request, resp, start_time)
+        alone, self.asked = self.asked is not None, None
+        self._between = alone and repeatable(request) and bool(resp.keep_alive) and not reset
+        return resp, reset
 
 
 def repeatable(request: web.BaseRequest) -> bool:

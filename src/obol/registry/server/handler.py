@@ -70,17 +70,23 @@ class Handler:
             reply = sent(keep_alive=False)
         return reply.response()
 
-    def repeat(self, key: bytes) -> bytes | None:
-        """The answer to a request that was answered a moment ago and is the same, byte for byte; None without one."""
+    def repeat(self, key: bytes, room: int) -> bytes | None:
+        """The answer to a request that was answered a moment ago and is the same, byte for byte.
+
+        None without one, or where it is longer than `room`.
+        """
         hot = self._hot.find(key, self._clock.monotonic())
         if hot is None:
+            return None
+        answer = hot.rendered.head(self._date.at(self._clock.wall()), b"") + hot.body
+        if len(answer) > room:
             return None
         hot.counters.hit += 1
         if hot.body:
             hot.counters.bytes_from_cache += hot.size
         if hot.document is not None:
             self._engine.used(hot.document.place, hot.document.digest)
-        return hot.rendered.head(self._date.at(self._clock.wall()), b"") + hot.body
+        return answer
 
     async def _answer(self, request: web.BaseRequest, key: bytes | None) -> Reply:
         if not self._hosts.ours(request.headers.get("Host")):

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from obol.registry.server.replies import Rendered
 
 CAPACITY = 8 * 1024 * 1024
-LARGEST = 512 * 1024
+LARGEST = 64 * 1024
+"""Bytes of an answer with its request. What is larger might have to wait for its client to read."""
 
 
 @dataclass(frozen=True, slots=True)

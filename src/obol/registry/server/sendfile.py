@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 AT_ONCE = 8 << 20
-"""Bytes of one turn, about a millisecond's worth. nginx has a quarter of it (`sendfile_max_chunk`), but between two
-turns Python takes longer than nginx does."""
+"""Bytes of one turn, about a millisecond's worth of what is in memory. nginx has a quarter of it
+(`sendfile_max_chunk`), but between two turns Python takes longer than nginx does."""
 
 
 class Outlet:

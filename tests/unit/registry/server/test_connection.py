@@ -166,6 +166,7 @@ async def test_upgrade() -> None:
         ("Range: bytes=0-1", "1.1"),
         ('If-None-Match: "x"', "1.1"),
         ("Authorization: Basic dTpw", "1.1"),
+        ("Cookie: a=b", "1.1"),
         ("Connection: close", "1.1"),
         ("Connection: keep-alive", "1.0"),
     ],
@@ -202,6 +203,8 @@ async def test_client_that_takes_nothing() -> None:
     digest, data = make_blob(60_000, "configuration")
     ask = f"GET /v2/team/app/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode("ascii")
     one, count = upstream(), 300
+    most = DRAIN_ABOVE + len(data) + 1024
+    """One answer was made by aiohttp, which then waits."""
     one.add_blob("team/app", digest, data)
     async with serving(one) as s, session(s.ports[0]) as client:
         for _ in range(2):  # the second one from the store
@@ -214,7 +217,7 @@ async def test_client_that_takes_nothing() -> None:
             client.send(ask)
             for _ in range(3):
                 await asyncio.sleep(0)
-            assert connection.transport.get_write_buffer_size() < DRAIN_ABOVE + 2 * len(data)
+            assert connection.transport.get_write_buffer_size() <= most
 
         assert [(await client.answer()).body == data for _ in range(count)] == [True] * count
 

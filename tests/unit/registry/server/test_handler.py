@@ -328,7 +328,7 @@ async def test_hot_head() -> None:
 
 
 async def test_hot_is_by_accept() -> None:
-    """Several Accept lines are one key together; another list is another key."""
+    """What is hot for one list of types is not given for another, nor for the same one written otherwise."""
     async with serving(upstream()) as s, session(s.ports[0]) as client:
         for accept in (OCI_INDEX, DOCKER_MANIFEST, OCI_INDEX):
             assert (await client.ask("GET", TAG, ("Accept", accept))).status == 200

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from obol.backends import masterkey
 from obol.backends.base import Deployed
-from obol.backends.kubeapi import PAUSE, UP_WITHIN
+from obol.backends.kubeapi import last_status
 from obol.backends.kubectl import secret
 from obol.backends.rollouts import Deployment, applied
 from obol.rendering.k3d import HTTP
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 GATEWAY = Deployment("llm", "litellm")
 GATEWAY_PATH = "/health/readiness"
+_READY = frozenset({200})
 
 
 async def deploy(kubectl: Kubectl, config: Path, manifests: Sequence[Manifest], watch: Watch) -> None:
@@ -90,13 +91,11 @@ async def wait_for_gateway(
     `what` does not answer, and `advice` is what to do about it, in the note where it does not come.
     """
     watch(f"waiting for {url}")
-    began = clock.monotonic()
-    while (status := await ask()) != 200:
-        if clock.monotonic() - began >= UP_WITHIN:
-            said = f"says {status} there" if status else "does not answer there"
-            return Deployed(url, (f"LiteLLM is ready, but {what} {said} yet: {advice}.",))
-        await clock.sleep(PAUSE)
-    return Deployed(url)
+    status = await last_status(ask, _READY, clock)
+    if status in _READY:
+        return Deployed(url)
+    said = f"says {status} there" if status else "does not answer there"
+    return Deployed(url, (f"LiteLLM is ready, but {what} {said} yet: {advice}.",))
 
 
 def scraping(manifests: Sequence[Manifest], mirrors: Sequence[Mirror]) -> tuple[Manifest, ...]:

@@ -15,6 +15,8 @@ from obol.errors import ObolError
 from obol.machine.probe import status_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from obol.machine.clock import Clock
 
 PAUSE = 2.0
@@ -73,16 +75,24 @@ async def wait_for_api(access: Access, clock: Clock, probe: ApiProbe, *, look: s
 
     `look` says where a person finds out why.
     """
+    status = await last_status(lambda: probe(access), _UP, clock)
+    if status not in _UP:
+        said = f"it says {status}" if status else "nothing answers"
+        raise ObolError(
+            f"the cluster's API is not up after {UP_WITHIN:.0f} seconds",
+            why=f"{said} on {access.server}",
+            hint=f"{look}; then run `obol stack up` again",
+        )
+
+
+async def last_status(ask: Callable[[], Awaitable[int | None]], wanted: frozenset[int], clock: Clock) -> int | None:
+    """Ask until one of the wanted answers comes, for UP_WITHIN seconds; the last answer, whichever it is."""
     began = clock.monotonic()
-    while (status := await probe(access)) not in _UP:
+    while (status := await ask()) not in wanted:
         if clock.monotonic() - began >= UP_WITHIN:
-            said = f"it says {status}" if status else "nothing answers"
-            raise ObolError(
-                f"the cluster's API is not up after {UP_WITHIN:.0f} seconds",
-                why=f"{said} on {access.server}",
-                hint=f"{look}; then run `obol stack up` again",
-            )
+            break
         await clock.sleep(PAUSE)
+    return status
 
 
 def _trusting(authority: str) -> ssl.SSLContext:

@@ -10,13 +10,15 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from obol.registry.server.replies import DRAIN_ABOVE
+
 if TYPE_CHECKING:
     from obol.registry.engine.answers import Document
     from obol.registry.engine.counters import Counters
     from obol.registry.server.replies import Rendered
 
 CAPACITY = 8 * 1024 * 1024
-LARGEST = 64 * 1024
+LARGEST = DRAIN_ABOVE
 """Bytes of an answer with its request. What is larger might have to wait for its client to read."""
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from asyncio.trsock import TransportSocket
+from typing import cast
 
 import pytest
 
@@ -12,7 +14,7 @@ from obol.registry.settings import ListenerSettings
 from tests.fakes.content import blob as make_blob
 from tests.fakes.http import request
 from tests.fakes.upstream import FakeUpstream
-from tests.unit.registry.server.serving import serving, session
+from tests.unit.registry.server.serving import Serving, serving, session
 from tests.unit.registry.world import eventually
 
 ABSENT = "192.0.2.1"
@@ -113,16 +115,41 @@ async def test_ports_of_one_registry_share() -> None:
         assert len(s.listeners._handlers) == 1
 
 
+def accepted(s: Serving) -> socket.socket:
+    """The socket of the one connection."""
+    (listening,) = s.listeners._open.values()
+    (connection,) = listening.server.connections
+    assert connection.transport is not None
+    found = connection.transport.get_extra_info("socket")
+    assert isinstance(found, TransportSocket)
+    return cast("socket.socket", found)
+
+
 async def test_no_delay() -> None:
     """Small answers leave at once: Nagle's algorithm is off on what is accepted."""
     async with serving() as s, session(s.ports[0]) as client:
         await client.ask("GET", "/v2/")
-        (listening,) = s.listeners._open.values()
-        (connection,) = listening.server.connections
-        assert connection.transport is not None
-        accepted = connection.transport.get_extra_info("socket")
 
-        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert accepted(s).getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_CONGESTION"), reason="not Linux")
+async def test_congestion_control() -> None:
+    """What is accepted does not pace what it sends, whatever the machine's default is."""
+    async with serving() as s, session(s.ports[0]) as client:
+        await client.ask("GET", "/v2/")
+
+        assert accepted(s).getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0") == b"reno"
+
+
+async def test_congestion_control_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system without the option, or one that refuses what is chosen, keeps its own."""
+    monkeypatch.setattr("obol.registry.server.listeners.CONGESTION_CONTROL", b"no such")
+    async with serving() as s:
+        assert (await s.ask("GET", "/v2/")).status == 200
+    monkeypatch.delattr(socket, "TCP_CONGESTION", raising=False)
+    async with serving() as s:
+        assert (await s.ask("GET", "/v2/")).status == 200
 
 
 async def test_graceful_stop() -> None:

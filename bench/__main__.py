@@ -49,6 +49,7 @@ SECTIONS: Mapping[str, Callable[[Bench], Section]] = {
 
 
 PAGE = Path("docs/benchmarks.md")
+_CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 
 def main() -> int:
@@ -132,6 +133,7 @@ def _machine() -> tuple[tuple[str, str], ...]:
     return (
         ("date", time.strftime("%Y-%m-%d", time.gmtime())),
         ("machine", f"{os.cpu_count()} processors ({_processor()}), {platform.system()} {platform.release()}"),
+        ("its congestion control", _CONGESTION_CONTROL.read_text(encoding="ascii").strip()),
         ("Python", platform.python_version()),
         ("obol", obol.__version__),
         ("registry", _said("docker-registry", "--version").rpartition("/")[2]),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from contextlib import ExitStack, contextmanager
@@ -17,17 +18,19 @@ from typing import TYPE_CHECKING, Literal
 from bench.clients import HOST, Address, Failed
 from bench.measures import OURS
 from bench.servers import Server, free_port, running
+from obol.registry.server.listeners import CONGESTION_CONTROL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from bench.content import Content
 
-Name = Literal["direct", "nginx", "nginx cache", "registry", "drayage", "obol"]
+Name = Literal["direct", "nginx", "nginx reno", "nginx cache", "registry", "drayage", "obol"]
 HITS: tuple[Name, ...] = ("nginx", "registry", "drayage", "obol")
 """Those that are compared when all is there; nginx serves files then, as the practical limit."""
 PROGRAMS: Mapping[Name, str] = {
     "nginx": "nginx",
+    "nginx reno": "nginx",
     "nginx cache": "nginx",
     "registry": "docker-registry",
     "drayage": "drayage",
@@ -166,6 +169,17 @@ def _drayage(site: Site, stack: ExitStack) -> Running:
 
 def _nginx(site: Site, stack: ExitStack) -> Running:
     """Files, whose names are the paths of a registry, by sendfile."""
+    return _run_nginx(site, stack, free_port(), f"root {_files(site)};")
+
+
+def _nginx_reno(site: Site, stack: ExitStack) -> Running:
+    """The same on a socket of ours: nginx cannot choose a congestion control, but takes over what is open (NGINX)."""
+    listening = stack.enter_context(socket.create_server((HOST, free_port())))
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, CONGESTION_CONTROL)
+    return _run_nginx(site, stack, listening.getsockname()[1], f"root {_files(site)};", handed_over=listening)
+
+
+def _files(site: Site) -> Path:
     root = site.folder / "root"
     for (repository, reference), document in site.content.collection.documents.items():
         path = root / "v2" / repository / "manifests" / reference
@@ -175,7 +189,7 @@ def _nginx(site: Site, stack: ExitStack) -> Running:
         path = root / "v2" / repository / "blobs" / digest
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(site.content.collection.path(digest))
-    return _run_nginx(site, stack, f"root {root};", "")
+    return root
 
 
 def _nginx_cache(site: Site, stack: ExitStack) -> Running:
@@ -188,11 +202,13 @@ def _nginx_cache(site: Site, stack: ExitStack) -> Running:
       proxy_cache_lock on; proxy_cache_lock_timeout 10m; proxy_cache_lock_age 10m;
     }"""
     upstream = f"upstream origin {{ server {HOST}:{site.origin_port}; keepalive 16; }}"
-    return _run_nginx(site, stack, location, f"{cache}\n{upstream}")
+    return _run_nginx(site, stack, free_port(), location, f"{cache}\n{upstream}")
 
 
-def _run_nginx(site: Site, stack: ExitStack, server: str, http: str) -> Running:
-    port, folder = free_port(), site.folder
+def _run_nginx(
+    site: Site, stack: ExitStack, port: int, server: str, http: str = "", *, handed_over: socket.socket | None = None
+) -> Running:
+    folder = site.folder
     temporary = " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", *_NGINX_TEMPORARY))
     user = "user root;" if os.geteuid() == 0 else ""  # a worker of another user could not read our folders
     settings = folder / "nginx.conf"
@@ -203,7 +219,10 @@ def _run_nginx(site: Site, stack: ExitStack, server: str, http: str) -> Running:
         f"server {{ listen {HOST}:{port}; {server} }} }}\n"
     )
     argv = [*site.prefix, program("nginx"), "-p", str(folder), "-c", str(settings), "-e", "stderr"]
-    return Running((stack.enter_context(running(argv, folder / "log", port)),), {"docker.io": Address(port)})
+    kept = () if handed_over is None else (handed_over.fileno(),)
+    environ = {**os.environ, "NGINX": "".join(f"{descriptor};" for descriptor in kept)} if kept else None
+    server_process = stack.enter_context(running(argv, folder / "log", port, environ, kept))
+    return Running((server_process,), {"docker.io": Address(port)})
 
 
 _NGINX_TEMPORARY = ("proxy", "fastcgi", "uwsgi", "scgi")
@@ -213,5 +232,6 @@ _STARTS: Mapping[Name, Callable[[Site, ExitStack], Running]] = {
     "registry": _registry,
     "drayage": _drayage,
     "nginx": _nginx,
+    "nginx reno": _nginx_reno,
     "nginx cache": _nginx_cache,
 }

@@ -80,11 +80,26 @@ class Server:
 
 
 @contextmanager
-def running(argv: Sequence[str], log: Path, port: int, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
-    """Start a server and wait until it answers on `port`; it is gone at the end of the block. Raises Failed."""
+def running(
+    argv: Sequence[str],
+    log: Path,
+    port: int,
+    environ: Mapping[str, str] | None = None,
+    descriptors: Sequence[int] = (),
+) -> Iterator[Server]:
+    """Start a server and wait until it answers on `port`; it is gone at the end of the block. Raises Failed.
+
+    It is handed open `descriptors`, under their numbers.
+    """
     with log.open("ab") as out:
         process = subprocess.Popen(
-            list(argv), stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environ, start_new_session=True
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=out,
+            env=environ,
+            pass_fds=descriptors,
+            start_new_session=True,
         )
     server = Server(process, log)
     try:

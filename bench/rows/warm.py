@@ -31,7 +31,7 @@ def warm(bench: Bench) -> Section:
     """Throughput and processor time of blobs that are held."""
     bench.origin.slow(UNSHAPED)
     (layer,) = bench.content.layers(LAYER)
-    with bench.together(HITS) as peers:
+    with bench.together((*HITS, "nginx reno")) as peers:
         for peer in peers.values():
             with Client(peer.hub.port) as client:
                 know(client, peer.hub, layer)
@@ -51,7 +51,8 @@ def warm(bench: Bench) -> Section:
     text = (
         f"A layer of {layer.size >> 20} MiB that every peer holds, read again and again over connections that are "
         "kept. The clients let the kernel drop what arrives. nginx serves the same file by sendfile: the practical "
-        "limit."
+        "limit. It has the machine's congestion control, as every peer but obol; *nginx reno* has the one that obol "
+        "chooses for its own connections, so it tells what is left of the difference when that is taken away."
     )
     rows = tuple(row for pair in measured.values() for row in pair)
     return Section("Warm blobs", text, rows, goals)

@@ -128,7 +128,9 @@ $(LOCKED): requirements-dev.lock
 	$(PIP) install --require-hashes --requirement requirements-dev.lock
 	@touch $@
 
+# Compiled, as it is wherever it is installed: else each start does it again where Python may not write bytecode.
 $(READY): $(LOCKED) pyproject.toml
 	$(PIP) install --no-deps --no-build-isolation --editable .
 	@$(PIP) check || { echo 'the lock does not fit pyproject.toml: make lock' >&2; exit 1; }
+	@$(BIN)/python -m compileall -q src
 	@touch $@

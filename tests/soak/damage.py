@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest
+from obol.registry.server.blobs import SMALL
 from tests.fakes.content import make_image
 from tests.fakes.http import request
 from tests.fakes.registry import FakeRegistry, SlowLink
@@ -35,8 +36,6 @@ ROUNDS = 10
 """Each begins with a fresh process, which remembers nothing of what it has read before."""
 CLIENTS = 6
 PAUSE = 0.15
-SMALL = 64 * 1024
-"""Up to this size a blob is answered from memory; larger ones go from the file to the socket unseen."""
 WAYS = ("flipped", "truncated", "deleted")
 DECAYED = "flipped with its time kept"
 KINDS = ("manifest", "small blob", "large blob")

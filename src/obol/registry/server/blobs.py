@@ -15,7 +15,7 @@ from obol.oci.errors import RANGE_INVALID, UNAVAILABLE, OciError
 from obol.oci.mediatypes import OCTET_STREAM
 from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, parse_open_range
 from obol.registry.engine.answers import CutShort, FileRun, GrowingBlob, StoredBlob
-from obol.registry.server.hot import Hot, HotAnswers
+from obol.registry.server.hot import LARGEST, Hot, HotAnswers
 from obol.registry.server.replies import Header, Rendered, Reply, content_headers, refusal_headers, sent
 from obol.registry.server.sending import Sender
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from obol.registry.engine.engine import Engine
     from obol.registry.engine.spaces import Space
 
-SMALL = 64 * 1024
-"""Blobs up to this size (configurations, mostly) are answered from memory the second time."""
+SMALL = LARGEST - 4096
+"""Blobs up to this size (configurations, mostly) are answered from memory the second time; a head is still to fit."""
 
 _AT_ONCE = getattr(os, "RWF_NOWAIT", 0)
 """preadv2(2), Linux: read what needs no waiting."""

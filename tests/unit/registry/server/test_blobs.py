@@ -343,15 +343,19 @@ async def test_hot_small_blob() -> None:
         assert s.world.space.counters.bytes_from_cache == before + 2 * len(SMALL_DATA)
 
 
-async def test_large_blob_is_not_hot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large blob stays on the disk."""
-    monkeypatch.setattr(blobs_module, "SMALL", 1000)
+@pytest.mark.parametrize(("size", "kept"), [(blobs_module.SMALL, 1), (blobs_module.SMALL + 1, 0)])
+async def test_how_large_a_hot_blob_may_be(size: int, kept: int) -> None:
+    """What is called small is kept in memory, with its head; what is larger stays on the disk."""
+    digest, data = make_blob(size, "limit")
     one, _ = held()
+    one.add_blob("team/app", digest, data)
+    target = f"/v2/team/app/blobs/{digest}"
     async with serving(one) as s, session(s.ports[0]) as client:
-        await warm(s)
-        await client.ask("GET", TINY)
+        await s.ask("GET", target)
+        await s.world.idle()
 
-        assert len(s.handlers[0]._hot) == 0
+        assert (await client.ask("GET", target)).body == data
+        assert len(s.handlers[0]._hot) == kept
 
 
 @pytest.mark.parametrize("target", [TARGET, TINY])

@@ -219,10 +219,10 @@ def _run_nginx(
         f"server {{ listen {HOST}:{port}; {server} }} }}\n"
     )
     argv = [*site.prefix, program("nginx"), "-p", str(folder), "-c", str(settings), "-e", "stderr"]
-    kept = () if handed_over is None else (handed_over.fileno(),)
-    environ = {**os.environ, "NGINX": "".join(f"{descriptor};" for descriptor in kept)} if kept else None
-    server_process = stack.enter_context(running(argv, folder / "log", port, environ, kept))
-    return Running((server_process,), {"docker.io": Address(port)})
+    descriptors = () if handed_over is None else (handed_over.fileno(),)
+    environ = {**os.environ, "NGINX": "".join(f"{number};" for number in descriptors)}
+    nginx = stack.enter_context(running(argv, folder / "log", port, environ, descriptors))
+    return Running((nginx,), {"docker.io": Address(port)})
 
 
 _NGINX_TEMPORARY = ("proxy", "fastcgi", "uwsgi", "scgi")

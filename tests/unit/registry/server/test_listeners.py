@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from asyncio.trsock import TransportSocket
-from typing import cast
 
 import pytest
 
@@ -115,14 +114,14 @@ async def test_ports_of_one_registry_share() -> None:
         assert len(s.listeners._handlers) == 1
 
 
-def accepted(s: Serving) -> socket.socket:
+def accepted(s: Serving) -> TransportSocket:
     """The socket of the one connection."""
     (listening,) = s.listeners._open.values()
     (connection,) = listening.server.connections
     assert connection.transport is not None
     found = connection.transport.get_extra_info("socket")
     assert isinstance(found, TransportSocket)
-    return cast("socket.socket", found)
+    return found
 
 
 async def test_no_delay() -> None:

@@ -123,13 +123,17 @@ class World:
         """What podman says, as JSON."""
         return json.loads(await self.podman(*arguments, "--format", "json"))
 
-    async def reached(self, moment: str) -> None:
-        """Wait until something was said that begins so, and a little longer."""
+    async def interrupted(self, command: str) -> None:
+        """Bring it up until a podman with this command is at work."""
+        self.runner.ran.clear()
+        up = spawn(self.up(), name="interrupted")
         for _ in range(2000):
-            if any(line.startswith(moment) for line in self.lines):
+            if any(line.startswith(command) for line in self.runner.ran):
                 break
             await asyncio.sleep(0.01)
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(0.1)
+        up.cancel()
+        await asyncio.gather(up, return_exceptions=True)
 
     async def _probe(self, port: int, path: str) -> int | None:
         try:
@@ -218,18 +222,18 @@ async def test_only_what_changed_is_replaced(world: World) -> None:
 
 
 async def test_interrupted_up_is_completed_by_the_next(world: World) -> None:
-    """Up that is stopped while images are fetched, or while pods are started, is completed by the next."""
-    for moment in ("pulling", "litellm: starting"):
-        interrupted = spawn(world.up(), name="interrupted")
-        await world.reached(moment)
-        interrupted.cancel()
-        await asyncio.gather(interrupted, return_exceptions=True)
+    """Up that is stopped while images are fetched, or while a pod gets its network, is completed by the next."""
+    await world.interrupted("podman pull")
+    assert await world.json("pod", "ps") == []
+    for _ in range(2):
+        await world.interrupted("podman kube play")
+        (pod,) = await world.json("pod", "ps")
+        assert pod["Status"] == "Running"
 
     await world.up()
 
     assert await world.backend.state(STACK) == "running"
-    for pod in await world.json("pod", "ps"):
-        assert pod["Status"] == "Running"
+    assert [pod["Status"] for pod in await world.json("pod", "ps")] == ["Running", "Running"]
 
 
 async def test_purge_leaves_what_is_not_ours(world: World) -> None:

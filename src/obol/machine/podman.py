@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from obol.errors import DependencyMissing, ObolError
+from obol.machine.tasks import to_its_end
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,7 +130,8 @@ class Podman:
 
     def __init__(self, runner: Runner, environ: Mapping[str, str], loud: Runner | None = None) -> None:
         self._runner = runner
-        self._loud = loud
+        self._speaking = loud or runner
+        self._quiet = () if loud else ("--quiet",)
         self._environ = environ
 
     async def installation(self) -> Installation:
@@ -177,9 +179,9 @@ class Podman:
 
     async def pull(self, reference: str, registries: Path | None) -> None:
         """Fetch an image, by the mirrors of a registries.conf where one is given."""
-        quiet = ("--quiet",) if self._loud is None else ()
         env = {**self._environ, "CONTAINERS_REGISTRIES_CONF": str(registries)} if registries else self._environ
-        await self._change(f"{reference} cannot be pulled", "pull", *quiet, reference, env=env, limit=PULL)
+        argv = ["podman", "pull", *self._quiet, reference]
+        _accept(f"{reference} cannot be pulled", await self._speaking.run(argv, env=dict(env), timeout=PULL))
 
     async def remove_image(self, reference: str) -> bool:
         """Remove an image that no container uses; False where one does, or there is none."""
@@ -192,7 +194,8 @@ class Podman:
 
     async def start(self, pod: Pod) -> bool:
         """Start a pod that was stopped; False where that does not work any more."""
-        return (await self._run("pod", "start", pod.id, limit=SLOW)).code == 0
+        work = self._run("pod", "start", pod.id, limit=SLOW)
+        return (await to_its_end(work, name="podman pod start")).code == 0
 
     async def stop(self, pods: Sequence[Pod]) -> None:
         """Stop pods; they keep all that they have."""
@@ -257,21 +260,24 @@ class Podman:
         return found
 
     async def _must(self, what: str, *arguments: str, stdin: str = "") -> Completed:
-        done = await self._run(*arguments, stdin=stdin)
-        if done.code:
-            raise ObolError(what, why=_said(done))
-        return done
+        return _accept(what, await self._run(*arguments, stdin=stdin))
 
-    async def _change(
-        self, what: str, *arguments: str, env: Mapping[str, str] | None = None, limit: float = SLOW
-    ) -> None:
-        runner = self._loud or self._runner
-        done = await runner.run(["podman", *arguments], env=dict(env or self._environ), timeout=limit)
-        if done.code:
-            raise ObolError(what, why=_said(done))
+    async def _change(self, what: str, *arguments: str) -> None:
+        """Change pods, to the end: a podman that is killed leaves rules for ports behind that lead to dead addresses.
+
+        Podman forgets them then, so the next pod with such a port is reached by nobody until the machine is restarted.
+        """
+        work = self._speaking.run(["podman", *arguments], env=dict(self._environ), timeout=SLOW)
+        _accept(what, await to_its_end(work, name=f"podman {arguments[0]} {arguments[1]}"))
 
     async def _run(self, *arguments: str, stdin: str = "", limit: float = QUICK) -> Completed:
         return await self._runner.run(["podman", *arguments], stdin=stdin, env=dict(self._environ), timeout=limit)
+
+
+def _accept(what: str, done: Completed) -> Completed:
+    if done.code:
+        raise ObolError(what, why=_said(done))
+    return done
 
 
 def _said(done: Completed) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from obol.errors import ObolError
+
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
@@ -34,6 +36,30 @@ def _retire(task: asyncio.Task[Any]) -> None:
         return
     context = {"message": f"task {task.get_name()!r} failed", "exception": problem, "task": task}
     task.get_loop().call_exception_handler(context)
+
+
+async def to_its_end(work: Coroutine[Any, Any, T], *, name: str) -> T:
+    """Await work that does harm where it stops halfway: who is cancelled meanwhile is so when it has ended.
+
+    Who is cancelled once more does not wait any longer. Raises what the work raises, if nobody was cancelled.
+    """
+    task = spawn(_outcome(work), name=name)
+    try:
+        outcome = await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
+    if isinstance(outcome, ObolError):
+        raise outcome
+    return outcome
+
+
+async def _outcome(work: Coroutine[Any, Any, T]) -> T | ObolError:
+    """What the work comes to, so that a failure which is told of is not reported as one that nobody awaits."""
+    try:
+        return await work
+    except ObolError as problem:
+        return problem
 
 
 def members(group: BaseExceptionGroup[Exception]) -> list[Exception]:

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.podman import Container, Installation, Pod, PodContainer, Podman, PublishedPort
+from obol.machine.tasks import spawn
 from tests.fakes.runner import FakeRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from obol.machine.commands import Completed
 
 LABEL = "obol.cluster-id=brave-otter"
 
@@ -215,3 +223,59 @@ async def test_progress_is_no_error() -> None:
         await Podman(runner, {}, runner).pull("alpine", None)
 
     assert caught.value.why == "no such host"
+
+
+POD = Pod("fe", "app-pod", "Running")
+
+
+class SlowRunner(FakeRunner):
+    """A podman that is at work until it is told to end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.gate, self.done = asyncio.Event(), asyncio.Event(), False
+
+    async def run(self, argv: Any, **options: Any) -> Completed:
+        """Be at work."""
+        self.began.set()
+        await self.gate.wait()
+        self.done = True
+        return await super().run(argv, **options)
+
+
+CHANGES: dict[str, Callable[[Podman], Awaitable[Any]]] = {
+    "play": lambda podman: podman.play(Path("app.yaml"), "net"),
+    "start": lambda podman: podman.start(POD),
+    "stop": lambda podman: podman.stop([POD]),
+    "remove": lambda podman: podman.remove([POD]),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_changes_of_pods_are_not_cut_off(change: str) -> None:
+    """Podman ends what it does to a pod, and to its network, although nobody wants it any more."""
+    runner = SlowRunner()
+
+    async def work() -> None:
+        await CHANGES[change](Podman(runner, {}))
+
+    caller = spawn(work(), name="caller")
+    await runner.began.wait()
+    caller.cancel()
+    await asyncio.sleep(0)
+    runner.gate.set()
+    await asyncio.wait([caller])
+
+    assert (caller.cancelled(), runner.done) == (True, True)
+
+
+async def test_pulls_are_cut_off() -> None:
+    """An image that nobody wants any more is not waited for."""
+    runner = SlowRunner()
+    caller = spawn(Podman(runner, {}).pull("localhost/app:1", None), name="caller")
+    await runner.began.wait()
+
+    caller.cancel()
+    await asyncio.wait([caller])
+
+    assert (caller.cancelled(), runner.done) == (True, False)

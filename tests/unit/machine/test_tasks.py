@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from obol.machine.tasks import alive, members, spawn
+from obol.errors import ObolError
+from obol.machine.tasks import alive, members, spawn, to_its_end
 
 
 class Reports(list[dict[str, Any]]):
@@ -90,6 +91,71 @@ async def test_cancelled_task_is_not_reported() -> None:
 
     assert reports == []
     assert task not in alive()
+
+
+class Work:
+    """Something that takes until it is told to end."""
+
+    def __init__(self) -> None:
+        self.began, self.gate, self.done = asyncio.Event(), asyncio.Event(), False
+
+    async def run(self, failure: Exception | None = None) -> str:
+        """Do it."""
+        self.began.set()
+        await self.gate.wait()
+        self.done = True
+        if failure:
+            raise failure
+        return "made"
+
+
+async def test_to_its_end() -> None:
+    """What the work comes to is what its caller gets; a failure is raised, and reported to nobody else."""
+    reports = Reports()
+    work = Work()
+    work.gate.set()
+
+    assert await to_its_end(work.run(), name="whole") == "made"
+    with pytest.raises(ObolError, match="refused"):
+        await to_its_end(work.run(ObolError("refused")), name="whole")
+
+    assert reports == []
+
+
+@pytest.mark.parametrize("failure", [None, ObolError("refused")])
+async def test_cancelled_at_its_end(failure: ObolError | None) -> None:
+    """Who is cancelled in the middle is so when the work has ended, however it did."""
+    reports = Reports()
+    work = Work()
+    caller = spawn(to_its_end(work.run(failure), name="whole"), name="caller")
+    await work.began.wait()
+
+    caller.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waited = not caller.done()
+    work.gate.set()
+    await asyncio.wait([caller])
+
+    assert (waited, work.done, caller.cancelled()) == (True, True, True)
+    assert reports == []
+
+
+async def test_cancelled_twice_is_now() -> None:
+    """Who insists does not wait; the work is what the end of the loop cancels."""
+    work = Work()
+    caller = spawn(to_its_end(work.run(), name="whole"), name="caller")
+    await work.began.wait()
+
+    caller.cancel()
+    await asyncio.sleep(0)
+    caller.cancel()
+    await asyncio.wait([caller])
+
+    (left,) = [task for task in alive() if task.get_name() == "whole"]
+    assert (caller.cancelled(), work.done) == (True, False)
+    left.cancel()
+    await asyncio.wait([left])
 
 
 def test_members_of_a_group_come_without_their_groups() -> None:

@@ -172,7 +172,7 @@ def test_dangling_network(host: DockerHost, root: Path) -> None:
 
     started = start(host, plan)
 
-    assert [one.deed for one in started.serving] == ["started"], started
+    assert [one.deed for one in started.serving] == ["started"], [str(x) for x in started.left_out]
     assert host.docker("inspect", "--format", "{{.Id}}", HUB) == before
     assert (
         host.docker("run", "--rm", "--network", "obol-net", BUSYBOX_IMAGE, f"wget -qO- http://{HUB}:5000/v2/") == "{}"

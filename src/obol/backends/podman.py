@@ -250,7 +250,7 @@ class PodmanBackend:
 
     @contextlib.contextmanager
     def _marked(self, pod: PlayedPod) -> Iterator[None]:
-        """Whoever finds the mark knows that podman did not end what it was doing for this pod.
+        """Whoever finds the mark knows that nobody saw podman end what it was doing for this pod.
 
         The pod may say that it runs then, and answer to nobody: what leads there is made after the container.
         """

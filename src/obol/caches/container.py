@@ -117,20 +117,20 @@ class ContainerStart:
         return await self._answering(cache, published_port(found), deed)
 
     async def _started(self, found: Container) -> bool:
-        """Start it; where a network is in the way that is gone, take it off that one first. False if nothing helps."""
+        """Start it on networks that are there, among them ours; False if that cannot be done.
+
+        It has to be on ours before: a registry that finds no way to its upstream at its start ends.
+        """
         try:
+            there = {"", self._network.id, *(network.id for network in await self._docker.networks())}
+            kept = {name: id_ for name, id_ in found.networks.items() if id_ in there}
+            for name in sorted(found.networks.keys() - kept.keys()):
+                await self._docker.disconnect(name, found.name)
+            if self._network.id not in kept.values() and self._network.name not in kept:
+                await self._docker.connect(self._network.id, found.name)
             await self._docker.start(found.name)
-        except PortTaken:
+        except (DockerFailed, PortTaken):
             return False
-        except DockerFailed:
-            there = {network.id for network in await self._docker.networks()}
-            gone = [name for name, id_ in found.networks.items() if id_ and id_ not in there]
-            try:
-                for network in gone:
-                    await self._docker.disconnect(network, found.name)
-                await self._docker.start(found.name)
-            except (DockerFailed, PortTaken):
-                return False
         return True
 
     async def _make_anew(self, cache: CacheContainer, found: Container, port: int) -> int:

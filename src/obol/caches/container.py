@@ -121,9 +121,9 @@ class ContainerStart:
 
         It has to be on ours before: a registry that finds no way to its upstream at its start ends.
         """
+        there = {"", self._network.id, *(network.id for network in await self._docker.networks())}
+        kept = {name: id_ for name, id_ in found.networks.items() if id_ in there}
         try:
-            there = {"", self._network.id, *(network.id for network in await self._docker.networks())}
-            kept = {name: id_ for name, id_ in found.networks.items() if id_ in there}
             for name in sorted(found.networks.keys() - kept.keys()):
                 await self._docker.disconnect(name, found.name)
             if self._network.id not in kept.values() and self._network.name not in kept:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_REDIRECTS = 10
 HEADER_LIMIT = 32 * 1024  # presigned URLs of 12 KiB have been seen; aiohttp's default is 8190
-READ_BUFFER = 1024 * 1024
+READ_BUFFER = 256 * 1024
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _LOCATION = re.compile(r"[\x21-\x7e]{1,16384}")

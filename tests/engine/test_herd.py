@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,6 +106,26 @@ async def test_fill_goes_on_without_any_client(start: Start) -> None:
 
             assert reply.body == image.blobs[digest]
             assert upstream.body_bytes("/blobs/") == 2 * MIB
+
+
+async def test_many_cold_blobs_begin_at_once(start: Start) -> None:
+    """Forty clients, each with a cold blob of its own, all have the first bytes before any transfer has ended."""
+    images = [make_image(200_000, seed=1000 + number) for number in range(40)]
+    async with FakeRegistry() as upstream, AsyncExitStack() as clients:
+        for number, image in enumerate(images):
+            upstream.add("library/app", str(number), image)
+        async with start(upstream.url) as cache:
+            for number, image in enumerate(images):
+                await cache.know(image, str(number))
+            upstream.gate, upstream.gate_at = asyncio.Event(), 100_000
+            targets = [f"/v2/app/blobs/{big(image)}" for image in images]
+
+            asked = [await clients.enter_async_context(talk(cache.port, "GET", target)) for target in targets]
+
+            assert [await one.head() for one in asked] == [200] * 40
+            for one, image in zip(asked, images, strict=True):
+                assert await one.exactly(1000) == image.blobs[big(image)][:1000]
+            upstream.gate.set()
 
 
 async def test_ranges_while_filling(start: Start) -> None:

@@ -64,7 +64,7 @@ class FakeSlots:
         return True
 
     def crowded(self) -> bool:
-        """Whether somebody waits."""
+        """Whether there are too many."""
         return self.wanted_by_others
 
     def release(self) -> None:

@@ -75,6 +75,10 @@ class FillSettings:
     connections_per_fill: int = 6
     connections_per_upstream: int = 16
     connections_overall: int = 32
+    """Up to here blobs are fetched over several connections each."""
+    firsts_per_upstream: int = 64
+    firsts_overall: int = 128
+    """Up to here a blob that is asked for gets one connection at once; a further one waits until one is free."""
     withhold: int = 32 * KIB
     """The tail that no client gets before the digest is confirmed."""
     resumes: int = 4

@@ -26,7 +26,7 @@ from obol.registry.server.listeners import Listeners
 from obol.registry.server.pages import healthz, metrics
 from obol.registry.store.disk import DiskStore, open_store
 from obol.registry.upstream.client import RegistryUpstream
-from obol.registry.upstream.slots import SlotPool
+from obol.registry.upstream.slots import Share, SlotPool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -96,7 +96,11 @@ async def running_engine(settings: EngineSettings, clock: Clock | None = None) -
 
 
 def _spaces(settings: EngineSettings, clock: Clock, stack: AsyncExitStack) -> tuple[Space, ...]:
-    pool = SlotPool(settings.fill.connections_per_upstream, settings.fill.connections_overall)
+    fill = settings.fill
+    pool = SlotPool(
+        several=Share(fill.connections_per_upstream, fill.connections_overall),
+        firsts=Share(fill.firsts_per_upstream, fill.firsts_overall),
+    )
     allowed = frozenset(settings.allowed_hosts)
     spaces = []
     for one in settings.upstreams:

@@ -232,7 +232,7 @@ class Fetch:
         self._slots.release()
 
     async def _worker(self, stream: BlobStream | None, segment: Segment | None, group: asyncio.TaskGroup) -> None:
-        """Bring segments until none is left, a connection fails, or another fill waits for its first one."""
+        """Bring segments until none is left, a connection fails, or there are too many."""
         try:
             while segment is not None:
                 await self._bring(stream, segment)

@@ -137,18 +137,18 @@ class BlobSource(Protocol):
 
 
 class Slots(Protocol):
-    """Connections for blobs, shared fairly: every fill gets one before any fill gets another."""
+    """Connections for blobs, shared fairly: a fill gets its first also where others have several."""
 
     async def first(self, within: float) -> None:
         """Wait for the first connection of a fill. Raises Unavailable after `within` seconds."""
         ...
 
     def more(self) -> bool:
-        """Take one more if one is free and no other fill waits for its first."""
+        """Take one more if there is room for fills with several."""
         ...
 
     def crowded(self) -> bool:
-        """Whether a fill waits for its first connection: who has several should give one back."""
+        """Whether there are so many that who has several should give one back."""
         ...
 
     def release(self) -> None:

@@ -1,8 +1,9 @@
 """Connections for blobs, shared fairly between fills.
 
-Blobs are what takes long, so only they are counted: a HEAD, a manifest or a token never waits behind them. A fill that
-waits for its first connection comes before one that would like another, and whoever has several gives one back when
-somebody waits (`crowded`).
+Blobs are what takes long, so only they are counted: a HEAD, a manifest or a token never waits behind them. There are
+two limits. Up to the lower one a fill may have several connections, and whoever has several gives them back when there
+are more (`crowded`). Up to the higher one a fill gets its first: a client would have opened that itself, so it would be
+slower with us if it had to wait.
 """
 
 from __future__ import annotations
@@ -14,6 +15,14 @@ from dataclasses import dataclass
 from obol.registry.upstream.base import Unavailable
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many connections there may be at once: to one upstream, and to all."""
+
+    per_upstream: int
+    overall: int
+
+
 @dataclass(slots=True)
 class _Waiter:
     registry: str
@@ -21,11 +30,14 @@ class _Waiter:
 
 
 class SlotPool:
-    """All blob connections of one engine; `of` gives each upstream its share."""
+    """All blob connections of one engine; `of` gives each upstream its own.
 
-    def __init__(self, per_upstream: int, overall: int) -> None:
-        self._per_upstream = per_upstream
-        self._overall = overall
+    A fill may have several up to the limits of `several`, and its first up to those of `firsts`.
+    """
+
+    def __init__(self, several: Share, firsts: Share) -> None:
+        self._several = several
+        self._firsts = firsts
         self._used: dict[str, int] = {}
         self._waiting: deque[_Waiter] = deque()
 
@@ -33,24 +45,24 @@ class SlotPool:
         """The connections of one upstream."""
         return UpstreamSlots(self, registry)
 
-    def _free(self, registry: str) -> bool:
-        return sum(self._used.values()) < self._overall and self._used.get(registry, 0) < self._per_upstream
+    def room(self, registry: str) -> int:
+        """How many more connections to `registry` fills that have one may open; negative: give so many back."""
+        return min(self._left(registry, self._several), self._left(registry, self._firsts))
 
-    def waits(self, registry: str) -> bool:
-        """Whether a fill waits that a connection of `registry` would help."""
-        full = sum(self._used.values()) >= self._overall
-        return any(full or waiter.registry == registry for waiter in self._waiting)
+    def _left(self, registry: str, share: Share) -> int:
+        # What one upstream has beyond its share takes nothing from that of another.
+        overall = sum(min(used, share.per_upstream) for used in self._used.values())
+        return min(share.overall - overall, share.per_upstream - self._used.get(registry, 0))
 
-    def take(self, registry: str) -> bool:
-        """Take a connection if one is free."""
-        if not self._free(registry):
-            return False
+    def take(self, registry: str) -> None:
+        """Count one more connection."""
         self._used[registry] = self._used.get(registry, 0) + 1
-        return True
 
     async def wait(self, registry: str, within: float) -> None:
         """Take a connection, after those who waited before. Raises Unavailable after `within` seconds."""
-        if not self.waits(registry) and self.take(registry):
+        # Whoever waits already is given what is released at once: where something is free, nobody waits for it.
+        if self._left(registry, self._firsts) > 0:
+            self.take(registry)
             return
         waiter = _Waiter(registry, asyncio.get_running_loop().create_future())
         self._waiting.append(waiter)
@@ -78,7 +90,8 @@ class SlotPool:
 
     def _wake(self) -> None:
         for waiter in tuple(self._waiting):
-            if not waiter.turn.done() and self.take(waiter.registry):
+            if not waiter.turn.done() and self._left(waiter.registry, self._firsts) > 0:
+                self.take(waiter.registry)
                 self._waiting.remove(waiter)
                 waiter.turn.set_result(None)
                 return
@@ -96,12 +109,15 @@ class UpstreamSlots:
         await self._pool.wait(self._registry, within)
 
     def more(self) -> bool:
-        """Take one more if one is free and no other fill waits for its first."""
-        return not self._pool.waits(self._registry) and self._pool.take(self._registry)
+        """Take one more if there is room for fills with several."""
+        if self._pool.room(self._registry) <= 0:
+            return False
+        self._pool.take(self._registry)
+        return True
 
     def crowded(self) -> bool:
-        """Whether a fill waits for its first connection while others have several."""
-        return self._pool.waits(self._registry)
+        """Whether there are so many that who has several should give one back."""
+        return self._pool.room(self._registry) < 0
 
     def release(self) -> None:
         """Give one back."""

@@ -282,7 +282,7 @@ async def test_surplus_bytes() -> None:
 
 
 async def test_crowded() -> None:
-    """A fill with several connections gives them back while another waits for its first."""
+    """A fill with several connections gives them back while there are too many."""
     one, blob = held()
     async with world(one) as w:
         blob.hold(3900)

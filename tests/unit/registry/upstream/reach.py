@@ -11,7 +11,7 @@ from obol.registry.settings import TimeLimits, UpstreamSettings
 from obol.registry.upstream.auth import Authenticator
 from obol.registry.upstream.blobs import RegistryBlob
 from obol.registry.upstream.client import RegistryUpstream
-from obol.registry.upstream.slots import SlotPool
+from obol.registry.upstream.slots import Share, SlotPool
 from obol.registry.upstream.transport import Transport
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
@@ -92,7 +92,7 @@ async def upstream_at(
     url: str, limits: TimeLimits = LIMITS, clock: FakeClock | None = None
 ) -> AsyncIterator[RegistryUpstream]:
     """The whole adapter."""
-    slots = SlotPool(16, 32).of("registry.test")
+    slots = SlotPool(several=Share(16, 32), firsts=Share(16, 32)).of("registry.test")
     upstream = RegistryUpstream(settings(url), limits, frozenset(), slots, clock or FakeClock())
     try:
         yield upstream

@@ -7,9 +7,15 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.registry.upstream.base import Unavailable
-from obol.registry.upstream.slots import SlotPool, UpstreamSlots
+from obol.registry.upstream.slots import Share, SlotPool, UpstreamSlots
 
 SOON = 0.01
+NONE = Share(0, 0)
+
+
+def firsts(per_upstream: int, overall: int) -> SlotPool:
+    """A pool where no fill has several."""
+    return SlotPool(several=NONE, firsts=Share(per_upstream, overall))
 
 
 async def waiting(slots: UpstreamSlots, within: float = 1.0) -> asyncio.Task[None]:
@@ -22,7 +28,7 @@ async def waiting(slots: UpstreamSlots, within: float = 1.0) -> asyncio.Task[Non
 
 async def test_a_free_connection_is_given_at_once() -> None:
     """Up to the upstream's share nobody waits; one more fill does, and gives up in time."""
-    slots = SlotPool(per_upstream=2, overall=10).of("a")
+    slots = firsts(per_upstream=2, overall=10).of("a")
 
     await slots.first(SOON)
     await slots.first(SOON)
@@ -33,7 +39,7 @@ async def test_a_free_connection_is_given_at_once() -> None:
 
 async def test_all_upstreams_together_have_a_limit() -> None:
     """One upstream's connections count against what another may have."""
-    pool = SlotPool(per_upstream=2, overall=3)
+    pool = firsts(per_upstream=2, overall=3)
     first, second = pool.of("a"), pool.of("b")
     await first.first(SOON)
     await first.first(SOON)
@@ -48,7 +54,7 @@ async def test_all_upstreams_together_have_a_limit() -> None:
 
 async def test_those_who_wait_are_served_in_order() -> None:
     """A connection that comes back goes to the fill that waited longest."""
-    slots = SlotPool(1, 1).of("a")
+    slots = firsts(1, 1).of("a")
     await slots.first(SOON)
     one, two = await waiting(slots), await waiting(slots)
 
@@ -60,28 +66,54 @@ async def test_those_who_wait_are_served_in_order() -> None:
     await two
 
 
-async def test_a_second_connection_never_comes_before_anothers_first() -> None:
-    """A fill gets more only while nobody waits, and is told when it should give one back."""
-    slots = SlotPool(3, 3).of("a")
+async def test_a_first_connection_does_not_wait_for_those_of_fills_with_several() -> None:
+    """A fill gets more up to one limit, and gives back what others have beyond it, who get their first all the same."""
+    slots = SlotPool(several=Share(3, 3), firsts=Share(5, 5)).of("a")
     await slots.first(SOON)
     assert slots.more()
     assert slots.more()
     assert not slots.more()
     assert not slots.crowded()
 
-    late = await waiting(slots)
+    await slots.first(0)
     assert slots.crowded()
-    assert not slots.more()
     slots.release()
 
-    assert not slots.more()
-    await late
     assert not slots.crowded()
+    assert not slots.more()
+    slots.release()
+    assert slots.more()
+
+
+async def test_all_fills_with_several_have_a_limit() -> None:
+    """What one upstream's fills have in several connections counts against another's."""
+    pool = SlotPool(several=Share(2, 3), firsts=Share(9, 9))
+    first, second = pool.of("a"), pool.of("b")
+    assert first.more()
+    assert first.more()
+
+    assert second.more()
+    assert not second.more()
+    assert not second.crowded()
+
+
+async def test_a_crowd_at_one_upstream_takes_nothing_from_another() -> None:
+    """However many blobs one upstream is asked for, fills of another have several connections."""
+    pool = SlotPool(several=Share(2, 4), firsts=Share(5, 9))
+    crowd, other = pool.of("a"), pool.of("b")
+    for _ in range(5):
+        await crowd.first(0)
+
+    assert crowd.crowded()
+    assert other.more()
+    assert other.more()
+    assert not other.more()
+    assert not other.crowded()
 
 
 async def test_a_newcomer_does_not_overtake() -> None:
     """Between a connection's return and the waiting fill's next turn nobody takes it."""
-    slots = SlotPool(1, 1).of("a")
+    slots = firsts(1, 1).of("a")
     await slots.first(SOON)
     late = await waiting(slots)
 
@@ -93,14 +125,13 @@ async def test_a_newcomer_does_not_overtake() -> None:
 
 
 async def test_a_full_upstream_does_not_hold_up_another() -> None:
-    """Who waits for one upstream's share is no reason for another upstream's fills to wait or give back."""
-    pool = SlotPool(per_upstream=1, overall=3)
+    """Who waits for one upstream's share is no reason for another upstream's fills to wait."""
+    pool = firsts(per_upstream=1, overall=3)
     busy, idle = pool.of("a"), pool.of("b")
     await busy.first(SOON)
     late = await waiting(busy)
 
     await idle.first(SOON)
-    assert not idle.crowded()
     idle.release()
     assert not late.done()
 
@@ -110,7 +141,7 @@ async def test_a_full_upstream_does_not_hold_up_another() -> None:
 
 async def test_a_connection_goes_to_the_first_who_can_use_it() -> None:
     """Where the longest waiting fill's upstream is at its limit, the next one gets the connection."""
-    pool = SlotPool(per_upstream=1, overall=2)
+    pool = firsts(per_upstream=1, overall=2)
     first, second = pool.of("a"), pool.of("b")
     await first.first(SOON)
     await second.first(SOON)
@@ -126,7 +157,7 @@ async def test_a_connection_goes_to_the_first_who_can_use_it() -> None:
 
 async def test_a_fill_that_is_cancelled_leaves_the_queue() -> None:
     """Its place goes to those behind it."""
-    slots = SlotPool(1, 1).of("a")
+    slots = firsts(1, 1).of("a")
     await slots.first(SOON)
     gone, next_one = await waiting(slots), await waiting(slots)
 
@@ -141,7 +172,7 @@ async def test_a_fill_that_is_cancelled_leaves_the_queue() -> None:
 
 async def test_a_connection_given_to_a_fill_that_is_cancelled_is_not_lost() -> None:
     """The turn came and the fill was cancelled in the same moment: the next in the queue has the connection."""
-    slots = SlotPool(1, 1).of("a")
+    slots = firsts(1, 1).of("a")
     await slots.first(SOON)
     gone, next_one = await waiting(slots), await waiting(slots)
 
@@ -152,14 +183,28 @@ async def test_a_connection_given_to_a_fill_that_is_cancelled_is_not_lost() -> N
     with pytest.raises(asyncio.CancelledError):
         await gone
     slots.release()
-    assert slots.more()
+    await slots.first(0)
+
+
+async def test_a_fill_that_gave_up_is_in_nobodys_way() -> None:
+    """A connection that comes back while a fill stops waiting goes to the next that asks, at once."""
+    slots = firsts(1, 1).of("a")
+    await slots.first(SOON)
+    gone = await waiting(slots)
+
+    gone.cancel()
+    slots.release()
+    await slots.first(0)
+
+    with pytest.raises(asyncio.CancelledError):
+        await gone
 
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_connections_are_never_lost_or_made_up(seed: int) -> None:
     """Fills that come, take more, give back, are cancelled or time out leave the pool as full as it was."""
     chance = random.Random(seed)
-    pool = SlotPool(per_upstream=2, overall=3)
+    pool = SlotPool(several=Share(2, 3), firsts=Share(3, 5))
     spaces = [pool.of("a"), pool.of("b")]
     used = 0
 
@@ -169,14 +214,18 @@ async def test_connections_are_never_lost_or_made_up(seed: int) -> None:
             await slots.first(chance.choice([0, 0.001, 1.0]))
         except Unavailable:
             return
+        mine = 1
         used += 1
         try:
-            assert used <= 3
-            for _ in range(chance.randrange(3)):
+            for _ in range(chance.randrange(4)):
+                if chance.random() < 0.5 and slots.more():
+                    mine, used = mine + 1, used + 1
+                assert used <= 5
                 await asyncio.sleep(0)
         finally:
-            used -= 1
-            slots.release()
+            for _ in range(mine):
+                used -= 1
+                slots.release()
 
     fills = [spawn(fill(chance.choice(spaces)), name="fill") for _ in range(30)]
     for task in fills:

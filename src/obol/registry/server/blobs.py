@@ -15,7 +15,7 @@ from obol.oci.errors import RANGE_INVALID, UNAVAILABLE, OciError
 from obol.oci.mediatypes import OCTET_STREAM
 from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, parse_open_range
 from obol.registry.engine.answers import CutShort, FileRun, GrowingBlob, StoredBlob
-from obol.registry.server.hot import LARGEST, Hot, HotAnswers
+from obol.registry.server.hot import LARGEST, Hot, Keys, Ready
 from obol.registry.server.replies import Header, Rendered, Reply, content_headers, refusal_headers, sent
 from obol.registry.server.sending import Sender
 
@@ -39,7 +39,7 @@ RenderHead = Callable[[web.BaseRequest, Rendered], bytes]
 class BlobAnswers:
     """Answers for blobs of one listener."""
 
-    def __init__(self, engine: Engine, hot: HotAnswers, head: RenderHead) -> None:
+    def __init__(self, engine: Engine, hot: Ready, head: RenderHead) -> None:
         self._engine = engine
         self._hot = hot
         self._head = head
@@ -48,7 +48,7 @@ class BlobAnswers:
     async def answer(
         self,
         request: web.BaseRequest,
-        key: bytes | None,
+        keys: Keys | None,
         space: Space,
         resource: BlobRequest,
         scope: tuple[Header, ...],
@@ -64,14 +64,14 @@ class BlobAnswers:
         part = wanted is not None and wanted.start != 0
         answer = await self._engine.blob(space, resource, part=part)
         if isinstance(answer, StoredBlob):
-            return await self._stored(request, key, answer, wanted, scope)
+            return await self._stored(request, keys, answer, wanted, scope)
         with answer:
             return await self._growing(request, space, answer, wanted, scope)
 
     async def _stored(
         self,
         request: web.BaseRequest,
-        key: bytes | None,
+        keys: Keys | None,
         blob: StoredBlob,
         wanted: OpenRange | None,
         scope: tuple[Header, ...],
@@ -82,8 +82,8 @@ class BlobAnswers:
                 kept = [header for header in _headers(blob.digest, content.size) if header[0] != "Content-Length"]
                 return self._bare(request, Rendered(304, (*kept, *scope)))
             marks = (*scope, ("Obol-Cache", "hit"))
-            if key is not None and content.size <= SMALL:
-                return await self._small(request, key, blob, marks)
+            if keys is not None and content.size <= SMALL:
+                return await self._small(request, keys, blob, marks)
             part = _part(wanted, content.size)
             if isinstance(part, Unsatisfiable):
                 return self._outside(request, content.size)
@@ -103,7 +103,7 @@ class BlobAnswers:
             blob.counters.bytes_from_cache += sender.count
         return sent(keep_alive=bool(request.keep_alive))
 
-    async def _small(self, request: web.BaseRequest, key: bytes, blob: StoredBlob, marks: tuple[Header, ...]) -> Reply:
+    async def _small(self, request: web.BaseRequest, keys: Keys, blob: StoredBlob, marks: tuple[Header, ...]) -> Reply:
         file, size = blob.content.fileno(), blob.content.size
         try:
             body = _in_memory(file, size)
@@ -115,7 +115,7 @@ class BlobAnswers:
             raise OciError(UNAVAILABLE, "the cache's copy is damaged", problem="disk")
         rendered = Rendered(200, (*_headers(blob.digest, len(body)), *marks))
         blob.counters.bytes_from_cache += len(body)
-        self._hot.keep(key, Hot(rendered, body, math.inf, blob.counters, None, len(body)))
+        self._hot.keep(keys, Hot(rendered, body, math.inf, blob.counters, None, len(body)))
         return Reply(self._head(request, rendered) + body, keep_alive=bool(request.keep_alive))
 
     async def _growing(

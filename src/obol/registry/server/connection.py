@@ -1,6 +1,7 @@
 """One client's connection: a request that was answered a moment ago, byte for byte, is answered again unparsed.
 
-What the same bytes mean does not change, so nothing is read in them; they are only looked up. All others go to aiohttp.
+What the same bytes mean does not change, so nothing is read in them; they are only looked up. All others go to aiohttp,
+and then to the handler, which finds a ready answer by what they mean.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
+from obol.registry.server.hot import Keys
 from obol.registry.server.replies import DRAIN_ABOVE
 
 if TYPE_CHECKING:
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
     from logging import Logger
 
 END = b"\r\n\r\n"
-NEVER_KEPT = ("Range", "If-None-Match", "Authorization", "Proxy-Authorization", "Cookie")
-"""A part, or that nothing has changed, is found out each time; and a secret is not ours to keep."""
+LOOKED_AT = ("Range", "If-None-Match")
+"""A part, or that nothing has changed, is found out each time."""
+SECRETS = ("Authorization", "Proxy-Authorization", "Cookie")
+"""They change no answer, and are not ours to keep."""
 
 Repeat = Callable[[bytes, int], bytes | None]
 """From the bytes of a request to those of its answer, if it is known and no longer than so many bytes; else None."""
@@ -96,11 +100,20 @@ def repeatable(request: web.BaseRequest) -> bool:
     return request.method in {"GET", "HEAD"} and not request.body_exists and "Upgrade" not in request.headers
 
 
-def key_of(request: web.BaseRequest) -> bytes | None:
-    """What the answer to a request may be kept under to be given again: all of its bytes; None if it may not."""
+def keys_of(request: web.BaseRequest) -> Keys | None:
+    """What the answer to a request may be kept under; None for one that has to be looked at each time."""
+    headers = request.headers
+    if request.method not in {"GET", "HEAD"} or any(name in headers for name in LOOKED_AT):
+        return None
+    lines = headers.getall("Accept", None)
+    accept = None if lines is None else ",".join(lines)
+    return Keys((request.method, request.raw_path, headers.get("Host"), accept), _bytes_of(request))
+
+
+def _bytes_of(request: web.BaseRequest) -> bytes | None:
     connection = request.protocol
     if not isinstance(connection, Connection) or not repeatable(request):
         return None
     if request.version < (1, 1) or not request.keep_alive:
         return None
-    return None if any(name in request.headers for name in NEVER_KEPT) else connection.asked
+    return None if any(name in request.headers for name in SECRETS) else connection.asked

@@ -1,7 +1,7 @@
 """One HTTP request to one answer.
 
 The raw target is parsed once; what comes out of that is a value, and the engine is asked with it. Answers that may be
-given again are kept with the bytes of their request.
+given again are kept, and found before the engine is asked.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from obol.oci.references import Digest
 from obol.oci.requests import BlobRequest, ManifestRequest, Ping, ReferrersRequest, Request, TagsRequest, parse
 from obol.registry.engine.answers import Document, DocumentHead, Source
 from obol.registry.server.blobs import BlobAnswers
-from obol.registry.server.connection import key_of
-from obol.registry.server.hot import Hot, HotAnswers
+from obol.registry.server.connection import keys_of
+from obol.registry.server.hot import Hot, Keys, Ready
 from obol.registry.server.replies import (
     DateLine,
     Header,
@@ -54,15 +54,18 @@ class Handler:
         self._hosts = hosts
         self._pages = pages
         self._clock = clock
-        self._hot = HotAnswers()
+        self._hot = Ready()
         self._date = DateLine()
         self._blobs = BlobAnswers(engine, self._hot, self._head)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """What `web.Server` calls."""
-        key = key_of(request)
+        keys = keys_of(request)
+        hot = None if keys is None else self._hot.find(keys, self._clock.monotonic())
+        if hot is not None:
+            return self._again(request, hot).response()
         try:
-            reply = await self._answer(request, key)
+            reply = await self._answer(request, keys)
         except OciError as refusal:
             reply = self._refuse(request, refusal)
         except ConnectionError:
@@ -75,20 +78,27 @@ class Handler:
 
         None without one, or where it is longer than `room`.
         """
-        hot = self._hot.find(key, self._clock.monotonic())
+        hot = self._hot.repeated(key, self._clock.monotonic())
         if hot is None:
             return None
         answer = hot.rendered.head(self._date.at(self._clock.wall()), b"") + hot.body
         if len(answer) > room:
             return None
+        self._count(hot)
+        return answer
+
+    def _again(self, request: web.BaseRequest, hot: Hot) -> Reply:
+        self._count(hot)
+        return self._render(request, hot.rendered, hot.body)
+
+    def _count(self, hot: Hot) -> None:
         hot.counters.hit += 1
         if hot.body:
             hot.counters.bytes_from_cache += hot.size
         if hot.document is not None:
             self._engine.used(hot.document.place, hot.document.digest)
-        return answer
 
-    async def _answer(self, request: web.BaseRequest, key: bytes | None) -> Reply:
+    async def _answer(self, request: web.BaseRequest, keys: Keys | None) -> Reply:
         if not self._hosts.ours(request.headers.get("Host")):
             raise OciError(FOREIGN_HOST)
         target = request.raw_path
@@ -102,9 +112,9 @@ class Handler:
             case Ping():
                 return self._whole(request, 200, [("Content-Type", JSON)], b"{}")
             case ManifestRequest() as resource:
-                return await self._manifest(request, key, space, resource, scope)
+                return await self._manifest(request, keys, space, resource, scope)
             case BlobRequest() as resource:
-                return await self._blobs.answer(request, key, space, resource, scope)
+                return await self._blobs.answer(request, keys, space, resource, scope)
             case TagsRequest() | ReferrersRequest() as resource:
                 return await self._list(request, asked, space, resource)
             case never:
@@ -117,7 +127,7 @@ class Handler:
     async def _manifest(
         self,
         request: web.BaseRequest,
-        key: bytes | None,
+        keys: Keys | None,
         space: Space,
         resource: ManifestRequest,
         scope: tuple[Header, ...],
@@ -134,15 +144,15 @@ class Handler:
             kept = [header for header in headers if header[0] in {"ETag", "Cache-Control", "Docker-Content-Digest"}]
             return self._render(request, Rendered(304, (*kept, *scope)), b"")
         body = b"" if head else answer.body
-        if key is not None:
-            self._keep_hot(key, answer, Rendered(200, (*headers, *scope, ("Obol-Cache", "hit"))), body, space)
+        if keys is not None:
+            self._keep_hot(keys, answer, Rendered(200, (*headers, *scope, ("Obol-Cache", "hit"))), body, space)
         marks = (("Obol-Cache", answer.source.value), *((STALE,) if answer.source is Source.STALE else ()))
         return self._render(request, Rendered(200, (*headers, *scope, *marks)), body)
 
-    def _keep_hot(self, key: bytes, answer: Document, rendered: Rendered, body: bytes, space: Space) -> None:
+    def _keep_hot(self, keys: Keys, answer: Document, rendered: Rendered, body: bytes, space: Space) -> None:
         until = math.inf if answer.fresh_for is None else self._clock.monotonic() + answer.fresh_for
         if until > self._clock.monotonic():
-            self._hot.keep(key, Hot(rendered, body, until, space.counters, answer, len(answer.body)))
+            self._hot.keep(keys, Hot(rendered, body, until, space.counters, answer, len(answer.body)))
 
     async def _list(
         self, request: web.BaseRequest, asked: Request, space: Space, resource: TagsRequest | ReferrersRequest

@@ -81,6 +81,17 @@ async def test_other_bytes() -> None:
         assert parsed(s) == 3
 
 
+async def test_same_meaning() -> None:
+    """Other bytes that mean the same are parsed once, then they are known as well."""
+    async with serving(upstream()) as s, session(s.ports[0]) as client:
+        for request in (get("v1"), get("v1", "User-Agent: a"), get("v1", "User-Agent: a"), get("v1")):
+            client.send(request)
+            assert same(await client.answer())
+
+        assert parsed(s) == 2
+        assert s.world.space.counters.hit == 3
+
+
 async def test_in_pieces() -> None:
     """A request that comes in pieces is parsed, and so is all that follows it on this connection."""
     for cut in (1, 3, 30, len(get("v1")) - 2):
@@ -172,7 +183,7 @@ async def test_upgrade() -> None:
     ],
 )
 async def test_not_kept(line: str, version: str) -> None:
-    """Parts, conditions, secrets, last requests and old HTTP are answered anew each time, and not kept."""
+    """The bytes of parts, conditions, secrets, last requests and old HTTP are parsed each time, and not kept."""
     async with serving(upstream()) as s:
         for _ in range(3):
             async with session(s.ports[0]) as client:
@@ -180,6 +191,41 @@ async def test_not_kept(line: str, version: str) -> None:
                 assert same(await client.answer())
 
         assert parsed(s) == 3
+        assert len(s.handlers[0]._hot._by_bytes) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "version", "told"),
+    [
+        ("traceparent: 00-1-1-01", "1.1", None),
+        ("Authorization: Basic dTpw", "1.1", None),
+        ("Connection: close", "1.1", "close"),
+        ("Connection: keep-alive", "1.0", "keep-alive"),
+        ("Connection: close", "1.0", "close"),
+    ],
+)
+async def test_found_by_meaning(monkeypatch: pytest.MonkeyPatch, line: str, version: str, told: str | None) -> None:
+    """What changes no answer does not make the engine find it again; the connection is kept as this client wishes."""
+    async with serving(upstream()) as s, session(s.ports[0]) as first, session(s.ports[0]) as client:
+        first.send(get("v1"))
+        await first.answer()
+        monkeypatch.setattr(s.world.engine, "manifest", None)
+
+        client.send(get("v1", line, version=version))
+        reply = await client.answer()
+
+        assert same(reply)
+        assert (reply.header("Obol-Cache"), reply.header("Connection")) == ("hit", told)
+        assert s.world.space.counters.hit == 1
+
+
+@pytest.mark.parametrize("line", ['If-None-Match: "x"', "Range: bytes=0-1"])
+async def test_always_looked_at(line: str) -> None:
+    """The answer to a request with a condition or a range is not kept at all."""
+    async with serving(upstream()) as s, session(s.ports[0]) as client:
+        client.send(get("v1", line))
+        assert same(await client.answer())
+
         assert len(s.handlers[0]._hot) == 0
 
 

@@ -117,17 +117,21 @@ class ContainerStart:
         return await self._answering(cache, published_port(found), deed)
 
     async def _started(self, found: Container) -> bool:
-        """Start it on networks that are there, among them ours; False if that cannot be done.
+        """Start it on networks that are there, among them ours; False if it cannot be started.
 
-        It has to be on ours before: a registry that finds no way to its upstream at its start ends.
+        It has to be on ours before: a registry that finds no way to its upstream at its start ends. Raises DockerFailed
+        where it cannot be put there, which is no fault of the container.
         """
         there = {"", self._network.id, *(network.id for network in await self._docker.networks())}
         kept = {name: id_ for name, id_ in found.networks.items() if id_ in there}
         try:
             for name in sorted(found.networks.keys() - kept.keys()):
                 await self._docker.disconnect(name, found.name)
-            if self._network.id not in kept.values() and self._network.name not in kept:
-                await self._docker.connect(self._network.id, found.name)
+        except DockerFailed:
+            return False
+        if self._network.id not in kept.values() and self._network.name not in kept:
+            await self._docker.connect(self._network.id, found.name)
+        try:
             await self._docker.start(found.name)
         except (DockerFailed, PortTaken):
             return False

@@ -84,7 +84,7 @@ def lifecycle(plans: CachePlans, home: Home, backend: BackendName, say: Speaker)
         return stack_on_k3d(plans, home, os.environ, verbose=say.verbose, lines=lines)
     if backend == "k3s":
         return stack_on_k3s(plans, home, os.environ, lines=lines)
-    return stack_on_podman(plans.builtin, home, os.environ, lines=lines)
+    return stack_on_podman(plans.builtin, home, os.environ, lines=lines, note=say.note)
 
 
 def hot_swap(around: Surroundings, home: Home, identity: Identity) -> HotSwap:

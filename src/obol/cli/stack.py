@@ -63,6 +63,8 @@ NoPrefetch = Annotated[
 Force = Annotated[bool, typer.Option("--force", "-f", help="Do so although there is a stack; its name is kept.")]
 Everything = Annotated[bool, typer.Option("--force", "-f", help="Remove the stack's data and images too.")]
 Caches = Annotated[bool, typer.Option("--cache", help="Remove the registry caches and all that they hold too.")]
+
+_INTERRUPTED = "Interrupted. What is left is done by the same command."
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
@@ -152,7 +154,8 @@ def down(context: typer.Context, verbose: options.Verbose = False, quiet: option
     if identity is None:
         raise UsageError("there is no stack", why=f"{home.config} has none", hint="`obol stack up` makes one")
     with building.at_work(around):
-        building.run(say, _idle(say, around, home, identity.backend).down(identity, building.steps(say)))
+        stack = _idle(say, around, home, identity.backend)
+        building.run(say, stack.down(identity, building.steps(say)), _INTERRUPTED)
 
 
 @app.command()
@@ -178,7 +181,7 @@ def purge(
     plans = building.cache_plans(say, around) if cache else building.idle_plans(around)
     stack = building.lifecycle(plans, home, backend, say)
     with building.at_work(around):
-        notes = building.run(say, stack.purge(identity, building.steps(say), images=force, caches=cache))
+        notes = building.run(say, stack.purge(identity, building.steps(say), images=force, caches=cache), _INTERRUPTED)
         if cache:
             building.remove_empty_directories(around)
         for note in (*notes, *_dispose(locate(around).data, home.config, force=force)):

@@ -16,10 +16,10 @@ from obol.errors import DependencyMissing, ObolError
 from obol.machine.tasks import to_its_end
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
     from pathlib import Path
 
-    from obol.machine.commands import Completed, Runner
+    from obol.machine.commands import Completed, Lines, Runner
 
 T = TypeVar("T")
 
@@ -125,11 +125,15 @@ class _Info(msgspec.Struct, frozen=True):
 class Podman:
     """The podman of this user. Methods raise ObolError for what podman refuses, unless they say otherwise.
 
-    `loud` runs what takes long and whose output is for everybody.
+    `loud` runs what takes long and whose output is for everybody. `note` is told what is waited for after a first
+    Ctrl-C.
     """
 
-    def __init__(self, runner: Runner, environ: Mapping[str, str], loud: Runner | None = None) -> None:
+    def __init__(
+        self, runner: Runner, environ: Mapping[str, str], loud: Runner | None = None, note: Lines | None = None
+    ) -> None:
         self._runner = runner
+        self._note = note
         self._speaking = loud or runner
         self._quiet = () if loud else ("--quiet",)
         self._environ = environ
@@ -194,8 +198,7 @@ class Podman:
 
     async def start(self, pod: Pod) -> bool:
         """Start a pod that was stopped; False where that does not work any more."""
-        work = self._run("pod", "start", pod.id, limit=SLOW)
-        return (await to_its_end(work, name="podman pod start")).code == 0
+        return (await self._whole(self._run("pod", "start", pod.id, limit=SLOW))).code == 0
 
     async def stop(self, pods: Sequence[Pod]) -> None:
         """Stop pods; they keep all that they have."""
@@ -263,12 +266,20 @@ class Podman:
         return _accept(what, await self._run(*arguments, stdin=stdin))
 
     async def _change(self, what: str, *arguments: str) -> None:
+        work = self._speaking.run(["podman", *arguments], env=dict(self._environ), timeout=SLOW)
+        _accept(what, await self._whole(work))
+
+    async def _whole(self, work: Coroutine[Any, Any, Completed]) -> Completed:
         """Change pods, to the end: a podman that is killed leaves rules for ports behind that lead to dead addresses.
 
         Podman forgets them then, so the next pod with such a port is reached by nobody until the machine is restarted.
         """
-        work = self._speaking.run(["podman", *arguments], env=dict(self._environ), timeout=SLOW)
-        _accept(what, await to_its_end(work, name=f"podman {arguments[0]} {arguments[1]}"))
+
+        def waits() -> None:
+            if self._note is not None:
+                self._note("Waiting for podman to end what it does; if it is killed now, ports of pods stay unusable.")
+
+        return await to_its_end(work, name="podman", waits=waits)
 
     async def _run(self, *arguments: str, stdin: str = "", limit: float = QUICK) -> Completed:
         return await self._runner.run(["podman", *arguments], stdin=stdin, env=dict(self._environ), timeout=limit)

@@ -7,12 +7,11 @@ if at all. `spawn` keeps the task until it ends and hands its exception to the l
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from obol.errors import ObolError
-
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -38,28 +37,36 @@ def _retire(task: asyncio.Task[Any]) -> None:
     task.get_loop().call_exception_handler(context)
 
 
-async def to_its_end(work: Coroutine[Any, Any, T], *, name: str) -> T:
+async def to_its_end(work: Coroutine[Any, Any, T], *, name: str, waits: Callable[[], None] | None = None) -> T:
     """Await work that does harm where it stops halfway: who is cancelled meanwhile is so when it has ended.
 
-    Who is cancelled once more does not wait any longer. Raises what the work raises, if nobody was cancelled.
+    `waits` is called when that begins. Who is cancelled once more does not wait any longer. Raises what the work
+    raises, if nobody was cancelled.
     """
     task = spawn(_outcome(work), name=name)
     try:
         outcome = await asyncio.shield(task)
     except asyncio.CancelledError:
+        if waits is not None:
+            waits()
         await asyncio.wait([task])
         raise
-    if isinstance(outcome, ObolError):
-        raise outcome
+    if isinstance(outcome, _Failed):
+        raise outcome.problem
     return outcome
 
 
-async def _outcome(work: Coroutine[Any, Any, T]) -> T | ObolError:
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    problem: Exception
+
+
+async def _outcome(work: Coroutine[Any, Any, T]) -> T | _Failed:
     """What the work comes to, so that a failure which is told of is not reported as one that nobody awaits."""
     try:
         return await work
-    except ObolError as problem:
-        return problem
+    except Exception as problem:  # noqa: BLE001 - whatever it is, it is raised where the work is awaited
+        return _Failed(problem)
 
 
 def members(group: BaseExceptionGroup[Exception]) -> list[Exception]:

@@ -50,12 +50,20 @@ def stack_on_none(plan: BuiltinPlan) -> CachesOnly:
 
 
 def stack_on_podman(
-    plan: BuiltinPlan, home: Home, environ: Mapping[str, str], *, lines: Lines | None = None
+    plan: BuiltinPlan,
+    home: Home,
+    environ: Mapping[str, str],
+    *,
+    lines: Lines | None = None,
+    note: Lines | None = None,
 ) -> Lifecycle:
-    """The stack as pods, over the builtin engine; `lines` takes what may be shown of what podman says."""
+    """The stack as pods, over the builtin engine.
+
+    `lines` takes what may be shown of what podman says, `note` what is waited for after a Ctrl-C.
+    """
     engine = BuiltinEngine(plan)
     looks = Looks(SystemClock(), listen=partial(_listen, engine, plan))
-    backend = PodmanBackend(Podman(SystemRunner(), environ, _loud(lines)), home.config, looks)
+    backend = PodmanBackend(Podman(SystemRunner(), environ, _loud(lines), note), home.config, looks)
     warmth = Warming(engine, (this_machine(),))
     return Lifecycle(backend, HostCaches(engine, plan.store), engine, warmth, NoNetworks(), home)
 

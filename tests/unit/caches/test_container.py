@@ -8,7 +8,7 @@ import pytest
 
 from obol.caches.container import ContainerStart, Serving, Surroundings
 from obol.errors import EngineUnresponsive, PortTaken
-from obol.machine.dockererrors import DockerAbsent
+from obol.machine.dockererrors import DockerAbsent, DockerFailed
 from obol.machine.dockervalues import read_containers
 from tests.fakes.docker import absent, all_networks, network, there
 from tests.unit.caches.containerworld import GHCR, HUB, NETWORK, World
@@ -94,6 +94,29 @@ async def test_dangling_network(world: World) -> None:
         f"docker network connect n1 {NAME}",
         f"docker start {NAME}",
     ]
+
+
+@pytest.mark.parametrize("command", [("network", "ls"), ("network", "connect")])
+async def test_kept_where_docker_fails(world: World, command: tuple[str, str]) -> None:
+    """That networks cannot be listed, or joined, is no fault of the container: it is left as it is."""
+    world.runner.script("docker", *command, code=1, stderr="Error response from daemon: it is busy")
+    all_networks(world.runner, network("obol-net", id_="n1"))
+
+    with pytest.raises(DockerFailed):
+        await bring_up(world, world.seen(HUB, status="exited", networks=("old",)))
+
+    assert not any(line.startswith(("docker rm", "docker start")) for line in world.changes())
+
+
+async def test_never_started(world: World) -> None:
+    """A container that was made and never started is on our network by its name, and is started as it is."""
+    made = world.seen(HUB, status="created")
+    made["NetworkSettings"]["Networks"] = {"obol-net": {"NetworkID": ""}}
+    all_networks(world.runner, network("obol-net", id_="n1"))
+    there(world.runner, "container", world.seen(HUB))
+
+    assert (await bring_up(world, made)).deed == "started"
+    assert world.changes() == [f"docker start {NAME}"]
 
 
 async def test_beyond_repair(world: World) -> None:

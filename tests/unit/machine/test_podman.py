@@ -269,6 +269,23 @@ async def test_changes_of_pods_are_not_cut_off(change: str) -> None:
     assert (caller.cancelled(), runner.done) == (True, True)
 
 
+async def test_who_waits_is_told() -> None:
+    """After a Ctrl-C it is said what is waited for, and what another one would do; without one nothing is."""
+    runner, notes = SlowRunner(), list[str]()
+    podman = Podman(runner, {}, note=notes.append)
+    caller = spawn(podman.stop([POD]), name="caller")
+    await runner.began.wait()
+    assert notes == []
+
+    caller.cancel()
+    await asyncio.sleep(0)
+    runner.gate.set()
+    await asyncio.wait([caller])
+
+    (note,) = notes
+    assert "Waiting for podman" in note
+
+
 async def test_pulls_are_cut_off() -> None:
     """An image that nobody wants any more is not waited for."""
     runner = SlowRunner()

@@ -116,8 +116,9 @@ async def test_to_its_end() -> None:
     work.gate.set()
 
     assert await to_its_end(work.run(), name="whole") == "made"
-    with pytest.raises(ObolError, match="refused"):
-        await to_its_end(work.run(ObolError("refused")), name="whole")
+    for failure in (ObolError("refused"), OSError("refused")):
+        with pytest.raises(type(failure), match="refused"):
+            await to_its_end(work.run(failure), name="whole")
 
     assert reports == []
 

@@ -25,6 +25,9 @@ LOOKED_AT = ("Range", "If-None-Match")
 SECRETS = ("Authorization", "Proxy-Authorization", "Cookie")
 """They change no answer, and are not ours to keep."""
 
+RECEIVED = 64 * 1024
+"""Bytes that are read from a client at once. asyncio has 256 KiB, memory that comes from the system each time."""
+
 Repeat = Callable[[bytes, int], bytes | None]
 """From the bytes of a request to those of its answer, if it is known and no longer than so many bytes; else None."""
 
@@ -62,6 +65,12 @@ class Connection(web.RequestHandler):
         self._patience = keepalive / 2
         self._now = loop.time
         self._handed_over = loop.time()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """What asyncio calls."""
+        super().connection_made(transport)
+        if hasattr(transport, "max_size"):
+            transport.max_size = RECEIVED
 
     def data_received(self, data: bytes) -> None:
         """What asyncio calls."""

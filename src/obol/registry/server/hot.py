@@ -69,11 +69,12 @@ class HotAnswers(Generic[K]):
 
     def keep(self, key: K, hot: Hot) -> None:
         """Keep an answer, if it is small enough to be worth it."""
-        if _weight(key, hot) > LARGEST:
+        weight = _weight(key, hot)
+        if weight > LARGEST:
             return
         self._drop(key)
         self._answers[key] = hot
-        self._held += _weight(key, hot)
+        self._held += weight
         while self._held > self._capacity:
             self._drop(next(iter(self._answers)))
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.registry.server.connection import Connection
+from obol.registry.server.connection import RECEIVED, Connection
 from obol.registry.server.replies import DRAIN_ABOVE
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
@@ -79,6 +79,16 @@ async def test_other_bytes() -> None:
             assert reply.body == (OTHER if b"/v2 " in request else IMAGE).index.body
 
         assert parsed(s) == 3
+
+
+async def test_little_is_received_at_once() -> None:
+    """What a client sends is read into a small piece of memory."""
+    async with serving(upstream()) as s, session(s.ports[0]) as client:
+        client.send(get("v1"))
+        await client.answer()
+
+        (connection,) = connections(s)
+        assert getattr(connection.transport, "max_size", None) == RECEIVED
 
 
 async def test_same_meaning() -> None:

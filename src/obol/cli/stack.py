@@ -63,9 +63,9 @@ NoPrefetch = Annotated[
 Force = Annotated[bool, typer.Option("--force", "-f", help="Do so although there is a stack; its name is kept.")]
 Everything = Annotated[bool, typer.Option("--force", "-f", help="Remove the stack's data and images too.")]
 Caches = Annotated[bool, typer.Option("--cache", help="Remove the registry caches and all that they hold too.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 _INTERRUPTED = "Interrupted. What is left is done by the same command."
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
 @app.command()

@@ -277,7 +277,7 @@ class Podman:
 
         def waits() -> None:
             if self._note is not None:
-                self._note("Waiting for podman to end what it does; if it is killed now, ports of pods stay unusable.")
+                self._note("Waiting for podman to end what it does. Another Ctrl-C leaves ports of pods unusable.")
 
         return await to_its_end(work, name="podman", waits=waits)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Meaning = tuple[str, str, str | None, str | None]
 """The method, the raw target, the Host and the Accept lines."""
 CAPACITY = 4 * 1024 * 1024
+"""Bytes of the answers by one kind of key."""
 LARGEST = DRAIN_ABOVE
 """Bytes of an answer with its request. What is larger might have to wait for its client to read."""
 

@@ -8,7 +8,7 @@
 #   make dev-frontend-reset  go back to its released image; docs/development.md
 #   make check   all that must hold: format, lint, types, imports, sizes, mirror, docs, tests with coverage
 #   make format  put the code into the house format, mend what lint can mend
-#   make docs    write the generated pages
+#   make docs    write the generated pages, and make the site of all pages in site/
 #   make lock    write the locks from pyproject.toml, keeping what is pinned     UPGRADE=1 takes the newest of all
 #   make clean   remove all that was made here
 
@@ -17,6 +17,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
+SITE := $(VENV)/.site
+# --strict: a link or an anchor that leads nowhere is an error.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
 ARGS ?=
 UPGRADE ?=
 
@@ -91,8 +94,9 @@ check-sizes: $(READY)
 check-mirror: $(READY)
 	$(call step,a test module for each module,$(BIN)/python -m scripts.check_tests_mirror)
 
-check-docs: $(READY)
+check-docs: $(READY) $(SITE)
 	$(call step,documents,$(BIN)/python -m scripts.check_docs)
+	$(call step,the site and its links,$(MKDOCS) --site-dir $(VENV)/site)
 
 check-tests: $(READY)
 	@$(BIN)/coverage erase
@@ -105,10 +109,11 @@ format: $(READY)
 	$(BIN)/ruff check --fix --exit-zero .
 	$(BIN)/ruff format .
 
-docs: $(READY)
+docs: $(READY) $(SITE)
 	$(BIN)/python -m scripts.generate_cli_doc
 	$(BIN)/python -m scripts.generate_errors_doc
 	$(BIN)/python -m scripts.generate_settings_doc
+	$(MKDOCS)
 
 # Does not depend on the environment being up to date, so that it can mend a lock that cannot be installed.
 lock:
@@ -116,16 +121,21 @@ lock:
 	$(COMPILE) --output-file requirements.lock pyproject.toml
 	$(COMPILE) --constraint requirements.lock --group dev --output-file requirements-dev.lock pyproject.toml
 	$(COMPILE) --group bench --output-file requirements-bench.lock
+	$(COMPILE) --constraint requirements-dev.lock --group docs --output-file requirements-docs.lock
 	$(COMPILE) --constraint requirements-dev.lock --group build --output-file requirements-build.lock
 
 clean:
-	rm -rf $(VENV) .cache dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .cache dist site htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -rf .import_linter_cache
 	find src tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +
 
 $(LOCKED): requirements-dev.lock
 	$(PYTHON) -m venv --clear $(VENV)
 	$(PIP) install --require-hashes --requirement requirements-dev.lock
+	@touch $@
+
+$(SITE): $(LOCKED) requirements-docs.lock
+	$(PIP) install --require-hashes --requirement requirements-docs.lock
 	@touch $@
 
 # Compiled, as it is wherever it is installed: else each start does it again where Python may not write bytecode.

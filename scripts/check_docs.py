@@ -2,6 +2,7 @@
 
 docs/architecture.md has a paragraph for each room (each package of src/obol, and the modules beside them), which opens
 with the room's name in bold code: ``**`registry.store`** …``. Generated pages are what their generator writes now.
+Links from the pages at the top (README.md and its neighbours) lead to files that exist; mkdocs checks those in docs/.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ GENERATED: Mapping[Path, Callable[[], str]] = {
 }
 
 _PARAGRAPH = re.compile(r"^\*\*`(?P<room>[a-z_.]+)`\*\*(?P<text>.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+
+_LINK = re.compile(r"\]\((?P<path>[^):#\s]+)(#[^)\s]*)?\)")
+"""A link to a path: addresses have a colon."""
 
 
 def rooms(package: Path) -> frozenset[str]:
@@ -52,12 +56,21 @@ def stale(root: Path, generated: Mapping[Path, Callable[[], str]]) -> Iterator[s
             yield f"{page} is out of date; `make docs` writes it"
 
 
+def dead_links(root: Path) -> Iterator[str]:
+    """Yield a line of text for each link from a page at the top of the tree to a file that is not there."""
+    for page in sorted(root.glob("*.md")):
+        for link in _LINK.finditer(page.read_text(encoding="utf-8")):
+            if not (root / link["path"]).exists():
+                yield f"{page.name} links to {link['path']}, which is not there"
+
+
 def problems(root: Path) -> Iterator[str]:
     """Yield a line of text for everything in the documents that the code contradicts."""
     page = root / ARCHITECTURE
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     yield from undescribed(text, rooms(root / "src" / "obol"))
     yield from stale(root, GENERATED)
+    yield from dead_links(root)
 
 
 def main() -> int:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.check_docs import rooms, stale, undescribed
+from scripts.check_docs import dead_links, rooms, stale, undescribed
 
 WORDS = "what this room is for, who may call it, and what it is not allowed to do."
 
@@ -44,4 +44,15 @@ def test_stale_pages(tmp_path: Path) -> None:
     assert list(stale(tmp_path, pages)) == [
         "old.md is out of date; `make docs` writes it",
         "missing.md is out of date; `make docs` writes it",
+    ]
+
+
+def test_dead_links(tmp_path: Path) -> None:
+    """A link from a page at the top to a file or folder that is not there is told; addresses and anchors are not."""
+    (tmp_path / "there.md").write_text("[a](gone.md), [b](there.md#part), [c](https://example.org/x), [d](#part)\n")
+    (tmp_path / "README.md").write_text("![picture](docs/none.svg)\n")
+
+    assert list(dead_links(tmp_path)) == [
+        "README.md links to docs/none.svg, which is not there",
+        "there.md links to gone.md, which is not there",
     ]

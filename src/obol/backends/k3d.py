@@ -26,9 +26,9 @@ from obol.machine import ports as machine_ports
 from obol.machine.clock import SystemClock
 from obol.machine.docker import Docker
 from obol.machine.dockererrors import DockerFailed
-from obol.machine.files import write_atomically
 from obol.machine.ports import listens
 from obol.machine.probe import status_on_loopback
+from obol.machine.regular import read_text, write_atomically
 from obol.rendering.k3d import HTTP, Creation, create_arguments, node_name, on_loopback
 from obol.rendering.loopback import loopback_name
 from obol.rendering.names import stack_name
@@ -297,7 +297,7 @@ class K3dBackend:
 
     def _was_being_made(self, spec: ClusterSpec) -> bool:
         try:
-            return self._being_made.read_text(encoding="utf-8").strip() == spec.name
+            return read_text(self._being_made).strip() == spec.name
         except (OSError, UnicodeError):
             return False
 

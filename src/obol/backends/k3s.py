@@ -29,12 +29,12 @@ from obol.backends.kubectl import Kubectl, kubectl_for
 from obol.backends.rollouts import applied
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.clock import SystemClock
-from obol.machine.files import write_atomically
 from obol.machine.mounts import holding
 from obol.machine.ports import holder, listens
 from obol.machine.privileges import AsRoot
 from obol.machine.probe import status_of
 from obol.machine.processes import SystemProcesses
+from obol.machine.regular import read_text, write_atomically
 from obol.rendering.k3d import on_loopback
 from obol.rendering.k3s import ADDRESS, Server, data_in, server_config
 from obol.rendering.registries import Mirror, registries_yaml
@@ -202,7 +202,7 @@ class K3sBackend:
     def _data(self) -> str:
         """The data directory of the k3s that there is; "" where there is none."""
         try:
-            return data_in((self._config / CONFIG).read_text(encoding="utf-8"))
+            return data_in(read_text(self._config / CONFIG))
         except (OSError, UnicodeError):
             return ""
 
@@ -271,7 +271,7 @@ class K3sBackend:
                 if self._around.uid not in {0, path.stat().st_uid}:
                     await self._root.run(["chown", f"{self._around.uid}:{self._around.gid}", str(path)])
                 with contextlib.suppress(ObolError, OSError, UnicodeError):  # it may be half of it yet
-                    text = on_loopback(path.read_text(encoding="utf-8"))
+                    text = on_loopback(read_text(path))
                     Access.of(text)
                     write_atomically(path, text.encode())
                     return text

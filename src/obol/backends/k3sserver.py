@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from obol.errors import ObolError
 from obol.machine.commands import last_line
 from obol.machine.processes import with_descendants
+from obol.machine.regular import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -66,7 +67,7 @@ class K3sServer:
     def serving(self) -> Serving | None:
         """The server, if it runs: a process of another moment, or that is no k3s, is somebody else's."""
         try:
-            number, started, told = self._pid.read_text(encoding="utf-8").split()
+            number, started, told = read_text(self._pid).split()
             pid = int(number)
         except (OSError, ValueError):
             return None

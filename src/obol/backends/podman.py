@@ -17,8 +17,9 @@ from obol.backends.base import Deployed, Details, Up, Workload, no_caches
 from obol.backends.publishing import Held, publish
 from obol.errors import DependencyMissing, ObolError, UsageError
 from obol.machine import ports as machine_ports
-from obol.machine.files import make_private_directory, write_atomically
+from obol.machine.files import make_private_directory
 from obol.machine.probe import status_on_loopback
+from obol.machine.regular import read_text, write_atomically
 from obol.rendering import kubernetes
 from obol.rendering.loopback import LOOPBACK
 from obol.rendering.names import STACK_LABEL
@@ -167,7 +168,7 @@ class PodmanBackend:
         used = {container.image for container in await podman.containers(label)}
         for path in self._folder.glob("*.yaml"):
             with contextlib.suppress(UsageError):  # somebody has changed it
-                used |= images_of(path.read_text(encoding="utf-8"))
+                used |= images_of(read_text(path))
         await podman.remove(await podman.pods(label))
         await podman.remove_secrets(await podman.secrets(named))
         await podman.remove_volumes(await podman.volumes(named))

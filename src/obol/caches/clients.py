@@ -5,6 +5,7 @@ A client's files are those of this person or of the whole machine. Nothing is re
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -132,7 +133,7 @@ def write(wanted: Setup, place: Place, originals: Originals) -> tuple[Change, ..
         )
     for one in wanted.files:  # all or none
         originals.check(one.path, one.edit)
-    current = {one.path.resolve() for one in wanted.files}
+    current = {Path(os.path.realpath(one.path)) for one in wanted.files}
     changed = originals.changed_below(root_of(wanted.client, place))
     former = [originals.undo(path, WholeFile(str(path), "")) for path in changed if path not in current]
     return (*former, *(originals.write(one.path, one.edit, place.owner) for one in wanted.files))

@@ -10,6 +10,8 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from obol.machine.regular import NotRegular, find_ours, open_regular
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -25,8 +27,10 @@ _POLL_EVERY = 0.25
 
 
 def open_log(path: Path) -> int:
-    """Open for appending, readable by its owner only; gives the file descriptor."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    """Open for appending, readable by its owner only; gives the file descriptor. Raises OSError."""
+    if find_ours(path).linked:
+        raise NotRegular(path, "it is a symbolic link, and what is behind it is no log of ours")
+    return open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
 
 def rotate(path: Path, limit: int = LIMIT) -> bool:
@@ -61,7 +65,7 @@ def keep_small(path: Path, waiting: Waiting, descriptors: tuple[int, ...] = (1, 
 def last_lines(path: Path, count: int, *, since: int = 0) -> list[str]:
     """Give the last `count` lines, of what was written after the first `since` bytes; none where there is no log."""
     try:
-        with path.open("rb") as log:
+        with os.fdopen(open_regular(path), "rb") as log:
             log.seek(since)
             content = log.read()
     except FileNotFoundError:
@@ -72,7 +76,7 @@ def last_lines(path: Path, count: int, *, since: int = 0) -> list[str]:
 
 def follow(path: Path, waiting: Waiting) -> Iterator[str]:
     """Give what is appended from now on, for ever, across rotations and restarts of the engine."""
-    log = path.open("rb")
+    log = os.fdopen(open_regular(path), "rb")
     try:
         log.seek(0, os.SEEK_END)
         while True:
@@ -82,7 +86,7 @@ def follow(path: Path, waiting: Waiting) -> Iterator[str]:
                 yield piece.decode(errors="replace")
             elif replaced:
                 log.close()
-                log = path.open("rb")
+                log = os.fdopen(open_regular(path), "rb")
             else:
                 waiting.pause(_POLL_EVERY)
     finally:

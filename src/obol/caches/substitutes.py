@@ -6,13 +6,13 @@ port is what people know, so it is used again as soon as it is free.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from obol.caches.base import Listener, Substitute
 from obol.errors import PortTaken
+from obol.machine.regular import read, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -86,7 +86,7 @@ def _held_by(port: int, probe: PortProbe) -> str:
 def recall(store: Path) -> dict[str, Substitute]:
     """Read what was remembered in a store; a file that is missing or spoilt remembers nothing."""
     try:
-        listed = msgspec.json.decode((store / FILE).read_bytes(), type=list[Substitute])
+        listed = msgspec.json.decode(read(store / FILE), type=list[Substitute])
     except (OSError, msgspec.DecodeError):
         return {}
     return {substitute.registry: substitute for substitute in listed}
@@ -98,6 +98,4 @@ def remember(store: Path, substitutes: Sequence[Substitute]) -> None:
     if not substitutes:
         path.unlink(missing_ok=True)
         return
-    fresh = path.with_name(f".{FILE}.{os.getpid()}")
-    fresh.write_bytes(msgspec.json.format(msgspec.json.encode(list(substitutes))))
-    fresh.replace(path)
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(list(substitutes))))

@@ -94,15 +94,22 @@ def demo(
 
 def _check_writable(chart: Path) -> None:
     """A minute later is too late to tell."""
+    from obol.machine.regular import find_ours
+
     if chart.is_dir() or not chart.parent.is_dir():
         raise _unwritable(chart, "it is a directory" if chart.is_dir() else f"there is no directory {chart.parent}")
+    try:
+        find_ours(chart)
+    except OSError as problem:
+        raise _unwritable(chart, problem.strerror or str(problem)) from problem
 
 
 def _draw(chart: Path, result: Result, say: Speaker) -> None:
     from obol.demo.chart import svg
+    from obol.machine.regular import find_ours, replace
 
     try:
-        chart.write_text(svg(result), encoding="utf-8")
+        replace(find_ours(chart), svg(result).encode())
     except OSError as problem:
         raise _unwritable(chart, problem.strerror or str(problem)) from problem
     say.note(f"The chart is in {chart}")

@@ -114,8 +114,10 @@ def trouble(kubeconfig: Path) -> str:
 
     import yaml
 
+    from obol.machine.regular import read_text
+
     try:
-        server = yaml.safe_load(kubeconfig.read_text(encoding="utf-8"))["clusters"][0]["cluster"]["server"]
+        server = yaml.safe_load(read_text(kubeconfig))["clusters"][0]["cluster"]["server"]
         address = urlsplit(str(server))
         with socket.create_connection((address.hostname, address.port), timeout=_PATIENCE):
             return ""

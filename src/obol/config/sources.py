@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from obol.config.paths import expand
 from obol.config.values import BadValueError, registry, shown
 from obol.errors import SettingsError
+from obol.machine.regular import read_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -118,7 +119,7 @@ def file_layer(path: Path) -> Layer:
         return f"{path}: {_dotted('cache', *parts)} = {shown(value)}"
 
     try:
-        written = tomllib.loads(path.read_text(encoding="utf-8"))
+        written = tomllib.loads(read_text(path))
     except FileNotFoundError:
         return Layer({}, (), spell)
     except (OSError, ValueError) as problem:

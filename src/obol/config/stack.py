@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from obol.config.talk import ALLOWED, NONINTERACTIVE, WORDS
 from obol.config.values import shown
 from obol.errors import SettingsError
+from obol.machine.regular import read_text
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
 
@@ -81,7 +82,7 @@ def image_overrides(path: Path) -> Mapping[str, ImageReference]:
     with its other tables. Whether there is a container of that name is not known here.
     """
     try:
-        written = tomllib.loads(path.read_text(encoding="utf-8"))
+        written = tomllib.loads(read_text(path))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as problem:

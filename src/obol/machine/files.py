@@ -172,12 +172,6 @@ def write_all(descriptor: int, data: bytes | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def write_atomically(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
-    """Let `path` be a file of these bytes, durably: after a crash it is the old or the new one. Raises OSError."""
-    with Folder.at(path.parent) as folder:
-        folder.replace(path.name, (data,), mode=mode)
-
-
 def make_private_directory(path: Path) -> None:
     """Make a directory, and those above it that are missing, for us alone (0700). Raises OSError."""
     for missing in [*reversed(path.parents), path]:

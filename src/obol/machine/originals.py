@@ -10,15 +10,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 import msgspec
 
 from obol.errors import ObolError
-from obol.machine.files import PRIVATE_DIRECTORY, PRIVATE_FILE, Folder, write_all
+from obol.machine import regular
+from obol.machine.files import PRIVATE_DIRECTORY, PRIVATE_FILE
+from obol.machine.regular import explained, find_ours, read, read_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +33,6 @@ Action = Literal["written", "unchanged", "restored", "removed", "merged", "gone"
 taken out, and the edits of others stay; gone: nothing of ours was there any more."""
 
 _READABLE_DIRECTORY = 0o755
-_READABLE_FILE = 0o644
 
 
 class Edit(Protocol):
@@ -79,15 +81,15 @@ class Originals:
 
     def check(self, path: Path, edit: Edit) -> None:
         """Raise what `write` would raise because of what the file holds; nothing is changed."""
-        path = path.resolve()
-        with _explained(path):
+        with explained(path):
+            path = find_ours(path).path
             now, record = _read(path), self._recall(path)
             edit.applied(now if record is None else _without_us(now, record, edit))
 
     def check_undo(self, path: Path, edit: Edit) -> None:
         """Raise what `undo` would raise because of what the file holds; nothing is changed."""
-        path = path.resolve()
-        with _explained(path):
+        with explained(path):
+            path = find_ours(path).path
             now, record = _read(path), self._recall(path)
             if record is not None:
                 _undoing(now, record, edit)
@@ -97,8 +99,8 @@ class Originals:
 
         New files and directories belong to `owner`, if one is given; a file that is there keeps its owner and mode.
         """
-        path = path.resolve()
-        with _explained(path), self._turn():
+        with explained(path), self._turn():
+            path = find_ours(path).path
             now, record = _read(path), self._recall(path)
             base = now if record is None else _without_us(now, record, edit)
             wanted = edit.applied(base)
@@ -117,8 +119,8 @@ class Originals:
 
     def undo(self, path: Path, edit: Edit) -> Change:
         """Put a file back as it was; edits that were made since stay, if `edit` can tell them from ours."""
-        path = path.resolve()
-        with _explained(path), self._turn():
+        with explained(path), self._turn():
+            path = find_ours(path).path
             now, record = _read(path), self._recall(path)
             if record is None:
                 return Change(str(path), "unchanged")
@@ -134,8 +136,8 @@ class Originals:
 
     def changed_below(self, root: Path) -> tuple[Path, ...]:
         """The files at or below `root` that we changed, in the order of their names."""
-        root = root.resolve()
-        with _explained(self.directory):
+        root = Path(os.path.realpath(root))
+        with explained(self.directory):
             records = [self._read_record(found) for found in sorted(self.directory.glob("*.json"))]
         paths = [Path(record.path) for record in records if record is not None]
         return tuple(sorted(path for path in paths if path == root or root in path.parents))
@@ -148,10 +150,10 @@ class Originals:
 
     def _read_record(self, file: Path) -> Record | None:
         try:
-            return msgspec.json.decode(file.read_bytes(), type=Record)
+            return msgspec.convert(json.loads(read(file)), Record)
         except FileNotFoundError:
             return None
-        except msgspec.DecodeError as problem:
+        except (ValueError, msgspec.ValidationError) as problem:
             raise ObolError(
                 f"{file} cannot be read",
                 why=f"it says what a file of another program held before us, but it is spoilt: {problem}",
@@ -160,7 +162,8 @@ class Originals:
 
     def _remember(self, record: Record) -> None:
         path = self._record_file(Path(record.path))
-        _replace(path, msgspec.json.encode(record).decode(), self.account, PRIVATE_FILE)
+        # The standard library's JSON carries paths that are not UTF-8, as escapes.
+        _replace(path, json.dumps(asdict(record)), self.account, PRIVATE_FILE)
 
     def _forget(self, path: Path) -> None:
         self._record_file(path).unlink(missing_ok=True)
@@ -204,35 +207,18 @@ def _undoing(now: str | None, record: Record, edit: Edit) -> tuple[Action, str |
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_bytes().decode()
+        return read_text(path)
     except FileNotFoundError:
         return None
     except UnicodeDecodeError as problem:
-        raise ObolError(f"{path} cannot be changed", why="it is not UTF-8 text") from problem
+        raise ObolError(
+            f"{path} cannot be changed", why="it is not UTF-8 text", hint="save it as UTF-8, or name another file"
+        ) from problem
 
 
-def _replace(path: Path, text: str, owner: Account | None, mode: int = _READABLE_FILE) -> None:
+def _replace(path: Path, text: str, owner: Account | None, mode: int | None = None) -> None:
     """Let the file hold `text`, whole at any moment, with the owner and mode that it has."""
-    with Folder.at(path.parent) as folder:
-        found = folder.stat(path.name)
-        temporary = _temporary(path.name)
-        folder.unlink(temporary)
-        descriptor = folder.create(temporary)
-        try:
-            write_all(descriptor, text.encode())
-            os.fchmod(descriptor, mode if found is None else found.st_mode & 0o7777)
-            if found is not None and (found.st_uid, found.st_gid) != (os.geteuid(), os.getegid()):
-                os.fchown(descriptor, found.st_uid, found.st_gid)
-            elif found is None and owner is not None:
-                os.fchown(descriptor, owner.uid, owner.gid)
-            os.fsync(descriptor)
-            folder.rename(temporary, folder, path.name)
-        except BaseException:
-            folder.unlink(temporary)
-            raise
-        finally:
-            os.close(descriptor)
-        folder.sync()
+    regular.replace(find_ours(path), text.encode(), mode=mode, owner=owner, temporary=_temporary(path.name))
 
 
 def _temporary(name: str) -> str:
@@ -258,17 +244,3 @@ def _remove_directories(made: tuple[str, ...]) -> None:
     for directory in reversed(made):
         with contextlib.suppress(OSError):
             Path(directory).rmdir()
-
-
-@contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except PermissionError as problem:
-        raise ObolError(
-            f"{problem.filename or path} cannot be changed",
-            why=problem.strerror or "",
-            hint="run the same command with sudo",
-        ) from problem
-    except OSError as problem:
-        raise ObolError(f"{problem.filename or path} cannot be changed", why=problem.strerror or "") from problem

@@ -5,11 +5,12 @@ A person may name any directory of theirs for it. One that was there before, wit
 
 from __future__ import annotations
 
+import os
 import shutil
 from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
-from obol.machine.files import write_atomically
+from obol.machine.regular import read, write_atomically
 from obol.stack.state import explained
 
 if TYPE_CHECKING:
@@ -24,13 +25,13 @@ def claim(data: Path, config: Path) -> None:
     with explained(data):
         data.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not any(data.iterdir()):
-            write_atomically(data / MARK, f"{config}\n".encode())
+            write_atomically(data / MARK, os.fsencode(f"{config}\n"))
 
 
 def is_ours(data: Path, config: Path) -> bool:
     """Whether the directory was made for a stack of this configuration directory."""
     try:
-        return (data / MARK).read_text(encoding="utf-8").strip() == str(config)
+        return os.fsdecode(read(data / MARK)).strip() == str(config)
     except (OSError, ValueError):
         return False
 

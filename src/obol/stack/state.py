@@ -15,7 +15,7 @@ import msgspec
 
 from obol.backends.base import BackendName
 from obol.errors import ObolError
-from obol.machine.files import write_atomically
+from obol.machine.regular import read, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -130,7 +130,7 @@ class Home:
     def last_up(self) -> LastUp | None:
         """How the last `up` went, if that is known."""
         try:
-            return msgspec.json.decode((self.config / LAST_UP).read_bytes(), type=LastUp)
+            return msgspec.json.decode(read(self.config / LAST_UP), type=LastUp)
         except (OSError, msgspec.DecodeError):
             return None
 
@@ -158,7 +158,7 @@ class Home:
 
     def _written(self) -> dict[str, str]:
         try:
-            return msgspec.json.decode((self.config / WORKLOADS / WRITTEN).read_bytes(), type=dict[str, str])
+            return msgspec.json.decode(read(self.config / WORKLOADS / WRITTEN), type=dict[str, str])
         except (OSError, msgspec.DecodeError):
             return {}
 
@@ -171,13 +171,13 @@ def _line(path: Path) -> str:
     """Read a file of one line; "" only where there is none: what cannot be read must not pass for absent."""
     with explained(path):
         try:
-            return path.read_text(encoding="utf-8", errors="replace").strip()
+            return read(path).decode(errors="replace").strip()
         except (FileNotFoundError, NotADirectoryError):
             return ""
 
 
 def _digest_of(path: Path) -> str | None:
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashlib.sha256(read(path)).hexdigest()
     except OSError:
         return None

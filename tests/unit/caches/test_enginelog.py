@@ -17,7 +17,7 @@ class Enough(Exception):
 
 
 def test_open_log(tmp_path: Path) -> None:
-    """A log is its owner's only, is appended to, and is never reached through a planted link."""
+    """A log is its owner's only, is appended to, and is never reached through a planted link, nor a pipe."""
     path = tmp_path / "log"
     path.write_text("a\n")
     path.chmod(0o600)
@@ -29,8 +29,11 @@ def test_open_log(tmp_path: Path) -> None:
     assert path.read_text() == "a\nb\n"
     os.close(open_log(tmp_path / "fresh"))
     assert (tmp_path / "fresh").stat().st_mode & 0o777 == 0o600
-    with pytest.raises(OSError, match="symbolic links"):
+    with pytest.raises(OSError, match="symbolic link"):
         open_log(tmp_path / "link")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match="a named pipe"):
+        open_log(tmp_path / "pipe")
 
 
 def test_rotate(tmp_path: Path) -> None:

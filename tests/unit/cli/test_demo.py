@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -100,11 +101,14 @@ def test_chart(played: Played, capsys: pytest.CaptureFixture[str], tmp_path: Pat
     assert f"The chart is in {chart}" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["", "none/demo.svg"])
+@pytest.mark.parametrize("name", ["", "none/demo.svg", "pipe", "device"])
 def test_a_chart_that_cannot_be_written(
     played: Played, capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str
 ) -> None:
     """A bad name for the chart is told before anything is played."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/full")
+
     assert main.run(["demo", "--chart", str(tmp_path / name)]) == 1
 
     assert played.settings == []
@@ -115,7 +119,11 @@ def test_a_chart_whose_disk_is_full(
     played: Played, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A chart that cannot be written in the end is an error, after the result was shown."""
-    (tmp_path / "full").symlink_to("/dev/full")
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("obol.machine.regular.write_all", full)
 
     assert main.run(["demo", "--chart", str(tmp_path / "full")]) == 1
 

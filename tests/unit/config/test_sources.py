@@ -145,7 +145,7 @@ def test_spoilt_file(tmp_path: Path, text: str) -> None:
 
 def test_directory_as_file(tmp_path: Path) -> None:
     """A directory in the place of the file is a problem, not a crash."""
-    assert file_layer(tmp_path).problems == (f"{tmp_path}: cannot be read: Is a directory",)
+    assert file_layer(tmp_path).problems == (f"{tmp_path}: cannot be read: it is a directory, not a file",)
 
 
 def places(tmp_path: Path) -> Directories:

@@ -14,7 +14,6 @@ from obol.machine.files import (
     give_away,
     make_private_directory,
     write_all,
-    write_atomically,
 )
 
 if TYPE_CHECKING:
@@ -41,49 +40,6 @@ def read(descriptor: int | None) -> bytes:
         return os.read(descriptor, 1000)
     finally:
         os.close(descriptor)
-
-
-def test_write_atomically(tmp_path: Path) -> None:
-    """The file has the bytes and mode that were asked for, and nothing else is left."""
-    path = tmp_path / "note"
-    path.write_bytes(b"old and longer")
-
-    write_atomically(path, b"new")
-    write_atomically(tmp_path / "public", b"", mode=0o644)
-
-    assert path.read_bytes() == b"new"
-    assert (mode(path), mode(tmp_path / "public")) == (0o600, 0o644)
-    assert {entry.name for entry in tmp_path.iterdir()} == {"note", "public"}
-
-
-@pytest.mark.parametrize("step", ["write", "fsync", "rename"])
-def test_write_atomically_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    """Whichever step fails, the old file stays and no other is left."""
-    path = tmp_path / "note"
-    path.write_bytes(b"old")
-
-    def fail(*_: object, **__: object) -> int:
-        raise OSError(errno.ENOSPC, "full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(os, step, fail)
-        with pytest.raises(OSError, match="full"):
-            write_atomically(path, b"new")
-
-    assert path.read_bytes() == b"old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["note"]
-
-
-def test_write_atomically_over_a_link(tmp_path: Path) -> None:
-    """A symbolic link is replaced, not followed."""
-    target = tmp_path / "target"
-    target.write_bytes(b"precious")
-    (tmp_path / "note").symlink_to(target)
-
-    write_atomically(tmp_path / "note", b"new")
-
-    assert target.read_bytes() == b"precious"
-    assert not (tmp_path / "note").is_symlink()
 
 
 def test_order_of_replace(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:

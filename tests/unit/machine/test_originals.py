@@ -10,8 +10,8 @@ import pytest
 from obol.errors import ObolError
 from obol.machine import originals
 from obol.machine.commands import Account
-from obol.machine.files import Folder
 from obol.machine.originals import Change, Originals
+from tests.unit.machine.odd import KINDS, put_odd
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -248,7 +248,7 @@ class TestInterrupted:
     def _die_at(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
         replace = originals._replace
 
-        def dying(target: Path, text: str, owner: Account | None, mode: int = 0o644) -> None:
+        def dying(target: Path, text: str, owner: Account | None, mode: int | None = None) -> None:
             if target == path:
                 raise KeyboardInterrupt
             replace(target, text, owner, mode)
@@ -260,11 +260,12 @@ def test_cannot_be_written(kept: Originals, path: Path, tmp_path: Path, monkeypa
     """Where a file may not be written, the way out is told, and no record and no directory is left."""
     replace = originals._replace
 
-    def refusing(target: Path, text: str, owner: Account | None, mode: int = 0o644) -> None:
+    def refusing(target: Path, text: str, owner: Account | None, mode: int | None = None) -> None:
         if target == path:
             raise PermissionError(13, "Permission denied", str(target))
         replace(target, text, owner, mode)
 
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
     monkeypatch.setattr(originals, "_replace", refusing)
 
     with pytest.raises(ObolError, match="Permission denied") as caught:
@@ -280,7 +281,7 @@ def test_cannot_be_rewritten(kept: Originals, path: Path, monkeypatch: pytest.Mo
     before = records(kept)[0].read_bytes()
     replace = originals._replace
 
-    def full(target: Path, text: str, owner: Account | None, mode: int = 0o644) -> None:
+    def full(target: Path, text: str, owner: Account | None, mode: int | None = None) -> None:
         if target == path:
             raise OSError(28, "No space left on device", str(target))
         replace(target, text, owner, mode)
@@ -290,21 +291,6 @@ def test_cannot_be_rewritten(kept: Originals, path: Path, monkeypatch: pytest.Mo
     with pytest.raises(ObolError, match="No space left"):
         kept.write(path, Line("other\n"))
     assert records(kept)[0].read_bytes() == before
-
-
-def test_renaming_fails(kept: Originals, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be put in its place leaves the file as it was, and nothing beside it."""
-    put(path, "a\n")
-
-    def refuse(*_names: object) -> None:
-        raise OSError(30, "Read-only file system")
-
-    kept.write(path, Line())
-    monkeypatch.setattr(Folder, "rename", refuse)
-    with pytest.raises(ObolError, match="Read-only"):
-        kept.undo(path, Line())
-    assert path.read_text() == "a\nours\n"
-    assert [entry.name for entry in path.parent.iterdir()] == ["daemon.json"]
 
 
 def test_a_link(kept: Originals, path: Path, tmp_path: Path) -> None:
@@ -345,9 +331,10 @@ def test_others_can_read(kept: Originals, path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_under_sudo(tmp_path: Path, path: Path) -> None:
+def test_under_sudo(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records belong to the person, and so do new files of theirs; a file that is there keeps its owner."""
-    person, other = Account(4711, 4712), Account(1, 2)
+    monkeypatch.setenv("SUDO_UID", "4711")
+    person, other = Account(4711, 4712), Account(4711, 2)
     kept = Originals(tmp_path / "state/obol/clients", person)
     put(tmp_path / "theirs", "a\n")
     os.chown(tmp_path / "theirs", other.uid, other.gid)
@@ -357,9 +344,38 @@ def test_under_sudo(tmp_path: Path, path: Path) -> None:
 
     found = [*records(kept), kept.directory, kept.directory.parent, path, path.parent]
     assert {(entry.stat().st_uid, entry.stat().st_gid) for entry in found} == {(4711, 4712)}
-    assert (tmp_path / "theirs").stat().st_uid == 1
+    assert (tmp_path / "theirs").stat().st_gid == 2
     kept.undo(tmp_path / "theirs", Line())
-    assert (tmp_path / "theirs").stat().st_uid == 1
+    assert (tmp_path / "theirs").stat().st_gid == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("written", [False, True])
+def test_no_plain_file(kind: str, written: bool, kept: Originals, path: Path, tmp_path: Path) -> None:
+    """What is no plain file, or has become none, is refused with a sentence by each verb, and nothing is touched."""
+    if written:
+        kept.write(path, Line())
+        path.unlink()
+    put_odd(kind, path, tmp_path)
+    before = path.lstat()
+
+    for act in (kept.check, kept.write, kept.check_undo, kept.undo):
+        with pytest.raises(ObolError, match=r"not a file|in a circle|more than|not UTF-8") as caught:
+            act(path, Line())
+        assert caught.value.hint
+    assert path.lstat() == before
+    assert [entry.name for entry in path.parent.iterdir() if "obol" in entry.name] == []
+
+
+def test_a_path_that_is_not_utf8(kept: Originals, tmp_path: Path) -> None:
+    """A path of any bytes is remembered, and its file comes back."""
+    path = tmp_path / os.fsdecode(b"h\xf6me") / "daemon.json"
+    put(path, "a\n")
+
+    kept.write(path, Line())
+    assert kept.changed_below(path.parent) == (path,)
+    assert kept.undo(path, Line()).action == "restored"
+    assert path.read_text() == "a\n"
 
 
 def test_changed_below(kept: Originals, tmp_path: Path) -> None:
@@ -372,16 +388,6 @@ def test_changed_below(kept: Originals, tmp_path: Path) -> None:
         tmp_path / "certs.d/quay.io/hosts.toml",
     )
     assert kept.changed_below(tmp_path / "nowhere") == ()
-
-
-def test_not_text(kept: Originals, path: Path) -> None:
-    """A file that is not text is not ours to change."""
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"\xff\xfe")
-
-    with pytest.raises(ObolError, match="not UTF-8"):
-        kept.write(path, Line())
-    assert path.read_bytes() == b"\xff\xfe"
 
 
 def test_spoilt_record(kept: Originals, path: Path) -> None:

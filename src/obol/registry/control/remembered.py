@@ -12,7 +12,7 @@ import msgspec
 
 from obol.errors import PortTaken
 from obol.machine import logs
-from obol.machine.files import write_atomically
+from obol.machine.regular import read, write_atomically
 from obol.registry.engine.status import ListenerStatus
 from obol.registry.settings import ListenerSettings
 
@@ -62,7 +62,7 @@ class RememberedPorts:
     def _recall(self) -> list[ListenerSettings]:
         """A file that is missing or spoilt remembers nothing."""
         try:
-            listed = msgspec.json.decode(self._path.read_bytes(), type=list[ListenerStatus])
+            listed = msgspec.json.decode(read(self._path), type=list[ListenerStatus])
         except (OSError, msgspec.DecodeError):
             return []
         return [ListenerSettings(one.registry, one.port, one.address) for one in listed]

@@ -1,4 +1,5 @@
 # Everything runs in .venv. It is made from requirements-dev.lock when first needed, and again when the lock changes.
+# `make demo` alone takes only what obol itself needs (requirements.lock); whatever else follows adds the rest.
 #
 #   make demo    what the caches do for a node: direct, cold, warm, offline      ARGS="--chart docs/demo.svg"
 #   make test    the tests; those whose programs are not installed are skipped   ARGS="tests/unit/oci -k range"
@@ -15,6 +16,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BASE := $(VENV)/.base
 LOCKED := $(VENV)/.locked
 READY := $(VENV)/.ready
 SITE := $(VENV)/.site
@@ -45,8 +47,8 @@ COMPILE := env -u UV_DEFAULT_INDEX -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX
 help:
 	@sed -n 's/^#   //p' Makefile
 
-demo: $(READY)
-	$(BIN)/obol demo $(ARGS)
+demo: $(BASE)
+	@PYTHONPATH='$(CURDIR)/src' $(BIN)/python -m obol demo $(ARGS)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist worksteal $(ARGS)
@@ -129,10 +131,19 @@ clean:
 	rm -rf .import_linter_cache
 	find src tests scripts -type d -name __pycache__ -prune -exec rm -rf {} +
 
+# Bytecode is left to the first run, which needs little of it: that is quicker than to compile all.
+$(BASE): requirements.lock
+	@printf 'Making an environment for obol in $(VENV), which takes about 10 seconds … '; began=$$(date +%s); \
+	$(PYTHON) -m venv --clear $(VENV) && \
+	$(PIP) install --no-deps --no-compile --require-hashes --requirement requirements.lock && \
+	touch $@ && printf 'done in %s s\n' $$(($$(date +%s) - began))
+
+# What `make demo` has made is kept; an environment with the tools is made anew, so that it has no more than the lock.
 $(LOCKED): requirements-dev.lock
-	$(PYTHON) -m venv --clear $(VENV)
+	@[ -e $(BASE) ] && [ ! -e $@ ] || $(PYTHON) -m venv --clear $(VENV)
 	$(PIP) install --require-hashes --requirement requirements-dev.lock
-	@touch $@
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
+	@touch $(BASE) $@
 
 $(SITE): $(LOCKED) requirements-docs.lock
 	$(PIP) install --require-hashes --requirement requirements-docs.lock

@@ -117,5 +117,5 @@ async def test_interrupted(temporary: Path, until: str, options: tuple[str, ...]
         async with asyncio.timeout(ENDS_WITHIN):
             _, err = await process.communicate()
 
-    assert (process.returncode, err.decode().splitlines()[0]) == (130, "error: interrupted")
+    assert (process.returncode, err.decode().splitlines()[-1]) == (130, "Interrupted. Nothing is left behind.")
     assert left_behind(temporary) == []

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from obol.cli import options
-from obol.cli.present import Table
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
@@ -119,27 +119,14 @@ def _unwritable(chart: Path, why: str) -> ObolError:
     return ObolError(f"the chart cannot be written to {chart}", why=why, hint="name another file: `--chart FILE`")
 
 
-def _human(result: Result) -> Iterator[str | Table]:
-    from obol.demo.chart import EIGHTHS, FULL, against, bars, link, what
-    from obol.demo.quantities import megabytes, seconds
+def _human(result: Result) -> Iterator[str]:
+    """The chart, and what it is of: each number once."""
+    from obol.demo.chart import EIGHTHS, FULL, bars, link, what
 
-    rows = tuple(
-        (
-            phase.name,
-            seconds(phase.seconds),
-            megabytes(phase.bytes_from_upstream),
-            megabytes(phase.bytes_from_cache),
-            against(phase),
-        )
-        for phase in result.phases
-    )
-    yield Table(("Phase", ">Time", ">From upstream", ">From cache", ">Against direct"), rows)
-    yield ""
     columns = min(_COLUMNS, shutil.get_terminal_size((_COLUMNS, 24)).columns)
-    yield from bars(result, columns, blocks=_can_write(FULL + EIGHTHS))
+    yield from bars(result.phases, columns, blocks=_can_write(FULL + EIGHTHS))
     yield ""
-    yield f"{what(result)},"
-    yield f"on {link(result)}."
+    yield from textwrap.wrap(f"{what(result)}, on {link(result)}.", columns, break_long_words=False)
 
 
 def _can_write(text: str) -> bool:

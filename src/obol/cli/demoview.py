@@ -1,4 +1,7 @@
-"""How a demonstration is shown while it runs: one live line on a terminal, a line for each event elsewhere."""
+"""How a demonstration is shown while it runs: a growing chart on a terminal, a line for each event elsewhere.
+
+The chart on the terminal goes when the result is there, which is the same chart: no number stands there twice.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from obol.demo.chart import MEANINGS, against
+from obol.demo.chart import MEANINGS, against, bars
 from obol.demo.quantities import megabytes, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
+    from rich.console import RenderableType
     from rich.progress import Progress, TaskID
 
     from obol.cli.present import Speaker
@@ -27,8 +31,9 @@ def watching(say: Speaker) -> Iterator[Watcher]:
     if say.quiet:
         yield Unseen()
     elif sys.stderr.isatty():
-        with _live() as progress:
-            yield Live(progress)
+        live = Live(drawing)
+        with live.progress:
+            yield live
     else:
         yield Lines(say)
 
@@ -73,37 +78,51 @@ class Lines(Unseen):
 
 
 class Live:
-    """A `Watcher` that draws one bar at a time, and leaves a line for each that is done."""
+    """A `Watcher` that draws a bar for what goes on, below the chart of the phases that are done."""
 
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
+    def __init__(self, draw: Callable[[Sequence[Phase]], Progress]) -> None:
+        self._phases: list[Phase] = []
+        self.progress = draw(self._phases)
         self._bar: TaskID | None = None
 
     def began(self, what: Literal["make"] | PhaseName, total: int) -> None:
         """Draw a new bar in place of the last."""
         if self._bar is not None:
-            self._progress.remove_task(self._bar)
-        self._bar = self._progress.add_task(title(what), total=total)
+            self.progress.remove_task(self._bar)
+        self._bar = self.progress.add_task(title(what), total=total)
 
     def moved(self, count: int) -> None:
         """Let it grow."""
         if self._bar is not None:
-            self._progress.advance(self._bar, count)
+            self.progress.advance(self._bar, count)
 
     def ended(self, phase: Phase) -> None:
-        """Write down what it took."""
-        self._progress.console.print(f"{phase.name:<9}{finding(phase)}", highlight=False, markup=False)
+        """Add it to the chart."""
+        self._phases.append(phase)
 
 
-def _live() -> Progress:
+def drawing(phases: Sequence[Phase]) -> Progress:
+    """The bar, with the chart of these phases above it, on standard error; all of it goes in the end."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.table import Column
+    from rich.text import Text
 
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+    class Chart(Progress):
+        """A bar below a chart."""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            if phases:
+                lines = bars(phases, self.console.width, blocks=not self.console.options.ascii_only)
+                yield Text("\n".join(lines), no_wrap=True, overflow="crop")
+                yield ""
+            yield from super().get_renderables()
+
+    return Chart(
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
+        DownloadColumn(table_column=Column(no_wrap=True)),
+        TransferSpeedColumn(table_column=Column(no_wrap=True)),
         console=Console(file=sys.stderr),
         transient=True,
         refresh_per_second=_REDRAWS,

@@ -13,9 +13,10 @@ import sys
 import textwrap
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
-from obol.errors import ObolError, SettingsError
+from obol.cli.columns import table_lines
+from obol.errors import Interrupted, ObolError, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,29 +78,21 @@ class Speaker:
         """Tell what failed, why, and what to do next."""
         if self.output is OutputFormat.JSON:
             sys.stderr.write(json.dumps({"error": _error_parts(error)}) + "\n")
+        elif isinstance(error, Interrupted):
+            # The person knows what happened and why; what it means is the news.
+            sys.stderr.write(_fold(_interruption(error), 0) + "\n")
         else:
             sys.stderr.write(_error_text(error, colour=_coloured()))
 
 
 def _write(part: str | Table) -> None:
     if isinstance(part, str):
-        sys.stdout.write(f"{part}\n")
+        sys.stdout.write(_fold(part, len(part) - len(part.lstrip(" ")), sys.stdout) + "\n")
         return
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    table = RichTable(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    for title in part.titles:
-        number = title.startswith(">")
-        table.add_column(title.removeprefix(">"), justify="right" if number else "left", overflow="fold")
-    for row in part.rows:
-        table.add_row(*map(Text, row))
-    console = Console(file=sys.stdout, width=None if sys.stdout.isatty() else _PIPE_WIDTH)
-    with console.capture() as captured:
-        console.print(table)
-    # rich fills lines up to the table's width, which is in the way when text is copied or compared.
-    sys.stdout.writelines(f"{line.rstrip()}\n" for line in captured.get().splitlines())
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else _PIPE_WIDTH
+    titles, *rows = table_lines(part.titles, part.rows, width)
+    bold, end = ("\x1b[1m", "\x1b[0m") if sys.stdout.isatty() and not os.environ.get("NO_COLOR") else ("", "")
+    sys.stdout.writelines(f"{line}\n" for line in (f"{bold}{titles}{end}", *rows))
 
 
 def _coloured() -> bool:
@@ -134,9 +127,14 @@ def _error_text(error: ObolError, *, colour: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _fold(line: str, indent: int) -> str:
-    """Fold a line between words where a terminal would fold it within one."""
-    if not sys.stderr.isatty() or len(line) <= (width := shutil.get_terminal_size().columns):
+def _interruption(error: Interrupted) -> str:
+    """Sentences of what was interrupted, and what that means: "Interrupted. Nothing is left behind."."""
+    return " ".join(f"{part[0].upper()}{part[1:].removesuffix('.')}." for part in (error.what, error.why) if part)
+
+
+def _fold(line: str, indent: int, stream: TextIO | None = None) -> str:
+    """Fold a line between words where a terminal (standard error, unless told) would fold it within one."""
+    if not (stream or sys.stderr).isatty() or len(line) <= (width := shutil.get_terminal_size().columns):
         return line
     return textwrap.fill(line, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False)
 

@@ -12,7 +12,7 @@ from xml.sax.saxutils import escape
 from obol.demo.quantities import megabits, megabytes, milliseconds, part, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from obol.demo.base import Phase, PhaseName, Result
 
@@ -75,15 +75,36 @@ def _factor(times: float) -> str:
     return f"{times:.0f}" if times >= 10 else f"{times:.1f}"
 
 
-def bars(result: Result, width: int, *, blocks: bool = True) -> tuple[str, ...]:
-    """Draw a line of text for each phase, `width` columns at most; without `blocks`, in ASCII."""
-    ends = {phase.name: f"{seconds(phase.seconds):>8}  {against(phase)}".rstrip() for phase in result.phases}
-    space = max(_NARROWEST_BAR, width - _LABEL - max(map(len, ends.values())) - 1)
-    longest = max(phase.seconds for phase in result.phases)
-    return tuple(
-        f"{phase.name:<{_LABEL}}{_bar(phase.seconds / longest * space, blocks=blocks):<{space}} {ends[phase.name]}"
-        for phase in result.phases
-    )
+def bars(phases: Sequence[Phase], width: int, *, blocks: bool = True) -> tuple[str, ...]:
+    """Draw a line of text for each phase below a line of titles, `width` columns at most; without `blocks`, in ASCII.
+
+    Where there is little room, first the bytes are left out, then the comparison.
+    """
+    *richer, least = _ends(phases)
+    ends = next((ends for ends in richer if len(ends[0]) <= width - _LABEL - _NARROWEST_BAR), least)
+    space = max(_NARROWEST_BAR, width - _LABEL - len(ends[0]))
+    longest = max(phase.seconds for phase in phases)
+    drawn = [_bar(phase.seconds / longest * space, blocks=blocks) for phase in phases]
+    lines = [
+        f"{name:<{_LABEL}}{bar:<{space}}{end}"
+        for name, bar, end in zip(["", *(phase.name for phase in phases)], ["", *drawn], ends, strict=True)
+    ]
+    return tuple(line.rstrip() for line in lines)
+
+
+def _ends(phases: Sequence[Phase]) -> Iterator[list[str]]:
+    """What stands behind the bars, the title first: all of it, then less and less."""
+    times = ["Time", *(seconds(phase.seconds) for phase in phases)]
+    factors = ["", *(against(phase) for phase in phases)]
+    sizes = ["From upstream", *(megabytes(phase.bytes_from_upstream) for phase in phases)]
+    columns = [_column(times, ">"), _column(factors, "<"), _column(sizes, ">")]
+    for count in (3, 2, 1):
+        yield ["".join(parts) for parts in zip(*columns[:count], strict=True)]
+
+
+def _column(texts: Sequence[str], side: str) -> list[str]:
+    widest = max(map(len, texts))
+    return [f"  {text:{side}{widest}}" for text in texts]
 
 
 def _bar(columns: float, *, blocks: bool) -> str:

@@ -47,19 +47,14 @@ def played(monkeypatch: pytest.MonkeyPatch) -> Played:
 
 
 def test_result(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
-    """One table and one chart, with the scale and the link; how it went on is on standard error."""
+    """One chart, with the scale and the link, each number once; how it went on is on standard error."""
     assert main.run(["demo"]) == 0
 
     out, err = capsys.readouterr()
-    assert out == (
-        "Phase      Time  From upstream  From cache    Against direct\n"
-        "direct   18.0 s         250 MB        0 MB\n"
-        "cold     12.0 s         250 MB        0 MB  1.5 times faster\n"
-        "warm      0.9 s           0 MB      250 MB   20 times faster\n"
-        "offline   1.0 s           0 MB      250 MB   18 times faster\n"
-        "\n" + "".join(f"{line}\n" for line in bars(RESULT, 80)) + "\n"
-        "9 generated images in 49 layers, 250 MB: about a quarter of a real stack's bytes,\n"
-        "on a link of 200 Mbit/s in all, 50 Mbit/s per connection, 20 ms.\n"
+    assert out == "".join(f"{line}\n" for line in bars(RESULT.phases, 80)) + (
+        "\n"
+        "9 generated images in 49 layers, 250 MB: about a quarter of a real stack's\n"
+        "bytes, on a link of 200 Mbit/s in all, 50 Mbit/s per connection, 20 ms.\n"
     )
     assert err == "direct (no cache): 250 MB\n  18.0 s, 250 MB from upstream\n"
 
@@ -152,11 +147,27 @@ def test_bad_values(played: Played, capsys: pytest.CaptureFixture[str], line: st
     assert line in capsys.readouterr().err
 
 
-def test_interrupted(played: Played) -> None:
-    """An interrupt has the exit code of one."""
-    played.found = Interrupted("interrupted")
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_widths(
+    played: Played, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    """What is printed fits the terminal, and no line is a rest of the one before."""
+    monkeypatch.setenv("COLUMNS", str(width))
+
+    assert main.run(["demo", "-q"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= min(width, 80)
+    assert min(len(line) for line in lines if line) > 5
+
+
+def test_interrupted(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
+    """An interrupt has the exit code of one, and is no error: the person knows who it was."""
+    played.found = Interrupted("interrupted", why="nothing is left behind")
 
     assert main.run(["demo"]) == 130
+
+    assert capsys.readouterr().err == "Interrupted. Nothing is left behind.\n"
 
 
 def test_a_terminal_without_blocks(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pytest
 
 from obol.cli.present import OutputFormat, Speaker, Table, counted, size, span, speed, tilde
-from obol.errors import ObolError, SettingsError
+from obol.errors import Interrupted, ObolError, SettingsError
 from tests.unit.cli.conftest import Screen
 
 JSON = Speaker(OutputFormat.JSON)
@@ -49,6 +49,24 @@ def test_long_cells_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
     assert "x" * 70 + "  " + "y" * 40 in capsys.readouterr().out
 
 
+def test_results_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results are folded between words, tables in the columns of words: no URL or path is ever broken."""
+    screen = Screen()
+    monkeypatch.setattr(sys, "stdout", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("NO_COLOR", "1")
+    url, path = "http://127.0.0.1:4000/v1/models", "/home/ada/.local/state/obol/registry-cache/builtin"
+    table = Table(("Name", "Where", "Note"), (("litellm", url, "as it was told a while ago"),))
+
+    Speaker().result(None, lambda: [f"LiteLLM answers at {url}", f"    all is in {path} and stays", table])
+
+    lines = screen.getvalue().splitlines()
+    assert lines[:5] == ["LiteLLM answers at", url, "    all is in", f"    {path}", "    and stays"]
+    assert [line for line in lines[5:] if url in line] != []
+    assert "litellm" in screen.getvalue()
+    assert max(len(line) for line in lines[5:]) < 40 + len(url)
+
+
 def test_notes(capsys: pytest.CaptureFixture[str]) -> None:
     """Notes go to standard error; who wants quiet still hears of what must not be missed."""
     Speaker().note("hello")
@@ -65,6 +83,17 @@ def test_error_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     Speaker().error(ObolError("it failed", why="first\nsecond", hint="do this"))
 
     assert capsys.readouterr() == ("", "error: it failed\n  why: first\n       second\n  try: do this\n")
+
+
+def test_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C is no error: what it means is said in sentences; programs get an object as ever."""
+    Speaker().error(Interrupted("interrupted", why="nothing is left behind"))
+    Speaker().error(Interrupted("nothing was removed"))
+    JSON.error(Interrupted("interrupted"))
+
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert [first, second] == ["Interrupted. Nothing is left behind.", "Nothing was removed."]
+    assert json.loads(third)["error"]["exit_code"] == 130
 
 
 def test_short_error(capsys: pytest.CaptureFixture[str]) -> None:

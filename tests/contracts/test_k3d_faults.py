@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.k3dcli import NameTaken
-from obol.errors import ObolError, PortTaken
+from obol.backends.k3d import CREATIONS
+from obol.backends.k3dcli import HostPortTaken, NameTaken
+from obol.errors import ObolError
 from obol.machine.dockererrors import NoAddressPool
 from tests.fakes.k3dstack import ID, NAME, Stack, on_fresh_machine
 
@@ -20,6 +23,15 @@ REMAINS = [
     f"docker volume ls --quiet --filter label=k3d.cluster={NAME}",
     f"docker network ls --no-trunc --filter name=^k3d-{NAME}$ --format {{{{json .}}}}",
 ]
+PORT_TAKEN = [
+    "Bind for 127.0.0.1:{port} failed: port is already allocated",
+    "Error starting userland proxy: listen tcp4 127.0.0.1:{port}: bind: address already in use",
+    "failed to bind host port 127.0.0.1:{port}:172.18.0.3:443/tcp: address already in use",
+    "error while calling PortManager.AddPort(): listen tcp 127.0.0.1:{port}: bind: address already in use",
+    "error while calling RootlessKit PortManager.AddPort(): cannot expose privileged port {port}, you can add it",
+    "Ports are not available: exposing port TCP 127.0.0.1:{port} -> 127.0.0.1:0: listen tcp 127.0.0.1:{port}: bind: x",
+    "listen tcp 127.0.0.1:{port}: bind: Only one usage of each socket address is normally permitted.",
+]
 CONTAINER = '[{"Id":"c1","Name":"/x","State":{"Status":"running"},"Config":{},"HostConfig":{},"NetworkSettings":{}}]'
 
 
@@ -31,11 +43,7 @@ def stack(tmp_path: Path) -> Stack:
 
 @pytest.mark.parametrize(
     ("said", "kind"),
-    [
-        ("Bind for 0.0.0.0:80 failed: port is already allocated", PortTaken),
-        ("all predefined address pools have been fully subnetted", NoAddressPool),
-        ("timed out", ObolError),
-    ],
+    [("all predefined address pools have been fully subnetted", NoAddressPool), ("timed out", ObolError)],
 )
 async def test_create_fails(stack: Stack, said: str, kind: type[ObolError]) -> None:
     """What k3d leaves of a cluster that it could not make is removed, and the way is free for the next try."""
@@ -44,8 +52,93 @@ async def test_create_fails(stack: Stack, said: str, kind: type[ObolError]) -> N
     with pytest.raises(kind):
         await stack.backend.up(stack.spec(), stack.lines.append)
 
-    assert stack.machine.lines[-3:] == REMAINS
+    assert stack.machine.lines[-4:] == [*REMAINS, REMAINS[0]]
     assert not (stack.config / ".k3d-being-made").exists()
+
+
+@pytest.mark.parametrize("said", PORT_TAKEN)
+async def test_port_taken_meanwhile(stack: Stack, said: str) -> None:
+    """A port that was free when it was chosen, and is taken when Docker binds it, costs the cluster only that port."""
+    stack.machine.bound, stack.machine.port_taken = {8443}, said
+
+    up = await stack.backend.up(stack.spec(), stack.lines.append)
+
+    ports = stack.machine.clusters[NAME].ports
+    assert [port.partition("@")[0] for port in ports] == [f"127.0.0.1:{one}" for one in ("80:80", "8080:80", "443:443")]
+    assert up.notes == ("Port 8443 is taken: use 443 instead.",)
+    assert stack.lines[:2] == ["creating the cluster", "creating the cluster once more, on other ports"]
+
+
+async def test_port_taken_and_not_named(stack: Stack) -> None:
+    """Where Docker does not say which port is taken, none of them is tried again."""
+    stack.machine.bound, stack.machine.port_taken = {80}, "address already in use"
+
+    await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert [port.partition("@")[0] for port in stack.machine.clusters[NAME].ports] == [
+        "127.0.0.1:41001:80",
+        "127.0.0.1:41002:443",
+    ]
+
+
+async def test_two_at_once(stack: Stack, tmp_path: Path) -> None:
+    """Of two stacks that come up at once on one Docker, each is made, once, on ports of its own."""
+    other = Stack(stack.machine, tmp_path / "other")
+    spec = replace(other.spec(), stack_id="brave-newt")
+
+    await asyncio.gather(stack.backend.up(stack.spec(), stack.lines.append), other.backend.up(spec, other.lines.append))
+
+    first, second = (set(one.ports) | {one.api_port} for one in stack.machine.clusters.values())
+    assert len(stack.machine.clusters) == 2
+    assert not {port.split(":")[1] for port in first} & {port.split(":")[1] for port in second}
+
+
+async def test_every_port_taken(stack: Stack) -> None:
+    """After some attempts it is enough: nothing is left of them, and the reason is told."""
+    stack.machine.script("k3d", "cluster", "create", code=1, stderr=f"FATA[0001] {PORT_TAKEN[0].format(port=80)}")
+
+    with pytest.raises(HostPortTaken, match=r"taken again and again: .*port is already allocated"):
+        await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert sum(line.startswith("k3d cluster create") for line in stack.machine.lines) == CREATIONS
+    assert not (stack.config / ".k3d-being-made").exists()
+
+
+async def test_no_free_port(stack: Stack) -> None:
+    """A machine without a free port is told of."""
+    stack.ports.full = True
+
+    with pytest.raises(HostPortTaken, match="no port is free for the cluster"):
+        await stack.backend.up(stack.spec(), stack.lines.append)
+
+
+async def test_port_taken_and_remains(stack: Stack) -> None:
+    """While something of a failed attempt is left, there is no other: k3d would take it for somebody else's cluster."""
+    stack.machine.bound = {80}
+    stack.machine.script("docker", "ps", stdout='{"ID":"c1"}\n')
+    stack.machine.script("docker", "container", "inspect", stdout=CONTAINER)
+
+    with pytest.raises(HostPortTaken, match="port 80 of this machine is taken"):
+        await stack.backend.up(stack.spec(), stack.lines.append)
+
+    assert (stack.config / ".k3d-being-made").exists()
+
+
+@pytest.mark.parametrize("publishes", [True, False])
+async def test_port_of_a_stopped_cluster(stack: Stack, publishes: bool) -> None:
+    """A cluster that was stopped and finds one of its ports taken stays; by whom, and what to do, is told."""
+    stack.holds(runs=False)
+    stack.machine.bound = {8080}
+    stack.machine.script("docker", "ps", stdout='{"ID":"c1"}\n' if publishes else "")
+    stack.machine.script("docker", "container", "inspect", stdout=CONTAINER)
+
+    with pytest.raises(HostPortTaken) as caught:
+        await stack.backend.up(stack.spec(), stack.lines.append)
+
+    by = " by the container x" if publishes else ""
+    assert caught.value.what == f"port 8080 of this machine is taken{by}"
+    assert "obol stack purge" in caught.value.hint
+    assert NAME in stack.machine.clusters
 
 
 async def test_name_taken(stack: Stack) -> None:

@@ -69,6 +69,10 @@ class FakeMachine(FakeRunner):
     reachable: set[str] = field(default_factory=set)
     """Where images can be pulled from: the beginnings of their names."""
     volumes: set[str] = field(default_factory=set)
+    bound: set[int] = field(default_factory=set)
+    """Ports of this machine that somebody else has, whatever is told of them."""
+    port_taken: str = "Bind for 127.0.0.1:{port} failed: port is already allocated"
+    """How Docker says that one is."""
     applied: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     """Documents, by kind and name."""
     kill_at: int = -1
@@ -131,17 +135,7 @@ class FakeMachine(FakeRunner):
     def _cluster(self, verb: str, name: str, options: Sequence[str], *, half: bool) -> Completed:
         cluster = self.clusters.get(name)
         if verb == "create":
-            if cluster is not None:
-                return failed("FATA[0000] Failed to create cluster 'x' because a cluster with that name already exists")
-            self.volumes.add(f"k3d-{name}-images")
-            pairs = list(pairwise(options))
-            ports = [value for flag, value in pairs if flag == "--port"]
-            files = [value for flag, value in pairs if flag == "--registry-config"]
-            registries = "" if half or not files else Path(files[0]).read_text(encoding="utf-8")
-            (api_port,) = (value for flag, value in pairs if flag == "--api-port")
-            (network,) = (value for flag, value in pairs if flag == "--network")
-            self.clusters[name] = FakeCluster(not half, not half, not half, registries, ports, api_port, network)
-            return DONE
+            return self._create(name, options, half=half)
         if verb == "delete":
             self.clusters.pop(name, None)
             if not half:
@@ -149,10 +143,42 @@ class FakeMachine(FakeRunner):
             return DONE
         if cluster is None:
             return failed("FATA[0000] No nodes found for given cluster")
+        if verb == "start" and (refusal := self._ports_refused([cluster.api_port, *cluster.ports], but=name)):
+            cluster.servers = True
+            return refusal
         cluster.servers = verb == "start"
         if not half:
             cluster.balancer = verb == "start"
         return DONE
+
+    def _create(self, name: str, options: Sequence[str], *, half: bool) -> Completed:
+        if name in self.clusters:
+            return failed("FATA[0000] Failed to create cluster 'x' because a cluster with that name already exists")
+        self.volumes.add(f"k3d-{name}-images")
+        pairs = list(pairwise(options))
+        if refusal := self._ports_refused([value for flag, value in pairs if flag in {"--port", "--api-port"}]):
+            self.volumes.discard(f"k3d-{name}-images")  # k3d takes everything back by itself
+            return refusal
+        ports = [value for flag, value in pairs if flag == "--port"]
+        files = [value for flag, value in pairs if flag == "--registry-config"]
+        registries = "" if half or not files else Path(files[0]).read_text(encoding="utf-8")
+        (api_port,) = (value for flag, value in pairs if flag == "--api-port")
+        (network,) = (value for flag, value in pairs if flag == "--network")
+        self.clusters[name] = FakeCluster(not half, not half, not half, registries, ports, api_port, network)
+        return DONE
+
+    def _ports_refused(self, mappings: Sequence[str], but: str = "") -> Completed | None:
+        """What k3d says where Docker cannot bind one of the ports; clusters that run hold theirs."""
+        others = [one for name, one in self.clusters.items() if name != but and one.balancer]
+        held = self.bound.union(*(_host_ports([one.api_port, *one.ports]) for one in others))
+        for port in sorted(_host_ports(mappings) & held):
+            said = self.port_taken.format(port=port)
+            return failed(
+                f"ERRO[0003] Failed Cluster Start: Failed to add one or more helper nodes: {said}\n"
+                "ERRO[0003] Failed to create cluster >>> Rolling Back\n"
+                "FATA[0004] Cluster creation FAILED, all changes have been rolled back!"
+            )
+        return None
 
     def _docker(self, verb: str, rest: Sequence[str], stdin: str) -> Completed:
         match verb, *rest:
@@ -203,6 +229,11 @@ class FakeMachine(FakeRunner):
             if kind == "Deployment"
         ]
         return Completed(0, json.dumps({"items": items}) if rest[0] == "get" else "", "")
+
+
+def _host_ports(mappings: Sequence[str]) -> set[int]:
+    """The ports of this machine in address:port, or address:port:inner@filter."""
+    return {int(mapping.partition("@")[0].split(":")[1]) for mapping in mappings}
 
 
 def _unpacked(archive: str) -> str:

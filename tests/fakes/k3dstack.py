@@ -39,12 +39,14 @@ class FakePorts:
     """Busy ones that cannot be tried without being root."""
     addresses: set[str] = field(default_factory=set)
     """Where was looked."""
+    full: bool = False
+    """No port is free."""
     spare: Iterator[int] = field(default_factory=lambda: count(41000))
 
     def is_free(self, address: str, port: int) -> bool:
         """By trying."""
         self.addresses.add(address)
-        return port not in self.busy
+        return port not in self.busy and not self.full
 
     def listens(self, port: int) -> bool:
         """By looking."""
@@ -53,6 +55,8 @@ class FakePorts:
     def pick_free(self, addresses: tuple[str, ...]) -> int:
         """Always the next."""
         self.addresses.update(addresses)
+        if self.full:
+            raise OSError(98, "all taken")
         return next(self.spare)
 
     def holder(self, port: int) -> Holder | None:

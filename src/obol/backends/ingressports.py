@@ -6,6 +6,7 @@ the binding, may do it all the same. So the kernel's own list of who listens is 
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,13 @@ from obol.rendering.k3d import WANTED_PORTS, beside, publish
 from obol.rendering.loopback import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from obol.backends.publishing import Ports
     from obol.rendering.k3d import Published
+
+
+_ATTEMPTS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +33,25 @@ class Chosen:
     notes: tuple[str, ...] = ()
     """A sentence for a person about each wanted port that is taken."""
 
+    @property
+    def all(self) -> frozenset[int]:
+        """Every port of this machine that is to be bound."""
+        return frozenset((self.api, *(port.host for port in self.ingress)))
 
-def choose(ports: Ports, listens: Callable[[int], bool]) -> Chosen:
-    """Choose the ports, all of them different. Raises OSError where none is free."""
+
+def choose(ports: Ports, listens: Callable[[int], bool], refused: Collection[int] = ()) -> Chosen:
+    """Choose the ports, all of them different. Raises OSError where none is free.
+
+    Docker has `refused` some: they are not tried again, though they may look free, as to a plain user below 1024.
+    """
 
     def spare() -> int:
-        return ports.pick_free((LOOPBACK,))
+        for _ in range(_ATTEMPTS):
+            if (port := ports.pick_free((LOOPBACK,))) not in refused:
+                return port
+        raise OSError(errno.EADDRINUSE, "no port is free that Docker has not refused")
 
-    busy = [host for host, _ in WANTED_PORTS if listens(host) or not ports.is_free(LOOPBACK, host)]
+    busy = [host for host, _ in WANTED_PORTS if host in refused or listens(host) or not ports.is_free(LOOPBACK, host)]
     published = publish(busy, spare)
     notes = []
     for host, ingress in WANTED_PORTS:

@@ -16,30 +16,30 @@ from typing import TYPE_CHECKING
 
 from obol.backends.base import Details, Up, Workload
 from obol.backends.deploying import GATEWAY, announce, deploy, gateway, ingress_url, scraping
+from obol.backends.hostimages import IMAGE, HostImages
 from obol.backends.ingressports import choose
-from obol.backends.k3dcli import K3d, NameTaken
+from obol.backends.k3dcli import HostPortTaken, K3d, NameTaken
 from obol.backends.k3dnode import NodeDocker
+from obol.backends.k3dports import holder_of
 from obol.backends.kubeapi import Access, api_status, wait_for_api
 from obol.backends.kubectl import kubectl_for, kubectl_of_node
 from obol.errors import DependencyMissing, ObolError
 from obol.machine import ports as machine_ports
 from obol.machine.clock import SystemClock
 from obol.machine.docker import Docker
-from obol.machine.dockererrors import DockerFailed
 from obol.machine.ports import listens
 from obol.machine.probe import status_on_loopback
 from obol.machine.regular import read_text, write_atomically
 from obol.rendering.k3d import HTTP, Creation, create_arguments, node_name, on_loopback
-from obol.rendering.loopback import loopback_name
 from obol.rendering.names import stack_name
 from obol.rendering.registries import registries_yaml
-from obol.workloads import k3s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
     from obol.backends.base import BackendName, ClusterSpec, ClusterState, Deployed, Watch
+    from obol.backends.ingressports import Chosen
     from obol.backends.k3dcli import Cluster
     from obol.backends.kubeapi import ApiProbe
     from obol.backends.kubectl import Kubectl
@@ -49,14 +49,12 @@ if TYPE_CHECKING:
     from obol.machine.probe import Probe
     from obol.workloads.sources import Manifest
 
-IMAGE = f"docker.io/rancher/k3s:{k3s.VERSION.replace('+', '-')}"
-HELPERS = ("ghcr.io/k3d-io/k3d-proxy", "ghcr.io/k3d-io/k3d-tools")
-"""What k3d itself runs beside the nodes; their tag is the version of k3d."""
-
 REGISTRIES, KUBECONFIG, BEING_MADE = "registries.yaml", "kubeconfig.yaml", ".k3d-being-made"
 """Files in the directory of the stack; the last holds the name of a cluster for as long as it is being made."""
 
 OLDEST_DOCKER = (20, 10)
+CREATIONS = 5
+"""How often a cluster is tried to be made, each time on other ports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +86,7 @@ class K3dBackend:
         self._docker = Docker(runner, around.loud)
         self._node = NodeDocker(runner, self._docker)
         self._k3d = K3d(runner, around.loud)
+        self._images = HostImages(self._docker, around.environ)
         self._config = config
         self._around = around
 
@@ -204,23 +203,49 @@ class K3dBackend:
     async def _create(self, spec: ClusterSpec, watch: Watch) -> Sequence[str]:
         registries = self._write_registries(spec) if spec.mirrors else ""
         data = self._data_directory(spec)
-        await self._fetch_images(watch, cached=bool(spec.mirrors))
+        # Docker has no mirrors, as nodes have: its images come by the caches where these can be had.
+        await self._images.obtain(await self._k3d.version(), self._around.caches if spec.mirrors else {}, watch)
         network = await self._around.network()
-        chosen = choose(self._around.ports, self._around.listens)
-        creation = Creation(spec.name, spec.stack_id, IMAGE, data, network, chosen.ingress, chosen.api, registries)
-        self._write(BEING_MADE, f"{spec.name}\n")
-        watch("creating the cluster")
+        refused: frozenset[int] = frozenset()
+        problem = ""
+        for _ in range(CREATIONS):
+            chosen = self._chosen(refused)
+            creation = Creation(spec.name, spec.stack_id, IMAGE, data, network, chosen.ingress, chosen.api, registries)
+            watch("creating the cluster once more, on other ports" if refused else "creating the cluster")
+            if (taken := await self._make(creation)) is None:
+                return chosen.notes
+            # Somebody was faster since we looked. Where k3d does not say with which of them, none is tried again.
+            refused |= (taken.ports & chosen.all) or chosen.all
+            problem = taken.why
+        raise HostPortTaken(
+            "the ports that were free for the cluster were taken again and again",
+            why=problem,
+            hint="wait until other commands that take ports have ended, then run `obol stack up` again",
+        )
+
+    def _chosen(self, refused: frozenset[int]) -> Chosen:
+        try:
+            return choose(self._around.ports, self._around.listens, refused)
+        except OSError as problem:
+            raise HostPortTaken("no port is free for the cluster", why=problem.strerror or "") from problem
+
+    async def _make(self, creation: Creation) -> HostPortTaken | None:
+        """Have k3d make the cluster; gives why it could not, where nothing is left of it and other ports may do."""
+        self._write(BEING_MADE, f"{creation.name}\n")
         try:
             await self._k3d.create(create_arguments(creation))
         except NameTaken:
             self._being_made.unlink(missing_ok=True)  # it is somebody else's: nothing of it is ours to remove
             raise
-        except ObolError:
+        except ObolError as problem:
             with contextlib.suppress(ObolError):  # what k3d said matters more; the next `up` removes what is left
-                await self._node.remove_remains(spec.name)
-                self._being_made.unlink(missing_ok=True)
-            raise
-        return chosen.notes
+                await self._node.remove_remains(creation.name)
+                if not await self._node.has_remains(creation.name):
+                    self._being_made.unlink(missing_ok=True)
+                    if isinstance(problem, HostPortTaken):
+                        return problem
+            raise await self._images.explained(problem) from problem
+        return None
 
     async def _revive(self, spec: ClusterSpec, cluster: Cluster, watch: Watch) -> Sequence[str]:
         """Start a cluster that does not run, and have its nodes know the mirrors that are wanted now."""
@@ -232,15 +257,31 @@ class K3dBackend:
         if known == wanted:
             if not cluster.runs:
                 watch("starting the cluster")
-                await self._k3d.start(spec.name)
+                await self._start(cluster)
             return notes
         if not cluster.stopped:
             watch("stopping the cluster, to tell it where the registry caches are")
             await self._k3d.stop(spec.name)
         note = await self._tell(spec, has_mirrors=bool(known))
         watch("starting the cluster")
-        await self._k3d.start(spec.name)
+        await self._start(cluster)
         return [note, *notes]
+
+    async def _start(self, cluster: Cluster) -> None:
+        """Start it. Its ports are those that it was made with, so one that is taken meanwhile has to be given back."""
+        try:
+            await self._k3d.start(cluster.name)
+        except HostPortTaken as problem:
+            taken = problem.ports & cluster.host_ports
+            holders = [await holder_of(self._docker, self._around.ports, port) for port in sorted(taken)]
+            by = f" by {' and '.join(dict.fromkeys(filter(None, holders)))}" if any(holders) else ""
+            raise HostPortTaken(
+                f"{problem.what}{by}",
+                why=f"the cluster was made with it ({problem.why})",
+                hint="stop what holds it, and run `obol stack up` again; or `obol stack purge` and `obol stack up` make"
+                " the cluster on ports that are free: its data stays, and its images come from the caches",
+                ports=problem.ports,
+            ) from problem
 
     async def _notes_on_network(self, cluster: Cluster) -> list[str]:
         """What a cluster that others made, or an earlier version of ours, may have to do without."""
@@ -262,19 +303,6 @@ class K3dBackend:
         if has_mirrors:
             return "The registry caches are elsewhere now: the cluster was restarted to find them."
         return "The cluster had been made without registry caches: it was restarted, and uses them now."
-
-    async def _fetch_images(self, watch: Watch, *, cached: bool) -> None:
-        """Have the images that Docker itself runs, by the caches where it can be.
-
-        Nodes have mirrors, Docker has none. What cannot be had is left to k3d, whose error says more.
-        """
-        tag = (await self._k3d.version()).image_tag
-        ports = self._around.caches if cached else {}
-        for name in (IMAGE, *(f"{helper}:{tag}" for helper in HELPERS)):
-            if not await self._docker.has_image(name):
-                watch(f"pulling {name}")
-                with contextlib.suppress(DockerFailed):
-                    await self._docker.obtain(name, through=loopback_name(name, ports))
 
     def _data_directory(self, spec: ClusterSpec) -> str:
         """Make the directory that the nodes see. Raises ObolError."""

@@ -15,7 +15,7 @@ import msgspec
 from obol.backends.base import Node
 from obol.errors import DependencyMissing, ObolError, PortTaken
 from obol.machine.commands import masked, plain
-from obol.machine.dockererrors import NoAddressPool, refused
+from obol.machine.dockererrors import NoAddressPool, ports_named, refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,11 +31,19 @@ CREATE = 1800.0
 _INSTALL = "install k3d 5.6 or later: https://k3d.io/stable/#installation"
 _PROBLEM = re.compile(r"(?:ERRO|FATA)\[\d+\]\s*(?P<text>.*)")
 _ABOUT_ITSELF = ("Failed to create cluster >>> Rolling Back", "Cluster creation FAILED")
-_ADDRESS = re.compile(r"(?:\d+\.\d+\.\d+\.\d+|\[?::\]?):(?P<port>\d+)")
 
 
 class NameTaken(ObolError):
     """There is a cluster of that name."""
+
+
+class HostPortTaken(PortTaken):
+    """A port of this machine that was to lead to a cluster is somebody else's."""
+
+    def __init__(self, what: str, *, why: str = "", hint: str = "", ports: frozenset[int] = frozenset()) -> None:
+        super().__init__(what, why=why, hint=hint)
+        self.ports = ports
+        """Those that k3d names; none where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +53,14 @@ class Version:
     text: str
 
     @property
+    def released(self) -> bool:
+        """Whether it is a release, and not one that somebody has built."""
+        return _numbers(self.text) is not None
+
+    @property
     def image_tag(self) -> str:
         """The tag of the images that k3d runs beside the nodes; one that was built by hand runs the latest."""
-        return self.text.removeprefix("v") if _numbers(self.text) else "latest"
+        return self.text.removeprefix("v") if self.released else "latest"
 
 
 class _Binding(msgspec.Struct, frozen=True, rename="pascal"):
@@ -103,6 +116,12 @@ class Cluster(msgspec.Struct, frozen=True, rename="camel"):
         """The network that its nodes are on; "" where k3d does not know."""
         return self.network.name if self.network is not None else ""
 
+    @property
+    def host_ports(self) -> frozenset[int]:
+        """Every port of this machine that leads to it."""
+        mapped = (one for node in self.nodes or () for one in (node.port_mappings or {}).values())
+        return frozenset(int(one.host_port) for all_ in mapped for one in all_ or () if one.host_port.isdecimal())
+
     def host_port(self, port: int) -> int | None:
         """The port of this machine that leads to one of the ingress; the smallest, if there are several."""
         mapped = ((node.port_mappings or {}).get(f"{port}/tcp") or () for node in self.nodes or ())
@@ -146,11 +165,11 @@ class K3d:
         return next((cluster for cluster in clusters if cluster.name == name), None)
 
     async def create(self, arguments: Sequence[str]) -> None:
-        """Make a cluster. Raises NameTaken, PortTaken, NoAddressPool besides."""
+        """Make a cluster. Raises NameTaken, HostPortTaken, NoAddressPool besides."""
         await self._change("k3d could not create the cluster", *arguments, limit=CREATE)
 
     async def start(self, name: str) -> None:
-        """Start what does not run of a cluster. Raises PortTaken besides."""
+        """Start what does not run of a cluster. Raises HostPortTaken besides."""
         await self._change("k3d could not start the cluster", "cluster", "start", name)
 
     async def stop(self, name: str) -> None:
@@ -191,6 +210,13 @@ def _succeeded(what: str, done: Completed) -> Completed:
     return done
 
 
+def _taken(why: str, ports: frozenset[int]) -> HostPortTaken:
+    numbers = " or ".join(map(str, sorted(ports)))
+    named = f"port {numbers}" if numbers else "a port"
+    hint = "stop what holds it (see `docker ps` and `ss -ltnp`), then run `obol stack up` again"
+    return HostPortTaken(f"{named} of this machine is taken", why=why, hint=hint, ports=ports)
+
+
 def _failed(what: str, said: str, code: int) -> ObolError:
     """Tell apart why k3d failed: by itself, or because of Docker, which it lets have its say."""
     said = masked(said)
@@ -201,10 +227,7 @@ def _failed(what: str, said: str, code: int) -> ObolError:
         case (DependencyMissing() | NoAddressPool()) as trouble:
             return trouble
         case PortTaken():
-            port = _ADDRESS.search(said)
-            named = f"port {port['port']}" if port else "a port"
-            hint = "stop what holds it (see `docker ps` and `ss -ltnp`), then run `obol stack up` again"
-            return PortTaken(f"{named} of this machine is taken", why=why, hint=hint)
+            return _taken(why, ports_named(said))
     if "a cluster with that name already exists" in said:
         hint = "another `obol stack up` may be at work: wait for it, then run `obol stack up` again"
         return NameTaken("there is a cluster of that name already", why=why, hint=hint)

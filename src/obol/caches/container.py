@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from obol.machine.dockervalues import Container, Network
     from obol.machine.probe import Probe
 
+_ATTEMPTS = 4
+"""How often a container is made, each time on another port: somebody else may take ports at this moment."""
+
 ANSWER_WITHIN = 10.0
 _LOOK_EVERY = 0.1
 """Seconds."""
@@ -151,13 +154,17 @@ class ContainerStart:
     async def _make(self, cache: CacheContainer, port: int) -> int:
         make_directory(self._plan.directory(cache), self._plan.account)
         await self.fetch_image()
+        for attempt in range(_ATTEMPTS):
+            chosen = port if port and not attempt else self._spare(cache)
+            try:
+                return await self._run(cache, chosen)
+            except PortTaken:  # since somebody looked; the container is there nevertheless
+                await self._docker.remove_container(cache.name, force=True)
+        raise PortTaken(f"the ports for {cache.name} are taken again and again", hint="run the command again")
+
+    def _spare(self, cache: CacheContainer) -> int:
         try:
-            if port:
-                return await self._run(cache, port)
-        except PortTaken:  # since somebody looked; the container is there nevertheless
-            await self._docker.remove_container(cache.name, force=True)
-        try:
-            return await self._run(cache, self._around.probe.pick_free((LOOPBACK,)))
+            return self._around.probe.pick_free((LOOPBACK,))
         except OSError as problem:
             raise PortTaken(f"there is no free port for {cache.name}", why=problem.strerror or "") from problem
 

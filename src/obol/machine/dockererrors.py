@@ -48,11 +48,25 @@ _WORDINGS: tuple[tuple[type[ObolError], str], ...] = (
     (DockerNotRunning, r"cannot connect to the docker daemon|is the docker daemon running|error during connect"),
     (DockerNotRunning, r"failed to connect to the docker api|docker desktop is (?:paused|unable to start)"),
     (NoAddressPool, r"non-overlapping ipv[46] address pool|predefined address pools have been fully subnetted"),
-    (PortTaken, r"port is already allocated|address already in use|ports are not available"),
+    # Of Docker Engine; of Docker Desktop, on Windows too; of rootless Docker, and of virtual machines with gvproxy.
+    (
+        PortTaken,
+        r"port is already allocated|address already in use|ports are not available|failed to bind (?:host )?port",
+    ),
+    (PortTaken, r"only one usage of each socket address|cannot expose privileged port|proxy already running"),
     (DockerNameTaken, r"is already in use by container|network with name \S+ already exists"),
     (DockerAbsent, r"\bno such (?:object|container|network|image)\b|\bnot found\b"),
 )
 _CLASSES = tuple((kind, re.compile(pattern, re.IGNORECASE)) for kind, pattern in _WORDINGS)
+
+_PORT_TAKEN = tuple(pattern for kind, pattern in _CLASSES if kind is PortTaken)
+_PORT = re.compile(
+    r"(?<![:.\d])(?:(?:\d{1,3}\.){3}\d{1,3}|\[[0-9a-f:.]*\]|::):(\d{1,5})\b|\bport (\d{1,5})\b(?!\.\d)", re.IGNORECASE
+)
+"""A port after an address of the host, as in 127.0.0.1:80, [::1]:80 or :::80, or after its word.
+
+In 127.0.0.1:8080:172.18.0.3:80 the second address is that of a container.
+"""
 
 _TOLD: Mapping[type[ObolError], tuple[str, str]] = {
     DockerForbidden: (
@@ -80,6 +94,12 @@ def refused(what: str, said: str) -> ObolError:
     kind = next((kind for kind, pattern in _CLASSES if pattern.search(said)), DockerFailed)
     told, hint = _TOLD.get(kind, (f"`{what}` failed", ""))
     return kind(told, why=_reason(said), hint=hint)
+
+
+def ports_named(said: str) -> frozenset[int]:
+    """The ports of the host that cannot be had, by what a failed command wrote; none where it does not say which."""
+    lines = [line for line in plain(said).splitlines() if any(pattern.search(line) for pattern in _PORT_TAKEN)]
+    return frozenset(int(after or word) for line in lines for after, word in _PORT.findall(line)) - {0}
 
 
 def _reason(said: str) -> str:

@@ -35,6 +35,12 @@ class DockerInfo:
     version: str
     operating_system: str
     security_options: tuple[str, ...] = ()
+    http_proxy: str = field(default="", repr=False)
+    https_proxy: str = field(default="", repr=False)
+    """What the daemon pulls by; either may hold a password."""
+    no_proxy: str = ""
+    mirrors: tuple[str, ...] = ()
+    """Where it asks for images of Docker Hub first."""
 
     @property
     def desktop(self) -> bool:
@@ -128,10 +134,18 @@ class _Version(_Object):
     server: _Component | None = None
 
 
+class _RegistryConfig(_Object):
+    mirrors: list[str] | None = None
+
+
 class _Info(_Object):
     server_version: str = ""
     operating_system: str = ""
     security_options: list[str] | None = None
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: str = ""
+    registry_config: _RegistryConfig | None = None
     server_errors: list[str] | None = None
 
 
@@ -218,7 +232,15 @@ def read_version(text: str) -> DockerVersion:
 def read_info(text: str) -> tuple[DockerInfo, tuple[str, ...]]:
     """Read `docker info`: the daemon, and what it complains of."""
     found = msgspec.json.decode(text, type=_Info)
-    info = DockerInfo(found.server_version, found.operating_system, tuple(found.security_options or ()))
+    info = DockerInfo(
+        found.server_version,
+        found.operating_system,
+        tuple(found.security_options or ()),
+        found.http_proxy,
+        found.https_proxy,
+        found.no_proxy,
+        tuple((found.registry_config.mirrors if found.registry_config else None) or ()),
+    )
     return info, tuple(found.server_errors or ())
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from obol.backends import k3d, k3s
 from obol.backends.deployments import KubernetesDeployments
 from obol.backends.detect import detect
+from obol.backends.hostimages import IMAGE
 from obol.backends.podman import Looks, PodmanBackend
 from obol.caches.base import Listener
 from obol.caches.builtin import BuiltinEngine
@@ -87,7 +88,7 @@ def stack_on_k3d(
         plans.containers,
         plans.builtin.store,
         plans.engine,
-        k3d.IMAGE,
+        IMAGE,
         plans.development,
         loopback,
     )

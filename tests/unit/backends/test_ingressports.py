@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from itertools import repeat
+
+import pytest
+
 from obol.backends.ingressports import Chosen, choose
 from obol.rendering.k3d import WANTED_PORTS, Published
 from tests.fakes.k3dstack import FakePorts
@@ -43,3 +47,21 @@ def test_on_loopback() -> None:
     choose(ports, ports.listens)
 
     assert ports.addresses == {"127.0.0.1"}
+
+
+def test_refused() -> None:
+    """What Docker has refused is not tried again, also where it looks free; nor is it picked as a spare one."""
+    ports = FakePorts(spare=iter((41000, 41001, 41002)))
+
+    chosen = choose(ports, ports.listens, {443, 8443, 41000})
+
+    assert chosen.ingress == (Published(80, 80), Published(8080, 80), Published(41001, 443))
+    assert chosen.all == {80, 8080, 41001, 41002}
+
+
+def test_nothing_but_refused() -> None:
+    """Where the system gives nothing but what was refused, there is no port."""
+    ports = FakePorts(spare=repeat(41000))
+
+    with pytest.raises(OSError, match="no port is free"):
+        choose(ports, ports.listens, {41000})

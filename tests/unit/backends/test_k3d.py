@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.backends.base import ClusterSpec, Deployed, Details, Inspectable, Node, Workload
+from obol.backends.hostimages import HostPullFailed
 from obol.backends.k3d import K3dBackend
 from obol.errors import DependencyMissing, ObolError
 from obol.rendering.registries import Mirror
@@ -121,16 +122,19 @@ async def test_images_by_the_caches(stack: Stack) -> None:
         "docker pull --quiet 127.0.0.1:54100/rancher/k3s:v1.35.5-k3s1",
         "docker pull --quiet 127.0.0.1:54101/k3d-io/k3d-tools:5.9.0",
     ]
-    assert stack.lines[:2] == [f"pulling {K3S}", f"pulling {TOOLS}"]
+    assert stack.lines[:2] == [f"pulling what k3d itself needs: {image}" for image in (K3S, TOOLS)]
 
 
 async def test_images_past_the_caches(stack: Stack) -> None:
-    """An image that a cache does not give is left to Docker; one that nobody gives is left to k3d."""
+    """An image that a cache does not give is left to Docker; what Docker cannot get to either is said before k3d."""
     stack.machine.images = set()
     stack.machine.reachable = {"docker.io/"}
 
-    assert (await stack.backend.up(stack.spec(), stack.lines.append)).created
+    with pytest.raises(HostPullFailed, match=r"cannot pull ghcr\.io/k3d-io/k3d-proxy:5\.9\.0, which k3d needs"):
+        await stack.backend.up(stack.spec(), stack.lines.append)
+
     assert stack.machine.images == {K3S}
+    assert not any("create" in line for line in stack.machine.lines)
 
 
 async def test_busy_ports(stack: Stack) -> None:

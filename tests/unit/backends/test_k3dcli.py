@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
-from obol.backends.k3dcli import K3d, NameTaken, Version
-from obol.errors import DependencyMissing, ObolError, PortTaken
+from obol.backends.k3dcli import Cluster, HostPortTaken, K3d, NameTaken, Version
+from obol.errors import DependencyMissing, ObolError
 from obol.machine.dockererrors import DockerForbidden, DockerNotRunning, NoAddressPool
 from tests.fakes.k3d import TOKEN
 from tests.fakes.runner import FakeRunner
@@ -182,15 +183,15 @@ async def test_verbs() -> None:
         ),
         (
             "Failed Cluster Start: Bind for 127.0.0.1:8080 failed: port is already allocated",
-            PortTaken,
+            HostPortTaken,
             "port 8080 of this machine is taken",
         ),
         (
             "Failed Cluster Start: listen tcp4 0.0.0.0:443: bind: address already in use",
-            PortTaken,
+            HostPortTaken,
             "port 443 of this machine is taken",
         ),
-        ("something: address already in use", PortTaken, "a port of this machine is taken"),
+        ("something: address already in use", HostPortTaken, "a port of this machine is taken"),
         (
             "docker failed to create new network 'k3d-zz': all predefined address pools have been fully subnetted",
             NoAddressPool,
@@ -263,3 +264,12 @@ async def test_what_may_be_shown() -> None:
 
     assert [line.split()[2] for line in loud.lines] == ["create", "start", "stop", "delete"]
     assert quiet.lines == ["k3d cluster list -o json", "k3d kubeconfig get a"]
+
+
+def test_host_ports() -> None:
+    """Every port of this machine that leads to a cluster is known, the one of the API too."""
+    mappings = {"80/tcp": [{"HostPort": "8080"}, {"HostPort": ""}], "6443/tcp": [{"HostPort": "41000"}], "9/tcp": None}
+    node = {"role": "loadbalancer", "portMappings": mappings}
+    found = msgspec.convert({"name": "x", "nodes": [{"role": "server"}, node]}, Cluster)
+
+    assert found.host_ports == {8080, 41000}

@@ -149,6 +149,17 @@ async def test_any_port(world: World) -> None:
     assert (await bring_up(world, cache=replace(HUB, port=0))).port == 40000
 
 
+async def test_ports_taken_again_and_again(world: World) -> None:
+    """Each port that is taken meanwhile costs an attempt, and after some of them it is enough."""
+    world.runner.script("docker", "run", code=125, stderr="port is already allocated")
+
+    with pytest.raises(PortTaken, match="again and again"):
+        await bring_up(world)
+
+    assert sum(line.startswith("docker run") for line in world.runner.lines) == 4
+    assert sum(line.startswith("docker rm --force") for line in world.runner.lines) == 4
+
+
 async def test_no_port_at_all(world: World) -> None:
     """Where no port is free, that is an error."""
     world.runner.script("docker", "run", code=125, stderr="port is already allocated")

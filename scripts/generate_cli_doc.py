@@ -27,8 +27,8 @@ INTRODUCTION = """\
 
 Results go to standard output; everything else that people read goes to standard error. With `-o json` a result is
 JSON, and so is an error, as `{"error": {...}}` on standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
-3 a dependency is missing, 130 interrupted ([errors](errors.md)). What the options mean as settings, and where else they
-can be given, is in [settings](settings.md).
+3 a dependency is missing, 4 not there, 130 interrupted ([errors](errors.md)). What the options mean as settings, and
+where else they can be given, is in [settings](settings.md).
 """
 
 

@@ -33,11 +33,12 @@ A failed command says on standard error what failed, why, and what to do next. S
 | 1 | something failed |
 | 2 | the command line or a setting is wrong |
 | 3 | a program that we call is not there |
+| 4 | what the command is about is not there: no stack, no cluster, no cache that runs, nothing to undo |
 | 130 | interrupted |
 
 Each class of error, with the more special ones below the general one:
 
-| error | exit code | when | see |
+| error | exit code | `code` in JSON | when |
 |---|---|---|---|
 """
 REFUSALS = """
@@ -60,9 +61,8 @@ def cell(text: str) -> str:
 def tree(kind: type[errors.ObolError], depth: int = 0) -> Iterator[str]:
     """Yield a table row for `kind` and, indented below it, for each class derived from it in obol.errors."""
     summary = (inspect.getdoc(kind) or "").split("\n\n", maxsplit=1)[0]
-    page = f"`{kind.page}`" if kind.page else ""
     indent = "&emsp;" * depth
-    yield f"| {indent}`{kind.__name__}` | {kind.exit_code} | {cell(summary)} | {page} |"
+    yield f"| {indent}`{kind.__name__}` | {kind.exit_code} | `{kind.code}` | {cell(summary)} |"
     for derived in kind.__subclasses__():
         if derived.__module__ == errors.__name__:
             yield from tree(derived, depth + 1)

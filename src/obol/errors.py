@@ -7,11 +7,12 @@
     ├── StoreInUse                           another process owns the store
     ├── StoreUnusable                        the store's directory cannot be used
     ├── PortTaken                            an address to listen on is held by somebody else
-    ├── EngineNotRunning                     nothing answers on the control socket
+    ├── NotThere                    exit 4   what the command is about is not there
+    │   └── EngineNotRunning                 nothing answers on the control socket
     ├── EngineUnresponsive                   the engine runs, but does not answer as it should
     └── Interrupted                 exit 130
 
-Each has parts: what failed, why, what to do next, and a page to read. Only `cli` prints them. This module imports
+Each has parts: what failed, why, and what to do next. Only `cli` prints them. This module imports
 nothing of ours, so that everything may raise from it. Refusals to registry clients are another matter: `oci.errors`.
 """
 
@@ -27,8 +28,8 @@ class ObolError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
-    page: ClassVar[str | None] = None
-    """Where in the documentation the matter is explained."""
+    code: ClassVar[str] = "failed"
+    """The class, for programs: errors of other modules are told as the one of this module that they derive from."""
 
     def __init__(self, what: str, *, why: str = "", hint: str = "") -> None:
         super().__init__(what)
@@ -44,13 +45,13 @@ class UsageError(ObolError):
     """The command line or a settings file says something that we cannot follow."""
 
     exit_code = 2
-    page = "docs/cli.md"
+    code = "usage"
 
 
 class SettingsError(UsageError):
     """A setting is unknown or has a value that we cannot use; all such problems are told together."""
 
-    page = "docs/settings.md"
+    code = "settings"
 
     def __init__(self, problems: tuple[str, ...]) -> None:
         count = "a setting" if len(problems) == 1 else f"{len(problems)} settings"
@@ -66,29 +67,48 @@ class DependencyMissing(ObolError):
     """A program that we call is not installed, or is too old."""
 
     exit_code = 3
+    code = "dependency-missing"
 
 
 class StoreInUse(ObolError):
     """Another process owns the store: one process per store, or two would tread on each other's files."""
 
+    code = "store-in-use"
+
 
 class StoreUnusable(ObolError):
     """The store's directory cannot be created, written or read, or is of a newer version than ours."""
+
+    code = "store-unusable"
 
 
 class PortTaken(ObolError):
     """An address to listen on is held by somebody else."""
 
+    code = "port-taken"
 
-class EngineNotRunning(ObolError):
-    """Nothing answers on the control socket."""
+
+class NotThere(ObolError):
+    """What the command is about is not there: no stack, no cluster, nothing to undo."""
+
+    exit_code = 4
+    code = "not-there"
+
+
+class EngineNotRunning(NotThere):
+    """The cache engine does not run: nothing answers on its control socket."""
+
+    code = "engine-not-running"
 
 
 class EngineUnresponsive(ObolError):
     """The engine's process is there, but it does not answer, start or stop as it should."""
+
+    code = "engine-unresponsive"
 
 
 class Interrupted(ObolError):
     """The user stopped us."""
 
     exit_code = 130
+    code = "interrupted"

@@ -148,7 +148,7 @@ def test_a_day(person: Person) -> None:
     """Up, up, without caches, down, up, purge: one k3s, wired, on no address but its own; nothing of it stays."""
     theirs = person.shell(f"cat {THEIRS}; stat -c '%a %u %g %i %Y' {THEIRS}")
     first = person.up()
-    assert (first["backend"], first["created"], first["url"]) == ("k3s", True, "http://203.0.113.254:4000")
+    assert (first["backend"], first["created"], first["gateway"]["url"]) == ("k3s", True, "http://203.0.113.254:4000")
     assert first["mirrors"] == {"docker.io": "http://127.0.0.1:54100", "ghcr.io": "http://127.0.0.1:54101"}
     assert person.seen() == {"docker.io": 200, "ghcr.io": 200}
     assert any(THEIRS in note for note in first["notes"])

@@ -31,12 +31,11 @@ def test_cell_is_one_line_without_column_marks() -> None:
 
 
 def test_derived_errors_follow_their_base() -> None:
-    """Each class stands below its base, indented once more, with its exit code and page."""
+    """Each class stands below its base, indented once more, with its exit code and its name in JSON."""
     rows = list(tree(UsageError))
 
-    assert rows[0].startswith("| `UsageError` | 2 | ")
-    assert rows[0].endswith(" | `docs/cli.md` |")
-    assert rows[1].startswith("| &emsp;`SettingsError` | 2 | ")
+    assert rows[0].startswith("| `UsageError` | 2 | `usage` | ")
+    assert rows[1].startswith("| &emsp;`SettingsError` | 2 | `settings` | ")
     assert len(rows) == 1 + len(UsageError.__subclasses__())
 
 

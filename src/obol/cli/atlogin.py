@@ -42,12 +42,18 @@ def enable(
     So they are there after a reboot. systemd does it, or launchd on macOS. Settings are those of obol.toml and the
     environment as they are now. An engine that runs is stopped and started again as the service.
     """
+    from obol.cli.results.cache import EnableResult
+
     say = options.speaker(context, output, verbose, quiet)
     enabled = building.run(say, _service(store).enable())
     opening = f"Wrote {tilde(enabled.path)}:"
     pid = enabled.running.status.pid
     closing = f"The cache engine runs (process {pid}), and starts at each login from now on."
-    say.result(enabled, lambda: [opening, "", enabled.text, closing])
+    running = enabled.running
+    result = EnableResult(
+        enabled.path, enabled.text, running.status, running.substitutes, enabled.differs, enabled.left_out
+    )
+    say.result(result, lambda: [opening, "", enabled.text, closing])
     if enabled.differs:
         say.note("The service goes by the settings; the engine that ran before did not:")
     for sentence in enabled.differs:
@@ -71,13 +77,16 @@ def disable(
 
     An engine that runs goes on in the background.
     """
+    from obol.cli.results.cache import DisableResult
+
     say = options.speaker(context, output, verbose, quiet)
     disabled = building.run(say, _service(store).disable())
+    result = DisableResult(disabled.path, disabled.removed, disabled.running)
     if not disabled.removed:
-        say.result(disabled, lambda: ["The caches are not started at login."])
+        say.result(result, lambda: ["The caches are not started at login."])
         return
     rest = " The cache engine goes on in the background." if disabled.running else ""
-    say.result(disabled, lambda: [f"Removed {tilde(disabled.path)}.{rest}"])
+    say.result(result, lambda: [f"Removed {tilde(disabled.path)}.{rest}"])
 
 
 def _service(store: str | None) -> LoginService:

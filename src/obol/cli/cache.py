@@ -139,7 +139,7 @@ def stop(
     quiet: options.Quiet = False,
 ) -> None:
     """Stop the cache engine; what it has stored stays."""
-    from obol.cli.cacheview import StopResult
+    from obol.cli.results.cache import StopResult
 
     say = options.speaker(context, output, verbose, quiet)
     stopped = engine_for(_asking_plan(store)).stop()
@@ -158,17 +158,18 @@ def status(
     quiet: options.Quiet = False,
 ) -> None:
     """Show if the cache engine runs, and what it has served."""
-    from obol.cli.cacheview import StatusResult, engine_parts
+    from obol.cli.cacheview import engine_parts
+    from obol.cli.results.cache import CacheStatusResult
 
     say = options.speaker(context, output, verbose, quiet)
     plan = _asking_plan(store)
     found = engine_for(plan).status()
     if found is None:
         text = f"The cache engine is not running (store: {tilde(str(plan.store))})."
-        say.result(StatusResult(running=False, store=str(plan.store)), lambda: [text])
+        say.result(CacheStatusResult(False, None, str(plan.store), None, (), ()), lambda: [text])
         say.note("Start it: obol cache start")
         return
-    result = StatusResult(True, str(plan.store), found.status, found.substitutes)
+    result = CacheStatusResult(True, "builtin", str(plan.store), found.status, found.substitutes, ())
     say.result(result, lambda: engine_parts(found.status, found.substitutes, time.time()))
 
 
@@ -185,7 +186,7 @@ def logs(
 ) -> None:
     """Show the log of the background process."""
     from obol.caches import enginelog
-    from obol.cli.cacheview import LogResult
+    from obol.cli.results.cache import LogResult
 
     say = options.speaker(context, output, verbose, quiet)
     log = _asking_plan(store).log
@@ -278,7 +279,8 @@ def _follow(log: Path, lines: int) -> None:
 
 
 def _present_start(say: Speaker, started: Started) -> None:
-    from obol.cli.cacheview import StartResult, listeners_table, start_warnings
+    from obol.cli.cacheview import listeners_table, start_warnings
+    from obol.cli.results.cache import StartResult
 
     engine = started.status
     result = StartResult(started.already, started.differs, engine, started.substitutes)

@@ -1,8 +1,7 @@
-"""What the cache engine says of itself, laid out for 80 columns, and the stable shapes of the same as JSON."""
+"""What the cache engine says of itself, laid out for 80 columns."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -13,45 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from obol.caches.base import EngineStatus, Started, Substitute, UpstreamStatus
-
-
-@dataclass(frozen=True, slots=True)
-class StatusResult:
-    """`cache status`."""
-
-    running: bool
-    store: str
-    engine: EngineStatus | None = None
-    substitutes: tuple[Substitute, ...] = ()
-    """Listeners with another port than the one that was asked for."""
-
-
-@dataclass(frozen=True, slots=True)
-class StartResult:
-    """`cache start`."""
-
-    already: bool
-    """It ran before."""
-    differs: tuple[str, ...]
-    """Where what runs is not what was asked for."""
-    engine: EngineStatus
-    substitutes: tuple[Substitute, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class StopResult:
-    """`cache stop`."""
-
-    stopped: bool
-    """False: nothing ran."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogResult:
-    """`cache logs`."""
-
-    path: str
-    lines: tuple[str, ...]
 
 
 def engine_parts(engine: EngineStatus, substitutes: Iterable[Substitute], now: float) -> list[str | Table]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from obol.caches.clients import Place, Setup
+    from obol.cli.results.cache import FileChange, FileText
     from obol.machine.originals import Change, Originals
     from obol.rendering.registries import Mirror
 
@@ -57,27 +57,6 @@ Directory = Annotated[
         "--directory", metavar="DIR", help="Another directory than the usual one (podman, skopeo, containerd)."
     ),
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class FileText:
-    """A file, and what it says for the caches."""
-
-    path: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigResult:
-    """`cache config`."""
-
-    client: str
-    files: tuple[FileText, ...]
-    changes: tuple[Change, ...]
-    """What became of files; empty without --write and --undo."""
-    restart: str
-    """The command after which it holds; "" where there is none."""
-    notes: tuple[str, ...]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -122,11 +101,12 @@ def config(
 
 def _undo(say: Speaker, client: Client, place: Place, records: Originals) -> None:
     from obol.caches import clients
+    from obol.cli.results.cache import ConfigResult
 
     changes = clients.undo(client.value, place, records)
     restart = clients.restart_of(client.value, place) if changes else ""
     lines = [_SAID[change.action].format(tilde(change.path)) for change in changes]
-    result = ConfigResult(client, (), changes, restart, ())
+    result = ConfigResult(client, (), _told(changes), restart, ())
     say.result(result, lambda: lines or ["There is nothing to undo."])
     if restart:
         say.note(f"It holds after: {restart}")
@@ -143,8 +123,10 @@ _SAID = {
 
 
 def _show(say: Speaker, wanted: Setup, changes: tuple[Change, ...]) -> None:
+    from obol.cli.results.cache import ConfigResult, FileText
+
     files = tuple(FileText(str(one.path), one.text) for one in wanted.files)
-    result = ConfigResult(wanted.client, files, changes, wanted.restart, wanted.notes)
+    result = ConfigResult(wanted.client, files, _told(changes), wanted.restart, wanted.notes)
     say.result(result, lambda: _lines(files, changes))
     if say.output is OutputFormat.JSON:
         return
@@ -154,6 +136,12 @@ def _show(say: Speaker, wanted: Setup, changes: tuple[Change, ...]) -> None:
         say.note("To write it there: the same command with --write; --undo puts back what was there.")
     elif wanted.restart and any(change.action != "unchanged" for change in changes):
         say.note(f"It holds after: {wanted.restart}")
+
+
+def _told(changes: Iterable[Change]) -> tuple[FileChange, ...]:
+    from obol.cli.results.cache import FileChange
+
+    return tuple(FileChange(change.path, change.action) for change in changes)
 
 
 def _lines(files: Iterable[FileText], changes: tuple[Change, ...]) -> list[str]:

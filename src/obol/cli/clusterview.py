@@ -1,98 +1,69 @@
-"""A stack with a cluster, laid out for 80 columns, and the stable shapes of the same as JSON."""
+"""A stack with a cluster, laid out for 80 columns, and for programs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from obol.cli.present import Table, counted, size, span
-from obol.cli.stackview import count_complete, disk_lines, held_rows
+from obol.cli.present import Table, counted, size, span, tilde
+from obol.cli.results.cache import CacheContainer
+from obol.cli.results.stack import GainResult, Gateway, LastUpResult, StackStatusResult, UpImage, UpResult
+from obol.cli.stackview import count_complete, disk_lines, disk_result, held_rows
 from obol.machine.addresses import bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from obol.backends.base import Node, Workload
-    from obol.caches.base import EngineStatus, Running, Substitute
-    from obol.cli.stackview import HeldRow
+    from obol.caches.base import Running
+    from obol.caches.containers import ContainerSeen
+    from obol.cli.results.stack import CacheEngineName
     from obol.stack.lifecycle import Raised, Shown
     from obol.stack.nocluster import Seen
+    from obol.stack.plan import StackImage
     from obol.stack.space import Space
-    from obol.stack.state import Identity, LastUp
+    from obol.stack.state import Home, Identity, LastUp
+
+GATEWAY = "litellm"
+"""What the workload is called that answers for all language models."""
 
 
-@dataclass(frozen=True, slots=True)
-class RaisedResult:
-    """`stack up` on a cluster; sizes in bytes."""
-
-    stack: str
-    backend: str
-    created: bool
-    url: str
-    """Where LiteLLM answers."""
-    registry_cache: bool
-    mirrors: dict[str, str]
-    """By registry: where nodes ask first."""
-    seconds: float
-    bytes_from_cache: int | None
-    """Null where it was not measured, as the next two."""
-    bytes_from_upstream: int | None
-    saved_seconds: float | None
-    notes: tuple[str, ...]
+def gateway_of(url: str, home: Home) -> Gateway | None:
+    """Where LiteLLM answers, and where its key is; None without an address."""
+    base = url.rstrip("/")
+    return Gateway(base, f"{base}/v1", str(home.key_file)) if base else None
 
 
-@dataclass(frozen=True, slots=True)
-class ShownResult:
-    """`stack status` of a stack with a cluster."""
-
-    stack: str | None
-    backend: str | None
-    cluster: str
-    caches: bool
-    containers: tuple[str, ...]
-    """Cache containers, each with its state."""
-    mirrors: dict[str, str]
-    """By registry: where the last `up` told nodes to ask first."""
-    complete: bool
-    """Whether the builtin engine has every image; false where it does not run."""
-    images: tuple[HeldRow, ...]
-    """As without a cluster."""
-    last_up: float | None
-    """When it ended, in seconds since 1970."""
-    last_up_seconds: float | None
-    last_up_bytes_from_cache: int | None
-    """Null where it was not measured, as the next two."""
-    last_up_bytes_from_upstream: int | None
-    last_up_saved_seconds: float | None
-    nodes: tuple[Node, ...]
-    workloads: tuple[Workload, ...]
-    trouble: str
-    """Why the cluster is "unknown", or nodes and workloads are not told."""
-    engine: EngineStatus | None
-    substitutes: tuple[Substitute, ...]
-    disk: Space
-
-
-def raised_result(identity: Identity, raised: Raised) -> RaisedResult:
-    """What `up` did, for programs."""
+def raised_result(home: Home, wanted: Sequence[StackImage], identity: Identity, raised: Raised) -> UpResult:
+    """What `up` did, for programs; `wanted` are the images that the stack needs."""
     gain = raised.gain
-    return RaisedResult(
+    measured = GainResult(measured=False)
+    if gain is not None:
+        saved = None if gain.saved is None else round(gain.saved, 1)
+        measured = GainResult(True, gain.from_cache, gain.from_upstream, saved)
+    return UpResult(
         stack=identity.stack_id,
         backend=identity.backend,
         created=raised.cluster.created,
-        url=raised.deployed.url,
-        registry_cache=bool(raised.mirrors),
-        mirrors={mirror.registry: mirror.endpoint for mirror in raised.mirrors},
+        complete=True,
         seconds=round(raised.seconds, 3),
-        bytes_from_cache=None if gain is None else gain.from_cache,
-        bytes_from_upstream=None if gain is None else gain.from_upstream,
-        saved_seconds=None if gain is None or gain.saved is None else round(gain.saved, 1),
+        gateway=gateway_of(raised.deployed.url, home),
+        manifests=str(home.workloads),
+        cache_engine=raised.cache_engine,
+        mirrors={mirror.registry: mirror.endpoint for mirror in raised.mirrors},
+        substitutes=raised.caches.substitutes if raised.caches is not None else (),
+        gain=measured,
+        images=tuple(_raised_image(image, raised) for image in wanted),
         notes=raised.notes,
     )
 
 
-def raised_parts(identity: Identity, raised: Raised) -> list[str | Table]:
+def _raised_image(image: StackImage, raised: Raised) -> UpImage:
+    cached = raised.held.get(image.reference) == "complete"
+    return UpImage(str(image.reference), image.needed_by, "cached" if cached else "unknown")
+
+
+def raised_parts(home: Home, identity: Identity, raised: Raised) -> list[str | Table]:
     """What `up` did, for people."""
     lines: list[str | Table] = [
         f"The stack {identity.stack_id} is up on {identity.backend} ({span(max(1, raised.seconds))}).",
@@ -112,36 +83,68 @@ def raised_parts(identity: Identity, raised: Raised) -> list[str | Table]:
             lines.append(f"The caches saved about {span(gain.saved)}.")
     elif raised.mirrors:
         lines.append("What came from the cache was not measured.")
-    return lines
+    return [*lines, *next_steps(home, raised.deployed.url)]
 
 
-def shown_result(shown: Shown, seen: Seen, disk: Space) -> ShownResult:
+def next_steps(home: Home, url: str) -> list[str]:
+    """What to do with a stack that is up; nothing where its gateway has no address."""
+    if not url:
+        return []
+    return [
+        "",
+        "Ask it which models it has:",
+        f'  curl -H "Authorization: Bearer $(obol stack key)" {url.rstrip("/")}/v1/models',
+        f"Add models under model_list in {tilde(str(home.gateway_manifest))}, and run `obol stack up` again.",
+    ]
+
+
+def shown_result(home: Home, shown: Shown, seen: Seen, disk: Space) -> StackStatusResult:
     """How the stack is, for programs."""
     last = shown.last
-    return ShownResult(
+    urls = (one.url for one in shown.details.workloads if one.name == GATEWAY)
+    return StackStatusResult(
         stack=shown.identity.stack_id,
         backend=shown.identity.backend,
         cluster=shown.state,
-        caches=seen.caches is not None,
-        containers=shown.containers,
-        mirrors=last.mirrors if last else {},
-        complete=count_complete(seen) == len(seen.held),
-        images=held_rows(seen),
-        last_up=last.at if last else None,
-        last_up_seconds=round(last.seconds, 1) if last else None,
-        last_up_bytes_from_cache=last.bytes_from_cache if last else None,
-        last_up_bytes_from_upstream=last.bytes_from_upstream if last else None,
-        last_up_saved_seconds=last.saved_seconds if last else None,
+        trouble=shown.trouble,
+        gateway=gateway_of(next(urls, ""), home),
+        manifests=str(home.workloads),
         nodes=shown.details.nodes,
         workloads=shown.details.workloads,
-        trouble=shown.trouble,
+        cache_engine=_serving(shown, seen),
         engine=seen.caches.status if seen.caches else None,
+        containers=tuple(map(container_result, shown.containers)),
+        mirrors=last.mirrors if last else {},
         substitutes=seen.caches.substitutes if seen.caches else (),
-        disk=disk,
+        images_complete=None if seen.caches is None else count_complete(seen) == len(seen.held),
+        images=held_rows(seen),
+        last_up=_last_result(last),
+        disk=disk_result(disk),
     )
 
 
-def shown_parts(shown: Shown, seen: Seen, disk: Space) -> list[str | Table]:
+def _serving(shown: Shown, seen: Seen) -> CacheEngineName | None:
+    if seen.caches is not None:
+        return "builtin"
+    return "containers" if any(one.state == "running" for one in shown.containers) else None
+
+
+def container_result(seen: ContainerSeen) -> CacheContainer:
+    """A cache container that is there, for programs."""
+    state = "failing" if seen.state == "absent" else seen.state
+    return CacheContainer(seen.cache.name, seen.cache.registry, state, seen.port or None)
+
+
+def _last_result(last: LastUp | None) -> LastUpResult | None:
+    if last is None:
+        return None
+    gain = GainResult(measured=False)
+    if last.bytes_from_cache is not None and last.bytes_from_upstream is not None:
+        gain = GainResult(True, last.bytes_from_cache, last.bytes_from_upstream, last.saved_seconds)
+    return LastUpResult(last.at, round(last.seconds, 1), gain)
+
+
+def shown_parts(home: Home, shown: Shown, seen: Seen, disk: Space) -> list[str | Table]:
     """How the stack is, for people: what it is first, then what runs, then what serves its images."""
     state = "not known" if shown.state == "unknown" else shown.state
     parts: list[str | Table] = [
@@ -150,6 +153,7 @@ def shown_parts(shown: Shown, seen: Seen, disk: Space) -> list[str | Table]:
         *_last(shown.last),
         *_caches(shown, seen),
         *disk_lines(disk),
+        *_gateway(home, shown),
     ]
     tables = [_nodes(shown.details.nodes), _workloads(shown.details.workloads)]
     tables += [_registries(seen.caches)] if seen.caches else []
@@ -159,8 +163,15 @@ def shown_parts(shown: Shown, seen: Seen, disk: Space) -> list[str | Table]:
     return parts
 
 
+def _gateway(home: Home, shown: Shown) -> list[str]:
+    """Where LiteLLM answers, with which key, and where its models are."""
+    urls = (one.url for one in shown.details.workloads if one.name == GATEWAY and one.url)
+    at = [f"LiteLLM  {url} (its key: `obol stack key`)" for url in urls]
+    return [*at, f"Models   {tilde(str(home.gateway_manifest))} (`obol stack up` applies it)"]
+
+
 def _caches(shown: Shown, seen: Seen) -> list[str]:
-    lines = [f"Cache    {one}" for one in shown.containers]
+    lines = [f"Cache    {one.cache.name} ({one.state})" for one in shown.containers]
     mirrors = shown.last.mirrors if shown.last else {}
     if seen.caches is None:
         lines += [] if shown.containers else ["Caches   not running"]
@@ -215,13 +226,3 @@ def _last(last: LastUp | None) -> list[str]:
             gained += f", about {span(last.saved_seconds)} saved"
         lines.append(f"         {gained}")
     return lines
-
-
-@dataclass(frozen=True, slots=True)
-class InitResult:
-    """`stack init`."""
-
-    stack: str
-    backend: str
-    config: str
-    """The directory that has the stack's manifests."""

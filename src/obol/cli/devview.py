@@ -1,56 +1,16 @@
-"""What hot-swapping has done, for people, and the stable shapes of the same as JSON."""
+"""What hot-swapping has done, for people and for programs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.cli.present import counted, span
+from obol.cli.results.others import RestoredContainer, RestoredResult, SwappedResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from obol.stack.hotswap import Restored, Swapped
-
-
-@dataclass(frozen=True, slots=True)
-class SwappedResult:
-    """`dev push`."""
-
-    namespace: str
-    deployment: str
-    container: str
-    image: str
-    """What it runs now, by its name in the registry that was pushed into."""
-    before: str
-    """What it ran until then; the same as `image` where nothing had to be done."""
-    released: str
-    """What `dev reset` goes back to."""
-    layers_pushed: int
-    layers_present: int
-    """Those that the registry had already."""
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class RestoredContainer:
-    """One container of `dev reset`."""
-
-    namespace: str
-    deployment: str
-    container: str
-    image: str
-    """What it runs now."""
-    before: str
-    """What it ran until then; the same as `image` where it had been put back by other means."""
-
-
-@dataclass(frozen=True, slots=True)
-class RestoredResult:
-    """`dev reset`."""
-
-    containers: tuple[RestoredContainer, ...]
-    seconds: float
 
 
 def swapped_result(swapped: Swapped, seconds: float) -> SwappedResult:
@@ -72,7 +32,8 @@ def swapped_result(swapped: Swapped, seconds: float) -> SwappedResult:
 def swapped_parts(result: SwappedResult) -> list[str]:
     """The same for people."""
     name = f"{result.namespace}/{result.deployment}"
-    layers = f"{counted(result.layers_pushed, 'layer')} pushed, {result.layers_present} were there already"
+    was = "was" if result.layers_present == 1 else "were"
+    layers = f"{counted(result.layers_pushed, 'layer')} pushed, {result.layers_present} {was} there already"
     if result.image == result.before:
         return [f"{name} runs {result.image} already ({layers})."]
     return [

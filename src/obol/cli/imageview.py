@@ -1,16 +1,16 @@
-"""Images in the cache, laid out for 80 columns, and the stable shapes of the same as JSON.
+"""Images in the cache, laid out for 80 columns, and for programs.
 
 An image takes two lines, because its name alone may fill one: a table would break it in the middle.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from obol.cli.present import counted, size, span, speed
 from obol.cli.progress import came_from
-from obol.client.base import Kind, PulledImage
+from obol.cli.results.cache import ImageProblem, WarmedImage, WarmResult
+from obol.client.base import PulledImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,47 +22,6 @@ if TYPE_CHECKING:
 
 NAMED = 3
 """Tags or platforms that are named; of more, only the number is told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why an image could not be fetched."""
-
-    kind: Kind
-    why: str
-    hint: str
-    retry_after: float | None
-    """Seconds until it is worth another try, where that was told."""
-
-
-@dataclass(frozen=True, slots=True)
-class WarmedImage:
-    """One image of `cache warm`; sizes in bytes."""
-
-    reference: str
-    state: Literal["cached", "failed", "unfinished"]
-    """unfinished: interrupted before it was done; what was fetched of it is kept."""
-    digest: str | None = None
-    platforms: tuple[str, ...] = ()
-    layers: int = 0
-    bytes_total: int = 0
-    bytes_from_cache: int = 0
-    bytes_from_upstream: int = 0
-    seconds: float = 0.0
-    problem: Problem | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class WarmResult:
-    """`cache warm`."""
-
-    complete: bool
-    """Every image is in the cache."""
-    interrupted: bool
-    seconds: float
-    bytes_from_cache: int
-    bytes_from_upstream: int
-    images: tuple[WarmedImage, ...]
 
 
 def warm_result(
@@ -97,8 +56,12 @@ def _warmed(reference: ImageReference, outcome: Outcome | None) -> WarmedImage:
                 round(outcome.seconds, 3),
             )
         case problem:
-            told = Problem(problem.kind, problem.why, problem.hint, problem.retry_after)
-            return WarmedImage(str(reference), "failed", problem=told)
+            return WarmedImage(str(reference), "failed", problem=told(problem))
+
+
+def told(problem: PullFailed) -> ImageProblem:
+    """Why an image could not be fetched, for programs."""
+    return ImageProblem(problem.kind, problem.why, problem.hint, problem.retry_after)
 
 
 def warm_lines(outcomes: Mapping[ImageReference, Outcome | None], result: WarmResult) -> list[str]:

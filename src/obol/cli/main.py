@@ -1,6 +1,6 @@
 """The command line as a whole, and the one place where an error becomes text and an exit code.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a dependency is missing, 130 interrupted.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 a dependency is missing, 4 not there, 130 interrupted.
 
 Help is written by typer without rich: it looks as good at 80 columns, and is there in half the time.
 """

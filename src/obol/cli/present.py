@@ -6,7 +6,6 @@ sentence. An error as JSON goes to standard error too, as {"error": {…}}: stan
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -16,10 +15,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TextIO
 
 from obol.cli.columns import table_lines
-from obol.errors import Interrupted, ObolError, SettingsError
+from obol.cli.results.others import ErrorResult, Failure
+from obol.errors import Interrupted, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from obol.errors import ObolError
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _PIPE_WIDTH = 160
@@ -77,12 +79,20 @@ class Speaker:
     def error(self, error: ObolError) -> None:
         """Tell what failed, why, and what to do next."""
         if self.output is OutputFormat.JSON:
-            sys.stderr.write(json.dumps({"error": _error_parts(error)}) + "\n")
+            import msgspec
+
+            sys.stderr.write(msgspec.json.encode(ErrorResult(failure(error))).decode() + "\n")
         elif isinstance(error, Interrupted):
             # The person knows what happened and why; what it means is the news.
             sys.stderr.write(_fold(_interruption(error), 0) + "\n")
         else:
             sys.stderr.write(_error_text(error, colour=_coloured()))
+
+
+def failure(error: ObolError) -> Failure:
+    """An error for programs."""
+    problems = error.problems if isinstance(error, SettingsError) else ()
+    return Failure(error.code, error.what, error.why, error.hint, problems, error.exit_code)
 
 
 def _write(part: str | Table) -> None:
@@ -100,17 +110,6 @@ def _coloured() -> bool:
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 
-def _error_parts(error: ObolError) -> dict[str, str | int | list[str] | None]:
-    return {
-        "what": error.what,
-        "why": error.why,
-        "hint": error.hint,
-        "page": error.page,
-        "problems": list(error.problems) if isinstance(error, SettingsError) else [],
-        "exit_code": error.exit_code,
-    }
-
-
 def _error_text(error: ObolError, *, colour: bool) -> str:
     lines = [_fold(f"error: {error.what}", 0)]
     if colour:
@@ -122,8 +121,6 @@ def _error_text(error: ObolError, *, colour: bool) -> str:
         lines += [_fold(f"  why: {first}", 7), *(_fold(f"       {line}", 7) for line in more)]
     if error.hint:
         lines.append(_fold(f"  try: {error.hint}", 7))
-    if error.page:
-        lines.append(f"  see: {error.page}")
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,7 @@ import typer
 
 from obol.cli.cache import warn_in_log
 from obol.config.paths import Surroundings, locate
-from obol.errors import EngineNotRunning, UsageError
+from obol.errors import EngineUnresponsive, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,11 +73,11 @@ def _options(around: Surroundings, file: Path | None) -> RegistryOptions:
 
 
 def _check_health(options: RegistryOptions) -> None:
-    """Ask the engine in this container. Raises EngineNotRunning."""
+    """Ask the engine in this container. Raises EngineUnresponsive."""
     import asyncio
 
     from obol.machine.probe import status_of
 
     address = "127.0.0.1" if ip_address(options.address).is_unspecified else options.address
     if asyncio.run(status_of(address, options.port, "/healthz")) != 200:
-        raise EngineNotRunning(f"the engine does not answer on port {options.port}")
+        raise EngineUnresponsive(f"the engine does not answer on port {options.port}")

@@ -18,7 +18,7 @@ from obol.cli.present import OutputFormat
 from obol.cli.usage import Group
 from obol.config.paths import Surroundings, locate
 from obol.config.talk import talk
-from obol.errors import Interrupted, UsageError
+from obol.errors import Interrupted, NotThere, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ def init(
 
     `obol stack up` does so by itself; this is for those who want to look, or to choose the backend, before.
     """
-    from obol.cli.clusterview import InitResult
+    from obol.cli.results.stack import InitResult
 
     say = options.speaker(context, output, verbose, quiet)
     around = Surroundings.of_process()
@@ -100,7 +100,7 @@ def init(
             _forget(say, around, home, before)
         identity = building.establish(say, home, before, chosen)
     line = f"The stack is {identity.stack_id}, on {identity.backend}. Its manifests are in {home.config / 'workloads'}."
-    say.result(InitResult(identity.stack_id, identity.backend, str(home.config)), lambda: [line])
+    say.result(InitResult(identity.stack_id, identity.backend, str(home.config), str(home.workloads)), lambda: [line])
 
 
 @app.command()
@@ -145,17 +145,26 @@ def up(
 
 
 @app.command()
-def down(context: typer.Context, verbose: options.Verbose = False, quiet: options.Quiet = False) -> None:
+def down(
+    context: typer.Context,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
     """Stop the stack. Its images and data stay, and the registry caches run on."""
-    say = options.speaker(context, None, verbose, quiet)
+    from obol.cli.results.stack import DownResult
+
+    say = options.speaker(context, output, verbose, quiet)
     around = Surroundings.of_process()
     home = building.home(around)
-    identity = home.identity()
-    if identity is None:
-        raise UsageError("there is no stack", why=f"{home.config} has none", hint="`obol stack up` makes one")
+    identity = _there(home)
     with building.at_work(around):
         stack = _idle(say, around, home, identity.backend)
-        building.run(say, stack.down(identity, building.steps(say)), _INTERRUPTED)
+        stopped = building.run(say, stack.down(identity, building.steps(say)), _INTERRUPTED)
+    line = "is stopped. Its images and data stay, and the registry caches run on" if stopped else "did not run"
+    say.result(
+        DownResult(identity.stack_id, identity.backend, stopped), lambda: [f"The stack {identity.stack_id} {line}."]
+    )
 
 
 @app.command()
@@ -164,6 +173,7 @@ def purge(
     force: Everything = False,
     cache: Caches = False,
     yes: Yes = False,
+    output: options.Output = None,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -171,7 +181,9 @@ def purge(
 
     Your obol.toml stays, and so do manifests that you changed.
     """
-    say = options.speaker(context, None, verbose, quiet)
+    from obol.cli.purging import Wish, dispose, purge_result, purged_lines
+
+    say = options.speaker(context, output, verbose, quiet)
     around = Surroundings.of_process()
     home = building.home(around)
     identity = home.identity()
@@ -181,11 +193,38 @@ def purge(
     plans = building.cache_plans(say, around) if cache else building.idle_plans(around)
     stack = building.lifecycle(plans, home, backend, say)
     with building.at_work(around):
-        notes = building.run(say, stack.purge(identity, building.steps(say), images=force, caches=cache), _INTERRUPTED)
+        purged = building.run(say, stack.purge(identity, building.steps(say), images=force, caches=cache), _INTERRUPTED)
         if cache:
             building.remove_empty_directories(around)
-        for note in (*notes, *_dispose(locate(around).data, home.config, force=force)):
-            say.note(note)
+        data = locate(around).data
+        had_data = data.exists()
+        kept = dispose(data, home.config, force=force)
+    result = purge_result(identity, purged, kept, Wish(force, cache), had_data=had_data)
+    say.result(result, lambda: purged_lines(result))
+    for note in result.notes:
+        say.note(note)
+
+
+@app.command()
+def key(
+    context: typer.Context,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Print the key of LiteLLM.
+
+    As in: curl -H "Authorization: Bearer $(obol stack key)" ADDRESS/v1/models
+    """
+    from obol.cli.results.stack import KeyResult
+
+    say = options.speaker(context, output, verbose, quiet)
+    home = building.home(Surroundings.of_process())
+    found = home.key()
+    if not found:
+        _there(home)
+        raise NotThere("LiteLLM has no key yet", hint="`obol stack up` makes one")
+    say.result(KeyResult(found, str(home.key_file)), lambda: [found])
 
 
 @app.command()
@@ -209,13 +248,21 @@ def status(
     seen, disk = building.run(say, building.caches_only(plans.builtin).status(images)), building.room(around)
     if identity is not None:
         shown = building.run(say, building.lifecycle(plans, home, identity.backend, say).status(identity))
-        say.result(shown_result(shown, seen, disk), lambda: shown_parts(shown, seen, disk))
+        say.result(shown_result(home, shown, seen, disk), lambda: shown_parts(home, shown, seen, disk))
         if shown.trouble:
             say.warn(f"What runs is not known, or not all of it: {shown.trouble}.")
         return
     say.result(status_result(seen, disk), lambda: status_parts(seen, disk))
     if seen.caches is None:
         say.note("Start the caches and fill them: obol stack up")
+
+
+def _there(home: Home) -> Identity:
+    """Which stack there is. Raises NotThere."""
+    identity = home.identity()
+    if identity is None:
+        raise NotThere("there is no stack", why=f"{home.config} has none", hint="`obol stack up` makes one")
+    return identity
 
 
 def _idle(say: Speaker, around: Surroundings, home: Home, backend: BackendName) -> Lifecycle:
@@ -266,14 +313,14 @@ def _raise(
     from obol.stack.lifecycle import Wanted
 
     manifests = building.manifests(file, around)
-    images = images_of(manifests, kubernetes=identity.backend == "k3d")
+    images, home = images_of(manifests, kubernetes=identity.backend == "k3d"), building.home(around)
     wanted = Wanted(identity, locate(around).data, manifests, images, use_caches, prefetch)
     raised = building.run(
         say,
         stack.up(wanted, building.steps(say), SystemClock()),
         "Interrupted. What is there stays; `obol stack up` goes on from there.",
     )
-    say.result(raised_result(identity, raised), lambda: raised_parts(identity, raised))
+    say.result(raised_result(home, images, identity, raised), lambda: raised_parts(home, identity, raised))
     for note in raised.notes:
         say.warn(note)
 
@@ -284,10 +331,10 @@ def _up_without_cluster(
     """Do what there is to do without a cluster: fill the caches."""
     from obol.cli.cacheview import start_warnings
     from obol.cli.progress import watching
-    from obol.cli.stackview import WITHOUT_CACHE, UpResult, advice, errors, up_parts, up_result
+    from obol.cli.stackview import WITHOUT_CACHE, advice, errors, untouched_result, up_parts, up_result
 
     if not use_caches:
-        say.result(UpResult("none", registry_cache=False), lambda: WITHOUT_CACHE)
+        say.result(untouched_result(), lambda: WITHOUT_CACHE)
         return
     images = building.images(file, around)
     stack = building.caches_only(building.cache_plans(say, around).builtin)
@@ -297,13 +344,15 @@ def _up_without_cluster(
             stack.up(choice, images, progress),
             "Interrupted. What has been fetched is kept; `obol stack up` goes on from there.",
         )
-    say.result(up_result(brought), lambda: up_parts(brought, time.time()))
+    advised = advice(brought.choice, asked=not choice.looked)
+    notes = (*start_warnings(brought.caches), " ".join(line.strip() for line in advised))
+    say.result(up_result(brought, notes), lambda: up_parts(brought, time.time()))
     if say.output is OutputFormat.HUMAN:  # as JSON they are part of the result
         for error in errors(brought):
             say.error(error)
     for line in start_warnings(brought.caches):
         say.warn(line)
-    for line in advice(brought.choice, asked=not choice.looked):
+    for line in advised:
         say.note(line)
     if not brought.complete:
         raise typer.Exit(1)
@@ -321,17 +370,3 @@ def _confirm(*, force: bool, cache: bool) -> None:
     )
     if not typer.confirm(f"Remove {what}?", err=True):
         raise Interrupted("nothing was removed")
-
-
-def _dispose(data: Path, config: Path, *, force: bool) -> tuple[str, ...]:
-    """Remove the stack's data, where it is wished and where it is the stack's; what to say of what stays."""
-    from obol.stack.data import is_ours, remove
-
-    if not data.exists():
-        return ()
-    if not is_ours(data, config):
-        return (f"{data} was not made by obol for this stack, and stays.",) if force else ()
-    if force:
-        remove(data)
-        return ()
-    return (f"The stack's data stays in {data}; `obol stack purge --force` removes it.",)

@@ -1,22 +1,29 @@
-"""The stack laid out for 80 columns, and the stable shapes of the same as JSON."""
+"""The stack laid out for 80 columns, and for programs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from obol.cli import imageview
 from obol.cli.cacheview import listeners_table
 from obol.cli.present import Table, size, span, tilde
+from obol.cli.results.stack import (
+    Disk,
+    GainResult,
+    HeldImageRow,
+    RegistryGain,
+    StackStatusResult,
+    UpImage,
+    UpResult,
+)
 from obol.client.base import Kind, PulledImage
 from obol.errors import DependencyMissing, ObolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from obol.caches.base import EngineStatus, Substitute
-    from obol.caches.warming import Held
     from obol.client.base import PullFailed
     from obol.stack.nocluster import Brought, Seen, WarmedImage
     from obol.stack.plan import Choice, StackImage
@@ -36,76 +43,55 @@ _STATES = {Kind.RATE_LIMITED: "limited", Kind.ABSENT: "absent", Kind.DENIED: "de
 """What a failure is called in the table; there is room for short words only."""
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRow:
-    """One image of `stack up`, with the words of `cache warm`; sizes in bytes."""
-
-    reference: str
-    needed_by: tuple[str, ...]
-    state: Literal["cached", "failed"]
-    digest: str | None = None
-    bytes_total: int = 0
-    bytes_from_cache: int = 0
-    bytes_from_upstream: int = 0
-    seconds: float = 0.0
-    problem: imageview.Problem | None = None
+def untouched_result() -> UpResult:
+    """What `up` did where it may not use caches and has nothing else to do, for programs."""
+    return _none(complete=False, notes=(" ".join(WITHOUT_CACHE),))
 
 
-@dataclass(frozen=True, slots=True)
-class UpResult:
-    """`stack up`."""
-
-    backend: str
-    registry_cache: bool
-    """False: the caches are turned off, nothing was touched, and all that follows is empty."""
-    found: str = "none"
-    """Always "none": kept for programs that look at it. A backend that is found is used."""
-    complete: bool = False
-    """Every image is in the caches."""
-    seconds: float = 0.0
-    saved_seconds: float | None = None
-    """An estimate; null where nothing was measured that it could rest on."""
-    images: tuple[ImageRow, ...] = ()
-    engine: EngineStatus | None = None
-    substitutes: tuple[Substitute, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class HeldRow:
-    """One image of `stack status`."""
-
-    reference: str
-    needed_by: tuple[str, ...]
-    held: Held | None
-    """Null where the caches do not run, so that nobody can tell."""
-
-
-@dataclass(frozen=True, slots=True)
-class StackStatusResult:
-    """`stack status`."""
-
-    backend: str
-    cluster: str
-    complete: bool
-    """Every image is in the caches."""
-    images: tuple[HeldRow, ...]
-    engine: EngineStatus | None
-    substitutes: tuple[Substitute, ...]
-    disk: Space
-
-
-def up_result(brought: Brought) -> UpResult:
-    """What `up` did, for programs."""
-    return UpResult(
-        backend=brought.choice.backend,
-        registry_cache=True,
-        complete=brought.complete,
-        seconds=round(brought.seconds, 3),
-        saved_seconds=None if brought.saved is None else round(brought.saved, 1),
-        images=tuple(map(_image_row, brought.images)),
-        engine=brought.caches.status,
-        substitutes=brought.caches.substitutes,
+def up_result(brought: Brought, notes: tuple[str, ...] = ()) -> UpResult:
+    """What `up` did, for programs; `notes` are what a person is told besides."""
+    pulled = [one.outcome for one in brought.images if isinstance(one.outcome, PulledImage)]
+    registries = dict.fromkeys(image.reference.registry for image in pulled)
+    gain = GainResult(
+        True,
+        sum(image.bytes_from_cache for image in pulled),
+        sum(image.bytes_from_upstream for image in pulled),
+        None if brought.saved is None else round(brought.saved, 1),
+        tuple(_of_registry(registry, pulled) for registry in registries),
     )
+    result = _none(complete=brought.complete, notes=notes)
+    return replace(
+        result,
+        seconds=round(brought.seconds, 3),
+        cache_engine="builtin",
+        substitutes=brought.caches.substitutes,
+        gain=gain,
+        images=tuple(map(_image_row, brought.images)),
+    )
+
+
+def _none(*, complete: bool, notes: tuple[str, ...]) -> UpResult:
+    """What is the same for every `up` without a cluster."""
+    return UpResult(
+        stack=None,
+        backend="none",
+        created=False,
+        complete=complete,
+        seconds=0.0,
+        gateway=None,
+        manifests=None,
+        cache_engine=None,
+        mirrors={},
+        substitutes=(),
+        gain=GainResult(measured=False),
+        images=(),
+        notes=notes,
+    )
+
+
+def _of_registry(registry: str, pulled: Sequence[PulledImage]) -> RegistryGain:
+    own = [image for image in pulled if image.reference.registry == registry]
+    return RegistryGain(registry, sum(one.bytes_from_cache for one in own), sum(one.bytes_from_upstream for one in own))
 
 
 def up_parts(brought: Brought, now: float) -> list[str | Table]:
@@ -156,21 +142,37 @@ def advice(choice: Choice, *, asked: bool) -> list[str]:
 
 
 def status_result(seen: Seen, disk: Space) -> StackStatusResult:
-    """How the stack is, for programs."""
+    """How it is where there is no stack, for programs."""
+    running = seen.caches
     return StackStatusResult(
+        stack=None,
         backend="none",
         cluster="absent",
-        complete=count_complete(seen) == len(seen.held),
+        trouble="",
+        gateway=None,
+        manifests=None,
+        nodes=(),
+        workloads=(),
+        cache_engine="builtin" if running else None,
+        engine=running.status if running else None,
+        containers=(),
+        mirrors={},
+        substitutes=running.substitutes if running else (),
+        images_complete=count_complete(seen) == len(seen.held) if running else None,
         images=held_rows(seen),
-        engine=seen.caches.status if seen.caches else None,
-        substitutes=seen.caches.substitutes if seen.caches else (),
-        disk=disk,
+        last_up=None,
+        disk=disk_result(disk),
     )
 
 
-def held_rows(seen: Seen) -> tuple[HeldRow, ...]:
+def disk_result(disk: Space) -> Disk:
+    """The room on disk, for programs."""
+    return Disk(disk.caches, disk.held, disk.free, disk.data, disk.data_there)
+
+
+def held_rows(seen: Seen) -> tuple[HeldImageRow, ...]:
     """The images that the stack needs, for programs."""
-    return tuple(HeldRow(str(image.reference), image.needed_by, held) for image, held in seen.held)
+    return tuple(HeldImageRow(str(image.reference), image.needed_by, held) for image, held in seen.held)
 
 
 def count_complete(seen: Seen) -> int:
@@ -200,11 +202,11 @@ def status_parts(seen: Seen, disk: Space) -> list[str | Table]:
     return [*parts, "", listeners_table(engine, seen.caches.substitutes), "", images]
 
 
-def _image_row(one: WarmedImage) -> ImageRow:
+def _image_row(one: WarmedImage) -> UpImage:
     reference, needed_by = str(one.image.reference), one.image.needed_by
     match one.outcome:
         case PulledImage() as pulled:
-            return ImageRow(
+            return UpImage(
                 reference,
                 needed_by,
                 "cached",
@@ -212,11 +214,9 @@ def _image_row(one: WarmedImage) -> ImageRow:
                 bytes_total=pulled.bytes_total,
                 bytes_from_cache=pulled.bytes_from_cache,
                 bytes_from_upstream=pulled.bytes_from_upstream,
-                seconds=round(pulled.seconds, 3),
             )
         case failure:
-            problem = imageview.Problem(failure.kind, failure.why, failure.hint, failure.retry_after)
-            return ImageRow(reference, needed_by, "failed", problem=problem)
+            return UpImage(reference, needed_by, "failed", problem=imageview.told(failure))
 
 
 def _images_table(images: Sequence[WarmedImage]) -> Table:

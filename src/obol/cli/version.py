@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol import __version__
 from obol.cli import building, options
+from obol.cli.results.others import EngineVersion, RuntimeVersion, VersionResult
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
@@ -16,39 +16,6 @@ if TYPE_CHECKING:
     from obol.cli.present import Speaker, Table
 
 COMMIT_DIGITS = 12
-
-
-@dataclass(frozen=True, slots=True)
-class EngineVersion:
-    """The cache engine that runs."""
-
-    version: str
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class RuntimeVersion:
-    """A program that the stack could run on."""
-
-    name: str
-    version: str | None
-    """Null where it is not installed, or does not answer."""
-    trouble: str
-    """Why it is installed and yet of no use; "" otherwise."""
-
-
-@dataclass(frozen=True, slots=True)
-class VersionResult:
-    """`version`."""
-
-    version: str
-    commit: str | None
-    """Of the source, where that is known."""
-    python: str
-    platform: str
-    engine: EngineVersion | None
-    """Null where no cache engine runs."""
-    runtimes: tuple[RuntimeVersion, ...]
 
 
 def version(

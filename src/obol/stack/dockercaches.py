@@ -126,11 +126,11 @@ class DockerCaches:
         await asyncio.to_thread(shutil.rmtree, self.plan.gateway_memory, ignore_errors=True)
         return tuple(left)
 
-    async def containers(self) -> tuple[str, ...]:
-        """Name the cache containers that are there, each with its state; nothing where Docker cannot be asked."""
+    async def containers(self) -> tuple[ContainerSeen, ...]:
+        """Look at the cache containers that are there; nothing where Docker cannot be asked."""
         with contextlib.suppress(ObolError):
             seen = await self._containers(self._all).status()
-            return tuple(f"{one.cache.name} ({one.state})" for one in seen if one.state != "absent")
+            return tuple(one for one in seen if one.state != "absent")
         return ()
 
     async def _by_containers(self) -> bool:

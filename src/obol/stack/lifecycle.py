@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from obol.backends.base import NOTHING_SEEN, ClusterSpec, Details, Inspectable
@@ -23,12 +23,14 @@ from obol.stack.plan import Gain, gain, served_since
 from obol.stack.state import LastUp
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from obol.backends.base import Backend, ClusterState, Deployed, Up, Watch
     from obol.caches.base import CacheEngine, EngineStatus, Started
+    from obol.caches.containers import ContainerSeen
+    from obol.caches.warming import Held
     from obol.machine.clock import Clock
     from obol.rendering.registries import Mirror
     from obol.stack.nocluster import Warmth
@@ -77,8 +79,8 @@ class Caches(Protocol):
         """Make the caches reachable for nodes, and say where. Raises ObolError."""
         ...
 
-    async def containers(self) -> tuple[str, ...]:
-        """Name the cache containers that are there. Never raises."""
+    async def containers(self) -> tuple[ContainerSeen, ...]:
+        """Look at the cache containers that are there. Never raises."""
         ...
 
     async def remove(self) -> tuple[str, ...]:
@@ -118,6 +120,26 @@ class Raised:
     gain: Gain | None
     """None where nothing could be measured."""
     notes: tuple[str, ...]
+    held: Mapping[ImageReference, Held] = field(default_factory=dict)
+    """How much of each image the builtin engine has in the end; nothing where it does not serve."""
+
+    @property
+    def cache_engine(self) -> Literal["builtin", "containers"] | None:
+        """What serves the images; None where they are pulled directly."""
+        if not self.mirrors:
+            return None
+        return "builtin" if self.caches is not None else "containers"
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    """What `purge` has done."""
+
+    removed: bool
+    """The cluster was there, and is no more."""
+    kept: tuple[Path, ...]
+    """Manifests that the person changed."""
+    notes: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -136,8 +158,8 @@ class Shown:
     identity: Identity
     state: ClusterState | Literal["unknown"]
     last: LastUp | None
-    containers: tuple[str, ...] = ()
-    """Cache containers, each with its state."""
+    containers: tuple[ContainerSeen, ...] = ()
+    """Cache containers that are there."""
     details: Details = NOTHING_SEEN
     trouble: str = ""
     """Why the state, or the details, are not known."""
@@ -182,7 +204,8 @@ class Lifecycle:
         gained = gain(before, await self._status()) if before is not None else None
         seconds = clock.monotonic() - began
         notes += [*cluster.notes, *deployed.notes]
-        raised = Raised(cluster, deployed, started, mirrors, seconds, gained, tuple(notes))
+        held = await self._held(wanted, started)
+        raised = Raised(cluster, deployed, started, mirrors, seconds, gained, tuple(notes), held)
         self._record(wanted, raised, await self._served(started, moment), clock)
         return raised
 
@@ -242,6 +265,13 @@ class Lifecycle:
             return served_since(await asyncio.to_thread(self._engine.images), moment)
         return ()
 
+    async def _held(self, wanted: Wanted, started: Started | None) -> Mapping[ImageReference, Held]:
+        """Look how much of each image the engine has; nothing where it cannot tell."""
+        if started is not None:
+            with contextlib.suppress(ObolError):
+                return await self._warmth.held([image.reference for image in wanted.images])
+        return {}
+
     def _record(self, wanted: Wanted, raised: Raised, served: Sequence[str], clock: Clock) -> None:
         images = tuple(dict.fromkeys([*(str(image.reference) for image in wanted.images), *served]))
         mirrors = {mirror.registry: mirror.endpoint for mirror in raised.mirrors}
@@ -256,21 +286,25 @@ class Lifecycle:
         with contextlib.suppress(OSError):
             self._home.record(last)
 
-    async def down(self, identity: Identity, steps: Steps) -> None:
-        """Stop the cluster; its images, its data and the caches stay. Raises ObolError."""
+    async def down(self, identity: Identity, steps: Steps) -> bool:
+        """Stop the cluster; its images, its data and the caches stay. False: it did not run. Raises ObolError."""
+        ran = await self._state(identity) in {"running", "unknown"}
         await self._backend.authorise()
         with steps.step("Stopping the cluster"):
             await self._backend.down(identity.stack_id)
+        return ran
 
-    async def purge(self, identity: Identity | None, steps: Steps, *, images: bool, caches: bool) -> tuple[str, ...]:
-        """Remove the cluster and what we wrote for it; with `caches`, those too. Notes for the person.
+    async def purge(self, identity: Identity | None, steps: Steps, *, images: bool, caches: bool) -> Purged:
+        """Remove the cluster and what we wrote for it; with `caches`, those too.
 
         All else is done where the cluster cannot be removed, too. Then it keeps its id, so that purging again is
         possible, and what stood in the way is raised: ObolError.
         """
         notes: list[str] = []
         problem: ObolError | None = None
+        there = False
         if identity is not None:
+            there = await self._state(identity) != "absent"
             try:
                 await self._backend.authorise()
                 with steps.step("Removing the cluster"):
@@ -284,9 +318,14 @@ class Lifecycle:
                 notes += await self._caches.remove()
         if problem is not None:
             raise problem
-        kept = await asyncio.to_thread(self._home.remove)
-        notes += [f"{path} was changed by you and stays." for path in kept]
-        return tuple(notes)
+        return Purged(there, await asyncio.to_thread(self._home.remove), tuple(notes))
+
+    async def _state(self, identity: Identity) -> ClusterState | Literal["unknown"]:
+        """Look whether the cluster runs; what acts on it tells why that cannot be known."""
+        with contextlib.suppress(ObolError, TimeoutError):
+            async with asyncio.timeout(LOOK_WITHIN):
+                return await self._backend.state(identity.stack_id)
+        return "unknown"
 
     async def status(self, identity: Identity) -> Shown:
         """Look at the cluster and change nothing: in seconds, also where it does not answer. Never raises."""
@@ -308,7 +347,7 @@ class Lifecycle:
         except TimeoutError:
             seen.trouble = f"{self._backend.name} did not answer within {LOOK_WITHIN:g} seconds"
 
-    async def _named(self) -> tuple[str, ...]:
+    async def _named(self) -> tuple[ContainerSeen, ...]:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK_WITHIN):
                 return await self._caches.containers()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.base import CacheEngine, Started
+    from obol.caches.containers import ContainerSeen
 
 
 PUSHED = Mirror(f"localhost:{PUSH_PORT}", f"http://{LOOPBACK}:{PUSH_PORT}")
@@ -44,7 +45,7 @@ class HostCaches:
         cached = [Mirror(registry, base) for registry, base in addresses_of(started.status.listeners).items()]
         return Wired((*cached, *self.push))
 
-    async def containers(self) -> tuple[str, ...]:
+    async def containers(self) -> tuple[ContainerSeen, ...]:
         """There are none."""
         return ()
 

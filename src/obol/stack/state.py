@@ -27,9 +27,11 @@ STACK_ID = ".stack-id"
 BACKEND = ".stack-backend"
 LAST_UP = "last-up.json"
 WORKLOADS = "workloads"
+GATEWAY = "litellm.yaml"
+KEY = "litellm-master-key"
 WRITTEN = ".written.json"
 
-RENDERED = ("registries.yaml", "registries.conf", "kubeconfig.yaml", "litellm-master-key", LAST_UP, STACK_ID, BACKEND)
+RENDERED = ("registries.yaml", "registries.conf", "kubeconfig.yaml", KEY, LAST_UP, STACK_ID, BACKEND)
 """Files of ours beside the manifests. The backend goes last: an id without one would be taken for a stack on k3d."""
 
 
@@ -82,6 +84,25 @@ class Home:
     """The directory of one stack."""
 
     config: Path
+
+    @property
+    def workloads(self) -> Path:
+        """The directory of the manifests."""
+        return self.config / WORKLOADS
+
+    @property
+    def gateway_manifest(self) -> Path:
+        """The manifest of the gateway, in which its models are."""
+        return self.workloads / GATEWAY
+
+    @property
+    def key_file(self) -> Path:
+        """The file with the gateway's key."""
+        return self.config / KEY
+
+    def key(self) -> str:
+        """Read the gateway's key; "" where there is none yet. Raises ObolError."""
+        return _line(self.key_file)
 
     def identity(self) -> Identity | None:
         """Read who we are; None where there is no stack. Raises ObolError for a file that says nonsense."""

@@ -145,9 +145,11 @@ def test_status_of_nothing(terminal: Terminal, tmp_path: Path) -> None:
     assert terminal.run("cache status -q -o json") == 0
     assert json.loads(terminal.out) == {
         "running": False,
+        "cache_engine": None,
         "store": str(tmp_path / "caches/builtin"),
         "engine": None,
         "substitutes": [],
+        "containers": [],
     }
     assert terminal.err == ""
 
@@ -363,7 +365,7 @@ def test_ls_without_an_engine(terminal: Terminal) -> None:
     """Without an engine there is nobody to ask."""
     terminal.engine.problem = EngineNotRunning("the cache engine is not running", hint="start it: `obol cache start`")
 
-    assert terminal.run("cache ls") == 1
+    assert terminal.run("cache ls") == 4
     assert "obol cache start" in terminal.err
 
 

@@ -1,27 +1,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.backends.base import Deployed, Details, Node, Up, Workload
 from obol.caches.base import Listener, Running, Started, Substitute
+from obol.caches.containerplan import CacheContainer
+from obol.caches.containers import ContainerSeen
 from obol.cli.clusterview import raised_parts, raised_result, shown_parts, shown_result
 from obol.cli.present import Table
+from obol.cli.results.stack import GainResult, Gateway, LastUpResult
 from obol.rendering.registries import Mirror
 from obol.stack.lifecycle import Raised, Shown
 from obol.stack.nocluster import Seen
 from obol.stack.plan import Gain
 from obol.stack.space import Space
-from obol.stack.state import Identity, LastUp
-from tests.unit.stack.world import engine_status
+from obol.stack.state import Home, Identity, LastUp
+from tests.unit.stack.world import LITELLM, PAUSE, engine_status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OTTER = Identity("brave-otter", "podman")
 SEEN = Seen(None, ())
+HOME = Home(Path("/config"))
 DISK = Space("/caches", 2**30, None, "/data", data_there=False)
 HUB = Mirror("docker.io", "http://127.0.0.1:54100")
 
@@ -39,7 +44,7 @@ def text(parts: Sequence[object]) -> str:
 
 def test_up_for_people() -> None:
     """It tells where LiteLLM answers, what came from where, and what that saved."""
-    told = text(raised_parts(OTTER, raised(Gain(2**30, 0, 95.0))))
+    told = text(raised_parts(HOME, OTTER, raised(Gain(2**30, 0, 95.0))))
 
     assert "brave-otter is up on podman (12 s)" in told
     assert "http://127.0.0.1:4000" in told
@@ -51,13 +56,13 @@ def test_up_for_people() -> None:
 @pytest.mark.parametrize("saved", [None, 0.4])
 def test_nothing_to_boast_of(saved: float | None) -> None:
     """What saved nothing, or is not known to have, is not said to have saved anything."""
-    assert "saved" not in text(raised_parts(OTTER, raised(Gain(5, 5, saved))))
+    assert "saved" not in text(raised_parts(HOME, OTTER, raised(Gain(5, 5, saved))))
 
 
 def test_not_measured() -> None:
     """An unmeasured run says so, and one without caches says nothing of caches."""
-    assert "not measured" in text(raised_parts(OTTER, raised()))
-    assert "cache" not in text(raised_parts(OTTER, raised(mirrors=())))
+    assert "not measured" in text(raised_parts(HOME, OTTER, raised()))
+    assert "cache" not in text(raised_parts(HOME, OTTER, raised(mirrors=())))
 
 
 def test_the_engine_of_a_cluster_in_docker() -> None:
@@ -65,40 +70,102 @@ def test_the_engine_of_a_cluster_in_docker() -> None:
     started = Started(engine_status(), already=False)
     cluster = Identity("brave-otter", "k3d")
 
-    assert "--cache-engine containers" in text(raised_parts(cluster, replace(raised(), caches=started)))
-    assert "--cache-engine" not in text(raised_parts(cluster, raised()))
-    assert "--cache-engine" not in text(raised_parts(OTTER, replace(raised(), caches=started)))
+    assert "--cache-engine containers" in text(raised_parts(HOME, cluster, replace(raised(), caches=started)))
+    assert "--cache-engine" not in text(raised_parts(HOME, cluster, raised()))
+    assert "--cache-engine" not in text(raised_parts(HOME, OTTER, replace(raised(), caches=started)))
 
 
 def test_up_for_programs() -> None:
     """Sizes are bytes, and what was not measured is null."""
-    measured = raised_result(OTTER, raised(Gain(7, 3, 1.26)))
-    bare = raised_result(OTTER, raised(mirrors=()))
+    measured = raised_result(HOME, (LITELLM, PAUSE), OTTER, raised(Gain(7, 3, 1.26)))
+    bare = raised_result(HOME, (LITELLM, PAUSE), OTTER, raised(mirrors=()))
 
-    assert (measured.seconds, measured.bytes_from_cache, measured.bytes_from_upstream) == (12.346, 7, 3)
-    assert (measured.saved_seconds, measured.mirrors) == (1.3, {"docker.io": "http://127.0.0.1:54100"})
-    assert (measured.registry_cache, bare.registry_cache) == (True, False)
-    assert (bare.bytes_from_cache, bare.bytes_from_upstream, bare.saved_seconds) == (None, None, None)
+    assert (measured.seconds, measured.mirrors) == (12.346, {"docker.io": "http://127.0.0.1:54100"})
+    assert measured.gain == GainResult(True, 7, 3, 1.3)
+    assert bare.gain == GainResult(measured=False)
+    assert (measured.cache_engine, bare.cache_engine) == ("containers", None)
+    assert measured.gateway == Gateway(
+        "http://127.0.0.1:4000", "http://127.0.0.1:4000/v1", "/config/litellm-master-key"
+    )
+
+
+def test_images_for_programs() -> None:
+    """An image is cached where the engine has all of it; of others nobody can tell."""
+    held = replace(
+        raised(),
+        caches=Started(engine_status(), already=False),
+        held={LITELLM.reference: "complete", PAUSE.reference: "incomplete"},
+    )
+
+    told = raised_result(HOME, (LITELLM, PAUSE), OTTER, held)
+
+    assert [one.state for one in told.images] == ["cached", "unknown"]
+    assert told.cache_engine == "builtin"
+
+
+def test_what_to_do_next() -> None:
+    """Who has a stack is given a command to paste, which prints no key, and the file that the models are in."""
+    told = text(raised_parts(HOME, OTTER, raised()))
+
+    assert 'curl -H "Authorization: Bearer $(obol stack key)" http://127.0.0.1:4000/v1/models' in told
+    assert "under model_list in /config/workloads/litellm.yaml, and run `obol stack up` again" in told
+    assert "curl" not in text(raised_parts(HOME, OTTER, replace(raised(), deployed=Deployed(""))))
 
 
 def test_status() -> None:
     """It shows the cluster's state, the last `up`, and that no caches run."""
     shown = Shown(OTTER, "stopped", LastUp(1_700_000_000.0, 61.25, (), 2**20, 0, 90.0, {"docker.io": "http://g:1"}))
 
-    told = text(shown_parts(shown, SEEN, DISK))
+    told = text(shown_parts(HOME, shown, SEEN, DISK))
 
     assert "stopped (backend podman)" in told
     assert "in 1 min 1 s\n         1.0 MiB from the cache, 0 B from upstream, about 1 min 30 s saved" in told
     assert "Wired    docker.io by http://g:1" in told
     assert "Caches   not running" in told
-    assert shown_result(shown, SEEN, DISK).last_up_seconds == pytest.approx(61.2, abs=0.1)
+    assert shown_result(HOME, shown, SEEN, DISK).last_up == LastUpResult(
+        1_700_000_000.0, 61.2, GainResult(True, 2**20, 0, 90.0)
+    )
 
 
 def test_status_after_an_unmeasured_up() -> None:
     """What was not measured is not told as zero."""
     shown = Shown(OTTER, "running", LastUp(1_700_000_000.0, 5.0, ()))
 
-    assert "from the cache" not in text(shown_parts(shown, SEEN, DISK))
+    assert "from the cache" not in text(shown_parts(HOME, shown, SEEN, DISK))
+    last = shown_result(HOME, shown, SEEN, DISK).last_up
+    assert last is not None
+    assert last.gain == GainResult(measured=False)
+
+
+def test_containers() -> None:
+    """Containers that are there are shown with their state, and one that runs is what serves."""
+    cache = CacheContainer("docker.io", "https://registry-1.docker.io", 54100)
+    seen = (ContainerSeen(cache, "running", 54100), ContainerSeen(replace(cache, registry="quay.io"), "stopped"))
+    shown = Shown(OTTER, "running", None, containers=seen)
+
+    told = shown_result(HOME, shown, SEEN, DISK)
+
+    assert f"Cache    {cache.name} (running)" in text(shown_parts(HOME, shown, SEEN, DISK))
+    assert told.cache_engine == "containers"
+    assert [(one.registry, one.state, one.port) for one in told.containers] == [
+        ("docker.io", "running", 54100),
+        ("quay.io", "stopped", None),
+    ]
+    assert shown_result(HOME, replace(shown, containers=seen[1:]), SEEN, DISK).cache_engine is None
+
+
+def test_where_the_gateway_answers() -> None:
+    """Status says where LiteLLM answers, how to get its key, and which file its models are in."""
+    details = Details(workloads=(Workload("litellm", 1, 1, url="http://localhost:8080"),))
+    shown = Shown(OTTER, "running", None, details=details)
+
+    told = text(shown_parts(HOME, shown, SEEN, DISK))
+
+    assert "LiteLLM  http://localhost:8080 (its key: `obol stack key`)" in told
+    assert "Models   /config/workloads/litellm.yaml (`obol stack up` applies it)" in told
+    gateway = shown_result(HOME, shown, SEEN, DISK).gateway
+    assert gateway is not None
+    assert gateway.api_base == "http://localhost:8080/v1"
 
 
 def test_a_page() -> None:
@@ -114,7 +181,7 @@ def test_a_page() -> None:
     last = LastUp(1_700_000_000.0, 5.0, (), mirrors={"docker.io": "http://172.30.0.1:54100", "quay.io": "http://x:1"})
     shown = Shown(replace(OTTER, backend="k3d"), "running", last, details=details)
 
-    parts = shown_parts(shown, replace(SEEN, caches=running), DISK)
+    parts = shown_parts(HOME, shown, replace(SEEN, caches=running), DISK)
 
     nodes, workloads, registries = (part for part in parts if isinstance(part, Table))
     assert nodes.rows[1] == ("b", "agent", "stopped")
@@ -134,13 +201,13 @@ def test_not_known() -> None:
     """A cluster that could not be asked is neither running nor absent, and programs are told why."""
     shown = Shown(OTTER, "unknown", None, trouble="podman is not installed")
 
-    assert "Cluster  not known (backend podman)" in text(shown_parts(shown, SEEN, DISK))
-    assert shown_result(shown, SEEN, DISK).trouble == "podman is not installed"
-    assert shown_result(shown, SEEN, DISK).cluster == "unknown"
+    assert "Cluster  not known (backend podman)" in text(shown_parts(HOME, shown, SEEN, DISK))
+    assert shown_result(HOME, shown, SEEN, DISK).trouble == "podman is not installed"
+    assert shown_result(HOME, shown, SEEN, DISK).cluster == "unknown"
 
 
 def test_room_that_is_not_known() -> None:
     """What cannot be counted is not told as nothing."""
-    told = text(shown_parts(Shown(OTTER, "absent", None), SEEN, Space("/c", None, 2**30, "/d", data_there=True)))
+    told = text(shown_parts(HOME, Shown(OTTER, "absent", None), SEEN, Space("/c", None, 2**30, "/d", data_there=True)))
 
     assert "Disk     an unknown amount in /c, 1.0 GiB free" in told

@@ -80,7 +80,7 @@ def test_what_takes_no_argument_shows_its_options(root: TyperGroup) -> None:
     candidates = complete(root, ["stack", "down", ""])
 
     assert isinstance(candidates, Candidates)
-    assert [word for word, _about in candidates.words] == ["--verbose", "--quiet", "--help"]
+    assert [word for word, _about in candidates.words] == ["--output", "--verbose", "--quiet", "--help"]
 
 
 def test_files_follow_where_a_file_is_meant(root: TyperGroup) -> None:

@@ -48,13 +48,13 @@ def test_push_and_reset(terminal: Terminal, world: DevWorld) -> None:
     """A person sees what runs, how much was pushed and how to go back; and does so."""
     assert terminal.run("dev push app:dev --deployment llm/litellm") == 0
     assert terminal.out == (
-        f"llm/litellm runs {PUSHED} (1 s; 1 layer pushed, 1 were there already).\n"
+        f"llm/litellm runs {PUSHED} (1 s; 1 layer pushed, 1 was there already).\n"
         f"`obol dev reset --deployment llm/litellm:litellm` goes back to {RELEASED}.\n"
     )
     assert "  litellm: ready\n" in terminal.err
 
     assert terminal.run("dev push app:dev -d llm/litellm:litellm -q") == 0
-    assert terminal.out == f"llm/litellm runs {PUSHED} already (1 layer pushed, 1 were there already).\n"
+    assert terminal.out == f"llm/litellm runs {PUSHED} already (1 layer pushed, 1 was there already).\n"
     assert terminal.err == ""
 
     assert terminal.run("dev reset") == 0

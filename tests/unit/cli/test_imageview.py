@@ -96,7 +96,12 @@ def test_warm_as_json() -> None:
         "problem": None,
     }
     assert (problem["state"], problem["digest"]) == ("failed", None)
-    assert problem["problem"] == {"kind": "rate-limited", "why": "too often", "hint": "wait", "retry_after": 34.0}
+    assert problem["problem"] == {
+        "kind": "rate-limited",
+        "why": "too often",
+        "hint": "wait",
+        "retry_after_seconds": 34.0,
+    }
 
 
 def test_failures() -> None:

@@ -103,7 +103,7 @@ def test_up_as_json(terminal: Terminal, world: World) -> None:
     assert terminal.run("stack up -o json -q") == 1
 
     told = json.loads(terminal.out)
-    assert (told["complete"], told["registry_cache"], told["backend"]) == (False, True, "none")
+    assert (told["complete"], told["cache_engine"], told["backend"]) == (False, "builtin", "none")
     assert told["images"][0]["problem"]["kind"] == "absent"
     assert told["images"][1]["state"] == "cached"
     assert terminal.err == ""
@@ -155,7 +155,7 @@ def test_up_without_caches_by_option(terminal: Terminal, world: World) -> None:
     assert terminal.run("stack up --no-registry-cache -o json") == 0
 
     told = json.loads(terminal.out)
-    assert (told["registry_cache"], told["images"], told["engine"]) == (False, [], None)
+    assert (told["cache_engine"], told["images"], told["stack"]) == (None, [], None)
     assert world.plans == []
 
 
@@ -191,7 +191,7 @@ def test_status_of_nothing(terminal: Terminal, world: World) -> None:
 
     assert terminal.run("stack status -o json -q") == 0
     told = json.loads(terminal.out)
-    assert (told["cluster"], told["complete"], told["engine"]) == ("absent", False, None)
+    assert (told["cluster"], told["images_complete"], told["engine"]) == ("absent", None, None)
     assert world.caches.calls == ["status", "status"]
 
 
@@ -265,7 +265,7 @@ def test_init_down_status_purge(terminal: Terminal, cluster: clusterworld.World)
     assert f"purge {identity.stack_id} True" in cluster.backend.calls
     assert cluster.caches.calls == ["remove"]
     assert cluster.home.identity() is None
-    assert terminal.run("stack down") == 2
+    assert terminal.run("stack down") == 4
 
 
 def test_status_asks_once(terminal: Terminal, cluster: clusterworld.World, world: World) -> None:
@@ -283,7 +283,7 @@ def test_purge_keeps_the_data_and_says_so(terminal: Terminal, cluster: clusterwo
     """Without --force the data stays, and the way to remove it is told; with it the data goes."""
     assert terminal.run("stack up") == 0
     assert terminal.run("stack purge") == 0
-    assert "--force" in terminal.err
+    assert "--force" in terminal.out
     assert (tmp_path / "data").is_dir()
 
     assert terminal.run("stack purge --force") == 0
@@ -302,7 +302,7 @@ def test_purge_leaves_a_directory_that_was_there_before(
     assert terminal.run("stack purge --force") == 0
 
     assert (tmp_path / "data/thesis").exists()
-    assert "was not made by obol" in terminal.err
+    assert "was not made by obol" in terminal.out
 
 
 def test_up_that_cannot_run_writes_nothing_down(

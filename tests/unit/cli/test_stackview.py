@@ -7,6 +7,7 @@ import pytest
 from obol.backends.base import Program
 from obol.caches.base import Running, Started
 from obol.cli.present import Table
+from obol.cli.results.stack import RegistryGain
 from obol.cli.stackview import advice, errors, needed, status_parts, status_result, up_parts, up_result
 from obol.client.base import Kind, PulledImage, PullFailed
 from obol.oci.references import ImageReference
@@ -85,13 +86,14 @@ def test_up_result() -> None:
     """The same for programs, image by image."""
     cold, limited = up_result(COLD), up_result(LIMITED)
 
-    assert (cold.backend, cold.found, cold.complete, cold.saved_seconds) == ("none", "none", True, None)
+    assert (cold.backend, cold.stack, cold.complete, cold.gain.saved_seconds) == ("none", None, True, None)
+    assert cold.gain.registries == (RegistryGain("ghcr.io", MIB, 600 * MIB), RegistryGain("docker.io", 0, MIB))
     assert (cold.images[0].state, cold.images[0].bytes_total, cold.images[0].problem) == ("cached", 601 * MIB, None)
-    assert (limited.complete, limited.saved_seconds) == (False, 100.2)
+    assert (limited.complete, limited.gain.saved_seconds) == (False, 100.2)
     problem = limited.images[0].problem
     assert limited.images[0].state == "failed"
     assert problem is not None
-    assert (problem.kind, problem.why, problem.retry_after) == (Kind.RATE_LIMITED, "for a reason", 3700.0)
+    assert (problem.kind, problem.why, problem.retry_after_seconds) == (Kind.RATE_LIMITED, "for a reason", 3700.0)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ def test_status_of_nothing() -> None:
         "Data     /data",
     ]
     told = status_result(seen, DISK)
-    assert (told.complete, told.engine) == (False, None)
+    assert (told.images_complete, told.engine) == (None, None)
 
 
 def test_status() -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from obol.backends.base import BackendName, ClusterSpec, ClusterState, Watch
+    from obol.caches.containers import ContainerSeen
     from obol.errors import ObolError
     from obol.workloads.sources import Manifest
 
@@ -98,7 +99,7 @@ class StackCaches:
         self.calls.append("wire")
         return Wired(MIRRORS, ("a note of the caches",))
 
-    async def containers(self) -> tuple[str, ...]:
+    async def containers(self) -> tuple[ContainerSeen, ...]:
         """None."""
         return ()
 

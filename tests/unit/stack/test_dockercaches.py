@@ -221,10 +221,9 @@ async def test_containers_are_named(world: World) -> None:
     """Containers that are there are shown with their state; trouble with Docker shows elsewhere."""
     assert await world.caches().containers() == ()
     world.containers = "failing"
-    assert await world.caches().containers() == ("k3d-obol-docker-io.localhost (failing)",)
-    assert await world.caches(development=True).containers() == (
-        "k3d-obol-docker-io.localhost (failing)",
-        "k3d-obol-local.localhost (failing)",
-    )
+    (seen,) = await world.caches().containers()
+    assert (seen.cache.name, seen.state) == ("k3d-obol-docker-io.localhost", "failing")
+    both = await world.caches(development=True).containers()
+    assert [one.cache.name for one in both] == ["k3d-obol-docker-io.localhost", "k3d-obol-local.localhost"]
     world.problem = DockerFailed("no")
     assert await world.caches().containers() == ()

@@ -19,6 +19,8 @@ from tests.unit.stack.world import LITELLM
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from obol.caches.containers import ContainerSeen
+
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
@@ -138,9 +140,11 @@ async def test_interrupted_up_is_completed_by_the_next(world: World, call: str, 
 
 async def test_down_leaves_the_caches(world: World) -> None:
     """Down stops the cluster and nothing else."""
-    await world.stack.down(WHO, world.steps)
+    world.backend.running = "running"
 
-    assert world.backend.calls == ["down brave-otter"]
+    assert await world.stack.down(WHO, world.steps)
+
+    assert world.backend.calls == ["state brave-otter", "down brave-otter"]
     assert world.caches.calls == []
     assert world.home.identity() == WHO
 
@@ -149,11 +153,13 @@ async def test_purge_removes_the_cluster_and_our_files(world: World) -> None:
     """Purge removes the cluster, frees networks and forgets who we are; caches stay unless they are named."""
     world.networks.leaked = 1
 
-    notes = await world.stack.purge(WHO, world.steps, images=True, caches=False)
+    world.backend.running = "stopped"
 
-    assert world.backend.calls == ["purge brave-otter True"]
+    purged = await world.stack.purge(WHO, world.steps, images=True, caches=False)
+
+    assert world.backend.calls == ["state brave-otter", "purge brave-otter True"]
     assert world.caches.calls == []
-    assert notes == ("1 networks freed",)
+    assert (purged.removed, purged.notes) == (True, ("1 networks freed",))
     assert world.home.identity() is None
 
 
@@ -172,11 +178,11 @@ async def test_purge_goes_on_where_the_cluster_stays(world: World) -> None:
 
 async def test_purge_with_caches_removes_them(world: World) -> None:
     """Caches go when they are named, also where there is no stack."""
-    notes = await world.stack.purge(None, world.steps, images=False, caches=True)
+    purged = await world.stack.purge(None, world.steps, images=False, caches=True)
 
     assert world.backend.calls == []
     assert world.caches.calls == ["remove"]
-    assert notes == ("caches removed",)
+    assert (purged.removed, purged.notes) == (False, ("caches removed",))
 
 
 async def test_interrupted_purge_is_completed_by_the_next(world: World) -> None:
@@ -210,9 +216,9 @@ async def test_status_of_a_cluster_that_does_not_answer(world: World, monkeypatc
         await hang.wait()
         return Details()
 
-    async def containers() -> tuple[str, ...]:
+    async def containers() -> tuple[ContainerSeen, ...]:
         await hang.wait()
-        return ("never",)
+        return ()
 
     monkeypatch.setattr(world.backend, "details", details, raising=False)
     monkeypatch.setattr(world.caches, "containers", containers)

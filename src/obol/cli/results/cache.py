@@ -1,0 +1,187 @@
+"""What `obol cache …` writes as JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from obol.caches.base import EngineStatus, Substitute
+from obol.client.base import Kind
+from obol.machine.originals import Action
+
+
+@dataclass(frozen=True, slots=True)
+class CacheContainer:
+    """A cache container of Docker."""
+
+    name: str
+    registry: str
+    """Whose images it serves."""
+    state: Literal["running", "stopped", "failing"]
+    """failing: it runs, and does not answer."""
+    port: int | None
+    """Where it is published on loopback; null where it is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheStatusResult:
+    """`cache status`."""
+
+    running: bool
+    """Whether a cache serves, whichever engine it is of."""
+    cache_engine: Literal["builtin", "containers"] | None
+    """Which one; null: none."""
+    store: str
+    """The directory of the builtin engine's content."""
+    engine: EngineStatus | None
+    """What the builtin engine says of itself; null where it does not run."""
+    substitutes: tuple[Substitute, ...]
+    """Ports of the builtin engine that serve in place of those that were asked for."""
+    containers: tuple[CacheContainer, ...]
+    """The cache containers that are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartResult:
+    """`cache start`."""
+
+    already: bool
+    """It ran before."""
+    differs: tuple[str, ...]
+    """Where what runs is not what was asked for, a sentence each."""
+    engine: EngineStatus
+    """What the engine says of itself."""
+    substitutes: tuple[Substitute, ...]
+    """Ports that serve in place of those that were asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopResult:
+    """`cache stop`."""
+
+    stopped: bool
+    """False: nothing ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogResult:
+    """`cache logs`; with --follow the log's own lines are written instead."""
+
+    path: str
+    """The file."""
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProblem:
+    """Why an image could not be fetched."""
+
+    kind: Kind
+    """The cause, for programs."""
+    why: str
+    """The same for people."""
+    hint: str
+    """What to do next."""
+    retry_after_seconds: float | None
+    """When it is worth another try, where that was told."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmedImage:
+    """One image of `cache warm`."""
+
+    reference: str
+    state: Literal["cached", "failed", "unfinished"]
+    """unfinished: interrupted before it was done; what was fetched of it is kept."""
+    digest: str | None = None
+    """Of what the reference names."""
+    platforms: tuple[str, ...] = ()
+    """Those that were fetched, as in linux/arm64."""
+    layers: int = 0
+    bytes_total: int = 0
+    bytes_from_cache: int = 0
+    """What the cache had before."""
+    bytes_from_upstream: int = 0
+    """What came from the registry."""
+    seconds: float = 0.0
+    problem: ImageProblem | None = None
+    """Why it could not be fetched."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmResult:
+    """`cache warm`."""
+
+    complete: bool
+    """Every image is in the cache."""
+    interrupted: bool
+    seconds: float
+    """How long it took."""
+    bytes_from_cache: int
+    """What the cache had before."""
+    bytes_from_upstream: int
+    """What came from registries."""
+    images: tuple[WarmedImage, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileText:
+    """A file, and what it says for the caches."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """What became of one file."""
+
+    path: str
+    action: Action
+    """By a write: written, unchanged. By --undo: restored: as it was; removed: there was none before; merged: only our
+    part was taken out; gone: nothing of ours was there any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigResult:
+    """`cache config`."""
+
+    client: str
+    files: tuple[FileText, ...]
+    """What the client is to read; empty with --undo."""
+    changes: tuple[FileChange, ...]
+    """What became of files; empty without --write and --undo."""
+    restart: str
+    """The command after which it holds; "" where there is none."""
+    notes: tuple[str, ...]
+    """What else a person is told, a sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class EnableResult:
+    """`cache enable`."""
+
+    path: str
+    """The file of the service."""
+    text: str
+    """What is in it."""
+    engine: EngineStatus
+    """What the engine says of itself."""
+    substitutes: tuple[Substitute, ...]
+    """Ports that serve in place of those that were asked for."""
+    differs: tuple[str, ...]
+    """Where an engine that ran before was not what the settings ask for, a sentence each."""
+    left_out: tuple[str, ...]
+    """Variables that hold a password, and are therefore not in the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class DisableResult:
+    """`cache disable`."""
+
+    path: str
+    """The file of the service."""
+    removed: bool
+    """False: there was none."""
+    running: bool
+    """The engine ran as the service, and goes on as a background process."""

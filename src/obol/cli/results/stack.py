@@ -1,0 +1,240 @@
+"""What `obol stack …` writes as JSON: the same fields on every backend, empty where a backend has none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from obol.backends.base import BackendName, Node, Workload
+from obol.caches.base import EngineStatus, Substitute
+from obol.cli.results.cache import CacheContainer, ImageProblem
+
+CacheEngineName = Literal["builtin", "containers"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """Where LiteLLM answers, from this machine."""
+
+    url: str
+    """Its address."""
+    api_base: str
+    """What clients of the OpenAI API take as their base URL."""
+    key_file: str
+    """The file that has the key: `obol stack key` prints it."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryGain:
+    """What nodes were given of the images of one registry."""
+
+    registry: str
+    bytes_held: int
+    """Out of the cache, which had it before the `up` began."""
+    bytes_fetched: int
+    """From the registry itself, during the `up`."""
+
+
+@dataclass(frozen=True, slots=True)
+class GainResult:
+    """What the caches gave to the nodes of one `up`."""
+
+    measured: bool
+    """False: nobody could count, and the numbers that follow are null."""
+    bytes_held: int | None = None
+    """Out of the cache, which had it before the `up` began."""
+    bytes_fetched: int | None = None
+    """From the registries themselves, during the `up`."""
+    saved_seconds: float | None = None
+    """An estimate; null where nothing was measured that it could rest on."""
+    registries: tuple[RegistryGain, ...] = ()
+    """The same for each registry that something came from."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpImage:
+    """One image that the stack needs."""
+
+    reference: str
+    needed_by: tuple[str, ...]
+    """The containers that run it, or the version of k3s that comes with it."""
+    state: Literal["cached", "failed", "unknown"]
+    """cached: whole in the caches; failed: it could not be had; unknown: there is no cache that could tell."""
+    digest: str | None = None
+    """Of what the reference names, where that was looked up."""
+    bytes_total: int | None = None
+    """Null where it was not counted for this image alone, as the next two."""
+    bytes_from_cache: int | None = None
+    """What the caches had of it before."""
+    bytes_from_upstream: int | None = None
+    """What came from its registry."""
+    problem: ImageProblem | None = None
+    """Why it could not be had."""
+
+
+@dataclass(frozen=True, slots=True)
+class UpResult:
+    """`stack up`."""
+
+    stack: str | None
+    """The name of the stack; null without a cluster."""
+    backend: BackendName
+    """none: there is nothing that could run the stack, so only the caches were filled."""
+    created: bool
+    """The cluster, or the pods, were not there before."""
+    complete: bool
+    """Every workload answers; without a cluster: every image is in the caches."""
+    seconds: float
+    """How long it took."""
+    gateway: Gateway | None
+    """Null where LiteLLM does not run, or has no address on this machine."""
+    manifests: str | None
+    """The directory of the stack's manifests, which are yours to change; null without a cluster."""
+    cache_engine: CacheEngineName | None
+    """What serves the images; null: they are pulled directly."""
+    mirrors: dict[str, str]
+    """By registry: the address that nodes ask first."""
+    substitutes: tuple[Substitute, ...]
+    """Ports of the builtin engine that serve in place of those that were asked for."""
+    gain: GainResult
+    """What the caches gave."""
+    images: tuple[UpImage, ...]
+    """Every image that the stack needs."""
+    notes: tuple[str, ...]
+    """What else a person is told, a sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldImageRow:
+    """One image that the stack needs."""
+
+    reference: str
+    needed_by: tuple[str, ...]
+    """The containers that run it, or the version of k3s that comes with it."""
+    held: Literal["complete", "incomplete", "missing"] | None
+    """How much of it the builtin engine has; null where it does not run, so that nobody can tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastUpResult:
+    """How the last `up` that came to its end went."""
+
+    at: float
+    """When it ended, in seconds since 1970."""
+    seconds: float
+    """How long it took."""
+    gain: GainResult
+    """What the caches gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """The room on disk."""
+
+    caches: str
+    """The directory of the caches."""
+    caches_bytes: int | None
+    """What they take; null where that is not known."""
+    free_bytes: int | None
+    """What their file system has left; null where that is not known."""
+    data: str
+    """The directory of the stack's own data."""
+    data_exists: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StackStatusResult:
+    """`stack status`."""
+
+    stack: str | None
+    """The name of the stack; null: there is none."""
+    backend: BackendName
+    """none where there is no stack."""
+    cluster: Literal["absent", "stopped", "running", "unknown"]
+    trouble: str
+    """Why the cluster is unknown, or nodes and workloads are not told; "" otherwise."""
+    gateway: Gateway | None
+    """Null where LiteLLM does not answer, or has no address on this machine."""
+    manifests: str | None
+    """The directory of the stack's manifests, which are yours to change; null without a stack."""
+    nodes: tuple[Node, ...]
+    """The machines of the cluster; empty where the backend has none."""
+    workloads: tuple[Workload, ...]
+    cache_engine: CacheEngineName | None
+    """What serves images now; null: no cache runs."""
+    engine: EngineStatus | None
+    """What the builtin engine says of itself; null where it does not run."""
+    containers: tuple[CacheContainer, ...]
+    """The cache containers that are there; the registry of development mode is among them."""
+    mirrors: dict[str, str]
+    """By registry: the address that nodes were told to ask first."""
+    substitutes: tuple[Substitute, ...]
+    """Ports of the builtin engine that serve in place of those that were asked for."""
+    images_complete: bool | None
+    """Every image of the stack is in the caches; null where nobody can tell."""
+    images: tuple[HeldImageRow, ...]
+    """Every image that the stack needs."""
+    last_up: LastUpResult | None
+    """Null where none came to its end."""
+    disk: Disk
+
+
+@dataclass(frozen=True, slots=True)
+class InitResult:
+    """`stack init`."""
+
+    stack: str
+    """The name of the stack."""
+    backend: BackendName
+    config: str
+    """The directory in which the stack is written down."""
+    manifests: str
+    """The directory of its manifests, which are yours to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class DownResult:
+    """`stack down`."""
+
+    stack: str
+    """The name of the stack."""
+    backend: BackendName
+    stopped: bool
+    """False: it did not run."""
+
+
+Removed = Literal["cluster", "images", "data", "manifests", "caches"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Something that stays."""
+
+    path: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeResult:
+    """`stack purge`."""
+
+    stack: str | None
+    """The name that the stack had; null: there was none."""
+    backend: BackendName | None
+    """What it ran on; null: there was none."""
+    removed: tuple[Removed, ...]
+    """cluster: with its pods; images: those that podman had pulled for it; caches: with all that they held."""
+    kept: tuple[Kept, ...]
+    """Files of yours, and data without --force."""
+    notes: tuple[str, ...]
+    """What else a person is told, a sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyResult:
+    """`stack key`."""
+
+    key: str
+    """What LiteLLM takes as its key."""
+    key_file: str
+    """The file that has it."""

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from obol.cli.purging import CHANGED, DATA, NOT_OURS, Wish, dispose, purge_result, purged_lines
+from obol.cli.results.stack import Kept
+from obol.stack.data import claim
+from obol.stack.lifecycle import Purged
+from obol.stack.state import Identity
+
+OTTER = Identity("brave-otter", "podman")
+GONE = Purged(True, (), ())
+
+
+def test_everything() -> None:
+    """What was removed is named, in words and for programs."""
+    result = purge_result(OTTER, GONE, None, Wish(True, True), had_data=True)
+
+    assert result.removed == ("cluster", "images", "data", "manifests", "caches")
+    (line,) = purged_lines(result)
+    assert line.startswith("Removed the stack brave-otter: the cluster, its images, its data, what was written for it")
+    assert line.endswith(" and the registry caches.")
+
+
+def test_nothing() -> None:
+    """Where there was nothing, nothing is claimed."""
+    result = purge_result(None, Purged(False, (), ()), None, Wish(True, False), had_data=False)
+
+    assert (result.stack, result.backend, result.removed) == (None, None, ())
+    assert purged_lines(result) == ["There was nothing to remove."]
+
+
+def test_what_stays() -> None:
+    """Manifests of the person and data stay, each with the reason."""
+    purged = Purged(False, (Path("/c/workloads/litellm.yaml"),), ("One note.",))
+    result = purge_result(OTTER, purged, Kept("/data", DATA), Wish(False, False), had_data=True)
+
+    assert (result.removed, result.notes) == (("manifests",), ("One note.",))
+    assert result.kept == (Kept("/c/workloads/litellm.yaml", CHANGED), Kept("/data", DATA))
+    assert purged_lines(result)[1:] == [f"/c/workloads/litellm.yaml stays: {CHANGED}.", f"/data stays: {DATA}."]
+
+
+@pytest.mark.parametrize(
+    ("ours", "force", "stays", "why"),
+    [(True, True, False, None), (True, False, True, DATA), (False, True, True, NOT_OURS), (False, False, True, None)],
+)
+def test_data(tmp_path: Path, ours: bool, force: bool, stays: bool, why: str | None) -> None:
+    """Data goes only where that is wished and it is the stack's own."""
+    data, config = tmp_path / "data", tmp_path / "config"
+    config.mkdir()
+    if ours:
+        claim(data, config)
+    else:
+        data.mkdir()
+        (data / "thesis").touch()
+
+    kept = dispose(data, config, force=force)
+
+    assert (data.exists(), kept.why if kept else None) == (stays, why)
+
+
+def test_no_data(tmp_path: Path) -> None:
+    """Where there is no data, there is none to tell of."""
+    assert dispose(tmp_path / "data", tmp_path, force=True) is None

@@ -55,6 +55,22 @@ async def test_resume(store: Stores) -> None:
     second.close()
 
 
+async def test_left(store: Stores) -> None:
+    """What the next download would resume with is told without opening it: nothing, a checkpoint, nothing again."""
+    assert await store.partials.left(DIGEST) == 0
+    first = await store.partials.open(DIGEST)
+    await first.write(0, DATA[:3000])
+    assert await store.partials.left(DIGEST) == 0
+    await first.checkpoint(2000)
+    assert await store.partials.left(DIGEST, "another space") == 0
+    assert await store.partials.left(DIGEST) == 2000
+
+    await first.discard()
+
+    assert await store.partials.left(DIGEST) == 0
+    first.close()
+
+
 async def test_resume_durable(store: Stores) -> None:
     """A durable checkpoint is a checkpoint."""
     first = await store.partials.open(DIGEST)

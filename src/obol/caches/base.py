@@ -131,6 +131,48 @@ class Inventory:
 
 
 @dataclass(frozen=True, slots=True)
+class TransferStatus:
+    """A blob on its way into a cache, in bytes."""
+
+    registry: str
+    repository: str
+    digest: str
+    size: int | None
+    """None where the upstream has not told."""
+    frontier: int
+    arrived: int
+    held: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ImageProgress:
+    """How much of an image is in a cache, in bytes of its configuration and layers."""
+
+    reference: str
+    total: int | None
+    """None where its manifest is not there yet."""
+    present: int
+    kept: int
+    """What of it stays if all transfers end now."""
+    own_total: int
+    own_present: int
+    """The same without what an image named before it shares, so that these may be added up."""
+    transfers: int
+    """How many of its blobs are on their way."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressStatus:
+    """How far images are on their way into a cache."""
+
+    pid: int
+    images: tuple[ImageProgress, ...]
+    """In the order of the question."""
+    transfers: tuple[TransferStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Substitute:
     """A port that serves in place of the one that was asked for."""
 

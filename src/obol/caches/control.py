@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from obol.caches.base import EngineStatus, Inventory, Listener
+from obol.caches.base import EngineStatus, Inventory, Listener, ProgressStatus
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -26,6 +27,7 @@ _LONGEST_PATH = 100
 """Bytes; beyond it the engine refuses to start, because a unix socket's path may have 107 on Linux and 103 on macOS."""
 _LONGEST_ANSWER = 64 * 1024 * 1024
 _INVENTORY_WITHIN = 60.0
+_PROGRESS_WITHIN = 1.0
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -64,6 +66,11 @@ class Control:
     def images(self) -> Inventory:
         """Ask which images are held; with a large store the engine has to look at many files."""
         return self._ask("GET", "/images", Inventory, within=_INVENTORY_WITHIN)
+
+    def progress(self, images: Sequence[str], platforms: Sequence[str]) -> ProgressStatus:
+        """Ask how far images are on their way; cheap enough to be asked several times a second."""
+        question = msgspec.json.encode({"images": images, "platforms": platforms})
+        return self._ask("POST", "/progress", ProgressStatus, question, within=_PROGRESS_WITHIN)
 
     def stop(self) -> None:
         """Tell the engine to end. It has heard it when this returns; it ends when its transfers have."""

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from obol.caches.reachable import addresses_of
 from obol.client.base import Limits, PulledImage, PullFailed
 from obol.client.failures import not_kept, not_served
-from obol.client.platforms import choose, parse_platform
+from obol.client.platforms import parse_platform
 from obol.client.pull import pull
 from obol.client.session import RegistryClient
 from obol.errors import UsageError
 from obol.machine.clock import Clock, SystemClock
 from obol.oci.manifests import Descriptor
+from obol.oci.platforms import choose
 from obol.oci.references import Digest
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from obol.client.base import Kind, Limits, Progress, PulledImage, Refused, Silen
 from obol.client.blobs import BlobPull, pause
 from obol.client.config import Kept, platform_of
 from obol.client.failures import failed
-from obol.client.platforms import choose
 from obol.client.session import Document, Lost, RegistryClient
 from obol.machine.tasks import members
 from obol.oci.mediatypes import is_distributable, is_index
+from obol.oci.platforms import choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

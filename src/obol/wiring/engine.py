@@ -119,7 +119,8 @@ async def _serve(settings: EngineSettings) -> None:
     async with running_engine(settings) as running:
         ports = RememberedPorts(running.listeners, running.store.root, registries)
         await ports.reopen()
-        control = Control(running.status, ports, registries, stopping.set, running.engine.inventory)
+        engine = running.engine
+        control = Control(running.status, ports, registries, stopping.set, engine.inventory, engine.progress)
         await control.start(running.store.root / "control.sock")
         for one in running.listeners.list():
             logs.get().info("listening", registry=one.registry, address=one.address, port=one.port)

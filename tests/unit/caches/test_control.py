@@ -54,6 +54,20 @@ def test_images(store: Path) -> None:
     assert (image.repository, image.tags, image.used_at, image.platforms[0].state) == ("a", ("1",), None, "absent")
 
 
+def test_progress(store: Path) -> None:
+    """A running engine is asked how far images are, for some platforms."""
+    body = (
+        b'{"pid":7,"images":[{"reference":"a:1","total":null,"present":0,"kept":0,"own_total":0,"own_present":0,'
+        b'"transfers":1}],"transfers":[{"registry":"docker.io","repository":"a","digest":"sha256:1","size":null,'
+        b'"frontier":1,"arrived":2,"held":0,"seconds":1.5}]}'
+    )
+    with FakeEngine(store, answers={"POST /progress": (200, body)}) as engine:
+        status = Control(store).progress(["a:1"], ["linux/amd64"])
+
+    assert engine.asked == [("POST /progress", b'{"images":["a:1"],"platforms":["linux/amd64"]}')]
+    assert (status.pid, status.images[0].total, status.transfers[0].arrived) == (7, None, 2)
+
+
 @pytest.mark.parametrize("where", ["absent", "file", "deaf", "x" * 120])
 def test_nobody_listens(store: Path, where: str) -> None:
     """No store, no directory, a socket that a dead engine left, a path no engine can use: it is not running."""

@@ -2,6 +2,7 @@
 
 GET    /status      what runs and what it did (`engine.status.Status`)
 GET    /images      which images are held, and what is missing of them (`engine.inventory.Inventory`)
+POST   /progress    {"images", "platforms"}: how far these are on their way (`engine.progress.ProgressStatus`)
 POST   /listeners   {"registry", "address", "port"}: open a port; answers with its real number
 DELETE /listeners   the same: close it
 POST   /stop        end, letting transfers under way finish within the limit
@@ -21,6 +22,7 @@ import msgspec
 from aiohttp import web
 
 from obol.errors import ObolError, StoreUnusable
+from obol.registry.engine.progress import ProgressRequest
 from obol.registry.engine.status import ListenerStatus, Status
 from obol.registry.settings import ListenerSettings
 from obol.registry.store.base import StoreError
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.registry.engine.inventory import Inventory
+    from obol.registry.engine.progress import ProgressStatus
 
 LONGEST_PATH = 100
 """A unix socket's path may have 107 bytes on Linux and 103 on macOS."""
@@ -57,12 +60,14 @@ class Control:
         registries: frozenset[str],
         stop: Callable[[], None],
         images: Callable[[], Awaitable[Inventory]],
+        progress: Callable[[ProgressRequest], Awaitable[ProgressStatus]],
     ) -> None:
         self._status = status
         self._listeners = listeners
         self._registries = registries
         self._stop = stop
         self._images = images
+        self._progress = progress
         self._runner: web.ServerRunner | None = None
         self._path: Path | None = None
 
@@ -106,11 +111,26 @@ class Control:
                 asyncio.get_running_loop().call_soon(self._stop)
                 return _json({"stopping": True}, status=202)
             case _:
+                return await self._handle_more(request)
+
+    async def _handle_more(self, request: web.BaseRequest) -> web.StreamResponse:
+        match request.method, request.path:
+            case "POST", "/progress":
+                return await self._tell_progress(request)
+            case _:
                 return _problem(404, "there is nothing at this path")
 
     async def _list_images(self) -> web.StreamResponse:
         try:
             return _json(await self._images())
+        except StoreError as problem:
+            return _problem(503, str(problem))
+
+    async def _tell_progress(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return _json(await self._progress(msgspec.json.decode(await request.read(), type=ProgressRequest)))
+        except (msgspec.DecodeError, ValueError) as problem:
+            return _problem(400, str(problem))
         except StoreError as problem:
             return _problem(503, str(problem))
 

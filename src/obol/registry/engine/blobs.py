@@ -51,6 +51,11 @@ class Blobs:
     def __len__(self) -> int:
         return len(self._fills)
 
+    @property
+    def fills(self) -> tuple[Fill, ...]:
+        """The transfers that run."""
+        return tuple(self._fills.values())
+
     async def get(
         self, space: Space, repository: Repository, digest: Digest, *, part: bool
     ) -> StoredBlob | FollowedBlob:

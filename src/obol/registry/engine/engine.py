@@ -17,6 +17,7 @@ from obol.registry.engine.fetch import Surroundings
 from obol.registry.engine.inventory import Inventory, take_inventory
 from obol.registry.engine.listings import Listings
 from obol.registry.engine.manifests import Manifests
+from obol.registry.engine.progress import ProgressTaker
 from obol.registry.engine.spaces import Space, Spaces
 from obol.registry.store.base import Place, StoreError, Stores
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from obol.oci.references import Digest
     from obol.registry.engine.counters import Counters
     from obol.registry.engine.following import FollowedBlob
+    from obol.registry.engine.progress import ProgressRequest, ProgressStatus
     from obol.registry.settings import EngineSettings
 
 USES_EVERY = 30.0
@@ -53,6 +55,7 @@ class Engine:
         self._manifests = Manifests(store.content, store.names, clock, settings)
         self._blobs = Blobs(around, store.names, offline=settings.offline)
         self._listings = Listings(offline=settings.offline)
+        self._progress = ProgressTaker(self.spaces, store, self._blobs, clock)
         self._uses: dict[tuple[Place, Digest], None] = {}
         self._writing: asyncio.Task[None] | None = None
 
@@ -130,6 +133,10 @@ class Engine:
         """The images that are held, with what was served up to now. Raises StoreError."""
         await self._flush_uses()
         return await take_inventory(self.store)
+
+    async def progress(self, wanted: ProgressRequest) -> ProgressStatus:
+        """How far images are on their way. Nothing is counted for it beforehand. Raises ValueError, StoreError."""
+        return await self._progress.of(wanted)
 
     async def _write_uses(self) -> None:
         while True:

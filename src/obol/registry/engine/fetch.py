@@ -90,6 +90,7 @@ class Fetch:
         try:
             fill.begin(await self._open_partial(), self._around.settings.withhold)
             self._map = SegmentMap(UNSIZED if fill.size is None else fill.size, self._map.length, fill.frontier)
+            fill.pieces = self._map
             verifier = spawn(self._verify(), name="verify")
             try:
                 await self._rounds()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from obol.machine.clock import Clock
     from obol.oci.references import Digest
+    from obol.registry.policy.segments import SegmentMap
     from obol.registry.store.base import Partial, Place
     from obol.registry.upstream.base import BlobSource
 
@@ -47,6 +48,9 @@ class Fill:
         self.frontier = 0
         self.held = 0
         """Bytes that were there when the transfer began."""
+        self.pieces: SegmentMap | None = None
+        """What has arrived; the transfer's own, to be looked at only."""
+        self.began_at = clock.monotonic()
         self.early = b""
         """The blob's first bytes until they are in the file; a follower may be given them."""
         self.verified = False
@@ -69,6 +73,12 @@ class Fill:
     def has_file(self) -> bool:
         """Whether the transfer has begun to write."""
         return self._partial is not None
+
+    @property
+    def arrived(self) -> int:
+        """Bytes that are there, with those behind a gap, which are lost if the transfer ends before it is closed."""
+        count = self.frontier + (self.pieces.beyond if self.pieces else 0)
+        return count if self.size is None else min(count, self.size)
 
     def begin(self, partial: Partial, withhold: int) -> None:
         """The transfer begins to write."""

@@ -44,6 +44,10 @@ class Spaces:
     def __iter__(self) -> Iterator[Space]:
         return iter(self._by_name.values())
 
+    def get(self, registry: str) -> Space | None:
+        """The space of a registry, if it is served."""
+        return self._by_name.get(registry)
+
     def find(self, ns: str | None, listener: str) -> Space:
         """The space of a listener's registry. Raises OciError (NAME_UNKNOWN) where `ns` names another one."""
         space = self._by_name.get(listener)

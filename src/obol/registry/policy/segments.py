@@ -50,6 +50,11 @@ class SegmentMap:
         return self.frontier >= self.size
 
     @property
+    def beyond(self) -> int:
+        """Bytes that are there behind a gap."""
+        return sum(island.stop - island.start for island in self._islands)
+
+    @property
     def exhausted(self) -> bool:
         """Whether nothing is left to take (some may still be on its way)."""
         taken = max(self._next, self.frontier)

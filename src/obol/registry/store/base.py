@@ -118,6 +118,13 @@ class Partials(Protocol):
         """
         ...
 
+    async def left(self, digest: Digest, space: str = "") -> int:
+        """Bytes that the next download of a digest would resume with; of one that is in use, as of its last checkpoint.
+
+        Raises StoreError.
+        """
+        ...
+
     async def sweep(self) -> int:
         """At start: remove what cannot be resumed (foreign files, no checkpoint, another boot); tell how many."""
         ...

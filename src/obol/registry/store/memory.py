@@ -168,6 +168,11 @@ class MemoryPartials:
         os.ftruncate(left.file.descriptor, left.frontier)
         return MemoryPartial(digest, space, left, self)
 
+    async def left(self, digest: Digest, space: str = "") -> int:
+        """Bytes that the next download of a digest would resume with."""
+        left = self._left.get((digest, space))
+        return min(left.frontier, left.file.size()) if left else 0
+
     async def sweep(self) -> int:
         """Remove what cannot be resumed."""
         useless = [

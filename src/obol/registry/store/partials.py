@@ -220,6 +220,13 @@ class DiskPartials:
         self.lane.ahead(new.prepare)
         return new
 
+    async def left(self, digest: Digest, space: str = "") -> int:
+        """Bytes that the next download of a digest would resume with. Raises StoreError."""
+        name = file_name(digest, space)
+        if self.lane.at_once("look for a download", self.folder.stat, name) is None:
+            return 0
+        return await self.lane.run("look for a download", self._frontier, name)
+
     async def sweep(self) -> int:
         """Remove what cannot be resumed; tell how many downloads and foreign files that were.
 

@@ -13,6 +13,7 @@ import pytest
 from obol.errors import StoreUnusable
 from obol.registry.control.socket import Control
 from obol.registry.engine.inventory import HeldImage, HeldPlatform, Inventory
+from obol.registry.engine.progress import ImageProgress, ProgressRequest, ProgressStatus
 from obol.registry.engine.status import Amount, Status
 from obol.registry.settings import ListenerSettings
 from obol.registry.store.base import StoreError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 PLATFORM = HeldPlatform("linux/amd64", "sha256:1", "complete", 3, 0, 0)
 INVENTORY = Inventory([HeldImage("docker.io", "a", ["1"], "sha256:2", True, 5, 0, 0, None, [PLATFORM])])
+PROGRESS = ProgressStatus(42, [ImageProgress("a:1", 10, 5, 4, 10, 5, 1)], [])
 STATUS = Status("0.1", 42, "/store", 1.5, False, 0, Amount(1, 2), Amount(0, 0), [], [])
 
 
@@ -63,9 +65,19 @@ async def controlled(path: Path) -> AsyncIterator[Controlled]:
             raise problems[0]
         return INVENTORY
 
+    async def progress(wanted: ProgressRequest) -> ProgressStatus:
+        if problems:
+            raise problems[0]
+        if wanted.platforms == ["nonsense"]:
+            raise ValueError("it is no platform")
+        assert wanted == ProgressRequest(["a:1"], ["linux/amd64"])
+        return PROGRESS
+
     async with serving() as s:
         stops: list[bool] = []
-        control = Control(status, s.listeners, frozenset({"registry.test"}), lambda: stops.append(True), images)
+        control = Control(
+            status, s.listeners, frozenset({"registry.test"}), lambda: stops.append(True), images, progress
+        )
         await control.start(path)
         try:
             yield Controlled(s, path, control, stops, problems)
@@ -102,6 +114,21 @@ async def test_images(one: Controlled) -> None:
 
     one.problems.append(StoreError("the disk is gone"))
     assert await one.ask("GET", "/images") == (503, {"error": "the disk is gone"})
+
+
+async def test_progress(one: Controlled) -> None:
+    """How far images are is told as it is; a question that makes no sense, or a failing disk, in words."""
+    code, told = await one.ask("POST", "/progress", {"images": ["a:1"], "platforms": ["linux/amd64"]})
+
+    assert code == 200
+    assert (told["pid"], told["images"][0]["present"], told["transfers"]) == (42, 5, [])
+    assert await one.ask("POST", "/progress", {"images": [], "platforms": ["nonsense"]}) == (
+        400,
+        {"error": "it is no platform"},
+    )
+    assert (await one.ask("POST", "/progress", b"{"))[0] == 400
+    one.problems.append(StoreError("the disk is gone"))
+    assert (await one.ask("POST", "/progress", {"images": []}))[0] == 503
 
 
 async def test_only_for_the_owner(one: Controlled) -> None:
@@ -226,8 +253,11 @@ async def test_close_before_start() -> None:
     async def images() -> Inventory:
         return INVENTORY
 
+    async def progress(_wanted: ProgressRequest) -> ProgressStatus:
+        return PROGRESS
+
     async with serving() as s:
-        await Control(status, s.listeners, frozenset(), lambda: None, images).close()
+        await Control(status, s.listeners, frozenset(), lambda: None, images, progress).close()
 
 
 async def test_no_settings_of_others(one: Controlled) -> None:

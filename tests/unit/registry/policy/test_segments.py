@@ -127,6 +127,19 @@ def test_an_empty_blob_is_complete() -> None:
     assert segments.take() is None
 
 
+def test_beyond() -> None:
+    """What lies behind a gap is counted until the gap is closed."""
+    segments = SegmentMap(100, 10)
+
+    segments.wrote(20, 30)
+    segments.wrote(30, 35)
+    segments.wrote(50, 51)
+    assert (segments.frontier, segments.beyond) == (0, 16)
+    segments.wrote(0, 20)
+
+    assert (segments.frontier, segments.beyond) == (35, 1)
+
+
 moves = st.tuples(st.booleans(), st.integers(0, 7), st.integers(0, 15), st.booleans())
 
 

@@ -1,0 +1,260 @@
+"""How far images are on their way into the store, worked out when somebody asks; its JSON is on the control socket.
+
+Nothing is counted for it while nobody asks. Somebody who shows progress asks several times a second: so manifests are
+remembered by their digest, and what is stored of a blob is looked up again only now and then, unless it is on its way.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from obol.oci.errors import OciError
+from obol.oci.manifests import Manifest, Platform, parse_manifest
+from obol.oci.mediatypes import is_distributable, is_index
+from obol.oci.platforms import choose
+from obol.oci.references import Digest, ImageReference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from obol.machine.clock import Clock
+    from obol.oci.manifests import Descriptor
+    from obol.registry.engine.blobs import Blobs
+    from obol.registry.engine.fill import Fill
+    from obol.registry.engine.spaces import Spaces
+    from obol.registry.store.base import Place, Stores
+
+DEEPEST = 4
+"""Indexes within each other that are looked into."""
+MOST_IMAGES = 500
+MANIFESTS = 256
+"""Remembered."""
+LOOK_AGAIN = 1.0
+"""Seconds after which a blob that was missing is looked for again."""
+BELIEVED = 10.0
+"""Seconds for which a blob that was there counts as there."""
+
+
+class ProgressRequest(msgspec.Struct, frozen=True):
+    """Which images somebody waits for."""
+
+    images: list[str]
+    platforms: list[str] = []
+    """As in linux/arm64; none for every platform whose manifest is held."""
+
+
+class TransferStatus(msgspec.Struct, frozen=True):
+    """One blob on its way, in bytes."""
+
+    registry: str
+    repository: str
+    digest: str
+    size: int | None
+    """None where the upstream has not told."""
+    frontier: int
+    """Where the gapless beginning ends."""
+    arrived: int
+    """All that is there, with what lies behind a gap."""
+    held: int
+    """What was there when the transfer began: the rest of `arrived` came from the upstream since."""
+    seconds: float
+    """Since it began."""
+
+
+class ImageProgress(msgspec.Struct, frozen=True):
+    """One image, in bytes of its configuration and layers, each blob counted once."""
+
+    reference: str
+    total: int | None
+    """None where its manifest is not held yet, so that nobody can tell."""
+    present: int
+    kept: int
+    """What of it stays if all transfers end now."""
+    own_total: int
+    own_present: int
+    """The same without what an image before it in the question shares, so that these may be added up."""
+    transfers: int
+    """How many of its blobs are on their way."""
+
+
+class ProgressStatus(msgspec.Struct, frozen=True):
+    """All that was asked for, and every transfer that runs."""
+
+    pid: int
+    """Another one than before: the engine was restarted."""
+    images: list[ImageProgress]
+    """In the order of the question."""
+    transfers: list[TransferStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class _Blob:
+    """How much of a blob is there."""
+
+    present: int
+    kept: int
+    until: float
+    """When to look again."""
+
+
+class ProgressTaker:
+    """Works progress out."""
+
+    def __init__(self, spaces: Spaces, store: Stores, blobs: Blobs, clock: Clock) -> None:
+        self._spaces = spaces
+        self._store = store
+        self._blobs = blobs
+        self._clock = clock
+        self._manifests: OrderedDict[Digest, Manifest] = OrderedDict()
+        self._known: dict[tuple[str, Digest], _Blob] = {}
+
+    async def of(self, wanted: ProgressRequest) -> ProgressStatus:
+        """How far these images are. Raises ValueError for what is no platform or too much, StoreError."""
+        if len(wanted.images) > MOST_IMAGES:
+            raise ValueError(f"no more than {MOST_IMAGES} images at a time")
+        platforms = [_platform(text) for text in wanted.platforms]
+        fills = {(fill.place.space, fill.digest): fill for fill in self._blobs.fills}
+        counted: set[tuple[str, Digest]] = set()
+        asked: set[tuple[str, Digest]] = set()
+        images = []
+        for text in wanted.images:
+            blobs = await self._blobs_of(text, platforms)
+            images.append(await self._image(text, blobs, fills, counted))
+            asked |= set(blobs or ())
+        self._known = {key: known for key, known in self._known.items() if key in asked and key not in fills}
+        now = self._clock.monotonic()
+        return ProgressStatus(os.getpid(), images, [_transfer(fill, now) for fill in fills.values()])
+
+    async def _image(
+        self,
+        text: str,
+        blobs: dict[tuple[str, Digest], int] | None,
+        fills: dict[tuple[str, Digest], Fill],
+        counted: set[tuple[str, Digest]],
+    ) -> ImageProgress:
+        if blobs is None:
+            return ImageProgress(text, None, 0, 0, 0, 0, 0)
+        found = {key: await self._blob(key, size, fills.get(key)) for key, size in blobs.items()}
+        own = blobs.keys() - counted
+        counted |= own
+        return ImageProgress(
+            reference=text,
+            total=sum(blobs.values()),
+            present=sum(one.present for one in found.values()),
+            kept=sum(one.kept for one in found.values()),
+            own_total=sum(blobs[key] for key in own),
+            own_present=sum(found[key].present for key in own),
+            transfers=len(blobs.keys() & fills.keys()),
+        )
+
+    async def _blob(self, key: tuple[str, Digest], size: int, fill: Fill | None) -> _Blob:
+        now = self._clock.monotonic()
+        if fill is not None:
+            return _Blob(min(fill.arrived, size), min(fill.frontier, size), now)
+        known = self._known.get(key)
+        if known is not None and now < known.until:
+            return known
+        registry, digest = key
+        if await self._store.content.size(digest) is not None:
+            found = _Blob(size, size, now + BELIEVED)
+        else:
+            left = min(await self._store.partials.left(digest, registry), size)
+            found = _Blob(left, left, now + LOOK_AGAIN)
+        self._known[key] = found
+        return found
+
+    async def _blobs_of(self, text: str, platforms: Sequence[Platform]) -> dict[tuple[str, Digest], int] | None:
+        """The blobs of an image, by registry and digest, with their sizes; None where that is not known."""
+        try:
+            reference = ImageReference.parse(text)
+        except OciError:
+            return None
+        space = self._spaces.get(reference.registry)
+        if space is None:
+            return None
+        place = space.place(reference.repository)
+        top = await self._top(place, reference)
+        if top is None:
+            return None
+        leaves = await self._leaves(top, platforms)
+        if not leaves:
+            return None
+        named = (blob for leaf in leaves for blob in leaf.blobs if is_distributable(blob.media_type))
+        return {(space.registry, blob.digest): blob.size for blob in named}
+
+    async def _top(self, place: Place, reference: ImageReference) -> Manifest | None:
+        if reference.digest is not None:
+            return await self._manifest(reference.digest, "")
+        assert reference.tag is not None
+        held = await self._store.names.tag(place, reference.tag, "")
+        return None if held is None else await self._manifest(held.digest, held.media_type)
+
+    async def _leaves(self, top: Manifest, platforms: Sequence[Platform]) -> list[Manifest]:
+        """The images that are meant, as far as their manifests are held; none where one of a wanted platform is not."""
+        if not top.is_index:
+            return [top]
+        children = await self._children(top, DEEPEST)
+        chosen: Iterable[Descriptor] = children
+        if platforms:
+            chosen = [child for wanted in platforms if (child := choose(children, wanted)) is not None]
+        found = [await self._manifest(child.digest, child.media_type) for child in chosen]
+        held = [manifest for manifest in found if manifest is not None and not manifest.is_index]
+        return held if not platforms or len(held) == len(found) else []
+
+    async def _children(self, index: Manifest, deep: int) -> list[Descriptor]:
+        found: list[Descriptor] = []
+        for child in index.manifests if deep else ():
+            if child.is_attestation:
+                continue
+            if not is_index(child.media_type):
+                found.append(child)
+            elif (inner := await self._manifest(child.digest, child.media_type)) is not None:
+                found += await self._children(inner, deep - 1)
+        return found
+
+    async def _manifest(self, digest: Digest, media_type: str) -> Manifest | None:
+        """A manifest that is held; whatever else has this digest is none."""
+        if digest in self._manifests:
+            self._manifests.move_to_end(digest)
+            return self._manifests[digest]
+        size = await self._store.content.size(digest)
+        body = await self._store.content.read(digest) if size is not None and size <= _LARGEST else None
+        if body is None:
+            return None
+        try:
+            manifest = parse_manifest(body, media_type)
+        except OciError:
+            return None
+        self._manifests[digest] = manifest
+        while len(self._manifests) > MANIFESTS:
+            self._manifests.popitem(last=False)
+        return manifest
+
+
+_LARGEST = 1024 * 1024
+"""Bytes: to read larger manifests takes longer than who shows progress would wait; what they name is not told."""
+
+
+def _platform(text: str) -> Platform:
+    parts = text.split("/")
+    if not 2 <= len(parts) <= 3 or not all(parts):
+        raise ValueError(f"{text!r} is not a platform")
+    return Platform(*parts)
+
+
+def _transfer(fill: Fill, now: float) -> TransferStatus:
+    return TransferStatus(
+        registry=fill.place.space,
+        repository=str(fill.place.repository),
+        digest=str(fill.digest),
+        size=fill.size,
+        frontier=fill.frontier,
+        arrived=fill.arrived,
+        held=fill.held,
+        seconds=round(now - fill.began_at, 3),
+    )

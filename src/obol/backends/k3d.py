@@ -72,6 +72,8 @@ class Surroundings:
     listens: Callable[[int], bool] = listens
     probe: Probe = status_on_loopback
     api: ApiProbe = api_status
+    home: str = ""
+    """The mark of the stack's directory; see `rendering.names`."""
     loud: Runner | None = None
     """Runs commands whose output may be shown to people; see `SystemRunner`."""
 
@@ -210,7 +212,8 @@ class K3dBackend:
         problem = ""
         for _ in range(CREATIONS):
             chosen = self._chosen(refused)
-            creation = Creation(spec.name, spec.stack_id, IMAGE, data, network, chosen.ingress, chosen.api, registries)
+            ports = (chosen.ingress, chosen.api)
+            creation = Creation(spec.name, spec.stack_id, IMAGE, data, network, *ports, registries, self._around.home)
             watch("creating the cluster once more, on other ports" if refused else "creating the cluster")
             if (taken := await self._make(creation)) is None:
                 return chosen.notes

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 FILE = "ports.json"
 _ATTEMPTS = 16
+_PORTS = 65536
 
 
 class PortProbe(Protocol):
@@ -89,7 +90,8 @@ def recall(store: Path) -> dict[str, Substitute]:
         listed = msgspec.json.decode(read(store / FILE), type=list[Substitute])
     except (OSError, msgspec.DecodeError):
         return {}
-    return {substitute.registry: substitute for substitute in listed}
+    possible = (one for one in listed if one.wanted in range(_PORTS) and one.port in range(1, _PORTS))
+    return {substitute.registry: substitute for substitute in possible}
 
 
 def remember(store: Path, substitutes: Sequence[Substitute]) -> None:

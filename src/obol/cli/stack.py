@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli import building, options
+from obol.cli import building, identifying, options
 from obol.cli.present import OutputFormat
 from obol.cli.usage import Group
 from obol.config.paths import Surroundings, locate
@@ -86,7 +86,7 @@ def init(
     say = options.speaker(context, output, verbose, quiet)
     around = Surroundings.of_process()
     home = building.home(around)
-    before = home.identity()
+    before = identifying.before(say, around, home, anew=force)
     if before is not None and not force:
         raise UsageError(
             f"there is a stack already: {before.stack_id} on {before.backend}",
@@ -128,7 +128,7 @@ def up(
     use_caches = not (cache_disabled(os.environ) or no_registry_cache)
     around = Surroundings.of_process()
     home = building.home(around)
-    identity = home.identity()
+    identity = identifying.whose(say, around, home, surely=True)
     choice = building.run(say, building.choose(backend, identity, around.environ))
     if choice.backend == "none":
         _up_without_cluster(say, around, file, choice, use_caches=use_caches)
@@ -157,7 +157,7 @@ def down(
     say = options.speaker(context, output, verbose, quiet)
     around = Surroundings.of_process()
     home = building.home(around)
-    identity = _there(home)
+    identity = _there(say, around, home)
     with building.at_work(around):
         stack = _idle(say, around, home, identity.backend)
         stopped = building.run(say, stack.down(identity, building.steps(say)), _INTERRUPTED)
@@ -186,7 +186,7 @@ def purge(
     say = options.speaker(context, output, verbose, quiet)
     around = Surroundings.of_process()
     home = building.home(around)
-    identity = home.identity()
+    identity = identifying.whose(say, around, home)
     if (force or cache) and not yes:
         _confirm(force=force, cache=cache)
     backend = building.run(say, building.choose(building.AskedBackend.AUTO, identity, {})).backend
@@ -219,10 +219,11 @@ def key(
     from obol.cli.results.stack import KeyResult
 
     say = options.speaker(context, output, verbose, quiet)
-    home = building.home(Surroundings.of_process())
+    around = Surroundings.of_process()
+    home = building.home(around)
     found = home.key()
     if not found:
-        _there(home)
+        _there(say, around, home)
         raise NotThere("LiteLLM has no key yet", hint="`obol stack up` makes one")
     say.result(KeyResult(found, str(home.key_file)), lambda: [found])
 
@@ -242,7 +243,8 @@ def status(
     say = options.speaker(context, output, verbose, quiet)
     around = Surroundings.of_process()
     home = building.home(around)
-    identity, plans = home.identity(), building.cache_plans(say, around)
+    identity = identifying.seen(say, around, home)
+    plans = building.cache_plans(say, around)
     kubernetes = identity is None or identity.backend == "k3d"
     images = building.images(file, around, kubernetes=kubernetes)
     seen, disk = building.run(say, building.caches_only(plans.builtin).status(images)), building.room(around)
@@ -257,9 +259,9 @@ def status(
         say.note("Start the caches and fill them: obol stack up")
 
 
-def _there(home: Home) -> Identity:
+def _there(say: Speaker, around: Surroundings, home: Home) -> Identity:
     """Which stack there is. Raises NotThere."""
-    identity = home.identity()
+    identity = identifying.whose(say, around, home)
     if identity is None:
         raise NotThere("there is no stack", why=f"{home.config} has none", hint="`obol stack up` makes one")
     return identity

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from obol.rendering.loopback import LOOPBACK
-from obol.rendering.names import STACK_LABEL
+from obol.rendering.names import HOME_LABEL, STACK_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -70,6 +70,8 @@ class Creation:
     """The port of this machine where the cluster's API is."""
     registries: str = ""
     """The path of a registries.yaml; "" for a cluster that pulls directly."""
+    home: str = ""
+    """The mark of the stack's directory, if it is to be found by it."""
 
 
 def node_name(cluster: str) -> str:
@@ -89,6 +91,7 @@ def create_arguments(creation: Creation) -> tuple[str, ...]:
         *("--volume", f"{escaped(creation.data)}:{DATA}@all"),
         *_repeated("--k3s-arg", (f"{argument}@server:*" for argument in _K3S_ARGUMENTS)),
         *("--runtime-label", f"{STACK_LABEL}={creation.stack_id}@all"),
+        *(("--runtime-label", f"{HOME_LABEL}={creation.home}@all") if creation.home else ()),
         *("--runtime-ulimit", f"nofile={_OPEN_FILES}:{_OPEN_FILES}"),
         # The person's own kubeconfig is none of our business.
         *("--kubeconfig-update-default=false", "--kubeconfig-switch-context=false"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
@@ -16,9 +17,10 @@ import msgspec
 from obol.backends.base import BackendName
 from obol.errors import ObolError
 from obol.machine.regular import read, write_atomically
+from obol.stack.names import LONGEST
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from obol.workloads.sources import Manifest
@@ -35,12 +37,38 @@ RENDERED = ("registries.yaml", "registries.conf", "kubeconfig.yaml", KEY, LAST_U
 """Files of ours beside the manifests. The backend goes last: an id without one would be taken for a stack on k3d."""
 
 
+_END_OF_TIME = 253402300800.0
+"""The year 10000: no later moment can be shown."""
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
+_SEEN: Mapping[BackendName, str] = {
+    "k3d": "`k3d cluster list` shows obol-stack-NAME",
+    "podman": "`podman pod ps` shows what runs",
+    "k3s": "`obol kubectl get nodes -L obol.cluster-id` may show it",
+    "none": "any will do",
+}
+"""Where a person may see what the stack was called."""
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Which stack this is."""
 
     stack_id: str
     backend: BackendName
+
+
+class NameLost(ObolError):
+    """There is a stack, and the files that say which one do not tell."""
+
+    def __init__(self, path: Path, why: str, backend: BackendName | None = None, first: str = "") -> None:
+        hint = f"put the name back: `echo NAME > {path}`, where {_SEEN[backend or 'k3d']}; or begin anew with another"
+        if path.name == BACKEND:
+            hint = f"put it back: `echo k3d > {path}`, or whatever it was; or begin anew"
+        super().__init__(
+            "it is not known which stack this is", why=why, hint=f"{first}{hint}: `obol stack init --force`"
+        )
+        self.backend = backend
+        """What the stack runs on, where that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,19 +133,28 @@ class Home:
         return _line(self.key_file)
 
     def identity(self) -> Identity | None:
-        """Read who we are; None where there is no stack. Raises ObolError for a file that says nonsense."""
-        name = _line(self.config / STACK_ID)
-        if not name:
+        """Read who we are; None where there is no stack. Raises NameLost for a file that does not tell."""
+        path = self.config / STACK_ID
+        backend = self._backend()
+        name = _identifying(path, backend)
+        if name is None:
             return None
-        backend = _line(self.config / BACKEND) or "k3d"
+        if not is_stack_id(name):
+            said = f"says {name[:40]!r}, which is no name of a stack" if name else "is empty"
+            raise NameLost(path, f"{path} {said}", backend)
+        return Identity(name, backend)
+
+    def _backend(self) -> BackendName:
+        """Read what the stack runs on. Raises NameLost for a file that does not tell."""
+        path = self.config / BACKEND
+        backend = _identifying(path)
+        if backend is None:  # the original system wrote none
+            return "k3d"
+        known: BackendName
         for known in get_args(BackendName):
             if backend == known:
-                return Identity(name, known)
-        raise ObolError(
-            f"the stack's backend is not known: {backend[:40]!r}",
-            why=f"{self.config / BACKEND} names it",
-            hint="run `obol stack init --force` with the backend that you want",
-        )
+                return known
+        raise NameLost(path, f"{path} " + (f"says {backend[:40]!r}, which is no backend" if backend else "is empty"))
 
     def establish(self, identity: Identity) -> None:
         """Write who we are. Raises ObolError."""
@@ -151,9 +188,10 @@ class Home:
     def last_up(self) -> LastUp | None:
         """How the last `up` went, if that is known."""
         try:
-            return msgspec.json.decode(read(self.config / LAST_UP), type=LastUp)
+            last = msgspec.json.decode(read(self.config / LAST_UP), type=LastUp)
         except (OSError, msgspec.DecodeError):
             return None
+        return last if 0 <= last.at < _END_OF_TIME and 0 <= last.seconds < _END_OF_TIME else None
 
     def record(self, last: LastUp) -> None:
         """Remember an `up`. Raises OSError."""
@@ -188,13 +226,32 @@ def _file(manifest: Manifest) -> str:
     return manifest.name.rpartition("/")[2]
 
 
+def is_stack_id(name: str) -> bool:
+    """Whether a cluster can be called by it: https://k3d.io allows 32 characters, of which some are ours."""
+    return len(name) <= LONGEST and _NAME.fullmatch(name) is not None
+
+
 def _line(path: Path) -> str:
-    """Read a file of one line; "" only where there is none: what cannot be read must not pass for absent."""
+    """Read a file of one line; "" where there is none. Raises ObolError."""
     with explained(path):
         try:
             return read(path).decode(errors="replace").strip()
         except (FileNotFoundError, NotADirectoryError):
             return ""
+
+
+def _identifying(path: Path, backend: BackendName | None = None) -> str | None:
+    """Read a file that says who we are; None only where there is none: what cannot be read must not pass for absent.
+
+    Raises NameLost.
+    """
+    try:
+        return read(path).decode(errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as problem:
+        first = "see who owns it; then " if isinstance(problem, PermissionError) else f"`rm -r {path}`; then "
+        raise NameLost(path, f"{path} cannot be read: {problem.strerror or problem}", backend, first) from problem
 
 
 def _digest_of(path: Path) -> str | None:

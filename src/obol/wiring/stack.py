@@ -25,6 +25,9 @@ from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
 from obol.machine.docker import Docker
 from obol.machine.podman import Podman
+from obol.machine.thismachine import machine_id
+from obol.rendering.names import home_mark
+from obol.stack.adoption import look
 from obol.stack.dockercaches import DockerCaches
 from obol.stack.hotswap import Ground, HotSwap
 from obol.stack.lifecycle import Lifecycle
@@ -33,7 +36,8 @@ from obol.stack.nocluster import CachesOnly
 from obol.stack.reclaim import LeakedNetworks
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Coroutine, Mapping
+    from pathlib import Path
 
     from obol.backends.base import Runtimes
     from obol.caches.containerplan import ContainersPlan
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from obol.caches.plan import BuiltinPlan
     from obol.config.background import CachePlans
     from obol.machine.commands import Lines
+    from obol.stack.adoption import Clusters
     from obol.stack.state import Home
 
 
@@ -92,9 +97,8 @@ def stack_on_k3d(
         plans.development,
         loopback,
     )
-    backend = k3d.K3dBackend(
-        SystemRunner(), home.config, k3d.Surroundings(environ, loopback, partial(_network, docker), loud=_loud(lines))
-    )
+    around = k3d.Surroundings(environ, loopback, partial(_network, docker), home=_mark(home), loud=_loud(lines))
+    backend = k3d.K3dBackend(SystemRunner(), home.config, around)
     warmth = Warming(engine, (this_machine(),))
     return Lifecycle(backend, caches, engine, warmth, LeakedNetworks(docker, verbose=verbose), home)
 
@@ -112,6 +116,15 @@ def hot_swap_on_k3d(stack_id: str, plan: ContainersPlan, home: Home, environ: Ma
     backend = k3d.K3dBackend(runner, home.config, k3d.Surroundings(environ, {}, partial(_network, docker)))
     ground = Ground(seen, partial(backend.state, stack_id), partial(backend.mirrors, stack_id))
     return HotSwap(docker, KubernetesDeployments(partial(backend.kubectl, stack_id)), ground)
+
+
+def clusters_of(home: Home, data: Path) -> Coroutine[object, object, Clusters]:
+    """Look for the clusters of stacks on this machine's Docker, those of one directory apart."""
+    return look(Docker(SystemRunner()), home.config.absolute(), data.absolute(), _mark(home))
+
+
+def _mark(home: Home) -> str:
+    return home_mark(machine_id(), str(home.config.absolute()))
 
 
 async def _network(docker: Docker) -> str:

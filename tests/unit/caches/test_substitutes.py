@@ -102,7 +102,10 @@ def test_memory(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["", "{}", '[{"registry": 1}]', "\x00"])
+NO_PORT = '[{"registry": "ghcr.io", "wanted": 54101, "port": 99999, "holder": ""}]'
+
+
+@pytest.mark.parametrize("text", ["", "{}", '[{"registry": 1}]', "\x00", NO_PORT])
 def test_spoilt_memory(tmp_path: Path, text: str) -> None:
     """A spoilt file remembers nothing."""
     (tmp_path / "ports.json").write_text(text)

@@ -9,11 +9,14 @@ import msgspec
 import pytest
 
 from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started, Substitute
-from obol.cli import cache, main
+from obol.cli import cache, identifying, main
+from obol.stack.adoption import Clusters
 from tests.fakes.control import status_body
 
 if TYPE_CHECKING:
     from obol.caches.plan import BuiltinPlan
+    from obol.config.paths import Surroundings
+    from obol.stack.state import Home
 
 
 TALK = ("OBOL_OUTPUT", "OBOL_VERBOSE", "OBOL_QUIET", "OBOL_NONINTERACTIVE")
@@ -81,6 +84,8 @@ class Terminal:
 
     capture: pytest.CaptureFixture[str]
     engine: FakeEngine
+    clusters: Clusters = field(default_factory=Clusters)
+    """Those that are on this machine's Docker."""
     out: str = ""
     err: str = ""
 
@@ -115,7 +120,13 @@ def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OBOL_CONFIG_DIR", str(tmp_path / "config"))
     monkeypatch.setenv("OBOL_REGISTRY_CACHE_DIR", str(tmp_path / "caches"))
     monkeypatch.setenv("COLUMNS", "80")
-    return Terminal(capsys, engine)
+    found = Terminal(capsys, engine)
+
+    async def clusters(around: Surroundings, home: Home) -> Clusters:
+        return found.clusters
+
+    monkeypatch.setattr(identifying, "clusters", clusters)
+    return found
 
 
 HUB_SUBSTITUTE = Substitute("docker.io", 54100, 40000, "nginx (pid 7)")

@@ -67,6 +67,14 @@ def test_create_with_mirrors() -> None:
     assert "--registry-use" not in arguments
 
 
+def test_mark_of_the_directory() -> None:
+    """All parts of a cluster bear the mark of the directory that it is made for."""
+    pairs = list(pairwise(create_arguments(replace(CREATION, home="0abc"))))
+
+    assert ("--runtime-label", "obol.home=0abc@all") in pairs
+    assert ("--runtime-label", "obol.cluster-id=calm-otter@all") in pairs
+
+
 @pytest.mark.parametrize("ports", [(), (Published(80, 80), Published(41000, 443))])
 def test_nothing_beyond_loopback(ports: tuple[Published, ...]) -> None:
     """Whatever is published has loopback's address; that of the API is never left to k3d, which takes all of them."""

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.errors import ObolError
-from obol.stack.state import LAST_UP, STACK_ID, WORKLOADS, WRITTEN, Home, Identity, LastUp, remove_empty
+from obol.stack import state
+from obol.stack.state import LAST_UP, WORKLOADS, WRITTEN, Home, Identity, LastUp, NameLost, remove_empty
 from obol.workloads.sources import Manifest, packaged
 
 if TYPE_CHECKING:
@@ -75,16 +76,6 @@ def test_a_manifest_of_an_interrupted_start_is_ours(home: Home) -> None:
     assert home.remove() == ()
 
 
-def test_what_cannot_be_read_is_not_absent(home: Home) -> None:
-    """A file that is there and cannot be read must not be replaced by another id."""
-    (home.config / STACK_ID).mkdir(parents=True)
-
-    with pytest.raises(ObolError) as caught:
-        home.identity()
-
-    assert "sudo" in caught.value.hint
-
-
 def test_last_up_is_kept(home: Home) -> None:
     """How the last up went is read back; a damaged record is no record."""
     last = LastUp(1.5, 60.0, ("docker.io/library/alpine:3",), 100, 0, 7.5)
@@ -131,3 +122,68 @@ def test_what_is_empty(tmp_path: Path) -> None:
     remove_empty(tmp_path / "outer/inner", tmp_path / "outer", tmp_path / "full", tmp_path / "nowhere")
 
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "why"),
+    [
+        (".stack-id", "", "is empty"),
+        (".stack-id", " \n", "is empty"),
+        (".stack-id", "Rubbish!", "says 'Rubbish!', which is no name of a stack"),
+        (".stack-id", "two\nlines", "which is no name"),
+        (".stack-id", "\x00\x00", "which is no name"),
+        (".stack-id", "-calm", "which is no name"),
+        (".stack-id", "a" * 22, "which is no name"),
+        (".stack-id", "x" * 4000, "'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', which"),
+        (".stack-backend", "", "is empty"),
+    ],
+)
+def test_a_name_that_is_none(home: Home, file: str, text: str, why: str) -> None:
+    """A file that does not tell who we are is an error with the way out, never a stack without a name."""
+    home.establish(WHO)
+    (home.config / file).write_text(text)
+
+    with pytest.raises(NameLost) as told:
+        home.identity()
+
+    assert why in told.value.why
+    assert str(home.config / file) in told.value.hint
+    assert "obol stack init --force" in told.value.hint
+    assert told.value.backend == ("k3d" if file == ".stack-id" else None)
+
+
+@pytest.mark.parametrize("file", [".stack-id", ".stack-backend"])
+def test_a_name_that_is_no_file(home: Home, file: str) -> None:
+    """A directory in the place of the file is said, with what to remove before."""
+    home.establish(WHO)
+    (home.config / file).unlink()
+    (home.config / file).mkdir()
+
+    with pytest.raises(NameLost, match="it is a directory") as told:
+        home.identity()
+
+    assert told.value.hint.startswith(f"`rm -r {home.config / file}`; then put")
+
+
+def test_a_name_that_may_not_be_read(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is not ours to read does not pass for one that is not there."""
+    home.establish(WHO)
+
+    def forbidden(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(state, "read", forbidden)
+
+    with pytest.raises(NameLost, match="Permission denied") as told:
+        home.identity()
+
+    assert told.value.hint.startswith("see who owns it; ")
+
+
+@pytest.mark.parametrize("at", ["1e300", "-1"])
+def test_last_up_of_no_moment(home: Home, at: str) -> None:
+    """A last `up` at a moment that there is not is none."""
+    home.establish(WHO)
+    (home.config / LAST_UP).write_text(f'{{"at":{at},"seconds":1,"images":[]}}')
+
+    assert home.last_up() is None

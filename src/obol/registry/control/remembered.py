@@ -6,6 +6,7 @@ may be there then to tell the engine of it.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -65,7 +66,7 @@ class RememberedPorts:
             listed = msgspec.json.decode(read(self._path), type=list[ListenerStatus])
         except (OSError, msgspec.DecodeError):
             return []
-        return [ListenerSettings(one.registry, one.port, one.address) for one in listed]
+        return [ListenerSettings(one.registry, one.port, one.address) for one in listed if _possible(one)]
 
     def _remember(self, ports: list[ListenerSettings], known: list[ListenerSettings]) -> None:
         if ports == known:
@@ -75,3 +76,12 @@ class RememberedPorts:
             write_atomically(self._path, msgspec.json.encode(listed))
         except OSError as problem:  # what is served matters more
             logs.get().warning("ports are not remembered", path=str(self._path), why=problem.strerror or str(problem))
+
+
+def _possible(one: ListenerStatus) -> bool:
+    """Whether one could listen there at all: nobody may be kept from starting by a number in a file."""
+    try:
+        ip_address(one.address)
+    except ValueError:
+        return False
+    return one.port in range(65536)

@@ -116,7 +116,11 @@ async def test_few(tmp_path: Path, ports: FakePorts) -> None:
     assert (await opened_by_the_next(tmp_path)).open == many[2:]
 
 
-@pytest.mark.parametrize("content", ["", "{", '[{"registry": 1}]'])
+NO_PORT = '[{"registry": "docker.io", "address": "127.0.0.1", "port": 99999}]'
+NO_ADDRESS = '[{"registry": "docker.io", "address": "nowhere", "port": 5}]'
+
+
+@pytest.mark.parametrize("content", ["", "{", '[{"registry": 1}]', NO_PORT, NO_ADDRESS])
 async def test_spoilt(tmp_path: Path, content: str) -> None:
     """A spoilt file remembers nothing."""
     (tmp_path / FILE).write_text(content)

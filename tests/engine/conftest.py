@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 QUICK = TimeLimits(
     connect=0.5,
     manifest=1.0,
+    late_answer=2.5,
     stale_after=0.4,
     blob_headers=1.5,
     idle=0.8,

@@ -38,6 +38,7 @@ class HostileRegistry(FakeRegistry):
     - `methods`: which methods they are for.
     - `challenge`: if not None, resources want a token and say so with this header; with a behaviour for `token` it is
       set at the start to one that leads to the own `/token`. Any Authorization is good enough.
+    - `refuses_unknown_tokens`: the status for an Authorization that the office did not issue or has revoked.
     """
 
     def __init__(self, behaviours: dict[str, Behaviour] | None = None, link: SlowLink | None = None) -> None:
@@ -46,6 +47,7 @@ class HostileRegistry(FakeRegistry):
         self.methods = {"GET", "HEAD"}
         self.challenge = OWN_CHALLENGE if "token" in self.behaviours else None
         self.office = TokenOffice()
+        self.refuses_unknown_tokens: int | None = None
 
     async def handle(self, seen: Seen, wire: Wire) -> None:
         """Answer as told, or honestly."""
@@ -62,7 +64,14 @@ class HostileRegistry(FakeRegistry):
         if self._wants_token(seen):
             value = (self.challenge or "").replace("{url}", self.url)
             return error(401, "UNAUTHORIZED", "authentication required", ("WWW-Authenticate", value))
+        if self._refuses(seen):
+            lines = () if self.challenge is None else (("WWW-Authenticate", self.challenge.replace("{url}", self.url)),)
+            return error(self.refuses_unknown_tokens or 401, "DENIED", "the token is not valid", *lines)
         return await super().answer(seen)
+
+    def _refuses(self, seen: Seen) -> bool:
+        given = seen.header("Authorization") is not None
+        return self.refuses_unknown_tokens is not None and given and self.office.scopes_of(seen) is None
 
     def _wants_token(self, seen: Seen) -> bool:
         return self.challenge is not None and kind_of(seen.path) != "token" and seen.header("Authorization") is None

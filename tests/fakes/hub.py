@@ -50,6 +50,7 @@ class CdnServer(ContentServer):
     - `uses`: how many requests one URL is good for; None: any number.
     - `hops`: how many redirects to freshly signed URLs of its own come before the content.
     - `padding`: bytes of filler in each URL.
+    - `refuses_ranges`: the status that a Range request gets; None: its range.
     """
 
     def __init__(self, link: SlowLink | None = None) -> None:
@@ -58,6 +59,7 @@ class CdnServer(ContentServer):
         self.uses: int | None = None
         self.hops = 0
         self.padding = 0
+        self.refuses_ranges: int | None = None
         self._content: dict[str, bytes] = {}
         self._used: dict[str, int] = {}
         self._serial = 0
@@ -79,6 +81,8 @@ class CdnServer(ContentServer):
 
     async def answer(self, seen: Seen) -> Answer:
         """Content, where the URL is byte for byte the signed one."""
+        if self.refuses_ranges is not None and seen.header("Range") is not None:
+            return Answer(self.refuses_ranges, (), b"no ranges")
         if seen.header("Authorization") is not None:
             return _refuse(400, "InvalidArgument", "Only one auth mechanism allowed")
         signed, _, signature = seen.target.partition(_SIGNATURE)

@@ -59,17 +59,22 @@ Step = SendResource | SendPing | FetchToken
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the registry said: the status and its WWW-Authenticate lines."""
+    """What the registry said: the status and its WWW-Authenticate lines.
+
+    `spent`: with a token that was got earlier, the status may mean that the token is what is refused.
+    """
 
     status: int
     challenges: tuple[str, ...]
+    spent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """A token."""
+    """A token; `kept`: it was got for an earlier question."""
 
     value: str
+    kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,21 +100,26 @@ class Denied:
 Outcome = Proceed | Denied
 
 
-def negotiate(scope: str, remembered: FetchToken | None) -> Generator[Step, Reply, Outcome]:
+def negotiate(scope: str, remembered: FetchToken | None, told: Answer | None = None) -> Generator[Step, Reply, Outcome]:
     """Ask for a resource, getting tokens as the registry demands.
 
-    `scope` is used where the challenge names none; `remembered` is the last FetchToken that worked for this scope.
+    `scope` is used where the challenge names none; `remembered` is the last FetchToken that worked for this scope;
+    `told` is what the registry answered already, when it was asked without Authorization.
     """
     authorization: str | None = None
     fetch = replace(remembered, fresh=False) if remembered is not None else None
-    widened = False
+    widened = kept = False
     for _ in range(MAX_SENDS):
         if fetch is not None:
             reply = yield fetch
             if not isinstance(reply, Bearer):
                 return Denied("the token server has no token for us")
-            authorization = f"Bearer {reply.value}"
-        answer = yield SendResource(authorization)
+            authorization, kept = f"Bearer {reply.value}", reply.kept
+        answer = told or (yield SendResource(authorization))
+        told = None
+        if fetch is not None and kept and _suspect(answer):
+            fetch = replace(fetch, fresh=True)
+            continue
         if not isinstance(answer, Answer) or answer.status not in {401, 403}:
             return Proceed()
         challenges = parse_challenges(answer.challenges)
@@ -126,6 +136,11 @@ def negotiate(scope: str, remembered: FetchToken | None) -> Generator[Step, Repl
         if fetch is None:
             return Denied("the registry answered 401 and offers no Bearer tokens")
     return Denied("the registry does not take the token that it asked for")
+
+
+def _suspect(answer: Reply) -> bool:
+    """Whether something else than a plain 401, which is the flow's own business, may be about the token."""
+    return isinstance(answer, Answer) and answer.spent and answer.status != 401
 
 
 def _asks_for_more(challenges: tuple[Challenge, ...]) -> bool:

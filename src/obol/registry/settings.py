@@ -43,6 +43,9 @@ class TimeLimits:
     connect: float = 5.0
     manifest: float = 4.5
     """A tag, manifest or list that is not held is answered within this, whatever the upstream does."""
+    late_answer: float = 100.0
+    """A manifest, list, token or first byte is waited for so long, though the client was told before that it is late:
+    what comes is kept, and whoever asks next has it."""
     stale_after: float = 2.5
     """A tag that is held is answered within this, if need be with what it meant before."""
     blob_headers: float = 20.0

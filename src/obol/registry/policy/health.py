@@ -1,8 +1,10 @@
 """Whether an upstream may be asked now: the circuit breaker and the back-off after a rate limit, as one value.
 
-The breaker counts what says "the upstream is broken" (no connection, no answer in time, 5xx) and nothing else: a 404 or
-401 is a healthy answer. Open, it lets one probe through per cool-down; hits are never its business. A rate limit closes
-the whole upstream until the moment that it named, because every further question only prolongs it.
+The breaker counts what says "the upstream is broken" (no connection, no answer in time, 5xx) and nothing else: a 404
+or 401 is a healthy answer. Of one repository it counts one failure only, however often that is asked for: an image that
+its registry cannot give says nothing of the others. Open, it lets one probe through per cool-down; hits are never its
+business. A rate limit closes the whole upstream until the moment that it named, because every further question only
+prolongs it. The same value stands for one path of an upstream, which is left alone when it alone fails.
 """
 
 from __future__ import annotations
@@ -43,6 +45,8 @@ class Health:
     """What recent answers say. Moments are monotonic seconds."""
 
     failures: int = 0
+    where: frozenset[str] = frozenset()
+    """What some of the failures were of; each counts once."""
     cooldown: float = FIRST_COOLDOWN
     open_until: float | None = None
     limited_until: float | None = None
@@ -73,20 +77,29 @@ def after_answer(health: Health) -> Health:
     return Health(limited_until=health.limited_until, answered=True)
 
 
-def after_failure(health: Health, now: float) -> Health:
-    """No connection, no answer in time, or a 5xx.
+def after_failure(health: Health, now: float, where: str | None = None) -> Health:
+    """No connection, no answer in time, or a 5xx; `where` names what it is of, if it may be of that alone.
 
     Only a failed probe lengthens the cool-down: what was asked before the breaker opened often fails all at once.
     """
-    failures = health.failures + 1
-    if failures < FAILURES_TO_OPEN:
-        return replace(health, failures=failures)
+    if where is None:
+        health = replace(health, failures=health.failures + 1)
+    elif where not in health.where and health.failures < FAILURES_TO_OPEN:
+        health = replace(health, failures=health.failures + 1, where=health.where | {where})
+    if health.failures < FAILURES_TO_OPEN:
+        return health
     if health.open_until is None:
-        return replace(health, failures=failures, open_until=now + health.cooldown)
+        return replace(health, open_until=now + health.cooldown)
     if not health.probed:
-        return replace(health, failures=failures)
+        return health
     cooldown = min(health.cooldown * 2, LONGEST_COOLDOWN)
-    return replace(health, failures=failures, cooldown=cooldown, open_until=now + cooldown, probed=False)
+    return replace(health, cooldown=cooldown, open_until=now + cooldown, probed=False)
+
+
+def after_busy(health: Health, now: float, seconds: float) -> Health:
+    """It asked to be left alone for so long; a later moment that is already known stands."""
+    until = now + seconds
+    return replace(health, failures=health.failures + 1, open_until=max(until, health.open_until or until))
 
 
 def after_rate_limit(health: Health, now: float, seconds: float) -> Health:

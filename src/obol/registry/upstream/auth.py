@@ -1,35 +1,32 @@
 """Anonymous tokens: drives the pure flow of `oci.tokens` over HTTP and remembers what it learnt.
 
 After the first challenge an upstream's realm and service are known, so the next repository gets its token without
-another 401. Tokens are kept by realm, service and scope, never used for another repository, and their lifetime runs on
-our own monotonic clock.
+another 401. A registry that redirects to another one speaks for itself only: the other's challenge is answered with a
+token of its own, and neither ever sees what the other gave.
 """
 
 from __future__ import annotations
 
-import asyncio
+import re
+from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from obol.machine.tasks import spawn
-from obol.oci.errors import OciError
 from obol.oci.tokens import (
     Answer,
-    Bearer,
     FetchToken,
     Reply,
     SendPing,
     SendResource,
     Step,
-    Token,
-    TokenRefused,
     negotiate,
-    parse_token,
-    token_url,
 )
 from obol.oci.tokens import Denied as Refusal
-from obol.registry.upstream.base import Denied, Misbehaved, Unavailable
-from obol.registry.upstream.reading import drain, judge, read_bounded
+from obol.registry.policy.statuses import Meaning, Phase, meaning
+from obol.registry.upstream.base import Denied
+from obol.registry.upstream.reading import NEEDS_CREDENTIALS, drain, is_page
+from obol.registry.upstream.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,133 +35,148 @@ if TYPE_CHECKING:
     from obol.oci.references import Repository
     from obol.registry.upstream.transport import Arrived, Transport
 
-MAX_TOKEN_BODY = 1024 * 1024
-MAX_TOKENS = 1000
-SPENT_EARLY = 5.0
-"""Seconds before its end from which a token is not used any more."""
+ABSENCE_BELIEVED = 10.0
+"""Seconds for which a 404 is taken for absence after a token was renewed because of one."""
+MAX_AUTHORITIES = 3
+"""Registries that one question may be sent on to."""
+MAX_REMEMBERED = 100
+
+_PATH = re.compile(r"/v2/(?P<name>[a-z0-9._/-]+)/(?:manifests|blobs|referrers|tags)/")
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
-    value: str
-    until: float
+class _Question:
+    method: str
+    url: str
+    headers: Mapping[str, str]
+
+
+@dataclass
+class _Authority:
+    """One registry, and what it last asked for a token with."""
+
+    site: str
+    base: str
+    challenge: FetchToken | None = None
+    scope_is_ours: bool = True
+
+    def remembered(self, scope: str) -> FetchToken | None:
+        if self.challenge is None or not self.scope_is_ours:
+            return self.challenge
+        return replace(self.challenge, scope=scope)
+
+    def learn(self, used: FetchToken, scope: str) -> None:
+        self.challenge = replace(used, fresh=False)
+        self.scope_is_ours = used.scope == scope
 
 
 class Authenticator:
-    """Sends requests to one registry with whatever anonymous token they need."""
+    """Sends requests to one registry, and to those that it redirects to, with whatever anonymous token each needs."""
 
     def __init__(self, transport: Transport, base: str, clock: Clock, within: float) -> None:
         self._transport = transport
-        self._base = base
-        self._clock = clock
-        self._within = within
-        self._tokens: dict[FetchToken, _Kept] = {}
-        self._fetching: dict[FetchToken, asyncio.Task[_Kept | Exception | None]] = {}
-        self._challenge: FetchToken | None = None
-        self._scope_is_ours = True
+        self._tokens = Tokens(transport, clock, within)
+        self._own = _Authority(_site(base), base)
+        self._others: OrderedDict[str, _Authority] = OrderedDict()
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], repository: Repository) -> Arrived:
         """Send a request about `repository`. Raises Denied and what the transport raises.
 
-        The answer may have any status but 401 and 403.
+        The answer may have any status; one of 401 or 403 is then of a host that was redirected to and wants no token.
         """
-        scope = f"repository:{repository}:pull"
-        flow = negotiate(scope, self._remembered(scope))
+        authority = self._own
+        arrived = await self._authorised(_Question(method, url, headers), authority, repository, None)
+        for _ in range(MAX_AUTHORITIES):
+            challenges = tuple(arrived.response.headers.getall("WWW-Authenticate", ()))
+            if not arrived.moved or arrived.response.status != 401 or not challenges:
+                break
+            # Another registry: it is asked with a token of its own, and with none that somebody else gave.
+            await drain(arrived.response)
+            authority = self._authority(arrived.url)
+            told = Answer(arrived.response.status, challenges)
+            arrived = await self._authorised(_Question(method, arrived.url, headers), authority, repository, told)
+        return arrived
+
+    def _authority(self, url: str) -> _Authority:
+        site = _site(url)
+        if site == self._own.site:
+            return self._own
+        found = self._others.setdefault(site, _Authority(site, site))
+        self._others.move_to_end(site)
+        if len(self._others) > MAX_REMEMBERED:
+            self._others.popitem(last=False)
+        return found
+
+    async def _authorised(
+        self, question: _Question, authority: _Authority, repository: Repository, told: Answer | None
+    ) -> Arrived:
+        """The answer of one registry, or of a host that it redirects to. Raises Denied."""
+        scope = f"repository:{_named(question.url) or repository}:pull"
+        flow = negotiate(scope, None if told else authority.remembered(scope), told)
         arrived: Arrived | None = None
-        step, used = next(flow), self._challenge
+        step, used = next(flow), authority.challenge
         while True:
+            if arrived is not None:
+                await drain(arrived.response)  # something else is to be asked first
             if isinstance(step, SendResource):
-                arrived = await self._transport.send(method, url, headers, step.authorization)
-                if arrived.response.status in {401, 403}:
-                    await drain(arrived.response)
+                arrived = await self._transport.send(
+                    question.method, question.url, question.headers, step.authorization
+                )
             if isinstance(step, FetchToken):
                 used = step
             try:
-                step = flow.send(await self._reply(step, arrived))
+                step = flow.send(await self._reply(step, arrived, authority, used))
             except StopIteration as stop:
                 outcome = stop.value
                 break
         if isinstance(outcome, Refusal) or arrived is None:
-            raise Denied("the upstream does not give this without credentials")
+            if arrived is not None:
+                await drain(arrived.response)
+            page = arrived is not None and is_page(arrived.response)
+            raise Denied(NEEDS_CREDENTIALS, revoked=not page)
         if used is not None:
-            self._learn(used, scope)
+            authority.learn(used, scope)
         return arrived
 
-    def _remembered(self, scope: str) -> FetchToken | None:
-        if self._challenge is None or not self._scope_is_ours:
-            return self._challenge
-        return replace(self._challenge, scope=scope)
-
-    def _learn(self, used: FetchToken, scope: str) -> None:
-        self._challenge = replace(used, fresh=False)
-        self._scope_is_ours = used.scope == scope
-
-    async def _reply(self, step: Step, arrived: Arrived | None) -> Reply:
+    async def _reply(
+        self, step: Step, arrived: Arrived | None, authority: _Authority, used: FetchToken | None
+    ) -> Reply:
         match step:
             case SendPing():
-                ping = await self._transport.send("GET", f"{self._base}/v2/", {}, None)
-                answer = Answer(ping.response.status, tuple(ping.response.headers.getall("WWW-Authenticate", ())))
+                ping = await self._transport.send("GET", f"{authority.base}/v2/", {}, None)
+                lines = () if ping.moved else tuple(ping.response.headers.getall("WWW-Authenticate", ()))
                 await drain(ping.response)
-                return answer
+                return Answer(ping.response.status, lines)
             case FetchToken():
-                value = await self._token(step)
-                return TokenRefused() if value is None else Bearer(value)
+                return await self._tokens.get(authority.site, step)
             case _:
                 assert arrived is not None
-                response = arrived.response
-                return Answer(response.status, tuple(response.headers.getall("WWW-Authenticate", ())))
+                return self._answer(arrived, authority, used)
 
-    async def _token(self, wanted: FetchToken) -> str | None:
-        key = replace(wanted, fresh=False)
-        kept = self._tokens.get(key)
-        if kept is not None and not wanted.fresh and self._clock.monotonic() < kept.until:
-            return kept.value
-        task = self._fetching.get(key)
-        if task is None:
-            task = spawn(self._fetch(key), name="token")
-            self._fetching[key] = task
-            task.add_done_callback(lambda _: self._fetching.pop(key, None))
-        result = await asyncio.shield(task)
-        if isinstance(result, Exception):
-            raise result
-        return None if result is None else result.value
-
-    async def _fetch(self, wanted: FetchToken) -> _Kept | Exception | None:
-        """Several requests may wait for this one, so an error is its result, not raised in a task of its own."""
-        try:
-            async with asyncio.timeout(self._within):
-                token = await self._request(wanted)
-        except TimeoutError:
-            return Unavailable("the upstream's token service did not answer in time")
-        except Exception as problem:  # noqa: BLE001 - handed to every waiter as it is
-            return problem
-        if token is None:
-            return None
-        kept = _Kept(token.value, self._clock.monotonic() + token.lifetime - SPENT_EARLY)
-        while len(self._tokens) >= MAX_TOKENS:
-            self._tokens.pop(next(iter(self._tokens)))
-        self._tokens[wanted] = kept
-        return kept
+    def _answer(self, arrived: Arrived, authority: _Authority, used: FetchToken | None) -> Answer:
+        """What came of sending the resource, as far as this authority is concerned."""
+        response = arrived.response
+        if arrived.moved:
+            # Another host said it, and that speaks for itself: neither is it of our token nor for us to answer.
+            return Answer(200, ())
+        spent = meaning(Phase.HELD_TOKEN, response.status) is Meaning.TOKEN_SPENT
+        if response.status == 404 and used is not None:
+            renewed = self._tokens.renewed(authority.site, used)
+            spent = renewed is None or renewed >= ABSENCE_BELIEVED
+        return Answer(response.status, tuple(response.headers.getall("WWW-Authenticate", ())), spent)
 
     async def close(self) -> None:
         """Stop what is being fetched."""
-        tasks = tuple(self._fetching.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._tokens.close()
 
-    async def _request(self, wanted: FetchToken) -> Token | None:
-        try:
-            url = token_url(wanted.realm, wanted.service, wanted.scope)
-        except OciError:
-            raise Misbehaved("the upstream names a token service that is not a URL") from None
-        self._transport.check(url)
-        arrived = await self._transport.send("GET", url, {"Accept": "application/json"}, None)
-        if arrived.response.status in {400, 401, 403, 404}:
-            await drain(arrived.response)
-            return None
-        await judge(arrived.response, self._clock.wall())
-        try:
-            return parse_token(await read_bounded(arrived.response, MAX_TOKEN_BODY))
-        except OciError as problem:
-            raise Misbehaved(f"the upstream's token service sent no token ({problem.detail})") from problem
+
+def _site(url: str) -> str:
+    """Scheme, host and port of a URL: whom a token is for."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _named(url: str) -> str | None:
+    """The repository that a URL of a registry names."""
+    found = _PATH.search(urlsplit(url).path)
+    return None if found is None else found["name"]

@@ -5,9 +5,11 @@ UpstreamError
 ├── Denied            it will not tell us without credentials (401, 403, also of its token endpoint)
 ├── OnHold            not asked: the breaker is open, or a rate limit runs; `hold` says how long
 ├── RateLimited       it said 429 just now; `seconds` until it may be asked again
-├── RangesRefused     it ignores Range requests, or lies about them: one plain GET remains
+├── MethodRefused     it does not support this way of asking: there may be another
+│   └── RangesRefused it refuses or ignores Range requests, or lies about them: one plain GET remains
 ├── Misbehaved        an answer that cannot be believed (wrong type, length, digest, redirect); asking again is no use
 └── Unavailable       no answer in time, cut short, or 5xx; may pass
+    ├── Busy          503 with Retry-After: this path is to be left alone for `seconds`
     └── NoConnection  nobody listens, or the name leads nowhere
 """
 
@@ -32,7 +34,15 @@ class Absent(UpstreamError):
 
 
 class Denied(UpstreamError):
-    """Not without credentials, which we do not have."""
+    """Not without credentials, which we do not have.
+
+    `revoked`: the registry itself said so of a repository, with a token that was got for this question where it takes
+    tokens. Without it the refusal may be that of a link, of a gateway, or of one thing in the repository.
+    """
+
+    def __init__(self, why: str, *, revoked: bool = False) -> None:
+        super().__init__(why)
+        self.revoked = revoked
 
 
 class OnHold(UpstreamError):
@@ -51,7 +61,11 @@ class RateLimited(UpstreamError):
         self.seconds = seconds
 
 
-class RangesRefused(UpstreamError):
+class MethodRefused(UpstreamError):
+    """This way of asking is not supported."""
+
+
+class RangesRefused(MethodRefused):
     """A Range request was answered with something else than the range."""
 
 
@@ -61,6 +75,14 @@ class Misbehaved(UpstreamError):
 
 class Unavailable(UpstreamError):
     """No connection, no answer in time, cut short, or 5xx."""
+
+
+class Busy(Unavailable):
+    """503 with Retry-After, for one path."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the upstream answered 503; next try in {seconds:.0f} s")
+        self.seconds = seconds
 
 
 class NoConnection(Unavailable):
@@ -166,8 +188,11 @@ class Upstream(Protocol):
     """What it last said of its rate limit."""
     requests: int
     """How often it was asked."""
-    last_problem: str
-    """What was wrong when it last failed."""
+
+    @property
+    def last_problem(self) -> str:
+        """What was wrong when it last failed."""
+        ...
 
     def gate(self) -> Ask | Hold:
         """May it be asked now?"""

@@ -10,7 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from obol.registry.upstream.base import RangesRefused, Unavailable
+from obol.registry.policy.statuses import Phase
+from obol.registry.upstream.base import Denied, RangesRefused, Unavailable
 from obol.registry.upstream.reading import drain, judge
 from obol.registry.upstream.streams import RegistryStream, Trickle, Wanted, body_of
 from obol.registry.upstream.transport import Arrived, Transport
@@ -42,21 +43,28 @@ class RegistryBlob:
         self._direct: str | None = None
         self._redirects = True
         self._refreshes = 0
+        self._ranges = False
+        """A range was honoured."""
         self._refreshing = asyncio.Lock()
 
     async def open(self, start: int, stop: int | None, *, plain: bool = False) -> RegistryStream:
         """See `BlobSource.open`."""
         wanted = Wanted(start, stop, plain)
-        response = await self._answer(wanted.headers())
-        if response.status == 416 and wanted.headers():
-            await drain(response)
-            raise RangesRefused("the upstream refuses the range")
-        await judge(response, self._clock.wall())
+        try:
+            response = await self._answer(wanted.headers())
+        except Denied as problem:
+            if not wanted.headers() or self._ranges:
+                raise
+            raise RangesRefused("the upstream refuses the range") from problem
+        # Ranges that were honoured before are not refused now: what is wrong is something else.
+        unproved = bool(wanted.headers()) and (not self._ranges or response.status == 416)
+        await judge(response, Phase.RANGE if unproved else Phase.BLOB, self._clock.wall())
         try:
             body = body_of(response, wanted, self._size)
         except BaseException:
             response.close()
             raise
+        self._ranges = self._ranges or body.ranged
         trickle = Trickle(self._clock, self._limits.trickle_window, self._limits.trickle_bytes)
         return RegistryStream(response, body, trickle, self._progressed)
 

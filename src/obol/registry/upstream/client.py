@@ -1,55 +1,50 @@
 """The adapter for a registry that speaks the OCI distribution protocol over HTTP.
 
-Everything that is asked goes through `_attempts`: the gate of the breaker, the time limit, a few retries with jitter
-for what may pass, and the bookkeeping of health afterwards.
+Everything that is asked goes through `Asking`, and what a status means is looked up in `policy.statuses`. HEAD is only
+a hint: what it does not tell well is asked by GET, and where it is known not to work it is not sent for a while.
 """
 
 from __future__ import annotations
 
-import asyncio
-import random
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from obol.oci.errors import OciError
 from obol.oci.links import next_page
 from obol.oci.manifests import MAX_MANIFEST, parse_manifest
 from obol.oci.mediatypes import MANIFEST_TYPES, bare
 from obol.oci.references import Digest, Reference, Repository, Tag
-from obol.registry.policy import health as rules
-from obol.registry.policy.health import Ask, Health, Hold
-from obol.registry.policy.retry import delay
+from obol.registry.policy.statuses import Meaning, Phase, explained, meaning
+from obol.registry.upstream.asking import About, Asking
 from obol.registry.upstream.auth import Authenticator
 from obol.registry.upstream.base import (
     Absent,
-    Denied,
     Listing,
     ManifestBody,
     ManifestHead,
+    MethodRefused,
     Misbehaved,
-    NoConnection,
-    OnHold,
     RangesRefused,
     RateLimit,
-    RateLimited,
     Slots,
     Unavailable,
 )
 from obol.registry.upstream.blobs import RegistryBlob
-from obol.registry.upstream.reading import decoded, drain, judge, rate_limit, read_bounded
-from obol.registry.upstream.streams import RegistryStream, is_page
+from obol.registry.upstream.headless import Headless
+from obol.registry.upstream.reading import decoded, drain, is_page, judge, rate_limit, read_bounded
 from obol.registry.upstream.transport import Arrived, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Mapping
+
+    import aiohttp
 
     from obol.machine.clock import Clock
+    from obol.registry.policy.health import Ask, Health, Hold
     from obol.registry.settings import TimeLimits, UpstreamSettings
+    from obol.registry.upstream.streams import RegistryStream
 
-T = TypeVar("T")
-
-ATTEMPTS = 3
 MAX_LISTING = 8 * 1024 * 1024
-NO_HEAD = frozenset({405, 501})
+NO_WORD = ManifestHead(None, "", None)
 
 
 class RegistryUpstream:
@@ -65,82 +60,106 @@ class RegistryUpstream:
     ) -> None:
         self.settings = settings
         self.slots = slots
-        self.health = Health()
         self.budget: RateLimit | None = None
         self.requests = 0
-        self.last_problem = ""
         self._limits = limits
         self._clock = clock
+        self._asking = Asking(limits, clock)
+        self._headless = Headless(clock)
+        self._lists_referrers = False
         self._transport = Transport(settings, limits, allowed_hosts)
-        self._auth = Authenticator(self._transport, settings.url, clock, limits.manifest)
+        self._auth = Authenticator(self._transport, settings.url, clock, limits.late_answer)
+
+    @property
+    def health(self) -> Health:
+        """What recent answers say."""
+        return self._asking.health
+
+    @health.setter
+    def health(self, health: Health) -> None:
+        self._asking.health = health
+
+    @property
+    def last_problem(self) -> str:
+        """What was wrong when it last failed."""
+        return self._asking.last_problem
 
     def gate(self) -> Ask | Hold:
         """May it be asked now?"""
-        return rules.gate(self.health, self._clock.monotonic())
+        return self._asking.gate()
 
     async def head_manifest(self, repository: Repository, reference: Reference, accept: str) -> ManifestHead:
-        """Ask what a reference means."""
-        path = f"{repository}/manifests/{reference}"
+        """Ask what a reference means; nothing that a HEAD refuses is believed."""
+        headers = await self._head(f"{repository}/manifests/{reference}", repository, {"Accept": accept})
+        if headers is None:
+            return NO_WORD
+        media_type = bare(headers.get("Content-Type", ""))
+        known = media_type if media_type in MANIFEST_TYPES else ""
+        return ManifestHead(_digest(headers), known, _length(headers) or None)
 
-        async def ask() -> ManifestHead:
-            arrived = await self._send("HEAD", path, repository, {"Accept": accept})
-            response = arrived.response
-            if response.status in NO_HEAD:
+    async def _head(self, path: str, repository: Repository, headers: Mapping[str, str]) -> Mapping[str, str] | None:
+        """The header fields of a good answer; None where only a GET will tell."""
+        if self._headless.known(repository):
+            return None
+        status: int | None = None
+
+        async def question() -> Mapping[str, str] | None:
+            nonlocal status
+            response = (await self._send("HEAD", path, repository, headers)).response
+            status = response.status
+            if meaning(Phase.HEAD, status) is Meaning.METHOD_REFUSED:
                 await drain(response)
-                return ManifestHead(None, "", None)
-            await judge(response, self._clock.wall())
+                return None
+            await judge(response, Phase.HEAD, self._clock.wall())
             response.release()
-            media_type = bare(response.headers.get("Content-Type", ""))
-            known = media_type if media_type in MANIFEST_TYPES else ""
-            return ManifestHead(_digest(response.headers), known, response.content_length)
+            return None if is_page(response) else response.headers
 
-        return await self._attempts(ask, self._limits.manifest)
+        told = await self._asking.hint(About(repository, path), question)
+        if told is None:
+            self._headless.suspect(path, repository, status)
+        return told
 
     async def get_manifest(self, repository: Repository, reference: Reference, accept: str) -> ManifestBody:
         """Fetch a manifest and verify it."""
         path = f"{repository}/manifests/{reference}"
+        suspicion = self._headless.take(path)
 
-        async def ask() -> ManifestBody:
-            arrived = await self._send("GET", path, repository, {"Accept": accept})
-            response = arrived.response
-            await judge(response, self._clock.wall())
+        async def question() -> ManifestBody:
+            response = (await self._send("GET", path, repository, {"Accept": accept})).response
+            await judge(response, Phase.MANIFEST, self._clock.wall())
             raw = await read_bounded(response, MAX_MANIFEST)
-            expected = _digest(response.headers) if isinstance(reference, Tag) else reference
-            body, digest = _verified(raw, expected, response.headers.get("Content-Encoding", ""))
-            try:
-                manifest = parse_manifest(body, response.headers.get("Content-Type", ""))
-            except OciError as problem:
-                raise Misbehaved(f"the upstream's manifest cannot be used: {problem.detail}") from problem
-            return ManifestBody(digest, manifest, body)
+            return _manifest(raw, response, reference)
 
-        return await self._attempts(ask, self._limits.manifest)
+        got = await self._asking.ask(About(repository, path), question)
+        self._headless.proved(suspicion)
+        return got
 
     async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
-        """Size of a blob that the upstream would give in this repository."""
+        """Size of a blob that the upstream would give in this repository, by HEAD or else by a GET of one byte."""
         path = f"{repository}/blobs/{digest}"
-
-        async def ask() -> int | None:
-            arrived = await self._send("HEAD", path, repository, {})
-            response = arrived.response
-            if response.status in NO_HEAD:
-                await drain(response)
-                return await self._size_by_range(repository, digest)
-            await judge(response, self._clock.wall())
-            response.release()
-            if is_page(response):
-                raise Misbehaved("the upstream answered a blob with a web page")
-            return response.content_length
-
-        return await self._attempts(ask, self._limits.manifest)
+        headers = await self._head(path, repository, {})
+        if headers is not None:
+            size = _length(headers)
+            if size or "Content-Length" not in headers or digest == Digest.of(b"", digest.algorithm):
+                return size
+        suspicion = self._headless.take(path)
+        size = await self._asking.ask(About(repository, path), lambda: self._size_by_range(repository, digest))
+        self._headless.proved(suspicion)
+        return size
 
     async def _size_by_range(self, repository: Repository, digest: Digest) -> int | None:
-        stream = await self._blob(repository, digest, None).open(0, 1)
+        blob = self._blob(repository, digest, None)
+        try:
+            stream = await blob.open(0, 1)
+        except RangesRefused:
+            stream = await blob.open(0, None, plain=True)
         stream.close()
         return stream.total
 
     def blob(self, repository: Repository, digest: Digest, size: int | None) -> GuardedBlob:
         """A blob to open streams of."""
-        return GuardedBlob(self._blob(repository, digest, size), self._attempts, self._limits.blob_headers)
+        about = About(repository, f"{repository}/blobs/{digest}")
+        return GuardedBlob(self._blob(repository, digest, size), self._asking, about)
 
     def _blob(self, repository: Repository, digest: Digest, size: int | None) -> RegistryBlob:
         async def ask_registry(headers: Mapping[str, str]) -> Arrived:
@@ -149,18 +168,41 @@ class RegistryUpstream:
         return RegistryBlob(ask_registry, self._transport, self._clock, self._limits, size)
 
     async def listing(self, repository: Repository, target: str, accept: str) -> Listing:
-        """One page of a list."""
+        """One page of a list; where it is refused because of the number that was asked for, one of any length."""
+        if target.startswith(f"{repository}/referrers/"):
+            return await self._referrers(repository, target, accept)
+        try:
+            return await self._listing(repository, target, accept, Phase.LIST)
+        except MethodRefused:
+            if (without := without_number(target)) == target:
+                raise
+            return await self._listing(repository, without, accept, Phase.LIST)
 
-        async def ask() -> Listing:
-            arrived = await self._send("GET", target, repository, {"Accept": accept})
-            response = arrived.response
-            await judge(response, self._clock.wall())
+    async def _referrers(self, repository: Repository, target: str, accept: str) -> Listing:
+        """Whoever has no such list says so in many ways; an error of the server's own (500) is one of them."""
+        try:
+            found = await self._listing(repository, target, accept, Phase.REFERRERS)
+        except Misbehaved as problem:
+            raise Absent("the upstream has no list of referrers") from problem
+        except Unavailable as problem:
+            if self._lists_referrers or str(problem) != explained(500):
+                raise
+            raise Absent("the upstream has no list of referrers") from problem
+        self._lists_referrers = True
+        return found
+
+    async def _listing(self, repository: Repository, target: str, accept: str, phase: Phase) -> Listing:
+        async def question() -> Listing:
+            response = (await self._send("GET", target, repository, {"Accept": accept})).response
+            await judge(response, phase, self._clock.wall())
             body = await read_bounded(response, MAX_LISTING)
+            if is_page(response):
+                raise Misbehaved("the upstream answered a list with a web page")
             media_type = bare(response.headers.get("Content-Type", ""))
             more = next_page(response.headers.getall("Link", ()))
             return Listing(body, media_type, more, "OCI-Filters-Applied" in response.headers)
 
-        return await self._attempts(ask, self._limits.manifest)
+        return await self._asking.ask(About(repository, target.partition("?")[0]), question)
 
     async def close(self) -> None:
         """Close every connection."""
@@ -173,63 +215,29 @@ class RegistryUpstream:
         self.budget = rate_limit(arrived.response.headers) or self.budget
         return arrived
 
-    async def _attempts(self, ask: Callable[[], Awaitable[T]], within: float) -> T:
-        """Ask, within `within` seconds in all; try again what may pass; remember how it went."""
-        self._enter()
-        problem = Unavailable("the upstream did not answer in time")
-        try:
-            async with asyncio.timeout(within):
-                for attempt in range(ATTEMPTS):
-                    try:
-                        return self._answered(await ask())
-                    except Unavailable as trouble:
-                        problem = trouble
-                    if isinstance(problem, NoConnection):
-                        break
-                    if attempt + 1 < ATTEMPTS:
-                        await self._clock.sleep(delay(attempt, random.random()))  # noqa: S311 - jitter
-        except TimeoutError:
-            pass
-        except RateLimited as limited:
-            self.health = rules.after_rate_limit(self.health, self._clock.monotonic(), limited.seconds)
-            self.last_problem = str(limited)
-            raise
-        except (Absent, Denied, Misbehaved, RangesRefused) as told:
-            self._answered(told)
-            raise
-        self.health = rules.after_failure(self.health, self._clock.monotonic())
-        self.last_problem = str(problem)
-        raise problem
-
-    def _enter(self) -> None:
-        now = self._clock.monotonic()
-        match rules.gate(self.health, now):
-            case Hold() as hold:
-                raise OnHold(hold)
-            case Ask(probe=True):
-                self.health = rules.probing(self.health, now)
-
-    def _answered(self, answer: T) -> T:
-        self.health = rules.after_answer(self.health)
-        return answer
-
 
 class GuardedBlob:
     """A blob whose openings observe the upstream's health and time limit."""
 
-    def __init__(
-        self,
-        blob: RegistryBlob,
-        attempts: Callable[[Callable[[], Awaitable[RegistryStream]], float], Awaitable[RegistryStream]],
-        within: float,
-    ) -> None:
+    def __init__(self, blob: RegistryBlob, asking: Asking, about: About) -> None:
         self._blob = blob
-        self._attempts = attempts
-        self._within = within
+        self._asking = asking
+        self._about = about
 
     async def open(self, start: int, stop: int | None, *, plain: bool = False) -> RegistryStream:
         """See `BlobSource.open`."""
-        return await self._attempts(lambda: self._blob.open(start, stop, plain=plain), self._within)
+        return await self._asking.ask(self._about, lambda: self._blob.open(start, stop, plain=plain))
+
+
+def _manifest(raw: bytes, response: aiohttp.ClientResponse, reference: Reference) -> ManifestBody:
+    """What came in answer, verified and read. Raises Misbehaved."""
+    expected = _digest(response.headers) if isinstance(reference, Tag) else reference
+    body, digest = _verified(raw, expected, response.headers.get("Content-Encoding", ""))
+    try:
+        manifest = parse_manifest(body, response.headers.get("Content-Type", ""))
+    except OciError as problem:
+        raise Misbehaved(f"the upstream's manifest cannot be used: {problem.detail}") from problem
+    return ManifestBody(digest, manifest, body)
 
 
 def _digest(headers: Mapping[str, str]) -> Digest | None:
@@ -237,6 +245,20 @@ def _digest(headers: Mapping[str, str]) -> Digest | None:
         return Digest.parse(headers.get("Docker-Content-Digest", ""))
     except OciError:
         return None
+
+
+def _length(headers: Mapping[str, str]) -> int | None:
+    """What a HEAD says of the length, if it speaks of the content itself and not of an encoding (8.6)."""
+    text = headers.get("Content-Length", "")
+    encoded = headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 and not encoded else None
+
+
+def without_number(target: str) -> str:
+    """The target of a list without the wish for pages of some length, every other parameter as it is."""
+    path, _, query = target.partition("?")
+    kept = [pair for pair in query.split("&") if pair.partition("=")[0] != "n"]
+    return f"{path}?{'&'.join(kept)}" if kept != [""] and kept else path
 
 
 def _verified(raw: bytes, expected: Digest | None, encoding: str) -> tuple[bytes, Digest]:

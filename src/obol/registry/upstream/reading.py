@@ -10,15 +10,34 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from obol.registry.policy.retry import backoff
-from obol.registry.upstream.base import Absent, Denied, Misbehaved, RateLimit, RateLimited, Unavailable, UpstreamError
+from obol.registry.policy.statuses import Meaning, Phase, explained, meaning
+from obol.registry.upstream.base import (
+    Absent,
+    Busy,
+    Denied,
+    MethodRefused,
+    Misbehaved,
+    RangesRefused,
+    RateLimit,
+    RateLimited,
+    Unavailable,
+    UpstreamError,
+)
 from obol.registry.upstream.transport import give_back, translate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+NEEDS_CREDENTIALS = "the upstream does not give this without credentials"
 SMALL_BODY = 64 * 1024
 DRAIN_SECONDS = 1.0
 
+_ERRORS: dict[Meaning, type[UpstreamError]] = {
+    Meaning.ABSENT: Absent,
+    Meaning.METHOD_REFUSED: MethodRefused,
+    Meaning.PATH_FAILS: Unavailable,
+    Meaning.BUSY: Unavailable,
+}
 _BUDGET = re.compile(r"\s*(-?[0-9]{1,9})\s*(?:;\s*w=([0-9]{1,9})\s*)?")
 
 
@@ -35,28 +54,37 @@ async def drain(response: aiohttp.ClientResponse) -> None:
         give_back(response)
 
 
-async def judge(response: aiohttp.ClientResponse, wall: float) -> None:
-    """Return for 200 and 206; otherwise give the connection back and raise what the status means at `wall` time."""
-    if response.status in {200, 206}:
+async def judge(response: aiohttp.ClientResponse, phase: Phase, wall: float) -> None:
+    """Return for an answer; otherwise give the connection back and raise what the status means at `wall` time."""
+    found = meaning(phase, response.status)
+    if found is Meaning.GIVEN:
         return
-    problem = meaning(response.status, response.headers.get("Retry-After"), wall)
+    problem = error(found, phase, response.status, response.headers.get("Retry-After"), wall)
     await drain(response)
     raise problem
 
 
-def meaning(status: int, retry_after: str | None, wall: float) -> UpstreamError:
-    """The error that an unsuccessful status stands for."""
-    match status:
-        case 404 | 410:
-            return Absent("the upstream does not have it")
-        case 401 | 403:
-            return Denied("the upstream does not give this without credentials")
-        case 429:
-            return RateLimited(backoff(retry_after, wall))
-        case _ if status == 408 or status >= 500:
-            return Unavailable(f"the upstream answered {status}")
+def error(found: Meaning, phase: Phase, status: int, retry_after: str | None, wall: float) -> UpstreamError:
+    """The error that a meaning other than GIVEN stands for."""
+    match found:
+        case Meaning.DENIED:
+            bare = status in {401, 403}
+            problem: UpstreamError = Denied(NEEDS_CREDENTIALS if bare else explained(status))
+        case Meaning.LIMITED:
+            problem = RateLimited(backoff(retry_after, wall))
+        case Meaning.METHOD_REFUSED if phase is Phase.RANGE:
+            problem = RangesRefused(f"the upstream refuses the range ({status})")
+        case Meaning.BUSY if retry_after:
+            problem = Busy(backoff(retry_after, wall))
         case _:
-            return Misbehaved(f"the upstream answered {status}")
+            problem = _ERRORS.get(found, Misbehaved)(explained(status))
+    return problem
+
+
+def is_page(response: aiohttp.ClientResponse) -> bool:
+    """Whether this is a page for people: a captive portal, a proxy's error, a web gallery."""
+    kind = response.headers.get("Content-Type", "").strip().lower()
+    return kind.startswith(("text/html", "application/xhtml"))
 
 
 async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:

@@ -14,6 +14,7 @@ import aiohttp
 
 from obol.oci.ranges import parse_content_range
 from obol.registry.upstream.base import Misbehaved, RangesRefused, Unavailable
+from obol.registry.upstream.reading import is_page
 from obol.registry.upstream.transport import give_back, translate
 
 if TYPE_CHECKING:
@@ -95,11 +96,6 @@ def _part(response: aiohttp.ClientResponse, wanted: Wanted, size: int | None) ->
     if response.content_length not in {None, told.stop - told.start}:
         raise RangesRefused("the upstream's range has another length than it says")
     return Body(told.start, told.stop - told.start, total, ranged=True)
-
-
-def is_page(response: aiohttp.ClientResponse) -> bool:
-    """Whether this is a page for people: a captive portal, a proxy's error, a web gallery."""
-    return response.headers.get("Content-Type", "").lower().startswith("text/html")
 
 
 class Trickle:

@@ -25,7 +25,16 @@ if TYPE_CHECKING:
     from obol.registry.upstream.streams import RegistryStream
     from obol.registry.upstream.transport import Arrived
 
-LIMITS = TimeLimits(connect=0.5, manifest=1.0, blob_headers=1.0, idle=0.3, trickle_window=5.0, trickle_bytes=1000)
+LIMITS = TimeLimits(
+    connect=0.5,
+    manifest=1.0,
+    late_answer=1.0,
+    stale_after=0.2,
+    blob_headers=1.0,
+    idle=0.3,
+    trickle_window=5.0,
+    trickle_bytes=1000,
+)
 APP = Repository("library/app")
 OTHER = Repository("library/other")
 NOWHERE = "http://localhost:1"

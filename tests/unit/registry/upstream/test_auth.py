@@ -1,21 +1,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import parse_qsl
 
 import pytest
 
-from obol.machine.tasks import spawn
 from obol.oci.references import Repository
 from obol.registry.upstream import auth as subject
-from obol.registry.upstream.base import Denied, Misbehaved, RateLimited, Unavailable, UpstreamError
-from tests.fakes.behaviours import Behaviour, endless_body, garbage, stall_before_headers
+from obol.registry.upstream.base import Denied, Misbehaved
+from tests.fakes.behaviours import redirect_to
 from tests.fakes.content import make_image
 from tests.fakes.ghcr import FakeGhcr
 from tests.fakes.hostile import CHALLENGES, HostileRegistry
 from tests.fakes.hub import FakeHub
+from tests.fakes.optional import answers
 from tests.fakes.quay import FakeQuay
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.unit.registry.upstream.reach import APP, OTHER, login_at
@@ -244,73 +244,6 @@ async def test_an_allowed_realm_may_be_private() -> None:
         assert await login.get() == 200
 
 
-@pytest.mark.parametrize("fields", [("token",), ("access_token",), ("token", "access_token")])
-async def test_either_name_of_a_token_will_do(fields: tuple[str, ...]) -> None:
-    """`token` and `access_token` mean the same."""
-    async with FakeHub() as hub, login_at(hub.url) as login:
-        filled(hub)
-        hub.office.fields = fields
-
-        assert await login.get() == 200
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        b"{}",
-        b"[]",
-        b"<html>",
-        json.dumps({"refresh_token": SECRET}).encode(),
-        json.dumps({"token": f"{SECRET}\r\nX: y"}).encode(),
-        json.dumps({"token": [SECRET]}).encode(),
-        b"[" * 100_000,
-        b" " * (1024 * 1024) + b'{"token": "t"}',
-    ],
-    ids=lambda body: ascii(body[:20]),
-)
-async def test_an_answer_without_a_token_is_not_believed(body: bytes) -> None:
-    """No token, no document, or too long: refused, and nothing of it gets into the error."""
-    async with HostileRegistry({"token": endless_body}) as server, login_at(server.url) as login:
-        server.status_for = {}
-        server.behaviours["token"] = lambda exchange: exchange.wire.write(
-            b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
-        )
-
-        with pytest.raises(Misbehaved) as told:
-            await login.get()
-
-        assert SECRET not in str(told.value)
-
-
-@pytest.mark.parametrize("behaviour", [endless_body, garbage], ids=["endless", "garbage"])
-async def test_a_hostile_token_service_is_no_trouble(behaviour: Behaviour) -> None:
-    """An endless answer, or one that is no text, is cut off and refused."""
-    async with HostileRegistry({"token": behaviour}) as server, login_at(server.url) as login:
-        with pytest.raises(Misbehaved):
-            await login.get()
-
-
-@pytest.mark.parametrize(
-    ("told", "good_for"), [(None, 300.0), (0, 60.0), (-1, 60.0), ("soon", 60.0), (90, 90.0), (10**12, 3600.0)]
-)
-async def test_a_token_is_used_until_shortly_before_its_end(told: int | str | None, good_for: float) -> None:
-    """Lifetimes run on our own clock and within bounds, whatever the service says of them or of its own clock."""
-    async with FakeHub() as hub, login_at(hub.url) as login:
-        filled(hub)
-        hub.office.expires_in = told
-        await login.get()
-
-        login.clock.advance(good_for - subject.SPENT_EARLY - 0.1)
-        await login.get()
-        assert hub.auth.count() == 1
-
-        login.clock.advance(0.2)
-        await login.get()
-        assert hub.auth.count() == 2
-        assert hub.api.count() == 4
-
-
 async def test_a_token_that_ended_early_is_replaced() -> None:
     """A 401 for a token that should be good leads to one new token, which all later requests use."""
     async with FakeHub() as hub, login_at(hub.url) as login:
@@ -323,74 +256,103 @@ async def test_a_token_that_ended_early_is_replaced() -> None:
         assert (hub.auth.count(), hub.api.count()) == (2, 5)
 
 
-async def test_a_failed_fetch_is_not_remembered() -> None:
-    """When the token service is back the next request succeeds at once."""
-    async with FakeHub() as hub, login_at(hub.url) as login:
-        filled(hub)
-        hub.auth.status_for = {"/token": 503}
-        results = await asyncio.gather(*(login.get() for _ in range(5)), return_exceptions=True)
-        assert all(isinstance(result, Unavailable) for result in results)
-        hub.auth.status_for = {}
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+async def test_a_spent_token_is_replaced_whatever_the_status(status: int) -> None:
+    """Registries refuse an old token in many ways; with a fresh one the same request succeeds, again and again."""
+    async with HostileRegistry() as server, login_at(server.url) as login:
+        filled(server)
+        server.challenge = 'Bearer realm="{url}/token",service="s"'
+        server.refuses_unknown_tokens = status
+        assert await login.get() == 200
+        for _ in range(2):
+            server.office.revoke_all()
+            login.clock.advance(subject.ABSENCE_BELIEVED)
+
+            assert await login.get() == 200
+
+
+@pytest.mark.parametrize(("status", "tokens"), [(404, 2), (400, 4)])
+async def test_a_fresh_token_may_be_refused_for_another_reason(status: int, tokens: int) -> None:
+    """Then the answer stands; absence, which is common, costs another token only once in a while."""
+    async with HostileRegistry() as server, login_at(server.url) as login:
+        filled(server)
+        server.challenge = 'Bearer realm="{url}/token",service="s"'
+        await login.get()
+        server.behaviours = {"manifest": answers(status)}
+
+        assert [await login.get(path=f"manifests/{tag}") for tag in "abc"] == [status] * 3
+
+        assert server.count(part="/token") == tokens
+
+
+async def test_another_registry_is_asked_with_its_own_token() -> None:
+    """Where a registry redirects to another one that wants a token: each gets its own, and none of the other's."""
+    async with HostileRegistry() as first, HostileRegistry() as second, login_at(first.url) as login:
+        filled(second)
+        first.challenge = 'Bearer realm="{url}/token",service="first"'
+        second.challenge = 'Bearer realm="{url}/token",service="second",scope="repository:other/name:pull"'
+        first.behaviours = {"manifest": redirect_to(f"{second.url}/v2/{APP}/manifests/1")}
+
+        assert [await login.get(), await login.get()] == [200, 200]
+
+        assert {parse_qsl(seen.query)[0][1] for seen in first.log if seen.path == "/token"} == {"first"}
+        asked = [parse_qsl(seen.query) for seen in second.log if seen.path == "/token"]
+        assert asked == [[("service", "second"), ("scope", "repository:other/name:pull")]]
+        mine, other = ({seen.header("Authorization") for seen in one.log} - {None} for one in (first, second))
+        assert len(mine) == len(other) == 1
+        assert mine.isdisjoint(other)
+
+
+async def test_a_token_of_another_registry_that_is_spent_is_replaced() -> None:
+    """The second registry's tokens end, too."""
+    async with HostileRegistry() as first, HostileRegistry() as second, login_at(first.url) as login:
+        filled(second)
+        second.challenge = 'Bearer realm="{url}/token",service="second"'
+        second.refuses_unknown_tokens = 401
+        first.behaviours = {"manifest": redirect_to(f"{second.url}/v2/{APP}/manifests/1")}
+        await login.get()
+        second.office.revoke_all()
 
         assert await login.get() == 200
 
 
-async def test_a_token_services_rate_limit_is_the_upstreams() -> None:
-    """A 429 for a token says how long to wait."""
-    async with FakeHub() as hub, login_at(hub.url) as login:
-        hub.auth.status_for = {"/token": Forced(429, (("Retry-After", "7"),))}
+async def test_the_guards_hold_for_another_registry() -> None:
+    """Its token service may not be on our own network, either."""
+    async with (
+        HostileRegistry() as first,
+        HostileRegistry() as second,
+        FakeRegistry() as inside,
+        login_at(first.url) as login,
+    ):
+        second.challenge = f'Bearer realm="http://localhost:{inside.port}/token"'
+        first.behaviours = {"manifest": redirect_to(f"{second.url}/v2/{APP}/manifests/1")}
 
-        with pytest.raises(RateLimited) as told:
+        with pytest.raises(Misbehaved):
             await login.get()
 
-        assert told.value.seconds == 7.0
+        assert inside.log == []
 
 
-async def test_a_silent_token_service_is_given_up() -> None:
-    """The token has a time limit of its own."""
-    async with HostileRegistry({"token": stall_before_headers}) as server, login_at(server.url, within=0.05) as login:
-        with pytest.raises(Unavailable, match="token service did not answer in time"):
+async def test_registries_that_send_on_for_ever_are_left() -> None:
+    """Only so many registries are asked for one thing."""
+    async with HostileRegistry() as first, HostileRegistry() as second, login_at(first.url) as login:
+        first.challenge = second.challenge = 'Bearer realm="{url}/token"'
+        first.behaviours = {"manifest": redirect_to(f"{second.url}/v2/{APP}/manifests/1")}
+        second.behaviours = {"manifest": redirect_to(f"{first.url}/v2/{APP}/manifests/1")}
+
+        with contextlib.suppress(Misbehaved):
+            assert await login.get() == 401
+
+        assert first.count() + second.count() < 30
+
+
+@pytest.mark.parametrize(("kind", "revoked"), [("application/json", True), ("text/html", False)])
+async def test_a_page_revokes_nothing(kind: str, *, revoked: bool) -> None:
+    """A registry's 403 is its word on the repository; that of a gateway or a portal is not."""
+    async with FakeRegistry() as server, login_at(server.url) as login:
+        server.status_for = {MANIFEST: Forced(403, (("Content-Type", kind),), b"no")}
+
+        with pytest.raises(Denied) as told:
             await login.get()
 
-
-async def test_one_who_stops_waiting_takes_nothing_from_the_others() -> None:
-    """The first asker is cancelled while the token is on its way; the second gets it."""
-    async with FakeHub() as hub, login_at(hub.url) as login:
-        filled(hub)
-        hub.auth.delay = asyncio.Event()
-        first, second = spawn(login.get(), name="first"), spawn(login.get(), name="second")
-        await hub.auth.until(1)
-
-        first.cancel()
-        hub.auth.delay.set()
-
-        assert await second == 200
-        assert hub.auth.count() == 1
-        with pytest.raises(asyncio.CancelledError):
-            await first
-
-
-async def test_closing_stops_what_is_being_fetched() -> None:
-    """No token is waited for after the end."""
-    async with HostileRegistry({"token": stall_before_headers}) as server, login_at(server.url) as login:
-        asking = spawn(login.get(), name="asking")
-        await server.until(1, part="/token")
-
-        await login.auth.close()
-
-        with pytest.raises((asyncio.CancelledError, UpstreamError)):
-            await asking
-
-
-async def test_tokens_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the bound the oldest token is forgotten, and fetched anew when it is wanted."""
-    monkeypatch.setattr(subject, "MAX_TOKENS", 2)
-    async with FakeHub() as hub, login_at(hub.url) as login:
-        filled(hub)
-        for repository in (APP, OTHER, THIRD, OTHER):
-            await login.get(repository)
-        assert hub.auth.count() == 3
-
-        await login.get(APP)
-
-        assert hub.auth.count() == 4
+        assert told.value.revoked is revoked

@@ -16,7 +16,9 @@ from obol.registry.upstream.base import (
 )
 from obol.registry.upstream.blobs import MAX_REFRESHES
 from tests.fakes.ghcr import FakeGhcr
+from tests.fakes.hostile import HostileRegistry
 from tests.fakes.hub import FakeHub
+from tests.fakes.optional import refuses_ranges
 from tests.fakes.quay import FakeQuay
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.unit.registry.upstream.reach import DATA, DIGEST, SIZE, reached, shelved
@@ -44,6 +46,42 @@ async def test_a_refused_range_is_told_from_a_refused_blob() -> None:
 
         assert await at.fetch(0, None, plain=True) == DATA
         assert server.connections == 1
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 406, 410, 412, 416, 418, 500, 501])
+async def test_a_store_that_refuses_ranges_in_whatever_way(status: int) -> None:
+    """That is no absence, denial or failure: the plain request remains, here and where the registry redirects to."""
+    async with FakeHub() as hub, reached(hub.url) as at:
+        shelved(hub.api)
+        hub.cdn.refuses_ranges = status
+
+        with pytest.raises(RangesRefused):
+            await at.blob.open(0, 10_000)
+
+        assert await at.fetch(0, None, plain=True) == DATA
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, Denied), (500, Unavailable), (416, RangesRefused)])
+async def test_ranges_that_were_honoured_are_not_what_is_refused(status: int, kind: type[UpstreamError]) -> None:
+    """After a range has come, another status speaks of the blob; only a 416 speaks of ranges always."""
+    behaviour = refuses_ranges(status, after=1)
+    async with HostileRegistry({"blob": behaviour}) as server, reached(server.url) as at:
+        shelved(server)
+        await at.fetch(0, 1000)
+
+        with pytest.raises(kind):
+            await at.blob.open(1000, 2000)
+
+
+@pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, Unavailable), (504, Unavailable)])
+async def test_a_range_may_meet_other_trouble(status: int, kind: type[UpstreamError]) -> None:
+    """A rate limit and a registry that is away are not about the range."""
+    async with FakeRegistry() as server, reached(server.url) as at:
+        shelved(server)
+        server.status_for = {DIGEST: status}
+
+        with pytest.raises(kind):
+            await at.blob.open(0, 1000)
 
 
 async def test_the_registry_is_asked_once_for_all_segments() -> None:

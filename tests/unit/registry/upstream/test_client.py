@@ -1,40 +1,39 @@
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.machine.tasks import spawn
 from obol.oci.mediatypes import OCI_INDEX, upstream_accept
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.policy.health import FAILURES_TO_OPEN, FIRST_COOLDOWN, Ask, Hold, Reason
 from obol.registry.upstream.base import (
     Absent,
-    Denied,
     ManifestHead,
+    MethodRefused,
     Misbehaved,
-    OnHold,
     RateLimit,
-    RateLimited,
     Unavailable,
-    UpstreamError,
 )
-from obol.registry.upstream.client import ATTEMPTS
 from tests.fakes import behaviours
-from tests.fakes.clock import START, FakeClock
 from tests.fakes.content import make_image
 from tests.fakes.ghcr import FakeGhcr
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.hub import FakeHub
+from tests.fakes.optional import answers, refuses_ranges, tells_by_head
 from tests.fakes.registry import FakeRegistry, Forced
-from tests.fakes.server import Answer
-from tests.unit.registry.upstream.reach import APP, DATA, DIGEST, LIMITS, SIZE, everything, shelved, upstream_at
+from tests.unit.registry.upstream.reach import (
+    APP,
+    DIGEST,
+    LIMITS,
+    SIZE,
+    shelved,
+    upstream_at,
+)
 
 if TYPE_CHECKING:
     from obol.registry.upstream.client import RegistryUpstream
-    from tests.fakes.behaviours import Behaviour, Exchange
+    from tests.fakes.behaviours import Behaviour
 
 IMAGE = make_image(1000)
 TOP = Digest(IMAGE.top)
@@ -42,7 +41,7 @@ TAG = Tag("1")
 NONE = Tag("none")
 LAYER = Digest(DIGEST)
 ACCEPT = upstream_accept(())
-QUICK = replace(LIMITS, manifest=0.1, blob_headers=0.1)
+QUICK = replace(LIMITS, manifest=0.1, late_answer=0.1)
 
 
 def served(fake: FakeRegistry | FakeHub) -> None:
@@ -50,16 +49,11 @@ def served(fake: FakeRegistry | FakeHub) -> None:
     fake.add(APP, TAG, IMAGE)
 
 
-async def unavailable(exchange: Exchange) -> None:
-    """503."""
-    await exchange.say(Answer(503))
-
-
 async def failures(upstream: RegistryUpstream, number: int) -> None:
-    """Ask so often, in vain."""
-    for _ in range(number):
+    """Ask about so many repositories, in vain."""
+    for one in range(number):
         with pytest.raises(Unavailable):
-            await upstream.head_manifest(APP, TAG, ACCEPT)
+            await upstream.get_manifest(Repository(f"library/bad{one}"), TAG, ACCEPT)
 
 
 async def test_a_head_tells_what_a_tag_means() -> None:
@@ -75,13 +69,39 @@ async def test_a_head_tells_what_a_tag_means() -> None:
         assert upstream.requests == 1
 
 
-@pytest.mark.parametrize("status", [405, 501])
-async def test_an_upstream_without_head_tells_nothing(status: int) -> None:
-    """That is no error: the caller is to GET."""
-    async with FakeRegistry() as server, upstream_at(server.url) as upstream:
-        server.status_for = {"/manifests/": status}
-
+@pytest.mark.parametrize("status", [204, 206, 304, 400, 401, 402, 403, 404, 405, 410, 418, 451, 500, 501, 502, 503])
+async def test_a_head_that_is_refused_tells_nothing(status: int) -> None:
+    """That is no error, and no absence or denial: the caller is to GET."""
+    async with HostileRegistry({"manifest": answers(status)}) as server, upstream_at(server.url) as upstream:
         assert await upstream.head_manifest(APP, TAG, ACCEPT) == ManifestHead(None, "", None)
+        assert upstream.health.failures == 0
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [behaviours.closed_at_once, behaviours.reset_at_once, behaviours.stall_before_headers, behaviours.redirect_loop],
+    ids=["closed", "reset", "stalled", "loop"],
+)
+async def test_a_head_that_breaks_off_tells_nothing(behaviour: Behaviour) -> None:
+    """It is given up early enough for a GET to be answered in time, and counts as no failure."""
+    async with HostileRegistry({"manifest": behaviour}) as server, upstream_at(server.url) as upstream:
+        assert await upstream.head_manifest(APP, TAG, ACCEPT) == ManifestHead(None, "", None)
+        assert upstream.health.failures == 0
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [(("Content-Length", "0"),), (("Content-Length", "333"), ("Content-Encoding", "gzip"))],
+)
+async def test_a_length_that_cannot_be_the_manifests_is_not_repeated(headers: tuple[tuple[str, str], ...]) -> None:
+    """Zero, or that of an encoding: the digest counts, the length does not."""
+    async with (
+        HostileRegistry({"manifest": tells_by_head(*headers)}) as server,
+        upstream_at(server.url) as upstream,
+    ):
+        served(server)
+
+        assert await upstream.head_manifest(APP, TAG, ACCEPT) == ManifestHead(TOP, OCI_INDEX, None)
 
 
 @pytest.mark.parametrize("behaviour", [behaviours.html, behaviours.malformed_digest], ids=["html", "malformed"])
@@ -168,158 +188,6 @@ async def test_a_bad_document_is_refused(name: str) -> None:
             await upstream.get_manifest(APP, TAG, ACCEPT)
 
 
-@pytest.mark.parametrize(
-    ("status", "kind"), [(404, Absent), (401, Denied), (403, Denied), (400, Misbehaved), (429, RateLimited)]
-)
-async def test_a_healthy_no_is_asked_for_once(status: int, kind: type[UpstreamError]) -> None:
-    """Absent, denied, limited: no second attempt, no failure, and the next question starts afresh."""
-    async with FakeRegistry() as server, upstream_at(server.url) as upstream:
-        served(server)
-        server.status_for = {"/manifests/none": status}
-
-        for ask in (upstream.get_manifest, upstream.head_manifest):
-            upstream.health = replace(upstream.health, limited_until=None)
-            with pytest.raises(kind):
-                await ask(APP, NONE, ACCEPT)
-
-        assert server.count(part="none") == 2
-        assert upstream.health.failures == 0
-        upstream.health = replace(upstream.health, limited_until=None)
-        assert (await upstream.get_manifest(APP, TAG, ACCEPT)).digest == TOP
-
-
-async def test_what_may_pass_is_tried_again() -> None:
-    """503, a closed connection, then the answer: one success, after short waits, and no failure is counted."""
-    # aiohttp, too, sends a request once more when the connection is closed without an answer.
-    trouble = [unavailable, behaviours.closed_at_once, behaviours.closed_at_once]
-
-    async def recovering(exchange: Exchange) -> None:
-        await (trouble.pop()(exchange) if trouble else exchange.say(exchange.honest))
-
-    clock = FakeClock()
-    async with HostileRegistry({"manifest": recovering}) as server, upstream_at(server.url, clock=clock) as upstream:
-        served(server)
-
-        assert (await upstream.get_manifest(APP, TAG, ACCEPT)).digest == TOP
-
-        assert server.count() == 4
-        assert len(clock.sleeps) == 2
-        assert clock.sleeps[0] <= 0.1
-        assert clock.sleeps[1] <= 0.2
-        assert upstream.health.failures == 0
-
-
-async def test_attempts_are_few() -> None:
-    """An upstream that stays broken is asked so often and no more; that is one failure, and its words are kept."""
-    async with FakeRegistry() as server, upstream_at(server.url) as upstream:
-        server.status_for = {"/manifests/": 502}
-
-        await failures(upstream, 1)
-
-        assert server.count() == ATTEMPTS
-        assert upstream.requests == ATTEMPTS
-        assert upstream.health.failures == 1
-        assert upstream.last_problem == "the upstream answered 502"
-
-
-@pytest.mark.parametrize(
-    "behaviour", [behaviours.stall_before_headers, behaviours.stall_mid_body], ids=["head", "body"]
-)
-async def test_a_silent_upstream_is_given_up_in_time(behaviour: Behaviour) -> None:
-    """The whole question has a time limit, whatever the attempts do."""
-    async with HostileRegistry({"manifest": behaviour}) as server, upstream_at(server.url, QUICK) as upstream:
-        served(server)
-        loop = asyncio.get_running_loop()
-        asked = loop.time()
-
-        with pytest.raises(Unavailable):
-            await upstream.get_manifest(APP, TAG, ACCEPT)
-
-        assert loop.time() - asked < 0.5
-        assert upstream.health.failures == 1
-
-
-async def test_the_breaker_opens_and_closes() -> None:
-    """A broken upstream is soon not asked at all; after the cool-down one question decides."""
-    clock = FakeClock()
-    async with FakeRegistry() as server, upstream_at(server.url, clock=clock) as upstream:
-        served(server)
-        server.status_for = {"/manifests/": 500}
-        await failures(upstream, FAILURES_TO_OPEN)
-        asked = server.count()
-
-        with pytest.raises(OnHold, match="failing; next try in 5 s") as told:
-            await upstream.head_manifest(APP, TAG, ACCEPT)
-
-        assert told.value.hold.reason is Reason.BROKEN
-        assert server.count() == asked
-        clock.advance(FIRST_COOLDOWN)
-        assert upstream.gate() == Ask(probe=True)
-        await failures(upstream, 1)
-        assert isinstance(upstream.gate(), Hold)
-        server.status_for = {}
-        clock.advance(2 * FIRST_COOLDOWN)
-        await upstream.head_manifest(APP, TAG, ACCEPT)
-        assert upstream.gate() == Ask()
-
-
-async def test_only_one_probe_is_sent() -> None:
-    """While the breaker is open and the cool-down over, one of many who ask is let through."""
-    clock = FakeClock()
-    async with FakeRegistry() as server, upstream_at(server.url, clock=clock) as upstream:
-        served(server)
-        server.status_for = {"/manifests/": 500}
-        await failures(upstream, FAILURES_TO_OPEN)
-        server.status_for = {}
-        server.delay = asyncio.Event()
-        asked = server.count()
-        clock.advance(FIRST_COOLDOWN)
-        probe = spawn(upstream.head_manifest(APP, TAG, ACCEPT), name="probe")
-        await server.until(asked + 1)
-
-        for _ in range(3):
-            with pytest.raises(OnHold):
-                await upstream.head_manifest(APP, TAG, ACCEPT)
-
-        server.delay.set()
-        assert (await probe).digest == TOP
-        assert server.count() == asked + 1
-
-
-async def test_questions_that_fail_together_open_the_breaker_once() -> None:
-    """Twenty at once leave the first cool-down, not the longest."""
-    async with FakeRegistry() as server, upstream_at(server.url) as upstream:
-        server.status_for = {"/manifests/": 500}
-
-        await asyncio.gather(*(upstream.head_manifest(APP, TAG, ACCEPT) for _ in range(20)), return_exceptions=True)
-
-        held = upstream.gate()
-        assert isinstance(held, Hold)
-        assert held.seconds <= FIRST_COOLDOWN
-
-
-@pytest.mark.parametrize("retry_after", ["30", "Mon, 21 Sep 2026 14:13:50 GMT"])
-async def test_a_rate_limit_stops_all_questions(retry_after: str) -> None:
-    """After one 429 nothing is asked until the moment it named, about any repository; then again."""
-    clock = FakeClock(date=START)
-    async with FakeRegistry() as server, upstream_at(server.url, clock=clock) as upstream:
-        served(server)
-        server.status_for = {"/manifests/": Forced(429, (("Retry-After", retry_after),), b"x" * 1000)}
-        with pytest.raises(RateLimited, match="next try in 30 s"):
-            await upstream.get_manifest(APP, TAG, ACCEPT)
-
-        with pytest.raises(OnHold, match="rate-limited"):
-            await upstream.head_manifest(Repository("library/other"), TAG, ACCEPT)
-        with pytest.raises(OnHold):
-            await upstream.blob(APP, LAYER, None).open(0, None)
-
-        assert server.count() == 1
-        assert "rate limit" in upstream.last_problem
-        server.status_for = {}
-        clock.advance(30.0)
-        await upstream.head_manifest(APP, TAG, ACCEPT)
-
-
 async def test_the_budget_is_remembered() -> None:
     """What the last answer that spoke of it said; an answer that is silent changes nothing."""
     async with FakeHub() as hub, upstream_at(hub.url) as upstream:
@@ -352,21 +220,37 @@ async def test_a_page_has_no_size_of_a_blob() -> None:
             await upstream.head_blob(APP, LAYER)
 
 
-async def test_opening_a_blob_observes_health() -> None:
-    """It is tried again like any question, counted as one, and not asked for while the breaker is open."""
-    async with (
-        HostileRegistry({"blob": behaviours.times(1, unavailable)}) as server,
-        upstream_at(server.url) as upstream,
-    ):
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 500, 501])
+async def test_the_size_of_a_blob_where_head_is_refused(status: int) -> None:
+    """A range of one byte tells it; where ranges are refused, too, the head of a plain answer does."""
+    async with HostileRegistry({"blob": answers(status)}) as server, upstream_at(server.url) as upstream:
+        shelved(server)
+        server.methods = {"HEAD"}
+        assert await upstream.head_blob(APP, LAYER) == SIZE
+        server.methods = {"GET"}
+        server.behaviours = {"blob": refuses_ranges(status)}
+
+        assert await upstream.head_blob(APP, LAYER) == SIZE
+
+
+@pytest.mark.parametrize("told", [("Content-Length", "0"), ("Content-Encoding", "gzip")])
+async def test_a_length_that_cannot_be_the_blobs_is_not_believed(told: tuple[str, str]) -> None:
+    """Zero, or that of an encoding: a range of one byte tells the true one."""
+    async with HostileRegistry({"blob": tells_by_head(told)}) as server, upstream_at(server.url) as upstream:
         shelved(server)
 
-        assert await everything(await upstream.blob(APP, LAYER, SIZE).open(0, None)) == DATA
-        server.behaviours["blob"] = unavailable
-        for _ in range(FAILURES_TO_OPEN):
-            with pytest.raises(Unavailable):
-                await upstream.blob(APP, LAYER, SIZE).open(0, 10)
-        with pytest.raises(OnHold):
-            await upstream.blob(APP, LAYER, SIZE).open(0, 10)
+        assert await upstream.head_blob(APP, LAYER) == SIZE
+
+
+async def test_questions_do_not_wait_behind_blobs() -> None:
+    """With every connection for blobs in use a HEAD is answered as ever."""
+    async with FakeRegistry() as server, upstream_at(server.url) as upstream:
+        served(server)
+        await upstream.slots.first(0)
+        while upstream.slots.more():
+            pass
+
+        assert (await upstream.head_manifest(APP, TAG, ACCEPT)).digest == TOP
 
 
 async def test_lists_come_page_by_page() -> None:
@@ -386,12 +270,56 @@ async def test_lists_come_page_by_page() -> None:
         assert (found.filtered, found.media_type) == (True, OCI_INDEX)
 
 
-async def test_questions_do_not_wait_behind_blobs() -> None:
-    """With every connection for blobs in use a HEAD is answered as ever."""
+@pytest.mark.parametrize("status", [400, 404, 405, 406, 410, 415, 418, 500, 501])
+async def test_a_registry_without_referrers_has_many_ways_to_say_so(status: int) -> None:
+    """Each is absence, so that clients turn to the tag that stands for the list."""
+    async with HostileRegistry({"referrers": answers(status)}) as server, upstream_at(server.url) as upstream:
+        with pytest.raises(Absent):
+            await upstream.listing(APP, f"{APP}/referrers/{TOP}", OCI_INDEX)
+
+
+@pytest.mark.parametrize(
+    "behaviour", [behaviours.html, behaviours.redirect_to("http://127.1:1/login")], ids=["page", "login"]
+)
+async def test_a_page_is_no_list_of_referrers(behaviour: Behaviour) -> None:
+    """Nor is a redirect that is not to be followed."""
+    async with HostileRegistry({"referrers": behaviour}) as server, upstream_at(server.url) as upstream:
+        with pytest.raises(Absent):
+            await upstream.listing(APP, f"{APP}/referrers/{TOP}", OCI_INDEX)
+
+
+@pytest.mark.parametrize("status", [500, 503])
+async def test_a_registry_that_had_referrers_is_broken_without(status: int) -> None:
+    """Where the list was given before, or the registry is busy, an error of the server's is one."""
     async with FakeRegistry() as server, upstream_at(server.url) as upstream:
         served(server)
-        await upstream.slots.first(0)
-        while upstream.slots.more():
-            pass
+        server.referrers_supported = True
+        await upstream.listing(APP, f"{APP}/referrers/{TOP}", OCI_INDEX)
+        server.status_for = {"/referrers/": status}
 
-        assert (await upstream.head_manifest(APP, TAG, ACCEPT)).digest == TOP
+        with pytest.raises(Unavailable):
+            await upstream.listing(APP, f"{APP}/referrers/{TOP}", OCI_INDEX)
+
+
+async def test_a_page_is_no_list_of_tags() -> None:
+    """It is an error: clients have no other way to the tags."""
+    async with HostileRegistry({"tags": behaviours.html}) as server, upstream_at(server.url) as upstream:
+        with pytest.raises(Misbehaved, match="web page"):
+            await upstream.listing(APP, f"{APP}/tags/list", "application/json")
+
+
+@pytest.mark.parametrize("status", [400, 405, 406, 416, 422])
+async def test_a_number_of_tags_that_is_refused_is_not_asked_for(status: int) -> None:
+    """The list comes in pages of the registry's own length; every other parameter stays as it is."""
+    async with FakeRegistry() as server, upstream_at(server.url) as upstream:
+        for tag in ("1", "2", "3"):
+            server.add(APP, tag, IMAGE)
+        server.status_for = {"n=5000": status}
+
+        page = await upstream.listing(APP, f"{APP}/tags/list?n=5000&last=1&x=%2f", "application/json")
+
+        assert page.body == b'{"name": "library/app", "tags": ["2", "3"]}'
+        assert server.log[-1].query == "last=1&x=%2f"
+        server.status_for = {"/tags/": status}
+        with pytest.raises(MethodRefused):
+            await upstream.listing(APP, f"{APP}/tags/list?n=5000", "application/json")

@@ -10,16 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obol.machine.tasks import spawn
+from obol.registry.policy.statuses import Meaning, Phase
 from obol.registry.upstream.base import (
     Absent,
+    Busy,
     Denied,
+    MethodRefused,
     Misbehaved,
+    RangesRefused,
     RateLimit,
     RateLimited,
     Unavailable,
     UpstreamError,
 )
-from obol.registry.upstream.reading import SMALL_BODY, decoded, drain, judge, meaning, rate_limit, read_bounded
+from obol.registry.upstream.reading import SMALL_BODY, decoded, drain, error, judge, rate_limit, read_bounded
 from tests.fakes.behaviours import Behaviour, cut, endless_body, stall_mid_body
 from tests.fakes.content import make_image
 from tests.fakes.hostile import HostileRegistry
@@ -41,35 +45,40 @@ async def answer(transport: Transport, server: FakeRegistry, path: str = "/v2/")
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"),
+    ("found", "kind"),
     [
-        (404, Absent),
-        (410, Absent),
-        (401, Denied),
-        (403, Denied),
-        (429, RateLimited),
-        (408, Unavailable),
-        (500, Unavailable),
-        (502, Unavailable),
-        (503, Unavailable),
-        (599, Unavailable),
-        (204, Misbehaved),
-        (304, Misbehaved),
-        (400, Misbehaved),
-        (416, Misbehaved),
+        (Meaning.ABSENT, Absent),
+        (Meaning.DENIED, Denied),
+        (Meaning.LIMITED, RateLimited),
+        (Meaning.METHOD_REFUSED, MethodRefused),
+        (Meaning.PATH_FAILS, Unavailable),
+        (Meaning.BUSY, Unavailable),
+        (Meaning.UNUSABLE, Misbehaved),
     ],
 )
-def test_a_status_stands_for_an_error(status: int, kind: type[UpstreamError]) -> None:
-    """Absent, denied, limited, broken or nonsense: each status has its error."""
-    assert type(meaning(status, None, WALL)) is kind
+def test_a_meaning_stands_for_an_error(found: Meaning, kind: type[UpstreamError]) -> None:
+    """Absent, denied, limited, broken or nonsense: each meaning has its error."""
+    assert type(error(found, Phase.MANIFEST, 418, None, WALL)) is kind
 
 
-def test_a_429_names_the_seconds() -> None:
+def test_a_refused_range_is_an_error_of_its_own() -> None:
+    """Whoever asked for a range can ask without."""
+    assert type(error(Meaning.METHOD_REFUSED, Phase.RANGE, 403, None, WALL)) is RangesRefused
+
+
+@pytest.mark.parametrize(("found", "kind"), [(Meaning.LIMITED, RateLimited), (Meaning.BUSY, Busy)])
+def test_retry_after_names_the_seconds(found: Meaning, kind: type[RateLimited | Busy]) -> None:
     """What Retry-After says is in the error."""
-    problem = meaning(429, "17", WALL)
+    problem = error(found, Phase.BLOB, 503, "17", WALL)
 
-    assert isinstance(problem, RateLimited)
+    assert isinstance(problem, kind)
     assert problem.seconds == 17.0
+
+
+@pytest.mark.parametrize(("status", "words"), [(407, "proxy"), (451, "legal"), (402, "paid"), (418, "answered 418")])
+def test_a_status_is_put_into_words(status: int, words: str) -> None:
+    """Where a status tells a person more than its number, the error says so."""
+    assert words in str(error(Meaning.DENIED, Phase.MANIFEST, status, None, WALL))
 
 
 @pytest.mark.parametrize("status", [200, 206])
@@ -79,7 +88,7 @@ async def test_a_good_answer_is_left_to_be_read(status: int) -> None:
         server.status_for = {"/v2/": Forced(status, (), b"body")}
         response = await answer(transport, server)
 
-        await judge(response, WALL)
+        await judge(response, Phase.BLOB, WALL)
 
         assert await read_bounded(response, 10) == b"body"
 
@@ -94,7 +103,7 @@ async def test_the_body_of_an_error_does_not_matter(body: bytes) -> None:
         for _ in range(3):
             response = await answer(transport, server)
             with pytest.raises(Absent, match=r"^the upstream does not have it$"):
-                await judge(response, WALL)
+                await judge(response, Phase.BLOB, WALL)
 
         assert server.connections == 1
 
@@ -106,7 +115,7 @@ async def test_a_long_error_is_not_read() -> None:
         response = await answer(transport, server)
 
         with pytest.raises(Unavailable):
-            await judge(response, WALL)
+            await judge(response, Phase.BLOB, WALL)
 
         assert response.closed
         assert not response.content.is_eof()

@@ -48,6 +48,7 @@ class FakeSlots:
     wanted_by_others: bool = False
     problem: UpstreamError | None = None
     taken: int = 0
+    lent: int = 0
     most: int = 0
 
     async def first(self, within: float) -> None:
@@ -66,6 +67,16 @@ class FakeSlots:
     def crowded(self) -> bool:
         """Whether there are too many."""
         return self.wanted_by_others
+
+    def lend(self) -> bool:
+        """Let others have one."""
+        self.lent += 1
+        return True
+
+    def reclaim(self) -> None:
+        """Take back one that was lent."""
+        self.lent -= 1
+        assert self.lent >= 0
 
     def release(self) -> None:
         """Give one back."""

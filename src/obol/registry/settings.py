@@ -63,6 +63,8 @@ class TimeLimits:
     """A client of a fill that brings nothing for this long is let go, so that it can turn to the upstream."""
     shutdown: float = 5.0
     """How long transfers under way may go on after the order to stop."""
+    standstill: float = 120.0
+    """A transfer that gets no new byte for this long is ended, whatever the reason."""
     abandoned: float = 60.0
     """A fill that nobody follows goes on for this long, and to its end if most of it is there."""
 

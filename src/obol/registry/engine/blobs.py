@@ -16,6 +16,7 @@ from obol.registry.engine.fetch import Abandoned, Fetch, Surroundings
 from obol.registry.engine.fill import Fill, FillFailed
 from obol.registry.engine.following import FollowedBlob
 from obol.registry.engine.refusals import refusal, refused
+from obol.registry.engine.watch import Watch
 from obol.registry.policy.freshness import Refuse, decide_digest
 from obol.registry.store.base import Kind, Names, Place, Right, StoreError
 from obol.registry.upstream.base import Absent, Denied, Misbehaved, RangesRefused, UpstreamError
@@ -44,6 +45,8 @@ class Blobs:
         self._offline = offline
         self._fills: dict[tuple[str, Digest], Fill] = {}
         self._tasks: dict[asyncio.Task[None], Fill] = {}
+        self._fetches: set[Fetch] = set()
+        self._watch = Watch(around.limits.standstill)
         self._failures: OrderedDict[tuple[str, Digest], _Failure] = OrderedDict()
         self._busy_since: dict[str, float] = {}
         self._busy_count: dict[str, int] = {}
@@ -55,6 +58,10 @@ class Blobs:
     def fills(self) -> tuple[Fill, ...]:
         """The transfers that run."""
         return tuple(self._fills.values())
+
+    def start(self) -> None:
+        """Begin to watch over the transfers. Needs a running loop."""
+        self._watch.start(self._fetches)
 
     async def get(
         self, space: Space, repository: Repository, digest: Digest, *, part: bool
@@ -152,6 +159,9 @@ class Blobs:
         failure = self._failures.get((space.registry, digest))
         if failure is not None and part and now < failure.until:
             raise OciError(UPSTREAM_BROKEN, "the transfer of this blob failed a moment ago")
+        if (space.registry, digest) in self._fills:
+            # It stood still and does not end; two must not write one file.
+            raise OciError(UPSTREAM_BROKEN, "the last transfer of this blob is still being ended")
         self._may_ask(space, patience=self._around.limits.blob_headers / 2)
         size = None if right is None else right.size
         source = space.upstream.blob(place.repository, digest, size)
@@ -168,9 +178,11 @@ class Blobs:
         started = self._around.clock.monotonic()
         granting = None if known else spawn(self._grant(fill), name="grant")
         fetch = Fetch(fill, self._around, space.upstream.slots, space.counters)
+        self._fetches.add(fetch)
         try:
             await fetch.run()
         finally:
+            self._fetches.discard(fetch)
             if self._fills.get((space.registry, fill.digest)) is fill:
                 del self._fills[space.registry, fill.digest]
             self._leave(space, fetch.received)
@@ -211,6 +223,7 @@ class Blobs:
 
     async def close(self) -> None:
         """Stop every transfer; what has arrived is kept for the next start, and what is verified becomes content."""
+        await self._watch.close()
         tasks = dict(self._tasks)
         for task, fill in tasks.items():
             if not fill.verified:

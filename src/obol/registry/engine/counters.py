@@ -23,6 +23,8 @@ class Counters:
     """Time in which at least one blob was being fetched; with `fill_bytes` the throughput."""
     fill_bytes: int = 0
     fills_failed: int = 0
+    fills_stalled: int = 0
+    """Transfers that were ended because nothing advanced them."""
     corrupt: int = 0
     """Transfers whose digest was wrong."""
 

@@ -62,6 +62,7 @@ class Engine:
     def start(self) -> None:
         """Begin the work that goes on beside requests. Needs a running loop."""
         self._writing = spawn(self._write_uses(), name="uses")
+        self._blobs.start()
 
     @property
     def fills(self) -> int:

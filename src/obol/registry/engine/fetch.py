@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from obol.machine.tasks import members, spawn
 from obol.oci.references import new_hash
+from obol.registry.engine.lines import Line, Lines
 from obol.registry.policy.abandon import give_up
 from obol.registry.policy.health import Hold
 from obol.registry.policy.retry import delay
@@ -66,20 +67,23 @@ class Surroundings:
 
 
 class Fetch:
-    """Carries out one fill."""
+    """Carries out one fill. The watch may end it: see `watch.Watched`."""
 
     def __init__(self, fill: Fill, around: Surroundings, slots: Slots, counters: Counters) -> None:
         self._fill = fill
         self._around = around
-        self._slots = slots
+        self._lines = Lines(slots, around.clock)
         self._counters = counters
         self._map = SegmentMap(UNSIZED, around.settings.segment)
         self._target = around.settings.connections_per_fill
-        self._workers = 0
         self.received = 0
         """Bytes that came from the upstream, those that came twice counted twice."""
         self._gained = 0
         """Bytes that were not there before."""
+        self._advanced_at = around.clock.monotonic()
+        self._task: asyncio.Task[None] | None = None
+        self._stalled = False
+        self._first_line: Line | None = None
         self._ungrown: asyncio.TaskGroup | None = None
         self._over = False
         self._problems: list[Exception] = []
@@ -87,7 +91,10 @@ class Fetch:
     async def run(self) -> None:
         """Fetch, verify and commit. Never raises what followers are told by `Fill.fail`."""
         fill = self._fill
+        self._task = asyncio.current_task()
         try:
+            # Before the file: who waits for a connection holds no descriptor meanwhile.
+            self._first_line = await self._lines.first(self._around.limits.blob_headers)
             fill.begin(await self._open_partial(), self._around.settings.withhold)
             self._map = SegmentMap(UNSIZED if fill.size is None else fill.size, self._map.length, fill.frontier)
             fill.pieces = self._map
@@ -103,13 +110,43 @@ class Fetch:
         except (UpstreamError, StoreError, Abandoned) as problem:
             await self._failed(problem)
         except asyncio.CancelledError:
-            await self._keep(Abandoned("the cache is stopping"))
-            raise
+            if not self._stalled:
+                await self._keep(Abandoned("the cache is stopping"))
+                raise
+            await self._failed(Unavailable("the transfer of the blob stood still"))
         finally:
+            self._lines.close()
             if not fill.verified and fill.failure is None:
                 # A mistake of our own, which is reported elsewhere: whoever follows must not wait for more.
                 fill.fail(Unavailable("the transfer of the blob broke off"))
             fill.end()
+
+    def lend(self) -> None:
+        """Lend the slots of lines that are quiet."""
+        self._lines.lend()
+
+    def stood_still(self) -> float:
+        """Seconds since new bytes came or some were hashed; 0 when all are verified."""
+        return 0.0 if self._fill.verified else self._around.clock.monotonic() - self._advanced_at
+
+    def end(self) -> None:
+        """End it because it stands still, keeping what it has."""
+        if self._task is not None and not self._stalled:
+            self._stalled = True
+            self._counters.fills_stalled += 1
+            self._task.cancel()
+
+    def give_up(self) -> None:
+        """End it as it is, for it does not end by itself."""
+        self._lines.close()
+        if self._fill.failure is None:
+            self._fill.fail(Unavailable("the transfer of the blob stood still"))
+        if self._task is not None:
+            self._task.cancel()
+
+    def _advanced(self) -> None:
+        if not self._stalled:
+            self._advanced_at = self._around.clock.monotonic()
 
     async def _open_partial(self) -> Partial:
         """What an earlier transfer left, unless that is more than the whole blob: it was told another length."""
@@ -160,25 +197,24 @@ class Fetch:
         return self._around.limits.blob_headers / 2
 
     async def _round(self) -> None:
-        await self._slots.first(self._around.limits.blob_headers)
-        self._workers = 1
+        line, self._first_line = self._first_line, None
+        line = line or await self._lines.first(self._around.limits.blob_headers)
         self._ungrown = None
         self._problems.clear()
         try:
             stream, segment = await self._open_first()
         except BaseException:
-            self._leave()
+            self._lines.close()
             raise
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._first(stream, segment, group))
+                group.create_task(self._first(stream, segment, group, line))
         except ExceptionGroup as problems:
             raise _most_telling(members(problems)) from None
         finally:
             # Who was cancelled before it began has given nothing back.
             stream.close()
-            while self._workers:
-                self._leave()
+            self._lines.close()
         if self._problems and not self._map.complete:
             raise self._problems[0]
 
@@ -214,43 +250,38 @@ class Fetch:
             raise Misbehaved("the upstream's blob has another length than its descriptor says")
         fill.size = self._map.size = stream.total
 
-    async def _first(self, stream: BlobStream, segment: Segment, group: asyncio.TaskGroup) -> None:
+    async def _first(self, stream: BlobStream, segment: Segment, group: asyncio.TaskGroup, line: Line) -> None:
         if stream.ranged:
             self._target = min(self._target, connections(self._map.size - self._map.frontier, self._around.settings))
             # More connections wait for the first bytes: making them takes longer than passing those on.
             self._ungrown = group
-        await self._worker(stream, segment, group)
+        await self._worker(stream, segment, group, line)
 
     def _grow(self, group: asyncio.TaskGroup) -> None:
-        while self._workers < self._target and not self._map.exhausted and self._slots.more():
-            segment = self._map.take()
-            assert segment is not None
-            self._workers += 1
-            group.create_task(self._worker(None, segment, group))
+        while len(self._lines) < self._target and not self._map.exhausted and (line := self._lines.more()):
+            group.create_task(self._worker(None, self._map.take(), group, line))
 
-    def _leave(self) -> None:
-        self._workers -= 1
-        self._slots.release()
-
-    async def _worker(self, stream: BlobStream | None, segment: Segment | None, group: asyncio.TaskGroup) -> None:
+    async def _worker(
+        self, stream: BlobStream | None, segment: Segment | None, group: asyncio.TaskGroup, line: Line
+    ) -> None:
         """Bring segments until none is left, a connection fails, or there are too many."""
         try:
             while segment is not None:
-                await self._bring(stream, segment)
+                await self._bring(stream, segment, line)
                 stream = None
                 if self._map.complete:
                     return
                 await self._fill.partial.checkpoint(self._map.frontier)
-                if self._workers > 1 and self._slots.crowded():
+                if self._lines.crowded():
                     return
                 segment = self._map.take()
                 self._grow(group)
         except (Unavailable, RateLimited, OnHold) as problem:
             self._problems.append(problem)
         finally:
-            self._leave()
+            self._lines.leave(line)
 
-    async def _bring(self, stream: BlobStream | None, segment: Segment) -> None:
+    async def _bring(self, stream: BlobStream | None, segment: Segment, line: Line) -> None:
         """Write what one connection brings; what it does not is given back."""
         at, whole = segment.start, stream is not None and not stream.ranged
         try:
@@ -259,6 +290,7 @@ class Fetch:
                 if not stream.ranged:
                     raise RangesRefused("the upstream honours only some ranges")
             while data := await stream.read():
+                self._lines.brought(line)
                 await self._write(at, data)
                 at += len(data)
         finally:
@@ -283,6 +315,7 @@ class Fetch:
             await asyncio.sleep(0)  # whoever waits for them goes first
         await self._fill.partial.write(at + skip, memoryview(data)[skip:])
         self._gained += len(data) - skip
+        self._advanced()
         if self._map.wrote(at + skip, at + len(data)):
             self._fill.reaches(self._map.frontier)
         group, self._ungrown = self._ungrown, None
@@ -306,6 +339,7 @@ class Fetch:
             except OSError as problem:
                 return StoreError(f"the partial cannot be read back: {problem.strerror}")
             done = stop
+            self._advanced()
         return hasher.hexdigest() == fill.digest.hex
 
     async def _conclude(self, right: bool | StoreError) -> None:  # noqa: FBT001 - the verifier's verdict

@@ -173,6 +173,14 @@ class Slots(Protocol):
         """Whether there are so many that who has several should give one back."""
         ...
 
+    def lend(self) -> bool:
+        """Let others have one whose connection stands still; False where too many are lent."""
+        ...
+
+    def reclaim(self) -> None:
+        """Take back one that was lent, also where there are too many then."""
+        ...
+
     def release(self) -> None:
         """Give one back."""
         ...

@@ -66,7 +66,7 @@ class RegistryBlob:
             raise
         self._ranges = self._ranges or body.ranged
         trickle = Trickle(self._clock, self._limits.trickle_window, self._limits.trickle_bytes)
-        return RegistryStream(response, body, trickle, self._progressed)
+        return RegistryStream(response, body, trickle, self._progressed, self._limits.idle)
 
     async def _answer(self, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         refused: str | None = None

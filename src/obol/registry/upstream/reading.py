@@ -7,8 +7,6 @@ import re
 import zlib
 from typing import TYPE_CHECKING
 
-import aiohttp
-
 from obol.registry.policy.retry import backoff
 from obol.registry.policy.statuses import Meaning, Phase, explained, meaning
 from obol.registry.upstream.base import (
@@ -23,10 +21,13 @@ from obol.registry.upstream.base import (
     Unavailable,
     UpstreamError,
 )
-from obol.registry.upstream.transport import give_back, translate
+from obol.registry.upstream.pieces import piece
+from obol.registry.upstream.transport import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    import aiohttp
 
 NEEDS_CREDENTIALS = "the upstream does not give this without credentials"
 SMALL_BODY = 64 * 1024
@@ -47,8 +48,9 @@ async def drain(response: aiohttp.ClientResponse) -> None:
     try:
         if length is not None and length <= SMALL_BODY:
             async with asyncio.timeout(DRAIN_SECONDS):
-                await response.read()
-    except (aiohttp.ClientError, OSError):
+                while await piece(response, DRAIN_SECONDS):
+                    pass
+    except (Unavailable, TimeoutError):
         pass
     finally:
         give_back(response)
@@ -92,13 +94,11 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
     pieces: list[bytes] = []
     size = 0
     try:
-        while piece := await response.content.readany():
-            size += len(piece)
+        while data := await piece(response):
+            size += len(data)
             if size > limit:
                 raise Misbehaved("the upstream's answer is too long")
-            pieces.append(piece)
-    except (aiohttp.ClientError, OSError, ValueError) as problem:
-        raise translate(problem) from problem
+            pieces.append(data)
     finally:
         give_back(response)
     return b"".join(pieces)

@@ -3,7 +3,7 @@
 Blobs are what takes long, so only they are counted: a HEAD, a manifest or a token never waits behind them. There are
 two limits. Up to the lower one a fill may have several connections, and whoever has several gives them back when there
 are more (`crowded`). Up to the higher one a fill gets its first: a client would have opened that itself, so it would be
-slower with us if it had to wait.
+slower with us if it had to wait. A connection that stands still lends its slot, up to `LENT_SHARES` times as many.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ from collections import deque
 from dataclasses import dataclass
 
 from obol.registry.upstream.base import Unavailable
+
+LENT_SHARES = 3
+"""Connections that stand still, as multiples of a share: they take memory and descriptors, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class SlotPool:
         self._several = several
         self._firsts = firsts
         self._used: dict[str, int] = {}
+        self._lent: dict[str, int] = {}
         self._waiting: deque[_Waiter] = deque()
 
     def of(self, registry: str) -> UpstreamSlots:
@@ -53,6 +57,21 @@ class SlotPool:
         # What one upstream has beyond its share takes nothing from that of another.
         overall = sum(min(used, share.per_upstream) for used in self._used.values())
         return min(share.overall - overall, share.per_upstream - self._used.get(registry, 0))
+
+    def lend(self, registry: str) -> bool:
+        """Let others have a connection that stands still; False where too many are lent."""
+        share = self._firsts
+        lent = self._lent.get(registry, 0)
+        if lent >= share.per_upstream * LENT_SHARES or sum(self._lent.values()) >= share.overall * LENT_SHARES:
+            return False
+        self._lent[registry] = lent + 1
+        self.give(registry)
+        return True
+
+    def reclaim(self, registry: str) -> None:
+        """Take back a connection that was lent."""
+        self._lent[registry] -= 1
+        self.take(registry)
 
     def take(self, registry: str) -> None:
         """Count one more connection."""
@@ -118,6 +137,14 @@ class UpstreamSlots:
     def crowded(self) -> bool:
         """Whether there are so many that who has several should give one back."""
         return self._pool.room(self._registry) < 0
+
+    def lend(self) -> bool:
+        """Let others have one whose connection stands still; False where too many are lent."""
+        return self._pool.lend(self._registry)
+
+    def reclaim(self) -> None:
+        """Take back one that was lent, also where there are too many then."""
+        self._pool.reclaim(self._registry)
 
     def release(self) -> None:
         """Give one back."""

@@ -10,19 +10,22 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import aiohttp
-
 from obol.oci.ranges import parse_content_range
 from obol.registry.upstream.base import Misbehaved, RangesRefused, Unavailable
+from obol.registry.upstream.pieces import IDLE, piece
 from obol.registry.upstream.reading import is_page
-from obol.registry.upstream.transport import give_back, translate
+from obol.registry.upstream.transport import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import aiohttp
+
     from obol.machine.clock import Clock
 
 DECODED_PIECE = 1024 * 1024
+END_WITHIN = 1.0
+"""Seconds for the mark that ends a chunked body, when all that it promised has come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +122,18 @@ class Trickle:
 
 
 class RegistryStream:
-    """The body of one answer; see `BlobStream`. `progressed` is called after each piece."""
+    """The body of one answer; see `BlobStream`.
+
+    `progressed` is called after each piece; `idle` are the seconds that one may take.
+    """
 
     def __init__(
-        self, response: aiohttp.ClientResponse, body: Body, trickle: Trickle, progressed: Callable[[], None]
+        self,
+        response: aiohttp.ClientResponse,
+        body: Body,
+        trickle: Trickle,
+        progressed: Callable[[], None],
+        idle: float = IDLE,
     ) -> None:
         self.start = body.start
         self.total = body.total
@@ -132,17 +143,14 @@ class RegistryStream:
         self._decoder = body.decoder
         self._trickle = trickle
         self._progressed = progressed
+        self._idle = idle
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end."""
         try:
-            data = await self._response.content.readany()
-            if self._decoder is not None:
-                data = await self._decode(self._decoder, data)
+            data = await self._next()
         except zlib.error as problem:
             raise Misbehaved("the upstream's blob is not encoded as it says") from problem
-        except (aiohttp.ClientError, OSError, ValueError) as problem:
-            raise translate(problem) from problem
         if not data:
             if self._left:
                 raise Unavailable("the upstream's body is cut short")
@@ -156,14 +164,26 @@ class RegistryStream:
         self._progressed()
         return data
 
-    async def _decode(self, decoder: zlib._Decompress, data: bytes) -> bytes:
+    async def _next(self) -> bytes:
+        if self._left != 0:
+            return await self._decoded(await piece(self._response, self._idle))
+        try:
+            return await self._decoded(await piece(self._response, min(self._idle, END_WITHIN)))
+        except Unavailable:
+            # All bytes are there. An end that is malformed or does not come takes none of them away.
+            return b""
+
+    async def _decoded(self, data: bytes) -> bytes:
+        decoder = self._decoder
+        if decoder is None:
+            return data
         while data or decoder.unconsumed_tail:
             if decoder.eof:
                 raise Misbehaved("the upstream's body is longer than it should be")
             plain = decoder.decompress(decoder.unconsumed_tail + data, DECODED_PIECE)
             if plain:
                 return plain
-            data = await self._response.content.readany()
+            data = await piece(self._response, self._idle)
         return decoder.flush()
 
     def close(self) -> None:

@@ -21,6 +21,8 @@ from yarl import URL
 
 from obol.registry.upstream.base import Misbehaved, NoConnection, Unavailable
 from obol.registry.upstream.guard import ForbiddenAddress, is_public, public_socket
+from obol.registry.upstream.heads import Connector
+from obol.registry.upstream.pieces import notice_loss
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,10 +55,10 @@ class Transport:
         self._known_hosts = allowed_hosts | {_host(settings.url)}
         self._https_only = urlsplit(settings.url).scheme == "https"
         context = _tls(settings)
-        self._known = self._session(aiohttp.TCPConnector(limit=0, ssl=context))
+        self._known = self._session(Connector(context))
         # A proxy looks names up itself and is often on our own network: what is left is the check of the URL.
         guard = public_socket if settings.proxy is None else None
-        self._guarded = self._session(aiohttp.TCPConnector(limit=0, ssl=context, socket_factory=guard))
+        self._guarded = self._session(Connector(context, guard))
 
     def _session(self, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
@@ -74,8 +76,8 @@ class Transport:
     async def send(self, method: str, url: str, headers: Mapping[str, str], authorization: str | None) -> Arrived:
         """Send, follow redirects, and return the first answer that is none.
 
-        `authorization` goes to the origin of `url` only. Raises Unavailable (no connection, no answer), Misbehaved
-        (a redirect that is not to be followed, an answer that is not HTTP).
+        `authorization` goes to the origin of `url` only. Raises Unavailable (no connection, no answer, none that is
+        HTTP), Misbehaved (a redirect that is not to be followed).
         """
         origin = _origin(url)
         seen: set[str] = set()
@@ -125,9 +127,11 @@ class Transport:
         session = self._known if _host(url) in self._known_hosts else self._guarded
         target = URL(url, encoded=True)
         try:
-            return await session.request(method, target, headers=headers, allow_redirects=False, proxy=self._proxy)
+            response = await session.request(method, target, headers=headers, allow_redirects=False, proxy=self._proxy)
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             raise translate(problem) from problem
+        notice_loss(response)
+        return response
 
     async def close(self) -> None:
         """Close every connection."""
@@ -154,8 +158,9 @@ def translate(problem: Exception) -> Unavailable | Misbehaved:
             return Unavailable("the upstream did not answer in time")
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientPayloadError():
             return Unavailable("the upstream cut the connection")
-        case aiohttp.ClientResponseError() | aiohttp.InvalidURL():
-            return Misbehaved("the upstream's answer is not proper HTTP")
+        case aiohttp.ClientResponseError():
+            # It may be the first chunk of a body: on a bad line that passes, as a cut does.
+            return Unavailable("the upstream's answer is not proper HTTP")
         case _:
             return Unavailable(f"the upstream cannot be reached ({type(problem).__name__})")
 

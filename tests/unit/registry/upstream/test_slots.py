@@ -7,7 +7,7 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.registry.upstream.base import Unavailable
-from obol.registry.upstream.slots import Share, SlotPool, UpstreamSlots
+from obol.registry.upstream.slots import LENT_SHARES, Share, SlotPool, UpstreamSlots
 
 SOON = 0.01
 NONE = Share(0, 0)
@@ -237,3 +237,35 @@ async def test_connections_are_never_lost_or_made_up(seed: int) -> None:
 
     assert all(result is None or isinstance(result, asyncio.CancelledError) for result in results)
     assert [spaces[0].more(), spaces[0].more(), spaces[1].more(), spaces[1].more()] == [True, True, True, False]
+
+
+async def test_what_stands_still_holds_nobody_up() -> None:
+    """The slot of a quiet connection goes to whoever waits, and is taken back when it brings bytes again."""
+    slots = firsts(1, 1).of("a")
+    await slots.first(SOON)
+    late = await waiting(slots)
+
+    assert slots.lend()
+    await late
+    slots.reclaim()
+
+    assert slots.crowded()
+    slots.release()
+    with pytest.raises(Unavailable):
+        await slots.first(0)
+    slots.release()
+    await slots.first(0)
+
+
+async def test_lending_has_a_limit() -> None:
+    """So many connections that stand still are there at most; further ones keep their slots."""
+    pool = firsts(per_upstream=1, overall=2)
+    one, other = pool.of("a"), pool.of("b")
+    for _ in range(LENT_SHARES):
+        await one.first(0)
+        assert one.lend()
+
+    await one.first(0)
+    assert not one.lend()
+    await other.first(0)
+    assert other.lend()

@@ -1,0 +1,83 @@
+"""The connections of one transfer, each of which takes a slot of its upstream.
+
+All slots of a transfer are taken and given back here, so that none is left behind, however the transfer ends. A line
+that brings nothing for a while lends its slot: blobs that stand still must not keep others from being fetched.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from obol.machine.clock import Clock
+    from obol.registry.upstream.base import Slots
+
+LEND_AFTER = 2.0
+"""Seconds without a byte after which a line's slot is lent."""
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """One connection, there or being made."""
+
+    quiet_since: float
+    lent: bool = False
+
+
+class Lines:
+    """What one transfer holds of its upstream's slots."""
+
+    def __init__(self, slots: Slots, clock: Clock) -> None:
+        self._slots = slots
+        self._clock = clock
+        self._open: set[Line] = set()
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    async def first(self, within: float) -> Line:
+        """Wait for a slot. Raises Unavailable after `within` seconds."""
+        await self._slots.first(within)
+        return self._new()
+
+    def more(self) -> Line | None:
+        """Another line, if there is room for transfers with several."""
+        return self._new() if self._slots.more() else None
+
+    def crowded(self) -> bool:
+        """Whether a transfer with several lines should give one back."""
+        return len(self._open) > 1 and self._slots.crowded()
+
+    def brought(self, line: Line) -> None:
+        """Bytes came by this line."""
+        line.quiet_since = self._clock.monotonic()
+        if line.lent:
+            line.lent = False
+            self._slots.reclaim()
+
+    def lend(self) -> None:
+        """Lend the slots of the lines that have been quiet for long."""
+        quiet = self._clock.monotonic() - LEND_AFTER
+        for line in self._open:
+            if not line.lent and line.quiet_since <= quiet:
+                line.lent = self._slots.lend()
+
+    def leave(self, line: Line) -> None:
+        """Give a line's slot back; safe to repeat."""
+        if line not in self._open:
+            return
+        self._open.remove(line)
+        if line.lent:
+            self._slots.reclaim()
+        self._slots.release()
+
+    def close(self) -> None:
+        """Give all back; safe to repeat."""
+        for line in tuple(self._open):
+            self.leave(line)
+
+    def _new(self) -> Line:
+        line = Line(self._clock.monotonic())
+        self._open.add(line)
+        return line

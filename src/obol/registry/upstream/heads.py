@@ -1,0 +1,76 @@
+"""Connections to an upstream that give up on a head which is too long in all.
+
+aiohttp limits each header line and the number of lines. That leaves room for 128 lines of 32 KiB, and for interim
+answers (1xx) without end, all parsed on the event loop. So what comes before the body is counted here as well.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import EMPTY_PAYLOAD
+
+if TYPE_CHECKING:
+    import asyncio
+    import ssl
+
+    from aiohttp.connector import SocketFactoryType
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of a head, with the interim answers before it. Presigned URLs in a Location have been seen to take 12 KiB."""
+SLICE = 8 * 1024
+"""Bytes that are parsed before the limit is looked at again."""
+
+
+class BoundedHead(ResponseHandler):
+    """aiohttp's side of one connection."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._head_left = 0
+        self._awaited = False
+        """A head is awaited: no body has begun since the last request."""
+        self._earlier: object = None
+
+    def set_response_params(self, **params: Any) -> None:
+        """What aiohttp calls when it has sent a request."""
+        self._head_left = HEAD_LIMIT
+        self._awaited = True
+        self._earlier = self._payload
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        """What asyncio calls."""
+        start = 0
+        while self._awaited and start < len(data):
+            part = data[start : start + SLICE]
+            start += len(part)
+            super().data_received(part)
+            self._awaited = self._payload is None or self._payload is self._earlier or self._payload is EMPTY_PAYLOAD
+            self._head_left -= len(part)
+            if self._awaited and self._head_left < 0:
+                self._refuse()
+                return
+        if start < len(data) or not data:
+            super().data_received(data[start:])
+
+    def _refuse(self) -> None:
+        self.set_exception(HttpProcessingError(code=400, message="the head is too long"))
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class Connector(aiohttp.TCPConnector):
+    """Makes such connections, as many as are asked for: who asks has limits of its own."""
+
+    def __init__(self, tls: ssl.SSLContext | bool, socket_factory: SocketFactoryType | None = None) -> None:  # noqa: FBT001 - aiohttp's own type
+        super().__init__(limit=0, ssl=tls, socket_factory=socket_factory)
+        self._factory = functools.partial(_new_handler, loop=self._loop)
+
+
+def _new_handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return BoundedHead(loop)

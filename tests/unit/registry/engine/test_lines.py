@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import pytest
+
+from obol.registry.engine.lines import LEND_AFTER, Lines
+from obol.registry.upstream.base import Unavailable
+from obol.registry.upstream.slots import Share, SlotPool
+from tests.fakes.clock import FakeClock
+from tests.fakes.upstream import FakeSlots
+
+
+async def test_every_slot_comes_back_once() -> None:
+    """Whoever leaves twice, and a transfer that ends with lines open, leave no slot behind and give none too many."""
+    slots = FakeSlots()
+    lines = Lines(slots, FakeClock())
+    first = await lines.first(1.0)
+    assert lines.more() is not None
+
+    lines.leave(first)
+    lines.leave(first)
+    assert slots.taken == 1
+    lines.close()
+    lines.close()
+
+    assert (slots.taken, len(lines)) == (0, 0)
+
+
+async def test_a_quiet_line_lends_its_slot_until_it_brings_something() -> None:
+    """After a while without a byte others may have the slot; it is taken back with the next byte."""
+    slots, clock = FakeSlots(), FakeClock()
+    lines = Lines(slots, clock)
+    line = await lines.first(1.0)
+    lines.lend()
+    assert slots.lent == 0
+
+    clock.advance(LEND_AFTER)
+    lines.lend()
+    lines.lend()
+    assert slots.lent == 1
+    lines.brought(line)
+    lines.lend()
+
+    assert slots.lent == 0
+
+
+async def test_a_line_that_was_lent_leaves_all_the_same() -> None:
+    """The end of a quiet line changes nothing for whoever has its slot."""
+    clock = FakeClock()
+    slots = SlotPool(several=Share(0, 0), firsts=Share(1, 1)).of("a")
+    quiet, busy = Lines(slots, clock), Lines(slots, clock)
+    line = await quiet.first(0.01)
+    clock.advance(LEND_AFTER)
+    quiet.lend()
+    await busy.first(0.01)
+
+    quiet.leave(line)
+    with pytest.raises(Unavailable):
+        await quiet.first(0)
+
+    busy.close()
+    await quiet.first(0)
+
+
+async def test_only_who_has_several_gives_one_back() -> None:
+    """A crowd takes nothing from a transfer with one line."""
+    lines = Lines(FakeSlots(wanted_by_others=True), FakeClock())
+    await lines.first(1.0)
+    assert not lines.crowded()
+
+    await lines.first(1.0)
+
+    assert lines.crowded()
+    assert lines.more() is None

@@ -6,52 +6,44 @@ A client's files are those of this person or of the whole machine. Nothing is re
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from obol.caches import containerdsettings as containerd
+from obol.caches import containerssettings as containers
+from obol.caches.dockersettings import SNAP, docker_conflicts, file_of, usual_file
 from obol.caches.edits import DockerMirror, MarkedBlock, WholeFile
 from obol.errors import ObolError
+from obol.machine.regular import shown
 from obol.rendering.buildkitd import buildkitd_block
 from obol.rendering.hoststoml import hosts_toml
-from obol.rendering.registriesconf import registries_configured, registries_drop_in
+from obol.rendering.registriesconf import registries_drop_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from obol.machine.commands import Account
+    from obol.caches.place import Place
     from obol.machine.originals import Change, Edit, Originals
     from obol.rendering.registries import Mirror
 
 ClientName = Literal["docker", "podman", "containerd", "buildkit", "skopeo"]
 
 DOCKER_HUB = "docker.io"
-DROP_IN = "obol.conf"
-ETC = Path("/etc")
-_PLUGINS = ("io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri")
-"""Whose registry settings count: in a configuration of version 3, and in older ones."""
-
 
 _RELOAD = (
     "A restart ends containers, unless Docker has live-restore on. `systemctl reload docker` ends none and is enough "
     "for pulls; builds (BuildKit) take the mirror after a restart only."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Whose configuration is meant, and where it is."""
-
-    home: Path
-    per_user: bool
-    """This person's, not the machine's."""
-    given: Path | None = None
-    """A file or directory that somebody named in place of the usual one."""
-    etc: Path = field(default_factory=lambda: ETC)
-    owner: Account | None = None
-    """Whom new files of the person belong to, where sudo made us root."""
+_DESKTOP = (
+    "Docker Desktop runs dockerd in a virtual machine, which reads ~/.docker/daemon.json and has a loopback of its "
+    "own: the caches are not reached from there."
+)
+_K3S = (
+    "k3s and RKE2 write the configuration of their own containerd anew at each start: for them the mirrors belong into "
+    "registries.yaml in {}."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,22 +69,30 @@ class Setup:
     """The command after which it holds; "" where it holds at once."""
     notes: tuple[str, ...]
     """What it does not do, and what else it takes: a sentence or two each."""
+    registries: tuple[str, ...]
+    """Those that are mirrored."""
 
 
-def root_of(client: ClientName, place: Place) -> Path:
-    """The file or directory at or below which all of a client's files are."""
-    usual = place.home / ".config" if place.per_user else place.etc
+def roots_of(client: ClientName, place: Place) -> tuple[Path, ...]:
+    """The files or directories at or below which all of a client's files are: that which is written, then others.
+
+    Where a client was started otherwise before, a file of ours may be in the usual place, too.
+    """
     if client in {"podman", "skopeo"}:
-        return (place.given or usual / "containers/registries.conf.d") / DROP_IN
+        return tuple(folder / containers.DROP_IN for folder in containers.folders(place))
     if place.given is not None:
-        return place.given
+        return (place.given,)
     match client:
         case "containerd":
-            return place.etc / "containerd/certs.d"
+            usual = (place.config if place.per_user else place.etc) / "containerd/certs.d"
+            named = () if place.per_user else containerd.settings_of(place).folders
+            found = usual if usual in named or not named else named[0]
+            return tuple(dict.fromkeys((found, usual)))
         case "docker":
-            return usual / "docker/daemon.json"
+            snap = () if place.per_user else (usual_file("docker", place, SNAP),)
+            return tuple(dict.fromkeys((file_of("docker", place), usual_file("docker", place), *snap)))
         case _:
-            return usual / "buildkit/buildkitd.toml"
+            return tuple(dict.fromkeys((file_of("buildkit", place), usual_file("buildkit", place))))
 
 
 def setup(client: ClientName, mirrors: Sequence[Mirror], place: Place) -> Setup:
@@ -103,49 +103,69 @@ def setup(client: ClientName, mirrors: Sequence[Mirror], place: Place) -> Setup:
             why="they are left to the system, which has not chosen them yet",
             hint="start the caches once: obol cache start",
         )
-    root = root_of(client, place)
+    roots = roots_of(client, place)
     match client:
         case "docker":
-            files, notes = _docker(mirrors, root)
+            files, notes = _docker(mirrors, roots[0], place)
         case "podman" | "skopeo":
-            files, notes = _containers(mirrors, root, place)
+            files, notes = _containers(mirrors, roots, place)
         case "containerd":
-            files, notes = _containerd(mirrors, root, place)
+            files, notes = _containerd(mirrors, roots[0], place)
         case "buildkit":
-            files, notes = _buildkit(mirrors, root)
-    return Setup(client, files, restart_of(client, place), notes)
+            files, notes = _buildkit(mirrors, roots[0])
+    return Setup(client, files, restart_of(client, place), notes, tuple(mirror.registry for mirror in mirrors))
 
 
 def restart_of(client: ClientName, place: Place) -> str:
     """The command after which a client goes by its changed files; "" where it reads them at each pull."""
     if client not in {"docker", "buildkit"}:
         return ""
+    if client == "docker" and roots_of("docker", place)[0] == usual_file("docker", place, SNAP):
+        return "sudo snap restart docker"
     return f"systemctl --user restart {client}" if place.per_user else f"sudo systemctl restart {client}"
 
 
 def write(wanted: Setup, place: Place, originals: Originals) -> tuple[Change, ...]:
-    """Let the files say it. What we wrote before for registries that are no longer served goes. Raises ObolError."""
-    if conflicts := list(_conflicts(wanted, place)):
+    """Let the files say it. What we wrote before for registries that are no longer served goes. Raises ObolError.
+
+    All files are written, or none: what was written before a failure is taken back.
+    """
+    for one in wanted.files:  # all or none
+        originals.check(one.path, one.edit)
+    if conflicts := list(_conflicts(wanted, place, originals)):
         raise ObolError(
             f"{wanted.client} has other settings for these registries already",
             why="\n".join(conflicts),
             hint=f"remove them, or add the mirrors there by hand: obol cache config {wanted.client} shows them",
         )
-    for one in wanted.files:  # all or none
-        originals.check(one.path, one.edit)
     current = {Path(os.path.realpath(one.path)) for one in wanted.files}
-    changed = originals.changed_below(root_of(wanted.client, place))
-    former = [originals.undo(path, WholeFile(str(path), "")) for path in changed if path not in current]
-    return (*former, *(originals.write(one.path, one.edit, place.owner) for one in wanted.files))
+    changed = _changed(wanted.client, place, originals)
+    fresh: list[Wanted] = []
+    done: list[Change] = []
+    try:
+        for one in wanted.files:
+            done.append(originals.write(one.path, one.edit, place.owner))
+            fresh += [one] if Path(os.path.realpath(one.path)) not in changed else []
+    except ObolError:
+        for one in reversed(fresh):
+            originals.undo(one.path, one.edit)
+        raise
+    former = [originals.undo(path, _edit_of(wanted.client, str(path))) for path in changed if path not in current]
+    return (*former, *done)
 
 
 def undo(client: ClientName, place: Place, originals: Originals) -> tuple[Change, ...]:
     """Put all of a client's files back that we changed, whatever the settings say now. Raises ObolError."""
-    changed = originals.changed_below(root_of(client, place))
+    changed = _changed(client, place, originals)
     for path in changed:  # all or none
         originals.check_undo(path, _edit_of(client, str(path)))
     # The last first: a directory that we made for several is empty when the first one goes.
     return tuple(originals.undo(path, _edit_of(client, str(path))) for path in reversed(changed))
+
+
+def _changed(client: ClientName, place: Place, originals: Originals) -> tuple[Path, ...]:
+    found = (path for root in roots_of(client, place) for path in originals.changed_below(root))
+    return tuple(dict.fromkeys(found))
 
 
 def _edit_of(client: ClientName, path: str) -> Edit:
@@ -158,7 +178,7 @@ def _edit_of(client: ClientName, path: str) -> Edit:
             return WholeFile(path, "")
 
 
-def _docker(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
+def _docker(mirrors: Sequence[Mirror], path: Path, place: Place) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
     hub = next((mirror for mirror in mirrors if mirror.registry == DOCKER_HUB), None)
     if hub is None:
         raise ObolError(
@@ -167,25 +187,57 @@ def _docker(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...], 
             hint="add docker.io to the upstreams of the caches",
         )
     others = " and ".join(mirror.registry for mirror in mirrors if mirror.registry != DOCKER_HUB)
-    note = f"Docker takes mirrors for Docker Hub only: images of {others} do not come through the caches."
-    notes = (*([note] if others else []), _RELOAD)
-    return (Wanted(path, DockerMirror(str(path), hub.endpoint)),), notes
+    notes = [f"Docker takes mirrors for Docker Hub only: images of {others} do not come through the caches."]
+    if path != usual_file("docker", place) and place.given is None:
+        notes.append(f"dockerd is started with {shown(path)} as its file of settings.")
+    if (place.home / ".docker/desktop").is_dir():
+        notes.append(_DESKTOP)
+    edit = DockerMirror(str(path), hub.endpoint)
+    notes += [f"warning: {conflict}." for conflict in docker_conflicts(path, edit.applied(None), place)]
+    return (Wanted(path, edit),), (*(notes if others else notes[1:]), _RELOAD)
 
 
-def _containers(mirrors: Sequence[Mirror], path: Path, place: Place) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
+def _containers(
+    mirrors: Sequence[Mirror], paths: tuple[Path, ...], place: Place
+) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
     notes = ["podman, skopeo and buildah read the same file: it is written, and undone, for all three."]
     if not place.per_user:
         notes.append("Whoever has a registries.conf in ~/.config/containers needs it there: --user.")
-    return (Wanted(path, WholeFile(str(path), registries_drop_in(mirrors))),), tuple(notes)
+    if len(paths) > 1:
+        notes.append("Older versions do not go by XDG_CONFIG_HOME, and newer ones do: it is written for both.")
+    if place.given is None and place.environ.get(containers.FOLDER_VARIABLE):
+        notes.append(f"{containers.FOLDER_VARIABLE} names the directory; skopeo does not go by it.")
+    notes += containers.narrower([mirror.registry for mirror in mirrors], place)
+    text = registries_drop_in(mirrors)
+    return tuple(Wanted(path, WholeFile(str(path), text)) for path in paths), tuple(notes)
 
 
 def _containerd(mirrors: Sequence[Mirror], directory: Path, place: Place) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
     files = []
+    settings = containerd.settings_of(place)
+    notes = ["nerdctl reads these files as they are; ctr needs --hosts-dir."]
     for mirror in mirrors:
-        path = directory / mirror.registry / "hosts.toml"
-        files.append(Wanted(path, WholeFile(str(path), hosts_toml(mirror))))
-    note = _config_path_note(place.etc / "containerd/config.toml", directory)
-    return tuple(files), ("nerdctl reads these files as they are; ctr needs --hosts-dir.", *([note] if note else []))
+        path = containerd.folder_of(mirror.registry, directory) / containerd.HOSTS
+        trust = containerd.trust(mirror.registry, _beside(directory, place))
+        try:
+            files.append(Wanted(path, WholeFile(str(path), hosts_toml(mirror, trust))))
+        except ValueError as problem:
+            raise ObolError(f"{shown(path)} cannot be written", why=str(problem), hint="rename that file") from problem
+        if named := [*trust.authorities, *(shown(one) for pair in trust.clients for one in pair)]:
+            notes.append(f"The certificates for {mirror.registry} are named in the file: {', '.join(named)}.")
+    if not place.per_user and (note := containerd.config_path_note(settings, directory)):
+        notes.append(note)
+    notes += [_K3S.format(one) for one in ("rancher/k3s", "rancher/rke2") if (place.etc / one).is_dir()]
+    return tuple(files), tuple(notes)
+
+
+def _beside(directory: Path, place: Place) -> tuple[Path, ...]:
+    """Where else a registry's certificates and hosts.toml are looked for, after this directory."""
+    if place.given is not None:
+        return (directory,)
+    base = place.config if place.per_user else place.etc
+    read = () if place.per_user else containerd.settings_of(place).folders
+    return tuple(dict.fromkeys((directory, *read, base / "containerd/certs.d", base / "docker/certs.d")))
 
 
 def _buildkit(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
@@ -196,60 +248,23 @@ def _buildkit(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...]
         ),
         (
             "A builder in a container is given the file when it is made: docker buildx create --driver-opt "
-            f"network=host --buildkitd-config {path}"
+            f"network=host --buildkitd-config {shlex.quote(shown(path))}"
         ),
     )
     return (Wanted(path, MarkedBlock(str(path), buildkitd_block(mirrors))),), notes
 
 
-def _conflicts(wanted: Setup, place: Place) -> Iterator[str]:
-    """Where other files of podman and skopeo speak of the same registries: one of the two would win, unseen."""
-    if wanted.client not in {"podman", "skopeo"}:
-        return
-    (own,) = wanted.files
-    named = registries_configured(own.text)
-    for path in _registries_files(own.path.parent, place):
-        try:
-            theirs = registries_configured(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as problem:
-            yield f"{path} cannot be read: {problem}"
-            continue
-        for name in sorted(theirs & named):
-            yield f"{path} has a [[registry]] for {name}"
-
-
-def _registries_files(drop_ins: Path, place: Place) -> list[Path]:
-    """All that podman would read besides ours: the machine's files too, for a person without registries.conf."""
-    main = drop_ins.with_name("registries.conf")
-    files = [main, *sorted(drop_ins.glob("*.conf"))]
-    if place.per_user and place.given is None and not main.exists():
-        machine = place.etc / "containers"
-        files += [machine / "registries.conf", *sorted((machine / "registries.conf.d").glob("*.conf"))]
-    return [path for path in files if path.name != DROP_IN and path.is_file()]
-
-
-def _config_path_note(config: Path, directory: Path) -> str:
-    """What containerd's own configuration lacks; "" where it reads the directory."""
-    try:
-        written = tomllib.loads(config.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        written = {}
-    except (OSError, ValueError) as problem:
-        return f'{config} cannot be read ({problem}): its registry section needs config_path = "{directory}".'
-    sections = [_table(written, "plugins", plugin, "registry") for plugin in _PLUGINS]
-    if any(str(directory) in str(section.get("config_path", "")).split(":") for section in sections):
-        return ""
-    header = f'[plugins."{_PLUGINS[0 if written.get("version") == 3 else 1]}".registry]'
-    clash = "; its mirrors section must go then" if any("mirrors" in section for section in sections) else ""
-    return (
-        f"For Kubernetes (CRI), containerd reads these files only with this in {config}{clash}, and after `sudo "
-        f'systemctl restart containerd`: {header} config_path = "{directory}"'
-    )
-
-
-def _table(written: Mapping[str, object], *keys: str) -> Mapping[str, object]:
-    """A table within tables; an empty one where anything else stands."""
-    found: object = written
-    for key in keys:
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+def _conflicts(wanted: Setup, place: Place, originals: Originals) -> Iterator[str]:
+    """Where the client goes by something else, too, so that ours would break it, or not be seen."""
+    match wanted.client:
+        case "podman" | "skopeo":
+            yield from containers.conflicts(wanted.registries, place)
+        case "containerd":
+            directory = roots_of("containerd", place)[0]
+            for registry in wanted.registries:
+                yield from containerd.conflicts(registry, _beside(directory, place))
+        case "docker":
+            (file,) = wanted.files
+            yield from docker_conflicts(file.path, originals.check(file.path, file.edit), place)
+        case "buildkit":
+            pass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli import cache, options
+from obol.cli import building, cache, options
 from obol.cli.present import OutputFormat, Speaker, tilde
 from obol.config.paths import Surroundings, expand, locate
 from obol.config.sources import CacheFlags
@@ -17,8 +17,10 @@ from obol.errors import EngineUnresponsive, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from obol.caches.clients import Place, Setup
+    from obol.caches.clients import Setup
+    from obol.caches.place import Place
     from obol.cli.results.cache import FileChange, FileText
+    from obol.machine.commands import Runner
     from obol.machine.originals import Change, Originals
     from obol.rendering.registries import Mirror
 
@@ -43,8 +45,8 @@ PerUser = Annotated[
     bool | None,
     typer.Option(
         "--user/--system",
-        help="Your own configuration (of rootless Docker or BuildKit, too), or the machine's (default: your own for "
-        "podman and skopeo unless you are root, else the machine's).",
+        help="Your own configuration (of rootless Docker, BuildKit or nerdctl, too), or the machine's (default: your "
+        "own for podman and skopeo unless you are root, else the machine's).",
         show_default=False,
     ),
 ]
@@ -93,10 +95,18 @@ def config(
         _undo(say, client, place, originals(around))
         return
     from obol.caches import clients
+    from obol.caches.clientchecks import write_checked
 
     wanted = clients.setup(client.value, _mirrors(around, store), place)
-    changes = clients.write(wanted, place, originals(around)) if write else ()
+    changes = building.run(say, write_checked(wanted, place, originals(around), runner())) if write else ()
     _show(say, wanted, changes)
+
+
+def runner() -> Runner:
+    """The way to run programs."""
+    from obol.machine.commands import SystemRunner
+
+    return SystemRunner()
 
 
 def _undo(say: Speaker, client: Client, place: Place, records: Originals) -> None:
@@ -155,15 +165,13 @@ def _lines(files: Iterable[FileText], changes: tuple[Change, ...]) -> list[str]:
 
 
 def _place(client: Client, per_user: bool | None, given: str | None, around: Surroundings) -> Place:
-    from obol.caches.clients import Place
+    from obol.caches.place import Place
     from obol.config.background import sudo_account
 
     own = (client in _PER_PERSON and os.geteuid() != 0) if per_user is None else per_user
-    if own and client is Client.CONTAINERD and given is None:
-        raise UsageError("containerd has no configuration of a user", hint="name its directory: --directory DIR")
     path = None if given is None else expand(given, around)
     owner = sudo_account(around.environ, os.geteuid()) if own else None
-    return Place(around.home, own, path, owner=owner)
+    return Place(around.home, own, path, owner=owner, environ=around.environ)
 
 
 def originals(around: Surroundings) -> Originals:

@@ -79,12 +79,12 @@ class Originals:
     account: Account | None = None
     """Whom records belong to, where sudo made us root."""
 
-    def check(self, path: Path, edit: Edit) -> None:
-        """Raise what `write` would raise because of what the file holds; nothing is changed."""
+    def check(self, path: Path, edit: Edit) -> str:
+        """Give what `write` would write, and raise what it would raise because of what the file holds."""
         with explained(path):
             path = find_ours(path).path
             now, record = _read(path), self._recall(path)
-            edit.applied(now if record is None else _without_us(now, record, edit))
+            return edit.applied(now if record is None else _without_us(now, record, edit))
 
     def check_undo(self, path: Path, edit: Edit) -> None:
         """Raise what `undo` would raise because of what the file holds; nothing is changed."""

@@ -6,10 +6,11 @@ with its comments; and goes on saying what it said, since TOML's tables may stan
 
 from __future__ import annotations
 
-import json
 import tomllib
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from obol.rendering.quoting import basic_string
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,15 +27,17 @@ def buildkitd_block(mirrors: Iterable[Mirror]) -> str:
     plain = []
     for mirror in mirrors:
         url = urlsplit(mirror.endpoint)
-        lines += [f"[registry.{json.dumps(mirror.registry)}]", f"mirrors = [{json.dumps(url.netloc)}]"]
+        lines += [f"[registry.{basic_string(mirror.registry)}]", f"mirrors = [{basic_string(url.netloc)}]"]
         plain += [url.netloc] if url.scheme == "http" else []
     for place in dict.fromkeys(plain):
-        lines += [f"[registry.{json.dumps(place)}]", "http = true"]
+        lines += [f"[registry.{basic_string(place)}]", "http = true"]
     return "\n".join([*lines, END]) + "\n"
 
 
 def with_block(text: str, block: str) -> str:
     """Append the block. Raises ValueError, which says why, for a file that is no TOML or says the same already."""
+    if text.startswith("\ufeff"):
+        raise ValueError("it begins with a byte-order mark: save it without one")
     try:
         written = tomllib.loads(text)
     except ValueError as problem:

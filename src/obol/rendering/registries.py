@@ -6,9 +6,10 @@ registry: k3s adds the registry itself as the last one, so that a cache which is
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from obol.rendering.quoting import basic_string
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,5 @@ def registries_yaml(mirrors: Sequence[Mirror]) -> str:
     if not mirrors:
         return "mirrors: {}\n"
     return "mirrors:\n" + "".join(
-        # A string of JSON is a string of YAML, too.
-        f"  {json.dumps(mirror.registry)}:\n    endpoint:\n      - {mirror.endpoint}\n"
-        for mirror in mirrors
+        f"  {basic_string(mirror.registry)}:\n    endpoint:\n      - {mirror.endpoint}\n" for mirror in mirrors
     )

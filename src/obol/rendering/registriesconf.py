@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from obol.rendering.quoting import basic_string
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,20 +33,37 @@ def registries_drop_in(mirrors: Iterable[Mirror]) -> str:
     return "\n".join([opening, *_tables(mirrors)]) + "\n"
 
 
-def registries_configured(text: str) -> frozenset[str]:
-    """The names for which a file has a [[registry]] table. Raises ValueError for a file that is no TOML."""
-    tables = tomllib.loads(text).get("registry", [])
+def registries_configured(text: str, *, drop_in: bool = False) -> frozenset[str]:
+    """The names for which a file has a [[registry]] table, or is of the first version and has settings for.
+
+    Raises ValueError for a file that podman does not read: that is no TOML, or mixes the versions.
+    """
+    written = tomllib.loads(text)
+    tables, first = written.get("registry", []), written.get("registries", {})
+    if first and drop_in:
+        raise ValueError("it is in version 1 of the format, which podman refuses in registries.conf.d")
+    if first and (tables or "unqualified-search-registries" in written):
+        raise ValueError("it mixes the versions 1 and 2 of the format, which podman refuses")
+    if first:
+        return _first_version(first)
     if not isinstance(tables, list):
         return frozenset()
     named = (table.get("prefix") or table.get("location") for table in tables if isinstance(table, dict))
     return frozenset(name for name in named if isinstance(name, str))
 
 
+def _first_version(written: object) -> frozenset[str]:
+    """The registries that [registries.insecure] and [registries.block] name; a search list says nothing of them."""
+    tables = [written.get(name) for name in ("insecure", "block")] if isinstance(written, dict) else []
+    lists = [table.get("registries") for table in tables if isinstance(table, dict)]
+    return frozenset(name for names in lists if isinstance(names, list) for name in names if isinstance(name, str))
+
+
 def _tables(mirrors: Iterable[Mirror]) -> list[str]:
     lines = []
     for mirror in mirrors:
         url = urlsplit(mirror.endpoint)
-        name, location = json.dumps(mirror.registry), json.dumps(url.netloc + url.path.rstrip("/"))
+        name, location = basic_string(mirror.registry), basic_string(url.netloc + url.path.rstrip("/"))
         lines += ["", "[[registry]]", f"prefix = {name}", f"location = {name}"]
-        lines += ["[[registry.mirror]]", f"location = {location}", f"insecure = {json.dumps(url.scheme == 'http')}"]
+        lines += ["[[registry.mirror]]", f"location = {location}", f"insecure = {str(url.scheme == 'http').lower()}"]
     return lines

@@ -7,17 +7,16 @@ fails, not when it was told to stop.
 from __future__ import annotations
 
 import plistlib
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from obol.rendering.quoting import systemd_argument, systemd_text, systemd_word, xml_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LABEL = "dev.obol.cache"
 """By what launchd knows the agent."""
-
-_PLAIN = re.compile(r"[A-Za-z0-9_./:=@,+-]+", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +30,11 @@ class Service:
 
 
 def systemd_unit(service: Service) -> str:
-    """Render obol-cache.service.
+    """Render obol-cache.service. Raises ValueError for text that a unit cannot hold.
 
     The limit on starts is for an engine that somebody started by hand: the unit steps back from it after a minute.
     """
-    environment = [f"Environment={_quoted(f'{name}={value}')}" for name, value in sorted(service.environ.items())]
+    environment = [f"Environment={systemd_word(f'{name}={value}')}" for name, value in sorted(service.environ.items())]
     return "\n".join(
         [
             "# Written by `obol cache enable`; `obol cache disable` removes it.",
@@ -47,9 +46,9 @@ def systemd_unit(service: Service) -> str:
             "[Service]",
             "Type=exec",
             # A dollar sign begins a variable in a command line, but not in the other settings.
-            f"ExecStart={' '.join(_quoted(word).replace('$', '$$') for word in service.argv)}",
+            f"ExecStart={' '.join(map(systemd_argument, service.argv))}",
             *environment,
-            f"StandardOutput=append:{_percent(service.log)}",
+            f"StandardOutput=append:{systemd_text(service.log)}",
             "StandardError=inherit",
             "Restart=on-failure",
             "RestartSec=10",
@@ -63,28 +62,17 @@ def systemd_unit(service: Service) -> str:
 
 
 def launchd_agent(service: Service) -> str:
-    """Render dev.obol.cache.plist."""
+    """Render dev.obol.cache.plist. Raises ValueError for text that XML cannot hold."""
+    log = xml_text(service.log)
     agent = {
         "Label": LABEL,
-        "ProgramArguments": list(service.argv),
-        "EnvironmentVariables": dict(sorted(service.environ.items())),
+        "ProgramArguments": [xml_text(word) for word in service.argv],
+        "EnvironmentVariables": {xml_text(name): xml_text(text) for name, text in sorted(service.environ.items())},
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
         "ThrottleInterval": 10,
-        "StandardOutPath": service.log,
-        "StandardErrorPath": service.log,
+        "StandardOutPath": log,
+        "StandardErrorPath": log,
         "Umask": 0o077,
     }
     return plistlib.dumps(agent, sort_keys=False).decode()
-
-
-def _quoted(word: str) -> str:
-    if _PLAIN.fullmatch(word):
-        return word
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{_percent(escaped)}"'
-
-
-def _percent(text: str) -> str:
-    """A percent sign begins a specifier."""
-    return text.replace("%", "%%")

@@ -1,19 +1,23 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from dataclasses import replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
-from obol.caches.clients import ClientName, Place, root_of, setup, undo, write
+from obol.caches.clients import ClientName, roots_of, setup, undo, write
+from obol.caches.place import Place
 from obol.errors import ObolError
 from obol.machine.originals import Originals
 from obol.rendering.registries import Mirror
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from obol.machine.originals import Change
 
 HUB = Mirror("docker.io", "http://127.0.0.1:54100")
 QUAY = Mirror("quay.io", "http://127.0.0.1:54102")
@@ -24,7 +28,7 @@ CLIENTS: tuple[ClientName, ...] = get_args(ClientName)
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     """A whole machine below a temporary directory."""
-    return Place(tmp_path / "home", per_user=False, etc=tmp_path / "etc")
+    return Place(tmp_path / "home", per_user=False, root=tmp_path)
 
 
 @pytest.fixture
@@ -57,15 +61,15 @@ def tree(root: Path) -> dict[str, str]:
 def test_usual_places(client: ClientName, system: str, user: str, place: Place, tmp_path: Path) -> None:
     """Each client has a place for the machine and one for a person."""
     assert [one.path for one in setup(client, MIRRORS, place).files] == [tmp_path / system]
-    assert root_of(client, replace(place, per_user=True)) == tmp_path / user
+    assert roots_of(client, replace(place, per_user=True)) == (tmp_path / user,)
 
 
 def test_named_places(place: Place, tmp_path: Path) -> None:
     """A file or a directory that somebody names is used in place of the usual one."""
     named = replace(place, given=tmp_path / "x")
 
-    assert root_of("docker", named) == root_of("buildkit", named) == root_of("containerd", named) == tmp_path / "x"
-    assert root_of("podman", named) == tmp_path / "x/obol.conf"
+    assert {roots_of(client, named) for client in ("docker", "buildkit", "containerd")} == {(tmp_path / "x",)}
+    assert roots_of("podman", named) == (tmp_path / "x/obol.conf",)
 
 
 @pytest.mark.parametrize("client", CLIENTS)
@@ -240,3 +244,119 @@ def test_no_ports(place: Place) -> None:
     """Without a single port that is known, nothing can be told."""
     with pytest.raises(ObolError, match="ports of the caches are not known"):
         setup("podman", (), place)
+
+
+def test_docker_is_started_with_a_mirror(place: Place, originals: Originals, tmp_path: Path) -> None:
+    """Where dockerd would not start any more nothing is written, and it is shown before that."""
+    unit = put(
+        tmp_path / "etc/systemd/system/docker.service",
+        f"[Service]\nExecStart=/usr/bin/dockerd --registry-mirror=x --config-file={tmp_path}/x.json\n",
+    )
+    wanted = setup("docker", MIRRORS, place)
+    assert [one.path for one in wanted.files] == [tmp_path / "x.json"]
+    assert any(note.startswith(f"warning: {unit} starts dockerd with --registry-mirror") for note in wanted.notes)
+    before = tree(tmp_path)
+
+    with pytest.raises(ObolError, match="docker has other settings"):
+        write(wanted, place, originals)
+    assert tree(tmp_path) == before
+
+
+def test_docker_was_started_otherwise(place: Place, originals: Originals, tmp_path: Path) -> None:
+    """A file that we wrote is found again when dockerd reads another one by then."""
+    write(setup("docker", MIRRORS, place), place, originals)
+    put(tmp_path / "etc/systemd/system/snap.docker.dockerd.service", "[Service]\nExecStart=/usr/bin/snap run dockerd\n")
+    (tmp_path / "home/.docker/desktop").mkdir(parents=True)
+
+    wanted = setup("docker", MIRRORS, place)
+    assert wanted.restart == "sudo snap restart docker"
+    assert any("Docker Desktop" in note for note in wanted.notes)
+    assert any("is started with" in note for note in wanted.notes)
+    assert [change.action for change in undo("docker", place, originals)] == ["removed"]
+
+
+def test_containerd_certificates(place: Place, originals: Originals, tmp_path: Path) -> None:
+    """Certificates beside a hosts.toml would count no longer: they are named in it, and that is said."""
+    certs = tmp_path / "etc/containerd/certs.d/quay.io"
+    for name in ("ca.crt", "me.cert", "me.key"):
+        put(certs / name, "")
+    (tmp_path / "etc/rancher/k3s").mkdir(parents=True)
+
+    wanted = setup("containerd", MIRRORS, place)
+    write(wanted, place, originals)
+
+    written = tomllib.loads((certs / "hosts.toml").read_text())
+    assert written["ca"] == [str(certs / "ca.crt")]
+    assert written["client"] == [[str(certs / "me.cert"), str(certs / "me.key")]]
+    assert any(str(certs / "ca.crt") in note for note in wanted.notes)
+    assert any("registries.yaml in rancher/k3s" in note for note in wanted.notes)
+    assert "ca" not in tomllib.loads((certs.with_name("docker.io") / "hosts.toml").read_text())
+
+
+def test_containerd_reads_another_directory(place: Place, originals: Originals, tmp_path: Path) -> None:
+    """The directory is that which containerd reads; another hosts.toml that it reads is not hidden."""
+    put(
+        tmp_path / "etc/containerd/config.toml",
+        f'[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "{tmp_path}/x"\n',
+    )
+    wanted = setup("containerd", MIRRORS, place)
+    assert [one.path.parent.parent for one in wanted.files] == [tmp_path / "x"] * 2
+    put(tmp_path / "x/_default/hosts.toml", "theirs")
+
+    with pytest.raises(ObolError, match="containerd has other settings"):
+        write(wanted, place, originals)
+
+
+def test_certificate_with_an_odd_name(place: Place, tmp_path: Path) -> None:
+    """A certificate whose name TOML cannot hold is told of."""
+    odd = tmp_path / "etc/containerd/certs.d/quay.io" / os.fsdecode(b"\xff.crt")
+    odd.parent.mkdir(parents=True)
+    odd.touch()
+
+    with pytest.raises(ObolError, match="not UTF-8"):
+        setup("containerd", MIRRORS, place)
+
+
+def test_nerdctl_of_a_person(place: Place, originals: Originals, tmp_path: Path) -> None:
+    """Rootless nerdctl reads files of the person."""
+    own = replace(place, per_user=True)
+
+    assert len(write(setup("containerd", MIRRORS, own), own, originals)) == 2
+    assert (tmp_path / "home/.config/containerd/certs.d/quay.io/hosts.toml").is_file()
+    assert len(undo("containerd", own, originals)) == 2
+
+
+def test_a_write_that_fails_half_way(place: Place, originals: Originals, tmp_path: Path) -> None:
+    """Where one of several files cannot be written, none is."""
+    wanted = setup("containerd", MIRRORS, place)
+    before = tree(tmp_path)
+    write_one = Originals.write
+
+    def failing(self: Originals, path: Path, *others: Any) -> Change:
+        if "quay.io" in path.parts:
+            raise ObolError("full")
+        return write_one(self, path, *others)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Originals, "write", failing)
+        with pytest.raises(ObolError, match="full"):
+            write(wanted, place, originals)
+
+    (tmp_path / "state").rmdir()
+    assert tree(tmp_path) == before
+    assert undo("containerd", place, originals) == ()
+
+
+def test_podman_in_both_places(place: Place, originals: Originals, tmp_path: Path) -> None:
+    """With XDG_CONFIG_HOME set, old and new versions of podman look in different places: both are written."""
+    own = replace(place, per_user=True, environ={"XDG_CONFIG_HOME": str(tmp_path / "cfg")})
+    wanted = setup("podman", MIRRORS, own)
+
+    write(wanted, own, originals)
+
+    assert (tmp_path / "cfg/containers/registries.conf.d/obol.conf").is_file()
+    assert (tmp_path / "home/.config/containers/registries.conf.d/obol.conf").is_file()
+    assert any("XDG_CONFIG_HOME" in note for note in wanted.notes)
+    named = replace(own, environ={"CONTAINERS_REGISTRIES_CONF_DIR": str(tmp_path / "x")})
+    assert any("skopeo does not go by it" in note for note in setup("podman", MIRRORS, named).notes)
+    assert len(undo("podman", own, originals)) == 2

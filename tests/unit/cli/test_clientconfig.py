@@ -9,6 +9,7 @@ import pytest
 from obol.caches.base import Running
 from obol.caches.substitutes import remember
 from obol.errors import EngineUnresponsive
+from tests.fakes.runner import FakeRunner
 from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
 
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ MIRROR = '{\n  "registry-mirrors": ["http://127.0.0.1:54100"]\n}\n'
 @pytest.fixture(autouse=True)
 def _etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's configuration is below the temporary directory, and we are a plain user."""
-    monkeypatch.setattr("obol.caches.clients.ETC", tmp_path / "etc")
+    monkeypatch.setattr("obol.caches.place.ROOT", tmp_path)
+    monkeypatch.setattr("obol.cli.clientconfig.runner", FakeRunner)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
 
@@ -124,7 +126,6 @@ def test_whose(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("docker --write --undo", "exclude each other"),
         ("docker --directory x", "use --file"),
         ("podman --file x", "use --directory"),
-        ("containerd --user", "name its directory"),
         ("crio", "crio"),
     ],
 )

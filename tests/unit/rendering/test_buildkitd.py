@@ -59,6 +59,7 @@ def test_edited_around_the_block() -> None:
         ("debug =", "it is not valid TOML"),
         ('[registry."docker.io"]\nhttp = true\n', r"it has \[registry\] settings for docker.io"),
         ("registry = {}\n", "registry"),
+        ("\ufeffdebug = true\n", "byte-order mark"),
     ],
 )
 def test_no_room(before: str, why: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obol.rendering.daemonjson import KEY, mirrors_of, with_mirror, without_mirrors
+from obol.rendering.daemonjson import KEY, given_twice, mirrors_of, with_mirror, without_mirrors
 
 OURS = "http://127.0.0.1:54100"
 VALUES = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda v: st.lists(v, max_size=3))
@@ -89,3 +89,40 @@ def test_mirrors_of() -> None:
     """The mirrors of a file, in their order."""
     assert mirrors_of('{"registry-mirrors": ["a", "b"]}') == ("a", "b")
     assert mirrors_of("") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('\ufeff{"debug": true}', "byte-order mark"),
+        ('{\n  // mine\n  "debug": true\n}', "which has no comments"),
+        ('{"debug": true,}', "no comma behind the last value"),
+        ('{"registry-mirrors": ["http://a",]}', "no comma behind the last value"),
+        ('{"x": NaN}', "NaN is no value"),
+        ('{"debug": true, "debug": false}', "a setting twice: debug"),
+        ('{"Registry-Mirrors": []}', "Registry-Mirrors, which dockerd knows as registry-mirrors"),
+        ('{"x": "// no comment"', "not valid JSON: "),
+        ("[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_what_dockerd_does_not_read(text: str, why: str) -> None:
+    """What people write that dockerd does not read is told by its name."""
+    with pytest.raises(ValueError, match=why):
+        with_mirror(text, "http://127.0.0.1:54100")
+
+
+@pytest.mark.parametrize(
+    ("text", "flags", "expected"),
+    [
+        ('{"registry-mirrors": []}', ["registry-mirror", "registry-mirror"], [("registry-mirror", "registry-mirrors")]),
+        ('{"insecure-registries": []}', ["insecure-registry"], [("insecure-registry", "insecure-registries")]),
+        ('{"hosts": [], "debug": true}', ["H", "D"], [("H", "hosts"), ("D", "debug")]),
+        ('{"proxies": {"http-proxy": "x"}}', ["http-proxy"], [("http-proxy", "http-proxy")]),
+        ('{"log-opts": {"max-size": "1m"}}', ["max-size", "log-opt"], [("log-opt", "log-opts")]),
+        ('{"runtimes": {"x": {}}}', ["add-runtime"], []),
+        ("", ["debug"], []),
+    ],
+)
+def test_given_twice(text: str, flags: list[str], expected: list[tuple[str, str]]) -> None:
+    """A setting that is among the flags and in the file is found by both of its names."""
+    assert list(given_twice(text, flags)) == expected

@@ -3,7 +3,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from obol.rendering.hoststoml import hosts_toml
+from obol.rendering.hoststoml import Trust, hosts_toml
 from obol.rendering.registries import Mirror
 
 GOLDEN = Path(__file__).parents[2] / "golden/clients/hosts.toml"
@@ -19,4 +19,15 @@ def test_any_other() -> None:
     written = tomllib.loads(hosts_toml(Mirror("localhost:5000", "http://[::1]:7")))
 
     assert written["server"] == "https://localhost:5000"
+    assert written["host"] == {"http://[::1]:7": {"capabilities": ["pull", "resolve"]}}
+
+
+def test_certificates() -> None:
+    """Certificates are those of the registry itself, not of the mirror."""
+    trust = Trust(('/a"b.crt', "/c.crt"), (("/me.cert", "/me.key"),))
+
+    written = tomllib.loads(hosts_toml(Mirror("localhost:5000", "http://[::1]:7"), trust))
+
+    assert written["ca"] == ['/a"b.crt', "/c.crt"]
+    assert written["client"] == [["/me.cert", "/me.key"]]
     assert written["host"] == {"http://[::1]:7": {"capabilities": ["pull", "resolve"]}}

@@ -114,6 +114,8 @@ format: $(READY)
 docs: $(READY) $(SITE)
 	$(BIN)/python -m scripts.generate_cli_doc
 	$(BIN)/python -m scripts.generate_errors_doc
+	$(BIN)/python -m scripts.generate_json_doc
+	$(BIN)/python -m scripts.generate_schemas
 	$(BIN)/python -m scripts.generate_settings_doc
 	$(MKDOCS)
 

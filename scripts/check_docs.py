@@ -12,7 +12,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from scripts import generate_cli_doc, generate_errors_doc, generate_settings_doc
+from scripts import (
+    generate_cli_doc,
+    generate_errors_doc,
+    generate_json_doc,
+    generate_schemas,
+    generate_settings_doc,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,7 +28,11 @@ SHORTEST = 60
 """Characters below which a paragraph can hardly say what a room is for and what it may not do."""
 
 GENERATED: Mapping[Path, Callable[[], str]] = {
-    page.PAGE: page.render for page in (generate_cli_doc, generate_errors_doc, generate_settings_doc)
+    **{
+        page.PAGE: page.render
+        for page in (generate_cli_doc, generate_errors_doc, generate_json_doc, generate_settings_doc)
+    },
+    **generate_schemas.FILES,
 }
 
 _PARAGRAPH = re.compile(r"^\*\*`(?P<room>[a-z_.]+)`\*\*(?P<text>.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)

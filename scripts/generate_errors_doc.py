@@ -18,15 +18,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 PAGE = Path("docs/errors.md")
-INTRODUCTION = """\
-<!-- Written by `make docs`: change src/obol/errors.py or src/obol/oci/errors.py instead. -->
-
-# Errors
-
-## What the command line reports
-
-A failed command says on standard error what failed, why, and what to do next. Scripts can rely on the exit code:
-
+EXIT_CODES = """\
 | exit code | meaning |
 |---|---|
 | 0 | done |
@@ -35,7 +27,17 @@ A failed command says on standard error what failed, why, and what to do next. S
 | 3 | a program that we call is not there |
 | 4 | what the command is about is not there: no stack, no cluster, no cache that runs, nothing to undo |
 | 130 | interrupted |
+"""
+INTRODUCTION = f"""\
+<!-- Written by `make docs`: change src/obol/errors.py or src/obol/oci/errors.py instead. -->
 
+# Errors
+
+## What the command line reports
+
+A failed command says on standard error what failed, why, and what to do next. Scripts can rely on the exit code:
+
+{EXIT_CODES}
 Each class of error, with the more special ones below the general one:
 
 | error | exit code | `code` in JSON | when |

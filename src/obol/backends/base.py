@@ -102,9 +102,11 @@ class Node:
     """A machine of the cluster, be it a container."""
 
     name: str
+    """Its name."""
     role: str
     """What the backend calls it: server, agent, loadbalancer."""
     running: bool
+    """Whether it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,11 @@ class Workload:
     """Something that the stack runs."""
 
     name: str
+    """Its name, as in litellm."""
     ready: int
+    """Parts of it that are ready."""
     wanted: int
+    """Parts of it that there are to be."""
     why: str = ""
     """Why not all of it is ready, in a word or two."""
     url: str = ""

@@ -19,8 +19,11 @@ class Listener:
     """One address on which requests without `?ns=` are for `registry`."""
 
     registry: str
+    """Whose images it serves."""
     address: str
+    """An IP address of this machine."""
     port: int
+    """The TCP port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +31,7 @@ class Amount:
     """How much there is of something."""
 
     count: int
+    """How many."""
     size: int
     """Bytes."""
 
@@ -37,9 +41,13 @@ class RequestCounts:
     """What became of the requests since the engine started."""
 
     hit: int = 0
+    """Answered by what is stored."""
     miss: int = 0
+    """Answered by the upstream."""
     stale: int = 0
+    """Answered by what is stored and old, because the upstream did not answer."""
     error: int = 0
+    """Refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +55,9 @@ class RateLimit:
     """What an upstream allows, and what is left of it."""
 
     limit: int | None
+    """Pulls that are allowed; null where it does not say."""
     remaining: int | None
+    """Pulls that are left; null where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +65,27 @@ class UpstreamStatus:
     """How one upstream does."""
 
     registry: str
+    """Its name, as in image references."""
     url: str
+    """Where it is asked."""
     health: Health
+    """How it answers; unknown: it was not asked yet."""
     detail: str = ""
     """Why, where the health is not ok."""
     retry_after: float | None = None
     """Seconds until it is asked again."""
     requests: RequestCounts = RequestCounts()
+    """What became of requests for its images."""
     bytes_from_cache: int = 0
+    """What clients were given out of the store, since the engine started."""
     bytes_from_upstream: int = 0
+    """What was fetched, since the engine started."""
     upstream_requests: int = 0
+    """How often it was asked, since the engine started."""
     throughput: float | None = None
     """Bytes per second, as measured; None where nothing was."""
     ratelimit: RateLimit | None = None
+    """What it allows; null where it does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +93,23 @@ class EngineStatus:
     """What a running engine says of itself."""
 
     version: str
+    """Of the obol that it runs."""
     pid: int
+    """The number of its process."""
     store: str
+    """The directory of its content."""
     started_at: float
     """Seconds since 1970."""
     offline: bool
+    """It asks no upstream."""
     listeners: tuple[Listener, ...]
+    """The addresses on which it serves."""
     content: Amount
+    """The blobs that it holds."""
     partials: Amount
+    """Blobs of which a part is there."""
     upstreams: tuple[UpstreamStatus, ...]
+    """The registries behind it."""
     fills: int = 0
     """Blobs that are being fetched now."""
 
@@ -95,12 +121,15 @@ class HeldPlatform:
     platform: str
     """As in linux/arm64; "" for an image without an index, which does not say."""
     digest: str
+    """Of its manifest."""
     state: Literal["complete", "partial", "absent"]
     """complete; partial: blobs are missing; absent: not even its manifest was fetched."""
     size: int
     """Bytes of its blobs, held or not; 0 where it is absent."""
     missing_blobs: int
+    """Blobs that are not held."""
     missing_bytes: int
+    """Their size."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +137,25 @@ class HeldImage:
     """What a cache has of one image."""
 
     registry: str
+    """Where it is from."""
     repository: str
+    """Its repository there."""
     tags: tuple[str, ...]
     """None for an image that was pulled by its digest only."""
     digest: str
+    """Of its index or manifest."""
     complete: bool
     """A platform is there, and nothing is missing of any that is."""
     size: int
     """Bytes that are held, shared with other images or not."""
     missing_blobs: int
+    """Blobs that are not held, of platforms of which anything is."""
     missing_bytes: int
+    """Their size."""
     used_at: float | None
     """When it was last served, in seconds since 1970."""
     platforms: tuple[HeldPlatform, ...]
+    """Its platforms, held or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +163,7 @@ class Inventory:
     """The images of a cache."""
 
     images: tuple[HeldImage, ...]
+    """Each image, by registry, repository and tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +213,11 @@ class Substitute:
     """A port that serves in place of the one that was asked for."""
 
     registry: str
+    """Whose images it serves."""
     wanted: int
+    """The port that was asked for."""
     port: int
+    """The port that serves."""
     holder: str
     """Who has the wanted one, as far as known: a process, or "" for nobody we could name."""
 

@@ -167,7 +167,11 @@ def _gateway(home: Home, shown: Shown) -> list[str]:
     """Where LiteLLM answers, with which key, and where its models are."""
     urls = (one.url for one in shown.details.workloads if one.name == GATEWAY and one.url)
     at = [f"LiteLLM  {url} (its key: `obol stack key`)" for url in urls]
-    return [*at, f"Models   {tilde(str(home.gateway_manifest))} (`obol stack up` applies it)"]
+    return [
+        *at,
+        f"Models   {tilde(str(home.gateway_manifest))}",
+        "         `obol stack up` applies what you change there",
+    ]
 
 
 def _caches(shown: Shown, seen: Seen) -> list[str]:

@@ -17,6 +17,7 @@ import typer
 
 from obol import __version__
 from obol.cli import atlogin, cache, clientconfig, completion, demo, dev, options, passthrough, registry, stack
+from obol.cli import schema as schema_verb
 from obol.cli import version as version_verb
 from obol.cli.options import speaker
 from obol.cli.present import OutputFormat, Speaker
@@ -44,6 +45,7 @@ app.add_typer(stack.app, name="stack", help="The stack: bring it up, see how it 
 app.add_typer(dev.app, name="dev", help="Development mode: run images of this machine in the stack.")
 app.command(name="demo")(demo.demo)
 app.command(name="version")(version_verb.version)
+app.command(name="schema")(schema_verb.schema)
 app.command(name="registry", hidden=True)(registry.registry)
 passthrough.add_to(app)
 completion.add_to(app)

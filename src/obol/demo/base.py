@@ -24,8 +24,11 @@ class Link:
     """The internet that is played: bits per second, and the seconds of a round trip."""
 
     total_bps: float = 200e6
+    """Of the whole link."""
     connection_bps: float = 50e6
+    """Of one connection."""
     latency: float = 0.020
+    """Of one round trip."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +45,9 @@ class Phase:
     """One pull of the whole set by a node that has nothing."""
 
     name: PhaseName
+    """Which pull."""
     seconds: float
+    """How long it took."""
     bytes_from_upstream: int
     """Bytes of bodies, manifests included, as the origin counted them."""
     bytes_from_cache: int
@@ -60,8 +65,11 @@ class Result:
     real_size: int
     """Bytes of the images that they stand for, about."""
     images: int
+    """How many images."""
     layers: int
+    """How many layers they have."""
     link: Link
+    """The internet that was played."""
     phases: tuple[Phase, ...]
     """Direct, cold, warm, offline, in this order."""
     missed: tuple[str, ...]

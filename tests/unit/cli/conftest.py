@@ -8,15 +8,24 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from obol.backends.base import Program, Runtimes
 from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started, Substitute
-from obol.cli import cache, identifying, main
+from obol.cli import building, cache, identifying, main
+from obol.config.paths import Surroundings, locate
 from obol.stack.adoption import Clusters
+from obol.stack.nocluster import CachesOnly
+from obol.stack.state import Home
+from tests.fakes import jsonshape
+from tests.fakes.clock import FakeClock
 from tests.fakes.control import status_body
+from tests.unit.stack import clusterworld
+from tests.unit.stack.world import FakeCaches, FakeWarmth
 
 if TYPE_CHECKING:
     from obol.caches.plan import BuiltinPlan
-    from obol.config.paths import Surroundings
-    from obol.stack.state import Home
+    from obol.cli.present import Speaker
+    from obol.config.background import CachePlans
+    from obol.stack.lifecycle import Lifecycle
 
 
 TALK = ("OBOL_OUTPUT", "OBOL_VERBOSE", "OBOL_QUIET", "OBOL_NONINTERACTIVE")
@@ -90,9 +99,14 @@ class Terminal:
     err: str = ""
 
     def run(self, line: str) -> int:
-        """Run a command line that contains no quotes; gives the exit code."""
+        """Run a command line that contains no quotes; gives the exit code. JSON is held to its schema."""
         code = main.run(line.split())
         self.out, self.err = self.capture.readouterr()
+        verb = jsonshape.verb_of(line.split())
+        if verb and self.out.startswith("{\n") and '"$schema"' not in self.out:
+            jsonshape.told(verb, self.out)
+        if self.err.startswith('{"error"'):
+            jsonshape.told_failure(self.err)
         return code
 
 
@@ -130,3 +144,49 @@ def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 
 
 HUB_SUBSTITUTE = Substitute("docker.io", 54100, 40000, "nginx (pid 7)")
+
+
+@dataclass
+class StackWorld:
+    """What the verbs act upon."""
+
+    caches: FakeCaches = field(default_factory=FakeCaches)
+    warmth: FakeWarmth = field(default_factory=FakeWarmth)
+    runtimes: Runtimes = field(default_factory=lambda: Runtimes(Program("docker"), Program("k3d"), Program("podman")))
+    plans: list[BuiltinPlan] = field(default_factory=list)
+    looks: int = 0
+
+
+@pytest.fixture
+def stack_world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> StackWorld:
+    """A stack on nothing, on a machine without a runtime."""
+    found = StackWorld()
+
+    def caches_only(plan: BuiltinPlan) -> CachesOnly:
+        found.plans.append(plan)
+        return CachesOnly(found.caches, found.warmth, FakeClock())
+
+    async def runtimes() -> Runtimes:
+        found.looks += 1
+        return found.runtimes
+
+    monkeypatch.setattr(building, "caches_only", caches_only)
+    monkeypatch.setattr(building, "runtimes", runtimes)
+    monkeypatch.delenv("OBOL_DISABLE_REGISTRY_CACHE", raising=False)
+    return found
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, stack_world: StackWorld, tmp_path: Path) -> clusterworld.World:
+    """A machine with podman, and a stack that does as told."""
+    stack_world.runtimes = Runtimes(Program("docker"), Program("k3d"), Program("podman", version="4.3.1"))
+    stack = clusterworld.World(Home(locate(Surroundings.of_process()).config), clusterworld.FakeBackend(name="podman"))
+    asked: list[tuple[str, str]] = []
+
+    def lifecycle(plans: CachePlans, home: Home, backend: str, say: Speaker) -> Lifecycle:
+        asked.append((backend, plans.engine))
+        return stack.stack
+
+    monkeypatch.setattr(building, "lifecycle", lifecycle)
+    monkeypatch.setenv("OBOL_DATA_DIR", str(tmp_path / "data"))
+    return stack

@@ -162,7 +162,7 @@ def test_where_the_gateway_answers() -> None:
     told = text(shown_parts(HOME, shown, SEEN, DISK))
 
     assert "LiteLLM  http://localhost:8080 (its key: `obol stack key`)" in told
-    assert "Models   /config/workloads/litellm.yaml (`obol stack up` applies it)" in told
+    assert "Models   /config/workloads/litellm.yaml\n         `obol stack up` applies what" in told
     gateway = shown_result(HOME, shown, SEEN, DISK).gateway
     assert gateway is not None
     assert gateway.api_base == "http://localhost:8080/v1"

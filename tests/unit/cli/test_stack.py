@@ -3,65 +3,29 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
 import typer
 
-from obol.backends.base import Program, Runtimes
 from obol.caches.base import Running
-from obol.cli import building, stack
-from obol.config.paths import Surroundings, locate
+from obol.cli import stack
 from obol.errors import DependencyMissing, EngineUnresponsive, Interrupted
 from obol.stack.images import stack_images
-from obol.stack.nocluster import CachesOnly
-from obol.stack.state import Home, Identity
+from obol.stack.state import Identity
 from obol.stack.turns import at_work
-from tests.fakes.clock import FakeClock
-from tests.unit.stack import clusterworld
-from tests.unit.stack.world import LITELLM, FakeCaches, FakeWarmth, engine_status, failed
+from tests.unit.stack.world import LITELLM, engine_status, failed
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from obol.caches.plan import BuiltinPlan
-    from obol.cli.present import Speaker
-    from obol.config.background import CachePlans
-    from obol.stack.lifecycle import Lifecycle
-    from tests.unit.cli.conftest import Terminal
+    from tests.unit.cli.conftest import StackWorld, Terminal
+    from tests.unit.stack import clusterworld
 
 COUNT = len(stack_images())
 
 
-@dataclass
-class World:
-    """What the verbs act upon."""
-
-    caches: FakeCaches = field(default_factory=FakeCaches)
-    warmth: FakeWarmth = field(default_factory=FakeWarmth)
-    runtimes: Runtimes = field(default_factory=lambda: Runtimes(Program("docker"), Program("k3d"), Program("podman")))
-    plans: list[BuiltinPlan] = field(default_factory=list)
-    looks: int = 0
-
-
-@pytest.fixture(autouse=True)
-def world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> World:
-    """A stack on nothing, on a machine without a runtime."""
-    found = World()
-
-    def caches_only(plan: BuiltinPlan) -> CachesOnly:
-        found.plans.append(plan)
-        return CachesOnly(found.caches, found.warmth, FakeClock())
-
-    async def runtimes() -> Runtimes:
-        found.looks += 1
-        return found.runtimes
-
-    monkeypatch.setattr(building, "caches_only", caches_only)
-    monkeypatch.setattr(building, "runtimes", runtimes)
-    monkeypatch.delenv("OBOL_DISABLE_REGISTRY_CACHE", raising=False)
-    return found
+pytestmark = pytest.mark.usefixtures("stack_world")
 
 
 def test_help(terminal: Terminal) -> None:
@@ -72,33 +36,33 @@ def test_help(terminal: Terminal) -> None:
     assert "the caches are filled" in " ".join(terminal.out.split())
 
 
-def test_up(terminal: Terminal, world: World, tmp_path: Path) -> None:
+def test_up(terminal: Terminal, stack_world: StackWorld, tmp_path: Path) -> None:
     """Every image is fetched into the cache engine that the settings describe, and a table fits 80 columns."""
     assert terminal.run("stack up") == 0
 
-    (plan,) = world.plans
+    (plan,) = stack_world.plans
     assert plan.store == tmp_path / "caches/builtin"
     assert [listener.registry for listener in plan.listeners] == ["docker.io", "ghcr.io", "quay.io"]
     assert f"All {COUNT} images are in the caches (1 s).\n{COUNT}.0 MiB came from upstream" in terminal.out
     assert max(map(len, terminal.out.splitlines())) <= 80
     assert "Nothing here can run the stack" in terminal.err
-    assert world.looks == 1
+    assert stack_world.looks == 1
 
 
-def test_up_with_an_image_missing(terminal: Terminal, world: World) -> None:
+def test_up_with_an_image_missing(terminal: Terminal, stack_world: StackWorld) -> None:
     """What could not be fetched is told in full, and makes the exit code 1."""
-    world.warmth.outcomes[LITELLM.reference] = failed(LITELLM)
+    stack_world.warmth.outcomes[LITELLM.reference] = failed(LITELLM)
 
     assert terminal.run("stack up --backend none") == 1
 
     assert f"{COUNT - 1} of {COUNT} images are in the caches" in terminal.out
     assert f"error: {LITELLM.reference} cannot be pulled\n  why: for a reason\n  try: do something\n" in terminal.err
-    assert world.looks == 0
+    assert stack_world.looks == 0
 
 
-def test_up_as_json(terminal: Terminal, world: World) -> None:
+def test_up_as_json(terminal: Terminal, stack_world: StackWorld) -> None:
     """The same for programs: failures are part of the result, and nothing else is said."""
-    world.warmth.outcomes[LITELLM.reference] = failed(LITELLM)
+    stack_world.warmth.outcomes[LITELLM.reference] = failed(LITELLM)
 
     assert terminal.run("stack up -o json -q") == 1
 
@@ -123,10 +87,10 @@ def test_up_with_other_images(terminal: Terminal, tmp_path: Path) -> None:
     assert len(references) == COUNT + 1
 
 
-def test_up_with_an_engine_that_is_not_as_asked(terminal: Terminal, world: World) -> None:
+def test_up_with_an_engine_that_is_not_as_asked(terminal: Terminal, stack_world: StackWorld) -> None:
     """Where the caches that run are not what the settings say, that is told, and they are used as they are."""
-    world.caches.running = Running(engine_status())
-    world.caches.differs = ("it is offline",)
+    stack_world.caches.running = Running(engine_status())
+    stack_world.caches.differs = ("it is offline",)
 
     assert terminal.run("stack up --backend none") == 0
 
@@ -135,7 +99,7 @@ def test_up_with_an_engine_that_is_not_as_asked(terminal: Terminal, world: World
 
 @pytest.mark.parametrize("word", ["true", "1", "yes", "on"])
 def test_up_without_caches(
-    terminal: Terminal, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+    terminal: Terminal, stack_world: StackWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
     """Who turned the caches off gets nothing of them, whatever is wrong in obol.toml, and is told what that means."""
     monkeypatch.setenv("OBOL_DISABLE_REGISTRY_CACHE", word)
@@ -146,20 +110,20 @@ def test_up_without_caches(
     assert terminal.run("stack up") == 0
 
     assert "turned off" in terminal.out
-    assert (world.plans, world.looks, world.caches.calls) == ([], 1, [])
+    assert (stack_world.plans, stack_world.looks, stack_world.caches.calls) == ([], 1, [])
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_up_without_caches_by_option(terminal: Terminal, world: World) -> None:
+def test_up_without_caches_by_option(terminal: Terminal, stack_world: StackWorld) -> None:
     """The option is as good as the variable, and the result says so to programs."""
     assert terminal.run("stack up --no-registry-cache -o json") == 0
 
     told = json.loads(terminal.out)
     assert (told["cache_engine"], told["images"], told["stack"]) == (None, [], None)
-    assert world.plans == []
+    assert stack_world.plans == []
 
 
-def test_up_with_bad_settings(terminal: Terminal, world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_with_bad_settings(terminal: Terminal, stack_world: StackWorld, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake is told before anything is started."""
     assert terminal.run("stack up -f /nowhere.yaml") == 2
     assert "/nowhere.yaml" in terminal.err
@@ -168,13 +132,13 @@ def test_up_with_bad_settings(terminal: Terminal, world: World, monkeypatch: pyt
     monkeypatch.setenv("OBOL_DISABLE_REGISTRY_CACHE", "perhaps")
     assert terminal.run("stack up --no-registry-cache") == 2
     assert "OBOL_DISABLE_REGISTRY_CACHE=perhaps" in terminal.err
-    assert world.caches.calls == []
+    assert stack_world.caches.calls == []
 
 
-def test_status(terminal: Terminal, world: World) -> None:
+def test_status(terminal: Terminal, stack_world: StackWorld) -> None:
     """The status of a running cache fits 80 columns and names what is missing."""
-    world.caches.running = Running(engine_status())
-    world.warmth.holdings[LITELLM.reference] = "complete"
+    stack_world.caches.running = Running(engine_status())
+    stack_world.warmth.holdings[LITELLM.reference] = "complete"
 
     assert terminal.run("stack status") == 0
 
@@ -183,7 +147,7 @@ def test_status(terminal: Terminal, world: World) -> None:
     assert terminal.err == ""
 
 
-def test_status_of_nothing(terminal: Terminal, world: World) -> None:
+def test_status_of_nothing(terminal: Terminal, stack_world: StackWorld) -> None:
     """Where nothing runs, nothing is started, and the way to start it is told."""
     assert terminal.run("stack status") == 0
     assert "not running" in terminal.out
@@ -192,31 +156,15 @@ def test_status_of_nothing(terminal: Terminal, world: World) -> None:
     assert terminal.run("stack status -o json -q") == 0
     told = json.loads(terminal.out)
     assert (told["cluster"], told["images_complete"], told["engine"]) == ("absent", None, None)
-    assert world.caches.calls == ["status", "status"]
+    assert stack_world.caches.calls == ["status", "status"]
 
 
-def test_status_of_a_sick_engine(terminal: Terminal, world: World) -> None:
+def test_status_of_a_sick_engine(terminal: Terminal, stack_world: StackWorld) -> None:
     """An engine that does not answer is an error."""
-    world.caches.problem = EngineUnresponsive("the cache engine does not answer")
+    stack_world.caches.problem = EngineUnresponsive("the cache engine does not answer")
 
     assert terminal.run("stack status") == 1
     assert terminal.err.startswith("error: the cache engine does not answer")
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch, world: World, tmp_path: Path) -> clusterworld.World:
-    """A machine with podman, and a stack that does as told."""
-    world.runtimes = Runtimes(Program("docker"), Program("k3d"), Program("podman", version="4.3.1"))
-    stack = clusterworld.World(Home(locate(Surroundings.of_process()).config), clusterworld.FakeBackend(name="podman"))
-    asked: list[tuple[str, str]] = []
-
-    def lifecycle(plans: CachePlans, home: Home, backend: str, say: Speaker) -> Lifecycle:
-        asked.append((backend, plans.engine))
-        return stack.stack
-
-    monkeypatch.setattr(building, "lifecycle", lifecycle)
-    monkeypatch.setenv("OBOL_DATA_DIR", str(tmp_path / "data"))
-    return stack
 
 
 def test_up_on_podman(terminal: Terminal, cluster: clusterworld.World) -> None:
@@ -268,15 +216,15 @@ def test_init_down_status_purge(terminal: Terminal, cluster: clusterworld.World)
     assert terminal.run("stack down") == 4
 
 
-def test_status_asks_once(terminal: Terminal, cluster: clusterworld.World, world: World) -> None:
+def test_status_asks_once(terminal: Terminal, cluster: clusterworld.World, stack_world: StackWorld) -> None:
     """What the caches do is asked once, and told beside what the cluster does."""
     cluster.home.establish(Identity("brave-otter", "podman"))
-    world.caches.running = Running(engine_status())
+    stack_world.caches.running = Running(engine_status())
 
     assert terminal.run("stack status") == 0
 
     assert "Cluster  absent (backend podman)\nCaches   builtin engine (process 4711)" in terminal.out
-    assert (world.caches.calls, cluster.engine.calls) == (["status"], [])
+    assert (stack_world.caches.calls, cluster.engine.calls) == (["status"], [])
 
 
 def test_purge_keeps_the_data_and_says_so(terminal: Terminal, cluster: clusterworld.World, tmp_path: Path) -> None:
@@ -331,7 +279,7 @@ def test_init_with_another_backend(terminal: Terminal, cluster: clusterworld.Wor
     assert "What runs on podman could not be removed" in terminal.err
 
 
-def test_init_where_nothing_runs(terminal: Terminal, world: World) -> None:
+def test_init_where_nothing_runs(terminal: Terminal, stack_world: StackWorld) -> None:
     """Without a runtime there is nothing to initialise, and nothing is written down."""
     assert terminal.run("stack init") == 3
     assert "podman.io" in terminal.err

@@ -15,6 +15,7 @@ class CacheContainer:
     """A cache container of Docker."""
 
     name: str
+    """The container's name."""
     registry: str
     """Whose images it serves."""
     state: Literal["running", "stopped", "failing"]
@@ -70,6 +71,7 @@ class LogResult:
     path: str
     """The file."""
     lines: tuple[str, ...]
+    """Its last lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class WarmedImage:
     """One image of `cache warm`."""
 
     reference: str
+    """Its name, as in ghcr.io/org/app:1."""
     state: Literal["cached", "failed", "unfinished"]
     """unfinished: interrupted before it was done; what was fetched of it is kept."""
     digest: str | None = None
@@ -98,12 +101,15 @@ class WarmedImage:
     platforms: tuple[str, ...] = ()
     """Those that were fetched, as in linux/arm64."""
     layers: int = 0
+    """How many layers it has on these platforms."""
     bytes_total: int = 0
+    """What it has on these platforms, manifests included."""
     bytes_from_cache: int = 0
     """What the cache had before."""
     bytes_from_upstream: int = 0
     """What came from the registry."""
     seconds: float = 0.0
+    """How long it took."""
     problem: ImageProblem | None = None
     """Why it could not be fetched."""
 
@@ -115,6 +121,7 @@ class WarmResult:
     complete: bool
     """Every image is in the cache."""
     interrupted: bool
+    """Ctrl-C ended it."""
     seconds: float
     """How long it took."""
     bytes_from_cache: int
@@ -122,6 +129,7 @@ class WarmResult:
     bytes_from_upstream: int
     """What came from registries."""
     images: tuple[WarmedImage, ...]
+    """Each image, in the order in which they were named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +137,9 @@ class FileText:
     """A file, and what it says for the caches."""
 
     path: str
+    """The file."""
     text: str
+    """What it is to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +147,7 @@ class FileChange:
     """What became of one file."""
 
     path: str
+    """The file."""
     action: Action
     """By a write: written, unchanged. By --undo: restored: as it was; removed: there was none before; merged: only our
     part was taken out; gone: nothing of ours was there any more."""
@@ -147,6 +158,7 @@ class ConfigResult:
     """`cache config`."""
 
     client: str
+    """The client, as it was named."""
     files: tuple[FileText, ...]
     """What the client is to read; empty with --undo."""
     changes: tuple[FileChange, ...]

@@ -10,8 +10,11 @@ class SwappedResult:
     """`dev push`."""
 
     namespace: str
+    """The namespace of the Deployment."""
     deployment: str
+    """The name of the Deployment."""
     container: str
+    """The container of it."""
     image: str
     """What it runs now, by its name in the registry that was pushed into."""
     before: str
@@ -19,6 +22,7 @@ class SwappedResult:
     released: str
     """What `dev reset` goes back to."""
     layers_pushed: int
+    """Layers that the registry did not have."""
     layers_present: int
     """Those that the registry had already."""
     seconds: float
@@ -30,8 +34,11 @@ class RestoredContainer:
     """One container of `dev reset`."""
 
     namespace: str
+    """The namespace of the Deployment."""
     deployment: str
+    """The name of the Deployment."""
     container: str
+    """The container of it."""
     image: str
     """What it runs now."""
     before: str
@@ -53,6 +60,7 @@ class EngineVersion:
     """The cache engine that runs."""
 
     version: str
+    """That of the obol that it runs."""
     pid: int
     """The number of its process."""
 
@@ -62,6 +70,7 @@ class RuntimeVersion:
     """A program that the stack could run on."""
 
     name: str
+    """The program."""
     version: str | None
     """Null where it is not installed, or does not answer."""
     trouble: str
@@ -73,6 +82,7 @@ class VersionResult:
     """`version`."""
 
     version: str
+    """That of obol."""
     commit: str | None
     """Of the source, where that is known."""
     python: str
@@ -82,6 +92,7 @@ class VersionResult:
     engine: EngineVersion | None
     """Null where no cache engine runs."""
     runtimes: tuple[RuntimeVersion, ...]
+    """The programs that the stack could run on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +118,7 @@ class Failure:
     problems: tuple[str, ...]
     """All that is wrong with settings, one by one; empty for other errors."""
     exit_code: int
+    """What the command exits with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +126,4 @@ class ErrorResult:
     """What a command that fails writes to standard error."""
 
     error: Failure
+    """The error."""

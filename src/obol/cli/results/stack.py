@@ -29,6 +29,7 @@ class RegistryGain:
     """What nodes were given of the images of one registry."""
 
     registry: str
+    """The registry."""
     bytes_held: int
     """Out of the cache, which had it before the `up` began."""
     bytes_fetched: int
@@ -56,6 +57,7 @@ class UpImage:
     """One image that the stack needs."""
 
     reference: str
+    """Its name, as in ghcr.io/org/app:1."""
     needed_by: tuple[str, ...]
     """The containers that run it, or the version of k3s that comes with it."""
     state: Literal["cached", "failed", "unknown"]
@@ -109,6 +111,7 @@ class HeldImageRow:
     """One image that the stack needs."""
 
     reference: str
+    """Its name, as in ghcr.io/org/app:1."""
     needed_by: tuple[str, ...]
     """The containers that run it, or the version of k3s that comes with it."""
     held: Literal["complete", "incomplete", "missing"] | None
@@ -140,6 +143,7 @@ class Disk:
     data: str
     """The directory of the stack's own data."""
     data_exists: bool
+    """Whether that directory is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +155,7 @@ class StackStatusResult:
     backend: BackendName
     """none where there is no stack."""
     cluster: Literal["absent", "stopped", "running", "unknown"]
+    """Whether it runs; unknown: it could not be asked."""
     trouble: str
     """Why the cluster is unknown, or nodes and workloads are not told; "" otherwise."""
     gateway: Gateway | None
@@ -160,6 +165,7 @@ class StackStatusResult:
     nodes: tuple[Node, ...]
     """The machines of the cluster; empty where the backend has none."""
     workloads: tuple[Workload, ...]
+    """What the stack runs, and where that answers."""
     cache_engine: CacheEngineName | None
     """What serves images now; null: no cache runs."""
     engine: EngineStatus | None
@@ -177,6 +183,7 @@ class StackStatusResult:
     last_up: LastUpResult | None
     """Null where none came to its end."""
     disk: Disk
+    """The room on disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +193,7 @@ class InitResult:
     stack: str
     """The name of the stack."""
     backend: BackendName
+    """What it is to run on."""
     config: str
     """The directory in which the stack is written down."""
     manifests: str
@@ -199,6 +207,7 @@ class DownResult:
     stack: str
     """The name of the stack."""
     backend: BackendName
+    """What it runs on."""
     stopped: bool
     """False: it did not run."""
 
@@ -211,7 +220,9 @@ class Kept:
     """Something that stays."""
 
     path: str
+    """The file or directory."""
     why: str
+    """Why it stays."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ RESULTS: Mapping[str, type] = {
     "dev reset": others.RestoredResult,
     "demo": Result,
     "version": others.VersionResult,
+    "schema": others.SchemaListResult,
     ERROR: others.ErrorResult,
 }
 WITHOUT = frozenset({"cache serve", "completion", "kubectl", "helm", "k9s"})

@@ -1,0 +1,51 @@
+"""`obol schema`: what a verb writes as JSON, as a JSON Schema. Schemas are files of the package; see `cli.results`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from obol.cli import options
+from obol.errors import UsageError
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+SUFFIX = ".json"
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[VERB]", help="The verb, such as `stack up`; error: what a failure writes."),
+]
+
+
+def schema(
+    context: typer.Context,
+    verb: Words = None,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Print the JSON Schema of what a verb writes with -o json; without a verb, list the verbs."""
+    say = options.speaker(context, output, verbose, quiet)
+    known = schemas()
+    if not verb:
+        from obol.cli.results.others import SchemaListResult
+
+        say.result(SchemaListResult(tuple(known)), lambda: list(known))
+        return
+    name = " ".join(verb).removeprefix("obol ")
+    if name not in known:
+        raise UsageError(f"there is no schema of `{name}`", hint="`obol schema` lists the verbs that have one")
+    sys.stdout.write(known[name].read_text(encoding="utf-8"))
+
+
+def schemas() -> dict[str, Traversable]:
+    """The file of each schema, by verb."""
+    from importlib.resources import files
+
+    found = sorted((files("obol.cli") / "schemas").iterdir(), key=lambda file: file.name)
+    # No verb has a dash in its name.
+    return {file.name.removesuffix(SUFFIX).replace("-", " "): file for file in found if file.name.endswith(SUFFIX)}

@@ -15,7 +15,7 @@ from obol.caches.reachable import addresses_of
 from obol.client.base import Limits, PulledImage, PullFailed
 from obol.client.failures import not_kept, not_served
 from obol.client.platforms import parse_platform
-from obol.client.pull import pull
+from obol.client.pull import ImagePull
 from obol.client.session import RegistryClient
 from obol.errors import UsageError
 from obol.machine.clock import Clock, SystemClock
@@ -38,9 +38,19 @@ _BEST_FIRST: tuple[Held, ...] = ("complete", "incomplete", "missing")
 DEFAULT_LIMITS = Limits()
 SYSTEM = SystemClock()
 
+RESOLVED_AT_ONCE = 6
+"""Images whose manifests are read at the same time."""
 _COMMITTED_WITHIN = 120.0
 """Seconds: a client has the last byte of a blob before the cache has synced it to its disk, which may be slow."""
 _LOOK_EVERY = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Turns:
+    """How many images at a time: manifests of all are read before most blobs, so that the whole size is known soon."""
+
+    resolving: asyncio.Semaphore
+    bringing: asyncio.Semaphore
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +69,7 @@ class Warming:
 
         Raises EngineNotRunning, EngineUnresponsive where the cache cannot say what it has kept.
         """
-        slots = asyncio.Semaphore(self.limits.images)
+        turns = _Turns(asyncio.Semaphore(RESOLVED_AT_ONCE), asyncio.Semaphore(self.limits.images))
         async with AsyncExitStack() as stack:
             clients = {
                 registry: await stack.enter_async_context(RegistryClient(base, registry, self.limits, self.clock))
@@ -72,8 +82,7 @@ class Warming:
                     problem = not_served(reference, tuple(clients))
                     progress.failed(problem)
                     return problem
-                async with slots:
-                    return await self._pull(client, reference, progress)
+                return await self._pull(client, reference, progress, turns)
 
             outcomes = await _all(one(reference) for reference in references)
         return await self._kept(outcomes)
@@ -83,9 +92,15 @@ class Warming:
         inventory = await asyncio.to_thread(self.cache.images)
         return {reference: self._held(inventory, reference) for reference in references}
 
-    async def _pull(self, client: RegistryClient, reference: ImageReference, progress: Progress) -> Outcome:
+    async def _pull(
+        self, client: RegistryClient, reference: ImageReference, progress: Progress, turns: _Turns
+    ) -> Outcome:
+        image = ImagePull(client, reference, self.limits, progress)
         try:
-            return await pull(client, reference, self.platforms, self.limits, progress)
+            async with turns.resolving:
+                await image.resolve(self.platforms)
+            async with turns.bringing:
+                return await image.bring()
         except PullFailed as problem:
             return problem
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from obol.config.background import CachePlans
     from obol.config.paths import Surroundings
     from obol.stack.hotswap import HotSwap
-    from obol.stack.lifecycle import Lifecycle, Steps
+    from obol.stack.lifecycle import Lifecycle, Steps, Wanted
     from obol.stack.nocluster import CachesOnly
     from obol.stack.plan import Choice, StackImage
     from obol.stack.space import Space
@@ -173,6 +173,22 @@ def steps(say: Speaker) -> Steps:
     from obol.cli.steps import steps_for
 
     return steps_for(say)
+
+
+def steps_with_images(say: Speaker, around: Surroundings, wanted: Wanted) -> Steps:
+    """The same with the images that an `up` waits for, as the builtin engine sees them come."""
+    from obol.cli.board import Board
+    from obol.cli.imagewatch import engine_at
+    from obol.cli.steps import steps_for
+    from obol.client.platforms import this_machine
+    from obol.config.sources import store_directory
+
+    if not wanted.use_caches:
+        return steps_for(say)
+    last = home(around).last_up()
+    names = [str(image.reference) for image in wanted.images]
+    board = Board(names, last.images if last else (), fetched_ahead=wanted.prefetch)
+    return steps_for(say, board, engine_at(store_directory(None, around, locate(around)), (str(this_machine()),)))
 
 
 def manifests(file: Sequence[Path] | None, around: Surroundings) -> tuple[Manifest, ...]:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from obol.cli import present
+from obol.cli.layout import amount, left
+from obol.cli.meter import Meter, Row
 from obol.client.base import Silence, Source
 from obol.machine.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID
 
     from obol.cli.present import Speaker
     from obol.client.base import Progress, PulledImage, PullFailed
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 LINE_EVERY = 10.0
 """Seconds between two lines about the same image."""
-NAME_WIDTH = 32
-"""Columns for a name beside a bar, so that all fits in 80."""
 
 
 class Writer(Protocol):
@@ -40,17 +38,23 @@ class Writer(Protocol):
 class Count:
     """How far one image is, in bytes."""
 
+    name: str
     size: int
-    since: float
     told_at: float
     done: int = 0
     fetched: int = 0
     """What of it came from the upstream."""
+    meter: Meter = field(default_factory=Meter)
 
-    def add(self, count: int, source: Source) -> None:
+    def add(self, count: int, source: Source, now: float) -> None:
         """So many bytes more are there."""
         self.done += count
         self.fetched += count if source is Source.UPSTREAM else 0
+        self.meter.saw(now, self.fetched)
+
+    def row(self, now: float) -> Row:
+        """How far it is."""
+        return Row(self.name, self.done, self.size, self.meter.speed(now), stalled=self.meter.stalled(now))
 
 
 class Lines:
@@ -64,17 +68,17 @@ class Lines:
     def found(self, reference: ImageReference, size: int) -> None:
         """Say how much is to come."""
         now = self._clock.monotonic()
-        self._counts[reference] = Count(size, now, now)
+        self._counts[reference] = Count(str(reference), size, now)
+        self._counts[reference].meter.saw(now, 0)
         self._say(reference, f"{present.size(size)} in all")
 
     def moved(self, reference: ImageReference, count: int, source: Source) -> None:
         """Say how far it is, if nothing was said for a while."""
         entry, now = self._counts[reference], self._clock.monotonic()
-        entry.add(count, source)
+        entry.add(count, source, now)
         if now - entry.told_at >= LINE_EVERY:
             entry.told_at = now
-            rate = present.speed(entry.fetched, now - entry.since)
-            self._say(reference, f"{present.size(entry.done)} of {present.size(entry.size)} ({source}, {rate})")
+            self._writer.note(about(entry.row(now)))
 
     def done(self, image: PulledImage) -> None:
         """Say that it is there."""
@@ -89,50 +93,71 @@ class Lines:
 
 
 class LiveBars:
-    """The `Progress` for a terminal: a bar for each image on its way; they disappear when all is done."""
+    """The `Progress` for a terminal: a bar for each image on its way, and one for all; `expected`: how many there are.
 
-    def __init__(self, bars: Bars, clock: Clock) -> None:
-        self._bars = bars
+    Pulls go on in one thread while another draws.
+    """
+
+    def __init__(self, clock: Clock, expected: int) -> None:
         self._clock = clock
-        self._tasks: dict[ImageReference, TaskID] = {}
+        self._expected = expected
+        self._lock = threading.Lock()
         self._counts: dict[ImageReference, Count] = {}
+        self._under_way: dict[ImageReference, None] = {}
+        self._all = Count("", 0, 0.0)
+        self._over = 0
 
     def found(self, reference: ImageReference, size: int) -> None:
         """Begin a bar."""
         now = self._clock.monotonic()
-        self._counts[reference] = Count(size, now, now)
-        self._tasks[reference] = self._bars.add_task(
-            shortened(str(reference)), total=size, amount="", rate="", source=""
-        )
+        with self._lock:
+            self._counts[reference] = Count(str(reference), size, now)
+            self._under_way[reference] = None
+            self._all.size += size
+            for count in (self._counts[reference], self._all):
+                count.meter.saw(now, count.fetched)
 
     def moved(self, reference: ImageReference, count: int, source: Source) -> None:
         """Move a bar on."""
-        entry = self._counts[reference]
-        entry.add(count, source)
-        self._bars.update(
-            self._tasks[reference],
-            completed=entry.done,
-            amount=f"{present.size(entry.done)}/{present.size(entry.size)}",
-            rate=present.speed(entry.fetched, self._clock.monotonic() - entry.since),
-            source=source,
-        )
+        now = self._clock.monotonic()
+        with self._lock:
+            for entry in (self._counts[reference], self._all):
+                entry.add(count, source, now)
 
     def done(self, image: PulledImage) -> None:
         """Take the bar away."""
-        self._remove(image.reference)
+        self._end(image.reference)
 
     def failed(self, problem: PullFailed) -> None:
-        """Take the bar away; why it failed is told at the end."""
-        self._remove(problem.reference)
+        """Take the bar away, and what is missing of it out of the whole; why it failed is told at the end."""
+        with self._lock:
+            if (entry := self._counts.get(problem.reference)) is not None:
+                self._all.size -= entry.size - entry.done
+        self._end(problem.reference)
 
-    def _remove(self, reference: ImageReference) -> None:
-        if (task := self._tasks.pop(reference, None)) is not None:
-            self._bars.remove_task(task)
+    def _end(self, reference: ImageReference) -> None:
+        with self._lock:
+            self._over += 1
+            self._under_way.pop(reference, None)
+
+    def rows(self) -> list[Row]:
+        """What to draw now."""
+        now = self._clock.monotonic()
+        with self._lock:
+            if not self._counts:
+                return []
+            single = [self._counts[reference].row(now) for reference in self._under_way]
+            overall = replace(
+                self._all.row(now),
+                name=f"All images ({self._over} of {self._expected} done)",
+                at_least=len(self._under_way) + self._over < self._expected,
+            )
+            return [*single, overall]
 
 
 @contextmanager
-def watching(say: Speaker, clock: Clock | None = None) -> Iterator[Progress]:
-    """Show how pulls go on, for as long as the block runs."""
+def watching(say: Speaker, expected: int, clock: Clock | None = None) -> Iterator[Progress]:
+    """Show how pulls of so many images go on, for as long as the block runs."""
     clock = clock or SystemClock()
     if say.quiet:
         yield Silence()
@@ -140,17 +165,12 @@ def watching(say: Speaker, clock: Clock | None = None) -> Iterator[Progress]:
         yield Lines(say, clock)
     else:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
 
-        columns = (
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=8),
-            TextColumn("{task.fields[amount]}", justify="right"),
-            TextColumn("{task.fields[rate]}", justify="right"),
-            TextColumn("{task.fields[source]}"),
-        )
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-            yield LiveBars(bars, clock)
+        from obol.cli.picture import Picture, shown
+
+        bars = LiveBars(clock, expected)
+        with shown(Picture(bars.rows), Console(stderr=True)):
+            yield bars
 
 
 def came_from(image: PulledImage) -> str:
@@ -164,6 +184,9 @@ def came_from(image: PulledImage) -> str:
     )
 
 
-def shortened(name: str, width: int = NAME_WIDTH) -> str:
-    """A name that fits: its end tells more than its beginning."""
-    return name if len(name) <= width else f"…{name[1 - width :]}"
+def about(row: Row) -> str:
+    """A line about something on its way."""
+    percent = "" if row.percent is None else f"{row.percent}%, "
+    speed = "" if row.speed is None or row.stalled else f", {present.size(row.speed)}/s"
+    rest = left(row)
+    return f"{row.name}: {percent}{amount(row)}{speed}" + (f", {rest}" if rest else "")

@@ -319,7 +319,7 @@ def _raise(
     wanted = Wanted(identity, locate(around).data, manifests, images, use_caches, prefetch)
     raised = building.run(
         say,
-        stack.up(wanted, building.steps(say), SystemClock()),
+        stack.up(wanted, building.steps_with_images(say, around, wanted), SystemClock()),
         "Interrupted. What is there stays; `obol stack up` goes on from there.",
     )
     say.result(raised_result(home, images, identity, raised), lambda: raised_parts(home, identity, raised))
@@ -340,7 +340,7 @@ def _up_without_cluster(
         return
     images = building.images(file, around)
     stack = building.caches_only(building.cache_plans(say, around).builtin)
-    with watching(say) as progress:
+    with watching(say, len(images)) as progress:
         brought = building.run(
             say,
             stack.up(choice, images, progress),

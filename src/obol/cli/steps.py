@@ -1,33 +1,51 @@
-"""Steps of a long command, on standard error: a spinner on a terminal, lines otherwise, nothing with --quiet."""
+"""Steps of a long command, on standard error: a spinner on a terminal, lines otherwise, nothing with --quiet.
+
+Where a board of images is given, they are shown beside the step that waits for them: as bars on a terminal, otherwise
+as a line for each that has come in, and one about all of them now and then.
+"""
 
 from __future__ import annotations
 
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from obol.cli import present
+from obol.cli.imagewatch import ImageWatch
+from obol.cli.picture import Picture, shown
+from obol.cli.progress import about
 from obol.machine.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from rich.console import Console
 
+    from obol.cli.board import Board, Finished
+    from obol.cli.imagewatch import Ask
+    from obol.cli.meter import Row
     from obol.cli.present import Speaker
     from obol.cli.progress import Writer
     from obol.machine.clock import Clock
     from obol.stack.lifecycle import Steps
 
 DONE, FAILED = "✓", "✗"
+LINE_EVERY = 10.0
+"""Seconds between two lines about all images."""
+LOOK_EVERY = 1.0
+"""Seconds between two questions, where nothing is drawn."""
 
 
 class LineSteps:
     """The `Steps` for logs: a line when a step begins, when something new is known of it, and when it has ended."""
 
-    def __init__(self, writer: Writer, clock: Clock) -> None:
+    def __init__(self, writer: Writer, clock: Clock, board: Board | None = None, ask: Ask | None = None) -> None:
         self._writer = writer
         self._clock = clock
+        self._board = board
+        self._watch = ImageWatch(board, ask, clock, self.tell, LOOK_EVERY) if board and ask else None
+        self._told_at = clock.monotonic()
 
     @contextmanager
     def step(self, label: str) -> Iterator[Callable[[str], None]]:
@@ -44,43 +62,83 @@ class LineSteps:
         self._writer.note(f"{label} …")
         mark = FAILED
         try:
-            yield watch
+            with _running(self._watch):
+                yield watch
             mark = DONE
         finally:
             self._writer.note(_ended(mark, label, self._clock.monotonic() - began))
+
+    def tell(self) -> None:
+        """Say what is new of the images."""
+        assert self._board is not None
+        for image in self._board.finished():
+            self._writer.note(f"  {came(image)}")
+        now = self._clock.monotonic()
+        rows = self._board.rows(now)
+        if len(rows) > 1 and now - self._told_at >= LINE_EVERY:
+            self._told_at = now
+            self._writer.note(f"  {about(rows[-1])}")
 
 
 class LiveSteps:
     """The `Steps` for a terminal: a spinner while a step goes on, one line when it has ended."""
 
-    def __init__(self, writer: Writer, console: Console, clock: Clock) -> None:
+    def __init__(
+        self, writer: Writer, console: Console, clock: Clock, board: Board | None = None, ask: Ask | None = None
+    ) -> None:
         self._writer = writer
         self._console = console
         self._clock = clock
+        self._board = board
+        self._watch = ImageWatch(board, ask, clock) if board and ask else None
 
     @contextmanager
     def step(self, label: str) -> Iterator[Callable[[str], None]]:
         """Tell of one step."""
-        from rich.markup import escape
-
         began = self._clock.monotonic()
+        news = ""
+
+        def watch(line: str) -> None:
+            nonlocal news
+            news = f": {line}"
+
+        def title() -> str:
+            return f"{label} ({present.span(self._clock.monotonic() - began)}){news}"
+
         mark = FAILED
         try:
-            with self._console.status(escape(label)) as spinner:
-                yield lambda line: spinner.update(escape(f"{label}: {line}"))
+            with _running(self._watch), shown(Picture(self._rows, title), self._console):
+                yield watch
             mark = DONE
         finally:
             self._writer.note(_ended(mark, label, self._clock.monotonic() - began))
 
+    def _rows(self) -> list[Row]:
+        return [] if self._board is None else self._board.rows(self._clock.monotonic())
 
-def steps_for(say: Speaker, clock: Clock | None = None) -> Steps:
-    """The way to show steps that fits where standard error goes."""
+
+def steps_for(say: Speaker, board: Board | None = None, ask: Ask | None = None, clock: Clock | None = None) -> Steps:
+    """The way to show steps that fits where standard error goes; `board` has the images that are shown beside them."""
     clock = clock or SystemClock()
-    if say.quiet or say.verbose or not sys.stderr.isatty():  # a spinner would turn in what programs say
+    if say.quiet:
         return LineSteps(say, clock)
+    if say.verbose or not sys.stderr.isatty():  # a spinner would turn in what programs say
+        return LineSteps(say, clock, board, ask)
     from rich.console import Console
 
-    return LiveSteps(say, Console(stderr=True), clock)
+    return LiveSteps(say, Console(stderr=True), clock, board, ask)
+
+
+def came(image: Finished) -> str:
+    """A line about an image that has come in."""
+    before = image.total - image.fetched
+    held = f", {present.size(before)} were there" if before > 0 else ""
+    rate = present.speed(image.fetched, image.seconds)
+    return f"{image.name}: {present.size(image.fetched)} in {max(image.seconds, 0.1):.1f} s ({rate}){held}"
+
+
+def _running(watch: ImageWatch | None) -> AbstractContextManager[None]:
+    return nullcontext() if watch is None else watch.running()
 
 
 def _ended(mark: str, label: str, seconds: float) -> str:

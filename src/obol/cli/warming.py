@@ -71,7 +71,7 @@ def run(say: Speaker, warmth: Warming, references: Sequence[ImageReference], eng
     clock = SystemClock()
     since = clock.monotonic()
     warmed = Warmed(dict.fromkeys(references))
-    with watching(say) as shown:
+    with watching(say, len(references)) as shown:
         remembering = _Remembering(shown)
         try:
             outcomes = asyncio.run(warmth.warm(references, engine, remembering))

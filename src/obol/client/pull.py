@@ -1,5 +1,6 @@
 """Pulling one image: its manifests, then its blobs, several at a time, each verified while it streams.
 
+Who pulls many images reads the manifests of all of them first, which are small: then it is known how much is to come.
 No blob is fetched before it is known that every platform that was asked for is there. Large blobs begin first, so that
 the longest does not come last. Memory is a few buffers for each connection, whatever the size.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,7 @@ from obol.oci.mediatypes import is_distributable, is_index
 from obol.oci.platforms import choose
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from obol.client.platforms import Selection
     from obol.oci.manifests import Descriptor, Manifest, Platform
@@ -52,57 +54,85 @@ async def pull(
 
     Without a sink this is warming: what the cache holds already is not read. Raises PullFailed, having told `progress`.
     """
-    told = progress or Silence()
-    try:
-        image = await _Pull(client, reference, limits, told, sink).run(platforms)
-    except Refused as problem:
-        failure = failed(reference, problem)
-        told.failed(failure)
-        raise failure from problem
-    told.done(image)
-    return image
+    image = ImagePull(client, reference, limits, progress or Silence(), sink)
+    await image.resolve(platforms)
+    return await image.bring()
 
 
 @dataclass
-class _Pull:
+class ImagePull:
+    """The pull of one image: first `resolve`, then `bring`. Both raise PullFailed, having told `progress`."""
+
     client: RegistryClient
     reference: ImageReference
     limits: Limits
     progress: Progress
-    sink: Sink | None
+    sink: Sink | None = None
     manifests: dict[Digest, Document] = field(default_factory=dict)
     counted: dict[Source, int] = field(default_factory=lambda: dict.fromkeys(Source, 0))
+    _seconds: float = 0.0
+    _top: Document | None = None
+    _chosen: list[tuple[Platform | None, Manifest]] = field(default_factory=list)
 
-    async def run(self, platforms: Selection) -> PulledImage:
-        """Bring all of it. Raises Refused."""
-        started = self.client.clock.monotonic()
-        wanted = self.reference.digest or self.reference.tag
-        assert wanted is not None
-        top = await self._manifest(wanted)
-        chosen = await self._chosen(top, platforms)
-        named = [blob for _, manifest in chosen for blob in manifest.blobs if is_distributable(blob.media_type)]
-        blobs = {blob.digest: blob for blob in named}
-        configs = {manifest.blobs[0].digest for _, manifest in chosen if manifest.blobs}
-        sizes = [document.size for document in self.manifests.values()] + [blob.size for blob in blobs.values()]
-        self.progress.found(self.reference, sum(sizes))
+    async def resolve(self, platforms: Selection) -> None:
+        """Read the manifests, and tell how much is to come."""
+        with self._telling():
+            wanted = self.reference.digest or self.reference.tag
+            assert wanted is not None
+            self._top = await self._manifest(wanted)
+            self._chosen = await self._choose(self._top, platforms)
+        self.progress.found(self.reference, self._size)
         for document in self.manifests.values():
             self._count(document.size, document.source)
-        runs_on = [platform for platform, _ in chosen]
-        if not top.manifest.is_index:
-            runs_on = [await self._config_says(top.manifest, blobs)]
-        await self._several([self._bringing(blob) for blob in _largest_first(blobs.values())])
-        return PulledImage(
+
+    async def bring(self) -> PulledImage:
+        """Bring what the manifests name."""
+        top = self._top
+        assert top is not None, "not resolved"
+        runs_on = [platform for platform, _ in self._chosen]
+        blobs = self._blobs
+        with self._telling():
+            if not top.manifest.is_index:
+                runs_on = [await self._config_says(top.manifest, blobs)]
+            await self._several([self._bringing(blob) for blob in _largest_first(blobs.values())])
+        configs = {manifest.blobs[0].digest for _, manifest in self._chosen if manifest.blobs}
+        image = PulledImage(
             reference=self.reference,
             digest=top.digest,
             platforms=tuple(dict.fromkeys(str(platform) for platform in runs_on if platform is not None)),
-            layers=len({blob.digest for blob in named} - configs),
-            bytes_total=sum(sizes),
+            layers=len(self._blobs.keys() - configs),
+            bytes_total=self._size,
             bytes_from_cache=self.counted[Source.CACHE],
             bytes_from_upstream=self.counted[Source.UPSTREAM],
-            seconds=self.client.clock.monotonic() - started,
+            seconds=self._seconds,
         )
+        self.progress.done(image)
+        return image
 
-    async def _chosen(self, top: Document, platforms: Selection) -> list[tuple[Platform | None, Manifest]]:
+    @property
+    def _blobs(self) -> dict[Digest, Descriptor]:
+        named = (blob for _, manifest in self._chosen for blob in manifest.blobs)
+        return {blob.digest: blob for blob in named if is_distributable(blob.media_type)}
+
+    @property
+    def _size(self) -> int:
+        sizes = [document.size for document in self.manifests.values()]
+        return sum(sizes) + sum(blob.size for blob in self._blobs.values())
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        """Count the time, and tell of a failure."""
+        began = self.client.clock.monotonic()
+        try:
+            yield
+        except Refused as problem:
+            failure = failed(self.reference, problem)
+            self.progress.failed(failure)
+            raise failure from problem
+        finally:
+            self._seconds += self.client.clock.monotonic() - began
+
+    async def _choose(self, top: Document, platforms: Selection) -> list[tuple[Platform | None, Manifest]]:
         """The manifests of the platforms that are wanted; what a lone manifest runs on is not known from it."""
         if not top.manifest.is_index:
             return [(None, top.manifest)]

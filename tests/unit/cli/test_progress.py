@@ -4,18 +4,20 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from rich.console import Console
-from rich.progress import Progress as Bars
 
+from obol.cli import progress as progress_module
 from obol.cli.present import Speaker
-from obol.cli.progress import LINE_EVERY, Lines, LiveBars, came_from, shortened, watching
+from obol.cli.progress import LINE_EVERY, Lines, LiveBars, came_from, watching
 from obol.client.base import Silence, Source
+from obol.oci.references import ImageReference
 from tests.fakes.clock import FakeClock
 from tests.unit.cli.conftest import Screen
 from tests.unit.cli.images import APP, LITELLM, MIB, failed, pulled
 
 if TYPE_CHECKING:
     from obol.client.base import Progress
+
+OTHER = ImageReference.parse("quay.io/team/other:1")
 
 
 def pull_all(progress: Progress, clock: FakeClock) -> None:
@@ -38,56 +40,77 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert capsys.readouterr().err.splitlines() == [
         "docker.io/team/app:1: 12.0 MiB in all",
-        "docker.io/team/app:1: 6.0 MiB of 12.0 MiB (upstream, 410 KiB/s)",
+        "docker.io/team/app:1: 50%, 6.0/12.0 MiB, 410 KiB/s, about 15 s",
         "docker.io/team/app:1: done, 10.0 MiB from upstream in 2.0 s (5.0 MiB/s), 2.0 MiB were in the cache",
         "ghcr.io/berriai/litellm-non_root:main-v1.83.14-stable: failed: too often",
     ]
 
 
 def test_bars() -> None:
-    """On a terminal each image has a bar with bytes, speed and source, in 80 columns; what is over has none."""
-    clock, screen = FakeClock(), Screen()
-    bars = Bars(console=Console(file=screen, width=80))
-    live = LiveBars(bars, clock)
+    """On a terminal each image has a bar, and all have one; speeds are of what came from upstream, not of the cache."""
+    clock = FakeClock()
+    live = LiveBars(clock, 2)
+    assert live.rows() == []
     live.found(LITELLM, 12 * MIB)
     clock.advance(2.0)
     live.moved(LITELLM, MIB, Source.CACHE)
     live.moved(LITELLM, 3 * MIB, Source.UPSTREAM)
-    (task,) = bars.tasks
-    assert (task.completed, task.total, task.description) == (4 * MIB, 12 * MIB, shortened(str(LITELLM)))
-    assert task.fields == {"amount": "4.0 MiB/12.0 MiB", "rate": "1.5 MiB/s", "source": Source.UPSTREAM}
 
+    one, overall = live.rows()
+    assert (one.name, one.present, one.total, one.speed) == (str(LITELLM), 4 * MIB, 12 * MIB, 1.5 * MIB)
+    assert (overall.name, overall.present, overall.percent) == ("All images (0 of 2 done)", 4 * MIB, None)
+
+    live.found(APP, 4 * MIB)
+    assert live.rows()[-1].percent == 25
     live.done(pulled(LITELLM))
+    assert [row.name for row in live.rows()] == [str(APP), "All images (1 of 2 done)"]
 
-    assert bars.tasks == []
+
+def test_bars_of_what_fails() -> None:
+    """What is missing of an image that failed is not waited for any more; one that never began takes nothing away."""
+    live = LiveBars(FakeClock(), 3)
+    live.found(LITELLM, 12 * MIB)
+    live.moved(LITELLM, 4 * MIB, Source.UPSTREAM)
+    live.found(APP, 4 * MIB)
+
     live.failed(failed())
+    live.failed(failed(OTHER))
+
+    (one, overall) = live.rows()
+    assert one.name == str(APP)
+    assert (overall.name, overall.present, overall.total) == ("All images (2 of 3 done)", 4 * MIB, 8 * MIB)
+    assert overall.percent == 50
 
 
-def test_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The bars are drawn while pulls go on, and are gone in the end."""
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    """The bars are drawn while pulls go on, with percent and the time that is left, and are gone in the end."""
     screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", str(width))
     clock = FakeClock()
+    bars = LiveBars(clock, 1)
+    monkeypatch.setattr(progress_module, "LiveBars", lambda *_: bars)
+    bars.found(LITELLM, 12 * MIB)
+    clock.advance(1.0)
+    bars.moved(LITELLM, MIB, Source.UPSTREAM)
 
-    with watching(Speaker(), clock) as progress:
-        assert isinstance(progress, LiveBars)
-        progress.found(LITELLM, 12 * MIB)
-        progress.moved(LITELLM, MIB, Source.UPSTREAM)
-        progress._bars.refresh()
+    with watching(Speaker(), 1, clock) as progress:
+        assert progress is bars
 
     drawn = screen.getvalue()
-    assert "…m-non_root:main-v1.83.14-stable" in drawn
-    assert "1.0 MiB/12.0 MiB" in drawn
-    assert "upstream" in drawn
+    assert "stable" in drawn
+    assert "1.0/12.0 MiB" in drawn
+    assert "8%" in drawn
+    assert "about 11 s" in drawn
 
 
 def test_not_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """Elsewhere there are lines; with --quiet there is nothing."""
-    with watching(Speaker()) as progress:
+    with watching(Speaker(), 1) as progress:
         progress.found(APP, 5)
-    with watching(Speaker(quiet=True)) as silence:
+    with watching(Speaker(quiet=True), 1) as silence:
         assert isinstance(silence, Silence)
 
     assert capsys.readouterr().err == "docker.io/team/app:1: 5 B in all\n"
@@ -104,8 +127,3 @@ def test_not_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
 def test_came_from(cache: int, upstream: int, text: str) -> None:
     """Where an image came from is told in a few words."""
     assert came_from(pulled(cache=cache, upstream=upstream)) == text
-
-
-def test_shortened() -> None:
-    """Of a long name the end is shown."""
-    assert [shortened("abcdef", 6), shortened("abcdefg", 6)] == ["abcdef", "…cdefg"]

@@ -13,7 +13,9 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import traceback
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO, cast
 
 if TYPE_CHECKING:
@@ -21,6 +23,13 @@ if TYPE_CHECKING:
     from types import ModuleType
 
     from structlog.typing import EventDict, Processor
+
+    from obol.machine.clock import Clock
+
+LONGEST_PAUSE = 60.0
+"""Seconds between two warnings of a kind that goes on and on."""
+INNERMOST = 4
+"""Places that are told of an exception."""
 
 
 @contextmanager
@@ -103,3 +112,47 @@ def _escaped(_logger: object, _method: str, event: EventDict) -> EventDict:
 
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+class Seldom:
+    """Warnings about what others can cause as often as they like: the first one at once, then few, with a count.
+
+    Between two lines of one kind lies a second, and twice as long each time while they go on, up to `LONGEST_PAUSE`.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._told: dict[tuple[str, str], _Told] = {}
+
+    def warning(self, event: str, *, registry: str = "", **about: object) -> None:
+        """Tell it, or count it for the next line: each event of each registry by itself. There are few of both."""
+        now = self._clock.monotonic()
+        told = self._told.get((event, registry))
+        if told is not None and now < told.at + told.pause:
+            told.left_out += 1
+            return
+        goes_on = told is not None and now < told.at + told.pause + LONGEST_PAUSE
+        pause = min(2 * told.pause, LONGEST_PAUSE) if told is not None and goes_on else 1.0
+        if told is not None and told.left_out:
+            about["left_out"] = told.left_out
+        if registry:
+            about["registry"] = registry
+        self._told[event, registry] = _Told(now, pause)
+        get().warning(event, **about)
+
+    def failure(self, event: str, problem: BaseException) -> None:
+        """Tell where an exception that nobody expected came from; not its text, where bytes of a request may be."""
+        self.warning(event, problem=type(problem).__name__, where=_where(problem))
+
+
+@dataclass(slots=True)
+class _Told:
+    at: float
+    pause: float
+    left_out: int = 0
+
+
+def _where(problem: BaseException) -> str:
+    """The innermost places that an exception passed, outermost first: `module.py:12 function`."""
+    frames = traceback.extract_tb(problem.__traceback__)[-INNERMOST:]
+    return " > ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}" for frame in frames)

@@ -6,12 +6,14 @@ import json
 import logging
 import subprocess
 import sys
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 
 from obol.machine import logs
+from tests.fakes.clock import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,3 +195,54 @@ def test_without_rich() -> None:
     program = "import sys, obol.machine.logs; assert not any('rich' in name for name in sys.modules); import rich.table"
 
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_seldom(capsys: pytest.CaptureFixture[str]) -> None:
+    """What others cause again and again is told at once, then ever more seldom, with the number of those left out."""
+    logs.configure("json")
+    clock = FakeClock()
+    seldom = logs.Seldom(clock)
+    times = []
+
+    for _ in range(3000):
+        seldom.warning("bad requests")
+        times += [(clock.now - 1000.0, json.loads(line).get("left_out", 0)) for line in written(capsys)]
+        clock.advance(0.1)
+
+    pauses = [after - before for (before, _), (after, _) in pairwise(times)]
+    assert times[0] == (0.0, 0)
+    assert min(pauses) >= 1.0
+    assert [round(pause) for pause in pauses[:7]] == [1, 2, 4, 8, 16, 32, 60]
+    assert sum(left_out + 1 for _, left_out in times[1:]) == pytest.approx(sum(pauses) * 10, abs=2)
+
+
+def test_seldom_by_kind(capsys: pytest.CaptureFixture[str]) -> None:
+    """One kind of trouble, or one registry's, does not hide another; and after a quiet time it is told at once."""
+    logs.configure("json")
+    clock = FakeClock()
+    seldom = logs.Seldom(clock)
+
+    for event, registry in (("a", ""), ("b", ""), ("a", "ghcr.io"), ("a", "quay.io"), ("a", "")):
+        seldom.warning(event, registry=registry)
+    assert len(written(capsys)) == 4
+    clock.advance(logs.LONGEST_PAUSE + 1.0)
+    seldom.warning("a")
+    clock.advance(1.0)
+    seldom.warning("a")
+
+    assert [json.loads(line).get("left_out") for line in written(capsys)] == [1, None]
+
+
+def test_failure_without_its_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of an exception that a client may have caused the place is told, and nothing of what it says."""
+    logs.configure("human")
+    try:
+        fail("s3cr3t")
+    except ValueError as problem:
+        logs.Seldom(FakeClock()).failure("request failed", problem)
+
+    (line,) = written(capsys)
+    assert "ValueError" in line
+    assert "test_logs.py" in line
+    assert "fail" in line
+    assert "s3cr3t" not in line

@@ -165,6 +165,12 @@ def allow_many_open_files(most: int = 65_536) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, limit))
 
 
+def open_files_limit(most: int = 65_536) -> int:
+    """How many files this process may have open at a time; `most` where nothing limits it."""
+    granted, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if granted == resource.RLIM_INFINITY else min(most, granted)
+
+
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all of `data` at the descriptor's position. Raises OSError."""
     rest = memoryview(data)

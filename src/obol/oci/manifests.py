@@ -110,7 +110,20 @@ class _Document(msgspec.Struct, frozen=True, rename="camel"):
     annotations: dict[str, str] | None = None
 
 
+class _Outline(msgspec.Struct, frozen=True, rename="camel"):
+    """A document with its parts passed over: that they are JSON is seen, and nothing is made of them."""
+
+    schema_version: int = 2
+    media_type: str | None = None
+    manifests: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    config: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    layers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    fs_layers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_PLACEHOLDER = _Descriptor("", 0)
 _decode = msgspec.json.Decoder(_Document).decode
+_outline = msgspec.json.Decoder(_Outline).decode
 
 
 def parse_manifest(body: bytes, content_type: str) -> Manifest:
@@ -119,10 +132,7 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
     Raises OciError (MANIFEST_INVALID) for what is no manifest, is not what the Content-Type says, could be read as
     two things, or is of a kind that is not served (schema 1).
     """
-    declared = bare(content_type)
-    if declared not in MANIFEST_TYPES | _VAGUE:
-        why = "schema 1 is not supported" if declared in _SCHEMA1 else f"not a manifest: {declared}"
-        raise OciError(MANIFEST_INVALID, why)
+    declared = _declared(content_type)
     document = _document(body)
     media_type = _media_type(document, declared)
     _check_shape(document, is_index=is_index(media_type))
@@ -137,6 +147,57 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
     )
 
 
+def _declared(content_type: str) -> str:
+    declared = bare(content_type)
+    if declared not in MANIFEST_TYPES | _VAGUE:
+        why = "schema 1 is not supported" if declared in _SCHEMA1 else f"not a manifest: {declared}"
+        raise OciError(MANIFEST_INVALID, why)
+    return declared
+
+
+def stored_type(body: bytes, said: str) -> str:
+    """The type of a document that was said to be of type `said`, from its outline: a hundredth of the work.
+
+    For bytes that were named by their digest in something that calls them a manifest. Raises OciError
+    (MANIFEST_INVALID) for what is no manifest, or another kind of one.
+    """
+    declared = _declared(said)
+    document = _in_outline(body)
+    media_type = _media_type(document, declared)
+    _check_shape(document, is_index=is_index(media_type))
+    return media_type
+
+
+def _in_outline(body: bytes) -> _Document:
+    """The document with placeholders for what it names."""
+    try:
+        outline = _outline(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise OciError(MANIFEST_INVALID, str(error)) from None
+    document = _Document(
+        schema_version=outline.schema_version,
+        media_type=outline.media_type,
+        manifests=msgspec.UNSET
+        if outline.manifests is msgspec.UNSET
+        else ([] if _is(b"[", outline.manifests) else None),
+        config=_PLACEHOLDER if _is(b"{", outline.config) else None,
+        layers=[] if _is(b"[", outline.layers) else None,
+        fs_layers=outline.fs_layers,
+    )
+    _check_version(document)
+    return document
+
+
+def _is(opening: bytes, raw: msgspec.Raw | msgspec.UnsetType) -> bool:
+    """Whether a value is of the kind that opens so; not where it is null or left out. Others are refused."""
+    text = b"null" if raw is msgspec.UNSET else bytes(raw)
+    if text[:1] == opening:
+        return True
+    if text != b"null":
+        raise OciError(MANIFEST_INVALID, "a part of it is not what it should be")
+    return False
+
+
 def _document(body: bytes) -> _Document:
     if len(body) > MAX_MANIFEST:
         raise OciError(MANIFEST_INVALID, f"larger than {MAX_MANIFEST} bytes")
@@ -145,11 +206,15 @@ def _document(body: bytes) -> _Document:
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         # Deep nesting is met as RecursionError, also within fields that are passed over.
         raise OciError(MANIFEST_INVALID, str(error)) from None
-    if document.schema_version != 2 or document.fs_layers is not msgspec.UNSET:
-        raise OciError(MANIFEST_INVALID, "only schema version 2 is supported")
+    _check_version(document)
     if sum(len(named) for named in (document.manifests, document.layers) if isinstance(named, list)) > MAX_DESCRIPTORS:
         raise OciError(MANIFEST_INVALID, f"names more than {MAX_DESCRIPTORS} objects")
     return document
+
+
+def _check_version(document: _Document) -> None:
+    if document.schema_version != 2 or document.fs_layers is not msgspec.UNSET:
+        raise OciError(MANIFEST_INVALID, "only schema version 2 is supported")
 
 
 def _media_type(document: _Document, declared: str) -> str:

@@ -57,6 +57,8 @@ class TimeLimits:
     trickle_bytes: int = 10 * KIB
     send_stall: float = 120.0
     """A client that takes nothing for this long is let go."""
+    request: float = 12.0
+    """A client must have sent the head of a request within this after its first byte, and a body after its answer."""
     keepalive: float = 75.0
     """An idle client connection is kept for this long."""
     follower_gap: float = 45.0
@@ -109,6 +111,8 @@ class EngineSettings:
     """More values of the Host header that are ours, besides loopback names and the addresses we listen on."""
     local_names: bool = False
     """Every address, and every name that public DNS cannot have, is ours too: for a container, see `server.hosts`."""
+    answer_memory: int = 64 * MIB
+    """Bytes of answers that may be kept in memory for clients that have not read them, over all clients."""
     limits: TimeLimits = field(default_factory=TimeLimits)
     fill: FillSettings = field(default_factory=FillSettings)
 

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING
 import obol
 from obol.machine import logs
 from obol.machine.clock import Clock, SystemClock
-from obol.machine.files import allow_many_open_files
+from obol.machine.files import allow_many_open_files, open_files_limit
 from obol.registry.control.remembered import RememberedPorts
 from obol.registry.control.socket import Control
 from obol.registry.engine.engine import Engine
 from obol.registry.engine.spaces import Space
 from obol.registry.engine.status import ListenerStatus, Status, amount, upstreams
+from obol.registry.policy.shares import Shares, divide
+from obol.registry.server.budget import Budget
 from obol.registry.server.handler import Handler
 from obol.registry.server.hosts import Hosts
+from obol.registry.server.incoming import Shared
 from obol.registry.server.listeners import Listeners
 from obol.registry.server.pages import healthz, metrics
 from obol.registry.store.disk import DiskStore, open_store
@@ -74,20 +77,28 @@ async def running_engine(settings: EngineSettings, clock: Clock | None = None) -
         await store.partials.sweep()
         threads = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="obol-hash")
         stack.callback(threads.shutdown)
-        spaces = _spaces(settings, clock, stack)
+        shares = divide(open_files_limit())
+        spaces = _spaces(settings, shares, clock, stack)
         engine = Engine(settings, spaces, store, clock, threads)
         stack.push_async_callback(engine.close)
         engine.start()
-        hosts = Hosts(settings.server_names, local=settings.local_names)
+        shared = Shared(
+            hosts=Hosts(settings.server_names, local=settings.local_names),
+            budget=Budget(settings.answer_memory, clock.monotonic),
+            seldom=logs.Seldom(clock),
+            clock=clock,
+            limits=settings.limits,
+            connections=shares.connections,
+        )
         running: RunningEngine
 
         async def scrape() -> tuple[int, str, bytes]:
             return await asyncio.to_thread(metrics, await running.status())
 
         def handler(registry: str) -> Handler:
-            return Handler(engine, registry, hosts, {"/healthz": healthz, "/metrics": scrape}, clock)
+            return Handler(engine, registry, {"/healthz": healthz, "/metrics": scrape}, shared)
 
-        listeners = Listeners(handler, hosts, settings.limits)
+        listeners = Listeners(handler, shared)
         stack.push_async_callback(listeners.close)
         running = RunningEngine(engine, listeners, store, clock.wall())
         for wanted in settings.listeners:
@@ -95,11 +106,11 @@ async def running_engine(settings: EngineSettings, clock: Clock | None = None) -
         yield running
 
 
-def _spaces(settings: EngineSettings, clock: Clock, stack: AsyncExitStack) -> tuple[Space, ...]:
+def _spaces(settings: EngineSettings, shares: Shares, clock: Clock, stack: AsyncExitStack) -> tuple[Space, ...]:
     fill = settings.fill
     pool = SlotPool(
-        several=Share(fill.connections_per_upstream, fill.connections_overall),
-        firsts=Share(fill.firsts_per_upstream, fill.firsts_overall),
+        several=_within(shares, fill.connections_per_upstream, fill.connections_overall),
+        firsts=_within(shares, fill.firsts_per_upstream, fill.firsts_overall),
     )
     allowed = frozenset(settings.allowed_hosts)
     spaces = []
@@ -108,6 +119,10 @@ def _spaces(settings: EngineSettings, clock: Clock, stack: AsyncExitStack) -> tu
         stack.push_async_callback(upstream.close)
         spaces.append(Space(one.registry, upstream))
     return tuple(spaces)
+
+
+def _within(shares: Shares, each: int, overall: int) -> Share:
+    return Share(min(each, shares.upstream), min(overall, shares.upstream))
 
 
 async def _serve(settings: EngineSettings) -> None:

@@ -25,17 +25,30 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A manifest, whole and in memory.
+    """A manifest of `size` bytes: its `body` or, where it is large, the open file, which whoever gets it closes.
 
-    `fresh_for`: seconds for which the same answer may be given again without asking the engine; None for good.
+    Where only the head was asked for there is neither. `fresh_for`: seconds for which the same answer may be given
+    again without asking the engine; None for good.
     """
 
     place: Place
     digest: Digest
     media_type: str
-    body: bytes
+    size: int
     source: Source
     fresh_for: float | None
+    body: bytes = b""
+    content: Readable | None = None
+
+    @property
+    def length(self) -> int:
+        """Bytes that the client is given."""
+        return self.size if self.body or self.content is not None else 0
+
+    def close(self) -> None:
+        """Give the file back, if there is one; safe to repeat."""
+        if self.content is not None:
+            self.content.close()
 
 
 @dataclass(frozen=True, slots=True)

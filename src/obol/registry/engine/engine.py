@@ -117,10 +117,10 @@ class Engine:
         match document.source:
             case Source.HIT | Source.REVALIDATED:
                 counters.hit += 1
-                counters.bytes_from_cache += len(document.body)
+                counters.bytes_from_cache += document.length
             case Source.STALE:
                 counters.stale += 1
-                counters.bytes_from_cache += len(document.body)
+                counters.bytes_from_cache += document.length
             case Source.MISS:
                 counters.miss += 1
             case never:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 from obol.machine import logs
 from obol.oci.errors import MANIFEST_UNKNOWN, UPSTREAM_BROKEN, OciError
-from obol.oci.manifests import MAX_MANIFEST, parse_manifest
 from obol.oci.mediatypes import accept_class, accepted, upstream_accept
 from obol.oci.references import Digest, Reference, Repository, Tag
 from obol.registry.engine.answers import Document, DocumentHead, Source
+from obol.registry.engine.documents import IN_MEMORY, Documents, Held
 from obol.registry.engine.flights import Flights
 from obol.registry.engine.memory import Recent
 from obol.registry.engine.refusals import refusal, refused
@@ -71,6 +71,7 @@ class Manifests:
 
     def __init__(self, content: Content, names: Names, clock: Clock, settings: EngineSettings) -> None:
         self._content = content
+        self._documents = Documents(content)
         self._names = names
         self._clock = clock
         self._settings = settings
@@ -194,7 +195,7 @@ class Manifests:
         got = await self._fetch(wanted, tag)
         held = self._meaning(tag, variant, got.digest, got.manifest.media_type)
         await self._point(wanted.place, held)
-        return self._document(wanted, got, self._settings.tag_ttl)
+        return await self._fetched(wanted, got, self._settings.tag_ttl)
 
     async def _head(self, wanted: Wanted) -> DocumentHead | None:
         """What the upstream says of a manifest, or None if that is not enough to answer a HEAD with."""
@@ -216,12 +217,8 @@ class Manifests:
         right = await self._names.right(wanted.place, digest, Kind.MANIFEST)
         if right is None:
             await self._refuse_blob(wanted.place, digest)
-        # An index may name anything, a layer of gigabytes too: that is never read into memory.
-        if right is not None and (await self._content.size(digest) or 0) <= MAX_MANIFEST:
-            body = await self._content.read(digest)
-            media_type = None if body is None else _proved(body, right.media_type)
-            if body is not None and media_type is not None:
-                return Document(wanted.place, digest, media_type, body, source, fresh_for)
+        elif (held := await self._documents.get(digest, right.media_type, head=wanted.head)) is not None:
+            return _document(wanted, digest, held, source, fresh_for)
         decision = decide_digest(wanted.space.upstream.gate(), offline=self._settings.offline)
         if isinstance(decision, Refuse):
             raise refused(decision, MANIFEST_UNKNOWN)
@@ -230,7 +227,7 @@ class Manifests:
         if wanted.head and (told := await self._head(by_digest)) is not None:
             return told
         got = await self._fetch(by_digest, digest)
-        return self._document(wanted, got, fresh_for)
+        return await self._fetched(wanted, got, fresh_for)
 
     async def _refuse_blob(self, place: Place, digest: Digest) -> None:
         """A blob is never served as a manifest."""
@@ -249,25 +246,32 @@ class Manifests:
         logs.get().info("manifest fetched", **about, reference=str(reference), digest=str(got.digest))
         with suppress(StoreError):  # it can be served without being kept
             await self._content.put(got.digest, got.body)
+            self._documents.proved(got.digest, got.manifest.media_type, got.manifest.media_type)
             await self._names.grant(wanted.place, rights_of(got))
         return got
 
-    def _document(self, wanted: Wanted, got: ManifestBody, fresh_for: float | None) -> Document:
-        return Document(wanted.place, got.digest, got.manifest.media_type, got.body, Source.MISS, fresh_for)
+    async def _fetched(self, wanted: Wanted, got: ManifestBody, fresh_for: float | None) -> Document:
+        """What was fetched, as a file where it is large: those who read slowly then keep nothing in memory."""
+        media_type = got.manifest.media_type
+        held = None
+        if wanted.head or len(got.body) > IN_MEMORY:
+            with suppress(StoreError):
+                held = await self._documents.get(got.digest, media_type, head=wanted.head)
+        held = held or Held(media_type, len(got.body), got.body)
+        return _document(wanted, got.digest, held, Source.MISS, fresh_for)
 
     async def close(self) -> None:
         """Stop what is being asked."""
         await self._fetches.close()
         await self._heads.close()
         await self._checks.close()
+        await self._documents.close()
 
 
-def _proved(body: bytes, media_type: str) -> str | None:
-    """The type of a stored manifest; None where it is not what was said of it, which an index may have made up."""
-    try:
-        return parse_manifest(body, media_type).media_type
-    except OciError:
-        return None
+def _document(wanted: Wanted, digest: Digest, held: Held, source: Source, fresh_for: float | None) -> Document:
+    return Document(
+        wanted.place, digest, held.media_type, held.size, source, fresh_for, body=held.body, content=held.content
+    )
 
 
 def rights_of(got: ManifestBody) -> list[Right]:

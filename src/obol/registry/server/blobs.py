@@ -16,7 +16,7 @@ from obol.oci.mediatypes import OCTET_STREAM
 from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, parse_open_range
 from obol.registry.engine.answers import CutShort, FileRun, GrowingBlob, StoredBlob
 from obol.registry.server.hot import LARGEST, Hot, Keys, Ready
-from obol.registry.server.replies import Header, Rendered, Reply, content_headers, refusal_headers, sent
+from obol.registry.server.replies import Header, Rendered, Reply, Sent, content_headers, refusal_headers
 from obol.registry.server.sending import Sender
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from obol.oci.requests import BlobRequest
     from obol.registry.engine.engine import Engine
     from obol.registry.engine.spaces import Space
+    from obol.registry.server.budget import Budget
 
 SMALL = LARGEST - 4096
 """Blobs up to this size (configurations, mostly) are answered from memory the second time; a head is still to fit."""
@@ -39,10 +40,11 @@ RenderHead = Callable[[web.BaseRequest, Rendered], bytes]
 class BlobAnswers:
     """Answers for blobs of one listener."""
 
-    def __init__(self, engine: Engine, hot: Ready, head: RenderHead) -> None:
+    def __init__(self, engine: Engine, hot: Ready, head: RenderHead, budget: Budget) -> None:
         self._engine = engine
         self._hot = hot
         self._head = head
+        self._budget = budget
         self._stall = engine.settings.limits.send_stall
 
     async def answer(
@@ -52,7 +54,7 @@ class BlobAnswers:
         space: Space,
         resource: BlobRequest,
         scope: tuple[Header, ...],
-    ) -> Reply:
+    ) -> Reply | Sent:
         """Answer HEAD or GET of a blob. Raises OciError."""
         if request.method == "HEAD":
             size = await self._engine.blob_size(space, resource)
@@ -75,7 +77,7 @@ class BlobAnswers:
         blob: StoredBlob,
         wanted: OpenRange | None,
         scope: tuple[Header, ...],
-    ) -> Reply:
+    ) -> Reply | Sent:
         content = blob.content
         try:
             if not_modified(request.headers.get("If-None-Match"), blob.digest):
@@ -87,21 +89,15 @@ class BlobAnswers:
             part = _part(wanted, content.size)
             if isinstance(part, Unsatisfiable):
                 return self._outside(request, content.size)
-            sender = Sender(request, self._stall)
-            sender.head(self._head(request, _rendered(blob.digest, part, content.size, marks)))
-            start, stop = _bounds(part, content.size)
-            return await self._send(request, blob, sender, FileRun(content.fileno(), start, stop))
+            head = self._head(request, _rendered(blob.digest, part, content.size, marks))
+            return await self._send(request, blob, head, FileRun(content.fileno(), *_bounds(part, content.size)))
         finally:
             content.close()
 
-    async def _send(self, request: web.BaseRequest, blob: StoredBlob, sender: Sender, run: FileRun) -> Reply:
-        try:
-            await sender.file(run)
-        except (CutShort, OSError):
-            return _cut(request)
-        finally:
-            blob.counters.bytes_from_cache += sender.count
-        return sent(keep_alive=bool(request.keep_alive))
+    async def _send(self, request: web.BaseRequest, blob: StoredBlob, head: bytes, run: FileRun) -> Sent:
+        reply, count = await send_file(request, head, run, self._stall)
+        blob.counters.bytes_from_cache += count
+        return reply
 
     async def _small(self, request: web.BaseRequest, keys: Keys, blob: StoredBlob, marks: tuple[Header, ...]) -> Reply:
         file, size = blob.content.fileno(), blob.content.size
@@ -115,8 +111,8 @@ class BlobAnswers:
             raise OciError(UNAVAILABLE, "the cache's copy is damaged", problem="disk")
         rendered = Rendered(200, (*_headers(blob.digest, len(body)), *marks))
         blob.counters.bytes_from_cache += len(body)
-        self._hot.keep(keys, Hot(rendered, body, math.inf, blob.counters, None, len(body)))
-        return Reply(self._head(request, rendered) + body, keep_alive=bool(request.keep_alive))
+        self._hot.keep(keys, Hot(rendered, body, math.inf, blob.counters, None))
+        return self._whole(request, rendered, body)
 
     async def _growing(
         self,
@@ -125,7 +121,7 @@ class BlobAnswers:
         blob: GrowingBlob,
         wanted: OpenRange | None,
         scope: tuple[Header, ...],
-    ) -> Reply:
+    ) -> Reply | Sent:
         if blob.size is None:
             await blob.opened(0)
         size = blob.size
@@ -145,16 +141,30 @@ class BlobAnswers:
         finally:
             if blob.joined:
                 space.counters.bytes_from_cache += sender.count
-        return sent(keep_alive=bool(request.keep_alive) and (chunked or size is not None))
+        return Sent(keep_alive=bool(request.keep_alive) and (chunked or size is not None))
 
     def _outside(self, request: web.BaseRequest, size: int) -> Reply:
         refusal = OciError(RANGE_INVALID)
         body = refusal.body()
         headers = (*refusal_headers(refusal, len(body)), ("Content-Range", f"bytes */{size}"))
-        return Reply(self._head(request, Rendered(416, headers)) + body, keep_alive=bool(request.keep_alive))
+        return self._whole(request, Rendered(416, headers), body)
 
     def _bare(self, request: web.BaseRequest, rendered: Rendered) -> Reply:
-        return Reply(self._head(request, rendered), keep_alive=bool(request.keep_alive))
+        return self._whole(request, rendered, b"")
+
+    def _whole(self, request: web.BaseRequest, rendered: Rendered, body: bytes) -> Reply:
+        return Reply(self._head(request, rendered), body, self._budget, keep_alive=bool(request.keep_alive))
+
+
+async def send_file(request: web.BaseRequest, head: bytes, run: FileRun, stall: float) -> tuple[Sent, int]:
+    """Write a head and a part of a complete file; also how many bytes of it have left. Raises ConnectionError."""
+    sender = Sender(request, stall)
+    sender.head(head)
+    try:
+        await sender.file(run)
+    except (CutShort, OSError):
+        return _cut(request), sender.count
+    return Sent(keep_alive=bool(request.keep_alive)), sender.count
 
 
 def _in_memory(file: int, size: int) -> bytes | None:
@@ -195,8 +205,8 @@ def _rendered(
     return Rendered(200, (*headers, *marks))
 
 
-def _cut(request: web.BaseRequest) -> Reply:
+def _cut(request: web.BaseRequest) -> Sent:
     """Close with FIN, so that the client sees that bytes are missing."""
     if request.transport is not None:
         request.transport.abort()
-    return sent(keep_alive=False)
+    return Sent(keep_alive=False)

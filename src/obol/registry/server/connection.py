@@ -8,87 +8,98 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from obol.registry.server.hot import Keys
-from obol.registry.server.replies import DRAIN_ABOVE
+from obol.registry.server.incoming import END, Incoming
+from obol.registry.server.replies import PIECE
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
-    from logging import Logger
 
-END = b"\r\n\r\n"
+    from obol.registry.server.door import Door
+    from obol.registry.server.incoming import Shared
+
 LOOKED_AT = ("Range", "If-None-Match")
 """A part, or that nothing has changed, is found out each time."""
 SECRETS = ("Authorization", "Proxy-Authorization", "Cookie")
 """They change no answer, and are not ours to keep."""
-
-RECEIVED = 64 * 1024
-"""Bytes that are read from a client at once. asyncio has 256 KiB, memory that comes from the system each time."""
 
 Repeat = Callable[[bytes, int], bytes | None]
 """From the bytes of a request to those of its answer, if it is known and no longer than so many bytes; else None."""
 
 
 class Connections(web.Server):
-    """What asyncio asks for a protocol for each connection that it accepts."""
+    """What is asked for a protocol for each connection that is accepted."""
 
     def __init__(
-        self, handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], repeat: Repeat, keepalive: float
+        self,
+        handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        repeat: Repeat,
+        shared: Shared,
+        door: Door,
     ) -> None:
         super().__init__(handle)
         self._repeat = repeat
-        self._keepalive = keepalive
+        self.shared = shared
+        self.door = door
 
     def __call__(self) -> Connection:
         """A new connection."""
-        return Connection(self, self._repeat, self._keepalive)
+        return Connection(self, self._repeat)
+
+    @property
+    def everybody(self) -> list[Connection]:
+        """Who is connected."""
+        return [one for one in self._connections if isinstance(one, Connection)]
 
 
-class Connection(web.RequestHandler):
-    """aiohttp's, which is left aside while a client only repeats what it or others have asked."""
+class Connection(Incoming):
+    """One that is left aside while a client only repeats what it or others have asked."""
 
-    __slots__ = ("_between", "_handed_over", "_now", "_patience", "_repeat", "asked")
+    __slots__ = ("_between", "_handed_over", "_now", "_patience", "_repeat", "asked", "door", "heard")
 
-    def __init__(self, server: Connections, repeat: Repeat, keepalive: float) -> None:
-        loop = asyncio.get_running_loop()
-        no_log = cast("Logger", None)  # aiohttp takes it, its types do not
-        super().__init__(server, loop=loop, keepalive_timeout=keepalive, access_log=no_log, auto_decompress=False)
+    def __init__(self, server: Connections, repeat: Repeat) -> None:
+        super().__init__(server, server.shared)
         self._repeat = repeat
+        self.door = server.door
         self._between = True
         """All that was asked is answered, and what comes next begins with a request."""
         self.asked: bytes | None = None
         """The bytes of the one request under way; None if it came in pieces or has company."""
         # aiohttp closes what is idle; it must hear of a request now and then.
-        self._patience = keepalive / 2
-        self._now = loop.time
-        self._handed_over = loop.time()
+        self._patience = server.shared.limits.keepalive / 2
+        self._now = asyncio.get_running_loop().time
+        self._handed_over = self.heard = self._now()
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_lost(self, exc: BaseException | None) -> None:
         """What asyncio calls."""
-        super().connection_made(transport)
-        if hasattr(transport, "max_size"):
-            transport.max_size = RECEIVED
+        super().connection_lost(exc)
+        # asyncio gives the descriptor back after this call.
+        self._loop.call_soon(self.door.left)
 
     def data_received(self, data: bytes) -> None:
-        """What asyncio calls."""
+        """What asyncio calls, and aiohttp, with nothing, to go on with what it has put aside."""
         self.asked = None
+        self.heard = self._now()
         if self._between and 0 <= data.find(END) == len(data) - len(END):
             if self._repeated(data):
                 return
             self.asked = data
         self._between = False
-        self._handed_over = self._now()
+        self._handed_over = self.heard
         super().data_received(data)
 
     def _repeated(self, data: bytes) -> bool:
         transport = self.transport
-        if transport is None or self._now() - self._handed_over >= self._patience:
+        if transport is None or self.heard - self._handed_over >= self._patience:
             return False
         # Whoever reads too little is waited for, and let go, where answers are made.
-        answer = self._repeat(data, DRAIN_ABOVE - transport.get_write_buffer_size())
+        if transport.get_write_buffer_size():
+            return False
+        answer = self._repeat(data, PIECE)
         if answer is None:
             return False
         transport.write(answer)

@@ -6,37 +6,38 @@ given again are kept, and found before the engine is asked.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, assert_never
 
-from obol.machine import logs
 from obol.oci.conditions import not_modified
-from obol.oci.errors import FOREIGN_HOST, OciError, printable
+from obol.oci.errors import UNAVAILABLE, OciError
 from obol.oci.references import Digest
 from obol.oci.requests import BlobRequest, ManifestRequest, Ping, ReferrersRequest, Request, TagsRequest, parse
-from obol.registry.engine.answers import Document, DocumentHead, Source
-from obol.registry.server.blobs import BlobAnswers
+from obol.registry.engine.answers import Document, DocumentHead, FileRun, Source
+from obol.registry.server.blobs import BlobAnswers, send_file
 from obol.registry.server.connection import keys_of
 from obol.registry.server.hot import Hot, Keys, Ready
 from obol.registry.server.replies import (
+    PIECE,
     DateLine,
     Header,
     Rendered,
     Reply,
+    Sent,
     connection,
     content_headers,
     refusal_headers,
-    sent,
 )
+from obol.registry.server.sites import refuse_other_sites
 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from obol.machine.clock import Clock
     from obol.registry.engine.engine import Engine
     from obol.registry.engine.spaces import Space
-    from obol.registry.server.hosts import Hosts
+    from obol.registry.server.incoming import Shared
 
 Page = Callable[[], Awaitable[tuple[int, str, bytes]]]
 """A page beside the registry: status, content type, body."""
@@ -48,29 +49,34 @@ STALE: Header = ("Warning", '110 - "Response is Stale"')
 class Handler:
     """Answers the requests of one listener."""
 
-    def __init__(self, engine: Engine, registry: str, hosts: Hosts, pages: dict[str, Page], clock: Clock) -> None:
+    def __init__(self, engine: Engine, registry: str, pages: dict[str, Page], shared: Shared) -> None:
         self._engine = engine
         self._registry = registry
-        self._hosts = hosts
+        self._hosts = shared.hosts
         self._pages = pages
-        self._clock = clock
+        self._clock = shared.clock
+        self._budget = shared.budget
+        self._seldom = shared.seldom
+        self._stall = engine.settings.limits.send_stall
         self._hot = Ready()
         self._date = DateLine()
-        self._blobs = BlobAnswers(engine, self._hot, self._head)
+        self._blobs = BlobAnswers(engine, self._hot, self._head, self._budget)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """What `web.Server` calls."""
-        keys = keys_of(request)
-        hot = None if keys is None else self._hot.find(keys, self._clock.monotonic())
-        if hot is not None:
-            return self._again(request, hot).response()
+        reply: Reply | Sent
         try:
+            refuse_other_sites(request.headers)
+            keys = keys_of(request)
+            hot = None if keys is None else self._hot.find(keys, self._clock.monotonic())
+            if hot is not None:
+                return self._again(request, hot).response()
             reply = await self._answer(request, keys)
         except OciError as refusal:
             reply = self._refuse(request, refusal)
         except ConnectionError:
             # The client went away while it waited, which is nobody's fault and no news.
-            reply = sent(keep_alive=False)
+            reply = Sent(keep_alive=False)
         return reply.response()
 
     def repeat(self, key: bytes, room: int) -> bytes | None:
@@ -93,15 +99,12 @@ class Handler:
 
     def _count(self, hot: Hot) -> None:
         hot.counters.hit += 1
-        if hot.body:
-            hot.counters.bytes_from_cache += hot.size
-        if hot.document is not None:
-            self._engine.used(hot.document.place, hot.document.digest)
+        hot.counters.bytes_from_cache += len(hot.body)
+        if hot.manifest is not None:
+            self._engine.used(*hot.manifest)
 
-    async def _answer(self, request: web.BaseRequest, keys: Keys | None) -> Reply:
-        if not self._hosts.ours(request.headers.get("Host")):
-            raise OciError(FOREIGN_HOST)
-        target = request.raw_path
+    async def _answer(self, request: web.BaseRequest, keys: Keys | None) -> Reply | Sent:
+        target = self._hosts.own_target(request.raw_path, request.headers.get("Host"))
         page = self._pages.get(target)
         if page is not None and request.method in {"GET", "HEAD"}:
             return await self._page(request, page)
@@ -131,7 +134,7 @@ class Handler:
         space: Space,
         resource: ManifestRequest,
         scope: tuple[Header, ...],
-    ) -> Reply:
+    ) -> Reply | Sent:
         head = request.method == "HEAD"
         lines = request.headers.getall("Accept", [])
         answer = await self._engine.manifest(space, resource, lines, head=head)
@@ -139,20 +142,26 @@ class Handler:
         if isinstance(answer, DocumentHead):
             headers = content_headers(answer.digest, answer.media_type, answer.size, immutable=immutable)
             return self._render(request, Rendered(200, (*headers, *scope, ("Obol-Cache", "miss"))), b"")
-        headers = content_headers(answer.digest, answer.media_type, len(answer.body), immutable=immutable)
-        if not_modified(request.headers.get("If-None-Match"), answer.digest):
-            kept = [header for header in headers if header[0] in {"ETag", "Cache-Control", "Docker-Content-Digest"}]
-            return self._render(request, Rendered(304, (*kept, *scope)), b"")
-        body = b"" if head else answer.body
-        if keys is not None:
-            self._keep_hot(keys, answer, Rendered(200, (*headers, *scope, ("Obol-Cache", "hit"))), body, space)
-        marks = (("Obol-Cache", answer.source.value), *((STALE,) if answer.source is Source.STALE else ()))
-        return self._render(request, Rendered(200, (*headers, *scope, *marks)), body)
+        headers = content_headers(answer.digest, answer.media_type, answer.size, immutable=immutable)
+        with contextlib.closing(answer):
+            if not_modified(request.headers.get("If-None-Match"), answer.digest):
+                kept = [header for header in headers if header[0] in {"ETag", "Cache-Control", "Docker-Content-Digest"}]
+                return self._render(request, Rendered(304, (*kept, *scope)), b"")
+            if keys is not None and answer.content is None:
+                self._keep_hot(keys, answer, Rendered(200, (*headers, *scope, ("Obol-Cache", "hit"))), space)
+            marks = (("Obol-Cache", answer.source.value), *((STALE,) if answer.source is Source.STALE else ()))
+            rendered = Rendered(200, (*headers, *scope, *marks))
+            if answer.content is None:
+                return self._render(request, rendered, b"" if head else answer.body)
+            run = FileRun(answer.content.fileno(), 0, answer.size)
+            reply, _ = await send_file(request, self._head(request, rendered), run, self._stall)
+            return reply
 
-    def _keep_hot(self, keys: Keys, answer: Document, rendered: Rendered, body: bytes, space: Space) -> None:
+    def _keep_hot(self, keys: Keys, answer: Document, rendered: Rendered, space: Space) -> None:
         until = math.inf if answer.fresh_for is None else self._clock.monotonic() + answer.fresh_for
         if until > self._clock.monotonic():
-            self._hot.keep(keys, Hot(rendered, body, until, space.counters, answer, len(answer.body)))
+            manifest = (answer.place, answer.digest)
+            self._hot.keep(keys, Hot(rendered, answer.body, until, space.counters, manifest))
 
     async def _list(
         self, request: web.BaseRequest, asked: Request, space: Space, resource: TagsRequest | ReferrersRequest
@@ -169,17 +178,29 @@ class Handler:
     def _refuse(self, request: web.BaseRequest, refusal: OciError) -> Reply:
         body = refusal.body()
         if refusal.kind.status >= 500:
-            about = {"registry": self._registry, "target": printable(request.raw_path)}
-            logs.get().warning("refused", **about, status=refusal.kind.status, why=refusal.detail)
+            # What was asked for is not told: no byte of a request goes into a log.
+            self._seldom.warning(
+                "refused", registry=self._registry, status=refusal.kind.status, why=refusal.detail or refusal.kind.code
+            )
         rendered = Rendered(refusal.kind.status, refusal_headers(refusal, len(body)))
-        return self._render(request, rendered, b"" if request.method == "HEAD" else body)
+        return Reply(self._head(request, rendered), _shown(request, body), self._budget, keep_alive=_kept(request))
 
     def _whole(self, request: web.BaseRequest, status: int, headers: list[Header], body: bytes) -> Reply:
         rendered = Rendered(status, (*headers, ("Content-Length", str(len(body)))))
-        return self._render(request, rendered, b"" if request.method == "HEAD" else body)
+        return self._render(request, rendered, _shown(request, body))
 
     def _render(self, request: web.BaseRequest, rendered: Rendered, body: bytes) -> Reply:
-        return Reply(self._head(request, rendered) + body, keep_alive=bool(request.keep_alive))
+        if len(body) > PIECE and not self._budget.admits(body):
+            raise OciError(UNAVAILABLE, "too many clients read large answers slowly", retry_after=1)
+        return Reply(self._head(request, rendered), body, self._budget, keep_alive=_kept(request))
 
     def _head(self, request: web.BaseRequest, rendered: Rendered) -> bytes:
         return rendered.head(self._date.at(self._clock.wall()), connection(request))
+
+
+def _shown(request: web.BaseRequest, body: bytes) -> bytes:
+    return b"" if request.method == "HEAD" else body
+
+
+def _kept(request: web.BaseRequest) -> bool:
+    return bool(request.keep_alive)

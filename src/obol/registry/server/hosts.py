@@ -3,6 +3,9 @@
 Listening on loopback is no defence against a web page: its name may be made to resolve to 127.0.0.1 (DNS rebinding),
 and the browser then sends that name as Host. So a request must name a host that only somebody who means us would name.
 
+Names that end in `.internal` are ours in any case: ICANN keeps that word out of public DNS, and the runtimes of virtual
+machines and containers call the machine that they run on by such names: host.docker.internal, host.lima.internal.
+
 A container is called by names and addresses that it cannot know: those that Docker gives it on each network. There
 every address is ours, and every name that public DNS cannot have. A web page has neither: its own name is public.
 """
@@ -12,13 +15,18 @@ from __future__ import annotations
 import ipaddress
 import re
 
-ALWAYS = frozenset({"localhost", "host.docker.internal", "host.k3d.internal", "host.containers.internal"})
-"""Loopback, and the names under which containers know the machine that they run on; no public name can be one."""
+from obol.oci.errors import FOREIGN_HOST, TARGET_INVALID, OciError
+
 REMEMBERED = 1000
-LOCAL_SUFFIXES = (".local", ".internal", ".home.arpa", ".test")
-"""Never delegated in public DNS: RFC 6761, 6762 and 8375, and ICANN's resolution on .internal."""
+ALWAYS_SUFFIXES = (".localhost", ".internal")
+LOCAL_SUFFIXES = (".local", ".home.arpa", ".test")
+"""Never delegated in public DNS: RFC 6761, 6762 and 8375."""
+WAY_OUT = "if clients may call the cache by this name, start it with --server-name NAME (OBOL_CACHE_SERVER_NAME)"
 
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::[0-9]{1,5})?")
+_ABSOLUTE = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>/[^?#]*)?(?P<rest>[?#].*)?"
+)
 
 
 class Hosts:
@@ -29,7 +37,7 @@ class Hosts:
 
     def __init__(self, names: tuple[str, ...], *, local: bool = False) -> None:
         self._local = local
-        self._names = ALWAYS | {name.lower().rstrip(".") for name in names}
+        self._names = {"localhost"} | {name.lower().rstrip(".") for name in names}
         self._addresses: set[str] = set()
         self._known: dict[str, bool] = {}
 
@@ -54,10 +62,33 @@ class Hosts:
         if found is None:
             return False
         host = found["host"].lower().removesuffix(".")
-        if host in self._names or host.endswith(".localhost"):
+        if host in self._names or host.endswith(ALWAYS_SUFFIXES):
             return True
         try:
             address = ipaddress.ip_address(host.strip("[]"))
         except ValueError:
             return self._local and ("." not in host or host.endswith(LOCAL_SUFFIXES))
         return self._local or address.is_loopback or address.compressed in self._addresses
+
+    def own_target(self, target: str, header: str | None) -> str:
+        """A request's target in origin form, once it is sure that the request is for us. `header`: the Host header.
+
+        Whoever takes us for a proxy sends the absolute form, and then it is the target that names the host
+        (RFC 9112, section 3.2.2). Raises OciError (FOREIGN_HOST, TARGET_INVALID).
+        """
+        authority: str | None = header
+        if not target.startswith("/"):
+            authority, target = _origin_form(target)
+        if not self.ours(authority):
+            raise OciError(FOREIGN_HOST, WAY_OUT)
+        return target
+
+
+def _origin_form(target: str) -> tuple[str, str]:
+    """Authority and origin form of a target in absolute form."""
+    found = _ABSOLUTE.fullmatch(target)
+    if found is None:
+        raise OciError(TARGET_INVALID, "not a path")
+    if found["scheme"].lower() != "http":
+        raise OciError(FOREIGN_HOST, "we serve http only")
+    return found["authority"], (found["path"] or "/") + (found["rest"] or "")

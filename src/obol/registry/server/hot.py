@@ -10,18 +10,19 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from obol.registry.server.replies import DRAIN_ABOVE
+from obol.registry.server.replies import PIECE
 
 if TYPE_CHECKING:
-    from obol.registry.engine.answers import Document
+    from obol.oci.references import Digest
     from obol.registry.engine.counters import Counters
     from obol.registry.server.replies import Rendered
+    from obol.registry.store.base import Place
 
 Meaning = tuple[str, str, str | None, str | None]
 """The method, the raw target, the Host and the Accept lines."""
 CAPACITY = 4 * 1024 * 1024
 """Bytes of the answers by one kind of key."""
-LARGEST = DRAIN_ABOVE
+LARGEST = PIECE
 """Bytes of an answer with its request. What is larger might have to wait for its client to read."""
 
 
@@ -41,9 +42,8 @@ class Hot:
     body: bytes
     until: float
     counters: Counters
-    document: Document | None
-    """The manifest that it is, None for a blob."""
-    size: int
+    manifest: tuple[Place, Digest] | None
+    """Which manifest it is, None for a blob."""
 
 
 K = TypeVar("K", bytes, Meaning)

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 from obol.errors import PortTaken
 from obol.registry.server.connection import Connections
+from obol.registry.server.door import Door, Entrance
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from obol.registry.server.handler import Handler
-    from obol.registry.server.hosts import Hosts
-    from obol.registry.settings import ListenerSettings, TimeLimits
+    from obol.registry.server.incoming import Shared
+    from obol.registry.settings import ListenerSettings
 
 BACKLOG = 1024
 CONGESTION_CONTROL = b"reno"
@@ -32,17 +33,17 @@ class Listening:
     """One open port."""
 
     settings: ListenerSettings
-    listener: asyncio.Server
+    entrance: Entrance
     server: Connections
 
 
 class Listeners:
     """All open ports of one engine."""
 
-    def __init__(self, make: Callable[[str], Handler], hosts: Hosts, limits: TimeLimits) -> None:
+    def __init__(self, make: Callable[[str], Handler], shared: Shared) -> None:
         self._make = make
-        self._hosts = hosts
-        self._limits = limits
+        self._shared = shared
+        self._door = Door(shared.connections, shared.seldom)
         self._open: dict[ListenerSettings, Listening] = {}
         self._handlers: dict[str, Handler] = {}
 
@@ -60,10 +61,10 @@ class Listeners:
         bound = _bind(wanted, absent_address=absent_address)
         real = replace(wanted, port=bound.getsockname()[1])
         handler = self._handlers.setdefault(wanted.registry, self._make(wanted.registry))
-        server = Connections(handler.handle, handler.repeat, self._limits.keepalive)
-        listener = await asyncio.get_running_loop().create_server(server, sock=bound, backlog=BACKLOG)
-        self._hosts.listen(wanted.address)
-        self._open[real] = Listening(real, listener, server)
+        server = Connections(handler.handle, handler.repeat, self._shared, self._door)
+        entrance = Entrance(bound, server, self._door)
+        self._shared.hosts.listen(wanted.address)
+        self._open[real] = Listening(real, entrance, server)
         return real
 
     async def drop(self, settings: ListenerSettings) -> bool:
@@ -71,7 +72,7 @@ class Listeners:
         listening = self._open.pop(settings, None)
         if listening is None:
             return False
-        listening.listener.close()
+        listening.entrance.close()
         await listening.server.shutdown(self._patience())
         return True
 
@@ -80,12 +81,12 @@ class Listeners:
         open_ones = list(self._open.values())
         self._open.clear()
         for listening in open_ones:
-            listening.listener.close()
+            listening.entrance.close()
         await asyncio.gather(*(listening.server.shutdown(self._patience()) for listening in open_ones))
 
     def _patience(self) -> float:
         """Half of the limit, because aiohttp waits twice: for an answer to end, and for its task to."""
-        return self._limits.shutdown / 2
+        return self._shared.limits.shutdown / 2
 
 
 def _bind(wanted: ListenerSettings, *, absent_address: bool) -> socket.socket:
@@ -98,6 +99,7 @@ def _bind(wanted: ListenerSettings, *, absent_address: bool) -> socket.socket:
             bound.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
         _control_congestion(bound)
         bound.bind((wanted.address, wanted.port))
+        bound.listen(BACKLOG)
         bound.setblocking(False)
     except OSError as problem:
         bound.close()

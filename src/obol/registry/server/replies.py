@@ -8,19 +8,22 @@ answer given again costs one write. What the protocol loop of aiohttp needs of a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http
 from email.utils import formatdate
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from obol.oci.conditions import etag
 from obol.oci.errors import UNSUPPORTED, OciError
+from obol.registry.server.budget import OverBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from aiohttp import web
 
     from obol.oci.references import Digest
+    from obol.registry.server.budget import Budget, Kept
 
 Header = tuple[str, str]
 
@@ -28,9 +31,12 @@ API_VERSION: Header = ("Docker-Distribution-API-Version", "registry/2.0")
 NO_SNIFF: Header = ("X-Content-Type-Options", "nosniff")
 IMMUTABLE: Header = ("Cache-Control", "public, max-age=31536000, immutable")
 ASK_AGAIN: Header = ("Cache-Control", "no-cache")
-DRAIN_ABOVE = 64 * 1024
+PIECE = 64 * 1024
+"""Bytes of an answer in memory that a connection is given at once; the next ones when it has sent them."""
 LONGEST_WRITE = 60.0
-"""Seconds in which a client must take a manifest; the largest is a few MiB."""
+"""Seconds in which a client must take a piece."""
+
+T = TypeVar("T", bytes, int)
 
 _PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
 
@@ -62,17 +68,28 @@ class DateLine:
         second = int(wall)
         if second != self._second:
             self._second = second
-            self._text = formatdate(second, usegmt=True).encode("ascii")
+            self._text = date(second)
         return self._text
 
 
+def date(wall: float) -> bytes:
+    """The value of a Date header."""
+    return formatdate(int(wall), usegmt=True).encode("ascii")
+
+
 class Reply:
-    """Bytes to be written as they are; what `web.Server` takes for a response."""
+    """A head and a body, to be written as they are; what `web.Server` takes for a response.
 
-    __slots__ = ("_data", "keep_alive")
+    A small one is a single write. Of a large body each client's connection is given a piece at a time, so that the
+    body itself is all that is in memory, however many read it.
+    """
 
-    def __init__(self, data: bytes, *, keep_alive: bool) -> None:
-        self._data = data
+    __slots__ = ("_body", "_budget", "_head", "keep_alive")
+
+    def __init__(self, head: bytes, body: bytes, budget: Budget, *, keep_alive: bool) -> None:
+        self._head = head
+        self._body = body
+        self._budget = budget
         self.keep_alive = keep_alive
 
     async def prepare(self, request: web.BaseRequest) -> None:
@@ -80,33 +97,88 @@ class Reply:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the client went away")
-        if self._data:
-            transport.write(self._data)
-            # Not the length of this answer alone: a client may ask for many small ones and read none.
-            if transport.get_write_buffer_size() > DRAIN_ABOVE:
-                await _drain(request)
+        if len(self._body) > PIECE:
+            await self._in_pieces(request, transport)
+            return
+        transport.write(self._head + self._body)
+        # Not the length of this answer alone: a client may ask for many small ones and read none.
+        if unsent := transport.get_write_buffer_size():
+            with _kept(self._budget.keep_unsent, unsent, transport):
+                await drained(request, LONGEST_WRITE)
+
+    async def _in_pieces(self, request: web.BaseRequest, transport: asyncio.Transport) -> None:
+        with _kept(self._budget.keep, self._body, transport) as kept:
+            transport.write(self._head)
+            rest = memoryview(self._body)
+            while rest:
+                transport.write(rest[:PIECE])
+                rest = rest[PIECE:]
+                if transport.get_write_buffer_size():
+                    await drained(request, LONGEST_WRITE)
+                kept.moved()
 
     async def write_eof(self) -> None:
-        """There is nothing after the bytes; aiohttp calls this."""
+        """There is nothing after the body; aiohttp calls this."""
 
     def response(self) -> web.StreamResponse:
         """As the type that aiohttp's handlers are declared with."""
         return cast("web.StreamResponse", self)
 
 
-async def _drain(request: web.BaseRequest) -> None:
+class Sent:
+    """What `web.Server` takes for a response where everything has been written already."""
+
+    __slots__ = ("keep_alive",)
+
+    def __init__(self, *, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        """Nothing is left to do; aiohttp calls this."""
+        if request.transport is None:
+            raise ConnectionResetError("the client went away")
+
+    async def write_eof(self) -> None:
+        """There is nothing after it; aiohttp calls this."""
+
+    def response(self) -> web.StreamResponse:
+        """As the type that aiohttp's handlers are declared with."""
+        return cast("web.StreamResponse", self)
+
+
+@contextlib.contextmanager
+def _kept(keep: Callable[[T, Callable[[], None]], Kept], what: T, transport: asyncio.Transport) -> Iterator[Kept]:
+    """Something is in memory for a client meanwhile. Raises ConnectionResetError where there is no room for it."""
     try:
-        async with asyncio.timeout(LONGEST_WRITE):
+        kept = keep(what, transport.abort)
+    except OverBudget:
+        transport.abort()
+        raise ConnectionResetError("too much waits for clients that read slowly") from None
+    try:
+        yield kept
+    finally:
+        kept.release()
+
+
+async def drained(request: web.BaseRequest, seconds: float) -> None:
+    """Wait until the client's side has taken all that was written, so that we keep none of it.
+
+    Raises ConnectionResetError, also for a client that does not take it within `seconds` and is let go.
+    """
+    transport = request.transport
+    if transport is None:
+        raise ConnectionResetError("the client went away")
+    transport.set_write_buffer_limits(high=0)
+    try:
+        async with asyncio.timeout(seconds):
             await request.writer.drain()
     except TimeoutError:
-        if request.transport is not None:
-            request.transport.abort()
+        transport.abort()
         raise ConnectionResetError("the client takes nothing any more") from None
-
-
-def sent(*, keep_alive: bool) -> Reply:
-    """The answer has been written already."""
-    return Reply(b"", keep_alive=keep_alive)
+    finally:
+        transport.set_write_buffer_limits()
+    if transport.is_closing():
+        raise ConnectionResetError("the client was let go")
 
 
 def connection(request: web.BaseRequest) -> bytes:

@@ -13,6 +13,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from obol.registry.engine.answers import CutShort, FileRun
+from obol.registry.server.incoming import Incoming
 from obol.registry.server.sendfile import Outlet, corked, unread
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ class Sender:
 
     def head(self, head: bytes) -> None:
         """Write the head."""
+        if isinstance(self._request.protocol, Incoming):
+            self._request.protocol.begun = True
         self._transport.write(head)
 
     async def all(self, runs: AsyncGenerator[FileRun | bytes, None], *, chunked: bool = False) -> None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 REMEMBERED = 16_384
 """Files known in memory: some 6 MiB."""
 
+HASHED_AT_ONCE = 256 * 1024
+"""Bytes that are hashed sooner than a thread is reached."""
+
 VERIFIED_AT_ONCE = 2
 """Hashing a large file holds a thread for seconds; others must be left for writing."""
 
@@ -75,13 +78,18 @@ class DiskContent:
     async def read(self, digest: Digest) -> bytes | None:
         """All of a small object, or None. What has not its digest goes to quarantine. Raises StoreError."""
         data = await self._lane.run("read content", self._tree.read, digest)
-        if data is not None and Digest.of(data, digest.algorithm) == digest:
+        if data is not None and await self._is(digest, data):
             if self._recall(digest) is None:
                 await self._settle(digest)
             return data
         self._files.pop(digest, None)
         await self._settle(digest, suspected=data is not None)
         return None
+
+    async def _is(self, digest: Digest, data: bytes) -> bool:
+        if len(data) <= HASHED_AT_ONCE:
+            return Digest.of(data, digest.algorithm) == digest
+        return await self._lane.run("verify content", Digest.of, data, digest.algorithm) == digest
 
     async def open(self, digest: Digest) -> DiskReadable | None:
         """Open it, or None. Raises StoreError."""

@@ -10,8 +10,8 @@ from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, UNAVAILABLE, OciErro
 from obol.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from obol.oci.references import Digest, Repository, Tag
 from obol.oci.requests import ReferrersRequest, TagsRequest
+from obol.registry.engine import documents as documents_module
 from obol.registry.engine import engine as engine_module
-from obol.registry.engine import manifests as manifests_module
 from obol.registry.engine.answers import DocumentHead, Source, StoredBlob
 from obol.registry.store.base import HeldTag, Kind, Partial, Place, Right, StoreError
 from obol.registry.store.memory import MemoryContent, MemoryNames, MemoryStore
@@ -246,7 +246,7 @@ async def test_manifest_is_no_blob() -> None:
 
 async def test_layer_that_an_index_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """A held layer that some index calls a manifest is not read into memory, nor served as one."""
-    monkeypatch.setattr(manifests_module, "MAX_MANIFEST", 400)
+    monkeypatch.setattr(documents_module, "MAX_MANIFEST", 400)
     digest = Digest(IMAGE.layers[0])
     async with world(upstream()) as w:
         await w.pull(digest)

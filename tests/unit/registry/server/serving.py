@@ -7,8 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from obol.machine.logs import Seldom
+from obol.registry.server.budget import Budget
 from obol.registry.server.handler import Handler, Page
 from obol.registry.server.hosts import Hosts
+from obol.registry.server.incoming import Shared
 from obol.registry.server.listeners import Listeners
 from obol.registry.server.pages import healthz
 from obol.registry.settings import ListenerSettings
@@ -28,6 +31,7 @@ class Serving:
     world: World
     listeners: Listeners
     hosts: Hosts
+    shared: Shared
     handlers: list[Handler] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
 
@@ -40,7 +44,7 @@ class Serving:
 
 @asynccontextmanager
 async def serving(
-    *upstreams: FakeUpstream, pages: Mapping[str, Page] | None = None, **settings: Any
+    *upstreams: FakeUpstream, pages: Mapping[str, Page] | None = None, connections: int = 100, **settings: Any
 ) -> AsyncIterator[Serving]:
     """Build one; everything is closed at the end."""
     async with world(*upstreams, **settings) as built:
@@ -48,12 +52,15 @@ async def serving(
         shown: dict[str, Page] = {"/healthz": healthz} if pages is None else dict(pages)
 
         def make(registry: str) -> Handler:
-            handler = Handler(built.engine, registry, hosts, shown, built.clock)
+            handler = Handler(built.engine, registry, shown, shared)
             one.handlers.append(handler)
             return handler
 
-        listeners = Listeners(make, hosts, built.engine.settings.limits)
-        one = Serving(built, listeners, hosts)
+        budget = Budget(built.engine.settings.answer_memory, built.clock.monotonic)
+        limits = built.engine.settings.limits
+        shared = Shared(hosts, budget, Seldom(built.clock), built.clock, limits, connections)
+        listeners = Listeners(make, shared)
+        one = Serving(built, listeners, hosts, shared)
         try:
             for space in built.spaces:
                 real = await listeners.add(ListenerSettings(space.registry, 0))
@@ -82,6 +89,10 @@ class Session:
     def send(self, data: bytes) -> None:
         """Send bytes as they are."""
         self._writer.write(data)
+
+    def leave(self) -> None:
+        """Drop the connection."""
+        self._writer.transport.abort()
 
     async def answer(self, method: str = "GET") -> Reply:
         """Read the next answer."""

@@ -1,59 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.registry.server.connection import RECEIVED, Connection
-from obol.registry.server.replies import DRAIN_ABOVE
+from obol.registry.server.incoming import RECEIVED
+from obol.registry.server.replies import PIECE
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
-from tests.fakes.content import make_image
-from tests.fakes.upstream import FakeUpstream
-from tests.unit.registry.server.serving import Serving, serving, session
+from tests.unit.registry.server.manifests import IMAGE, OTHER, connections, get, handed_over, parsed, same, upstream
+from tests.unit.registry.server.serving import serving, session
 from tests.unit.registry.world import eventually
-
-if TYPE_CHECKING:
-    from tests.fakes.http import Reply
-
-IMAGE = make_image(500, seed=1, platforms=("linux/amd64", "linux/arm64"))
-OTHER = make_image(700, seed=2, platforms=("linux/amd64", "linux/arm64"))
-
-
-def upstream() -> FakeUpstream:
-    """An upstream with two images."""
-    one = FakeUpstream()
-    one.add("team/app", "v1", IMAGE)
-    one.add("team/app", "v2", OTHER)
-    return one
-
-
-def get(tag: str, *lines: str, method: str = "GET", version: str = "1.1") -> bytes:
-    """The bytes of a request for a manifest."""
-    head = [f"{method} /v2/team/app/manifests/{tag} HTTP/{version}", "Host: localhost", *lines]
-    return "\r\n".join([*head, "", ""]).encode("ascii")
-
-
-def parsed(s: Serving) -> int:
-    """How many requests aiohttp has parsed."""
-    return sum(listening.server.requests_count for listening in s.listeners._open.values())
-
-
-def connections(s: Serving) -> list[Connection]:
-    """What is connected."""
-    found = [one for listening in s.listeners._open.values() for one in listening.server.connections]
-    return [one for one in found if isinstance(one, Connection)]
-
-
-async def handed_over(s: Serving) -> None:
-    """Wait until aiohttp has been given something that is not answered yet."""
-    await eventually(lambda: any(not one._between for one in connections(s) if one.transport is not None))
-
-
-def same(*replies: Reply) -> bool:
-    """Whether these are answers with the image's index."""
-    return all((reply.status, reply.body) == (200, IMAGE.index.body) for reply in replies)
 
 
 async def test_repeated() -> None:
@@ -170,17 +127,6 @@ async def test_body_is_no_request(method: str, chunked: bool) -> None:
                 assert (await client.answer()).body == OTHER.index.body
 
 
-async def test_upgrade() -> None:
-    """A wish for another protocol is declined, and what follows it is parsed."""
-    wish = get("v1", "Connection: Upgrade", "Upgrade: websocket")
-    async with serving(upstream()) as s, session(s.ports[0]) as client:
-        for request in (wish, wish, get("v1"), get("v1")):
-            client.send(request)
-            assert same(await client.answer())
-
-        assert parsed(s) == 4
-
-
 @pytest.mark.parametrize(
     ("line", "version"),
     [
@@ -259,7 +205,7 @@ async def test_client_that_takes_nothing() -> None:
     digest, data = make_blob(60_000, "configuration")
     ask = f"GET /v2/team/app/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode("ascii")
     one, count = upstream(), 300
-    most = DRAIN_ABOVE + len(data) + 1024
+    most = PIECE + len(data) + 1024
     """One answer was made by aiohttp, which then waits."""
     one.add_blob("team/app", digest, data)
     async with serving(one) as s, session(s.ports[0]) as client:

@@ -119,7 +119,7 @@ async def test_bad_names(name: str, rest: str) -> None:
         assert s.world.store.names._rights == {}
 
 
-@pytest.mark.parametrize("target", ["http://evil.test/v2/team/app/manifests/v1", "*", "/v2/team/app/manifests/.v1"])
+@pytest.mark.parametrize("target", ["ftp:/v2/team/app/manifests/v1", "*", "/v2/team/app/manifests/.v1"])
 async def test_bad_targets(target: str) -> None:
     """So is a target that is no path of ours, or a tag that is none."""
     async with serving(upstream()) as s:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from obol.registry.server.hosts import REMEMBERED, Hosts
+from tests.unit.registry.server.serving import serving, session
+from tests.unit.registry.server.test_handler import IMAGE, SMALL, TAG, upstream
 
 OURS = [
     "localhost",
@@ -17,8 +19,14 @@ OURS = [
     "host.docker.internal:54100",
     "host.k3d.internal",
     "host.containers.internal",
-    "cache.internal",
-    "CACHE.internal.:80",
+    "host.lima.internal:80",
+    "host.minikube.internal",
+    "host.rancher-desktop.internal",
+    "host.orb.internal.",
+    "gateway.docker.internal",
+    "kubernetes.docker.internal",
+    "cache.example",
+    "CACHE.example.:80",
     "172.18.0.1:54100",
     "[fd00:0:0::1]:5",
 ]
@@ -28,6 +36,8 @@ FOREIGN = [
     "attacker.example",
     "attacker.example:54100",
     "localhost.attacker.example",
+    "host.lima.internal.attacker.example",
+    "hostinternal",
     "notlocalhost",
     "127.0.0.1.attacker.example",
     "10.0.0.1",
@@ -55,7 +65,7 @@ FOREIGN = [
 @pytest.fixture
 def hosts() -> Hosts:
     """Our names as with a configured one and two addresses that we listen on."""
-    known = Hosts(("Cache.internal.",))
+    known = Hosts(("Cache.example.",))
     known.listen("172.18.0.1")
     known.listen("fd00::1")
     return known
@@ -117,3 +127,46 @@ def test_bounded(hosts: Hosts) -> None:
 
     assert len(hosts._known) <= REMEMBERED
     assert hosts.ours("localhost")
+
+
+@pytest.mark.parametrize(
+    "authority", ["127.0.0.1", "LOCALHOST:80", "[::1]:54100", "cache.internal", "host.lima.internal."]
+)
+async def test_absolute_form(authority: str) -> None:
+    """Who takes us for a proxy is answered like any other, also from memory; the target names the host."""
+    async with serving(upstream()) as s, session(s.ports[0]) as client:
+        for _ in range(3):
+            reply = await client.ask("GET", f"HTTP://{authority}{TAG}", ("Host", "whatever.example"))
+            assert (reply.status, reply.body) == (200, IMAGE.index.body)
+        assert (await client.ask("GET", f"http://{authority}/v2/team/app/blobs/{SMALL}?x=y")).status == 200
+        assert (await client.ask("GET", f"http://{authority}/healthz")).status == 200
+        assert (await client.ask("GET", f"http://{authority}")).status == 404
+        assert (await client.ask("GET", f"http://{authority}?x")).status == 404
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "http://evil.test", "http://evil.test:80", "http://127.0.0.1@evil.test", "http://evil.test@127.0.0.1", "http://",
+        "https://127.0.0.1", "ftp://127.0.0.1", "http://127.0.0.1.evil.test", "http://127.0.0.1,evil.test",
+    ],
+)  # fmt: skip
+async def test_foreign_absolute_form(start: str) -> None:
+    """A target that names another host or protocol is refused whatever the Host header says, also when hot."""
+    async with serving(upstream()) as s, session(s.ports[0]) as warm_one:
+        await warm_one.ask("GET", TAG)
+        asked = list(s.world.upstream.asked)
+
+        reply = await s.ask("GET", start + TAG)
+
+        assert reply.status in {400, 421}
+        assert s.world.upstream.asked == asked
+
+
+async def test_way_out_of_a_foreign_host() -> None:
+    """Who is refused for the name by which he calls us is told which setting would help."""
+    async with serving(upstream()) as s:
+        reply = await s.ask("GET", TAG, host_header="cache.example")
+
+    assert reply.status == 421
+    assert b"--server-name" in reply.body

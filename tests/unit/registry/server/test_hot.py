@@ -14,7 +14,7 @@ def key(number: int) -> bytes:
 
 def hot(size: int = 10, until: float = math.inf) -> Hot:
     """An answer of some size."""
-    return Hot(Rendered(200, ()), bytes(size), until, Counters(), None, size)
+    return Hot(Rendered(200, ()), bytes(size), until, Counters(), None)
 
 
 def test_found_by_every_byte() -> None:

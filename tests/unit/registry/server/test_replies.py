@@ -6,19 +6,22 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from obol.machine.tasks import spawn
 from obol.oci.errors import NAME_INVALID, UNAVAILABLE, UNSUPPORTED, OciError
 from obol.oci.references import Digest
 from obol.registry.server import replies as replies_module
+from obol.registry.server.budget import Budget
 from obol.registry.server.replies import (
-    DRAIN_ABOVE,
+    PIECE,
     DateLine,
     Rendered,
     Reply,
+    Sent,
     connection,
     content_headers,
     refusal_headers,
-    sent,
 )
+from tests.fakes.clock import FakeClock
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -28,19 +31,29 @@ DIGEST = Digest.of(b"data")
 
 @dataclass
 class Transport:
-    """What was written."""
+    """What was written; what the client does not take stays unsent."""
 
     written: list[bytes] = field(default_factory=list)
+    takes_all: bool = True
+    unsent: int = 0
     aborted: bool = False
 
     def abort(self) -> None:
         self.aborted = True
 
-    def write(self, data: bytes) -> None:
-        self.written.append(data)
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.written.append(bytes(data))
+        if not self.takes_all:
+            self.unsent += len(data)
 
     def get_write_buffer_size(self) -> int:
-        return sum(map(len, self.written))
+        return self.unsent
+
+    def set_write_buffer_limits(self, high: int | None = None) -> None:
+        pass
 
 
 @dataclass
@@ -51,6 +64,9 @@ class Incoming:
     keep_alive: bool = True
     transport: Transport | None = field(default_factory=Transport)
     drained: int = 0
+    budget: Budget = field(default_factory=lambda: Budget(1 << 20, FakeClock().monotonic))
+    kept: list[int] = field(default_factory=list)
+    """What was kept at each wait."""
 
     @property
     def writer(self) -> Incoming:
@@ -58,6 +74,9 @@ class Incoming:
 
     async def drain(self) -> None:
         self.drained += 1
+        self.kept.append(self.budget.kept)
+        if self.transport is not None:
+            self.transport.unsent = 0
 
     def request(self) -> web.BaseRequest:
         """As the type that is declared."""
@@ -109,55 +128,116 @@ def test_connection(version: tuple[int, int], keep_alive: bool, expected: bytes)
     assert connection(Incoming(version, keep_alive).request()) == expected
 
 
-@pytest.mark.parametrize("size", [1, DRAIN_ABOVE + 1])
-async def test_reply(size: int) -> None:
-    """An answer is one write; a large one waits until the client has taken enough."""
-    incoming = Incoming()
+@pytest.mark.parametrize("takes_all", [True, False])
+@pytest.mark.parametrize("size", [0, 1, PIECE])
+async def test_small_reply(size: int, takes_all: bool) -> None:
+    """A small answer is one write; what the client does not take at once is waited for, and counted meanwhile."""
+    incoming = Incoming(transport=Transport(takes_all=takes_all))
     transport = incoming.transport
-    reply = Reply(bytes(size), keep_alive=True)
+    reply = Reply(b"head", bytes(size), incoming.budget, keep_alive=True)
 
     await reply.prepare(incoming.request())
     await reply.write_eof()
 
     assert transport is not None
-    assert transport.written == [bytes(size)]
-    assert incoming.drained == (size > DRAIN_ABOVE)
+    assert transport.written == [b"head" + bytes(size)]
+    assert incoming.kept == ([] if takes_all else [4 + size])
+    assert incoming.budget.kept == 0
     assert reply.response() is cast("web.StreamResponse", reply)
 
 
+async def test_large_reply() -> None:
+    """A large answer is given to the connection piece by piece, and is in memory once for all who read it."""
+    body = bytes(3 * PIECE + 5)
+    slow, other = Incoming(transport=Transport(takes_all=False)), Incoming(transport=Transport(takes_all=False))
+    other.budget = slow.budget
+    gate = asyncio.Event()
+
+    async def held() -> None:
+        slow.kept.append(slow.budget.kept)
+        await gate.wait()
+
+    slow.drain = held  # type: ignore[method-assign]
+    reading = spawn(Reply(b"head", body, slow.budget, keep_alive=True).prepare(slow.request()), name="slow")
+    await asyncio.sleep(0)
+    await Reply(b"head", body, other.budget, keep_alive=True).prepare(other.request())
+    gate.set()
+    await reading
+
+    for one in (slow, other):
+        assert one.transport is not None
+        assert b"".join(one.transport.written) == b"head" + body
+        assert max(map(len, one.transport.written)) == PIECE
+        assert set(one.kept) == {len(body)}
+    assert slow.budget.kept == 0
+
+
+@pytest.mark.parametrize("size", [PIECE, PIECE + 1])
+async def test_no_room(size: int) -> None:
+    """Where there is no room for what a client does not take, the client is let go."""
+    incoming = Incoming(transport=Transport(takes_all=False))
+    incoming.budget.keep(bytes(incoming.budget.total), lambda: None)
+
+    with pytest.raises(ConnectionResetError):
+        await Reply(b"head", bytes(size), incoming.budget, keep_alive=True).prepare(incoming.request())
+    assert incoming.transport is not None
+    assert incoming.transport.aborted
+
+
 @pytest.mark.parametrize("gone", [True, False])
-async def test_reply_to_a_stalled_client(gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that does not take a large answer in time is let go."""
+@pytest.mark.parametrize("size", [1, PIECE + 1])
+async def test_reply_to_a_stalled_client(size: int, gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that does not take an answer in time is let go, and nothing is kept for it any more."""
     monkeypatch.setattr(replies_module, "LONGEST_WRITE", 0.01)
-    incoming = Incoming()
+    incoming = Incoming(transport=Transport(takes_all=False))
     transport = incoming.transport
     assert transport is not None
 
     async def never() -> None:
-        if gone:
-            incoming.transport = None
+        transport.aborted = gone
         await asyncio.Event().wait()
 
     monkeypatch.setattr(incoming, "drain", never)
 
     with pytest.raises(ConnectionResetError):
-        await Reply(bytes(DRAIN_ABOVE + 1), keep_alive=True).prepare(incoming.request())
-    assert transport.aborted is not gone
+        await Reply(b"head", bytes(size), incoming.budget, keep_alive=True).prepare(incoming.request())
+    assert transport.aborted
+    assert incoming.budget.kept == 0
+
+
+async def test_client_that_was_let_go() -> None:
+    """A client whose connection was closed while it was waited for gets nothing more."""
+    incoming = Incoming(transport=Transport(takes_all=False))
+
+    async def closed() -> None:
+        assert incoming.transport is not None
+        incoming.transport.abort()
+
+    incoming.drain = closed  # type: ignore[method-assign]
+
+    with pytest.raises(ConnectionResetError):
+        await Reply(b"head", bytes(2 * PIECE), incoming.budget, keep_alive=True).prepare(incoming.request())
+    with pytest.raises(ConnectionResetError):
+        await replies_module.drained(Incoming(transport=None).request(), 1.0)
 
 
 async def test_reply_to_nobody() -> None:
     """There is nothing to write to a client that has gone."""
-    with pytest.raises(ConnectionResetError):
-        await Reply(b"x", keep_alive=True).prepare(Incoming(transport=None).request())
+    for reply in (Reply(b"x", b"", Incoming().budget, keep_alive=True), Sent(keep_alive=True)):
+        with pytest.raises(ConnectionResetError):
+            await reply.prepare(Incoming(transport=None).request())
 
 
 async def test_sent() -> None:
     """What was written already is not written again."""
     incoming = Incoming()
+    reply = Sent(keep_alive=False)
 
-    await sent(keep_alive=False).prepare(incoming.request())
+    await reply.prepare(incoming.request())
+    await reply.write_eof()
 
     assert incoming.transport == Transport([])
+    assert reply.response() is cast("web.StreamResponse", reply)
 
 
 @pytest.mark.parametrize(("immutable", "cache"), [(True, "public, max-age=31536000, immutable"), (False, "no-cache")])

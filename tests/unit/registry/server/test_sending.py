@@ -13,7 +13,7 @@ from aiohttp import web
 from obol.registry.engine.answers import CutShort, FileRun
 from obol.registry.server import sendfile
 from obol.registry.server import sending as sending_module
-from obol.registry.server.replies import sent
+from obol.registry.server.replies import Sent
 from obol.registry.server.sending import Sender, acknowledged
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ async def answering(answer: Callable[[Sender], Awaitable[None]], stall: float = 
             clients[0].outcome.set_result("done")
         assert request.transport is not None
         request.transport.abort()
-        return sent(keep_alive=False).response()
+        return Sent(keep_alive=False).response()
 
     runner = web.ServerRunner(web.Server(handle, access_log=None))
     await runner.setup()

@@ -1,0 +1,110 @@
+"""How much memory the answers of all clients together may take.
+
+A client that reads slowly, or not at all, makes us keep what it has not taken. Each answer is bounded, and so are the
+connections; their product is not small enough. So whoever has to wait for its client says here how much it keeps, and
+where that becomes too much the one whose client has taken nothing for longest is let go. One object that many clients
+are given is kept once, and counted once.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+GRACE = 1.0
+"""Seconds for which a client may take nothing before it can be let go for another one."""
+
+
+class OverBudget(Exception):
+    """There is no room, and nobody who could be let go."""
+
+
+class Kept:
+    """What is kept for one client: an object, by itself or together with others, or bytes of its own."""
+
+    __slots__ = ("_budget", "body", "let_go", "moved_at", "size")
+
+    def __init__(self, budget: Budget, body: bytes | None, size: int, let_go: Callable[[], None]) -> None:
+        self._budget = budget
+        self.body = body
+        self.size = size
+        self.let_go = let_go
+        self.moved_at = 0.0
+
+    def moved(self) -> None:
+        """The client has taken something."""
+        self._budget.moved(self)
+
+    def release(self) -> None:
+        """It is kept no longer; safe to repeat."""
+        self._budget.release(self)
+
+
+class Budget:
+    """The bytes that are kept, and for whom. `now` tells seconds on the monotonic clock."""
+
+    def __init__(self, total: int, now: Callable[[], float]) -> None:
+        self.total = total
+        self.kept = 0
+        self._now = now
+        self._clients: OrderedDict[Kept, None] = OrderedDict()
+        """The one that has taken nothing for longest comes first."""
+        self._bodies: dict[int, tuple[bytes, int]] = {}
+        """By identity: the object, which cannot become another one as long as it is here, and how many have it."""
+
+    def admits(self, body: bytes) -> bool:
+        """Whether an object may be kept; whoever has to leave for it is let go."""
+        try:
+            self._make_room(0 if id(body) in self._bodies else len(body))
+        except OverBudget:
+            return False
+        return True
+
+    def keep(self, body: bytes, let_go: Callable[[], None]) -> Kept:
+        """Keep an object for a client, who is given up by `let_go`. Raises OverBudget."""
+        known = self._bodies.get(id(body))
+        if known is None:
+            self._make_room(len(body))
+            self.kept += len(body)
+        self._bodies[id(body)] = (body, 1 if known is None else known[1] + 1)
+        return self._enter(Kept(self, body, len(body), let_go))
+
+    def keep_unsent(self, size: int, let_go: Callable[[], None]) -> Kept:
+        """Keep bytes that only this client is to get. Raises OverBudget."""
+        self._make_room(size)
+        self.kept += size
+        return self._enter(Kept(self, None, size, let_go))
+
+    def moved(self, kept: Kept) -> None:
+        """A client has taken something."""
+        if kept in self._clients:
+            self._enter(kept)
+
+    def release(self, kept: Kept) -> None:
+        """Something is kept no longer; safe to repeat."""
+        if kept not in self._clients:
+            return
+        del self._clients[kept]
+        if kept.body is not None:
+            body, count = self._bodies.pop(id(kept.body))
+            if count > 1:
+                self._bodies[id(body)] = (body, count - 1)
+                return
+        self.kept -= kept.size
+
+    def _enter(self, kept: Kept) -> Kept:
+        kept.moved_at = self._now()
+        self._clients[kept] = None
+        self._clients.move_to_end(kept)
+        return kept
+
+    def _make_room(self, size: int) -> None:
+        while self.kept and self.kept + size > self.total:
+            slowest = next(iter(self._clients))
+            if self._now() - slowest.moved_at < GRACE:
+                raise OverBudget
+            self.release(slowest)
+            slowest.let_go()

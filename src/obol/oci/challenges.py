@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
+
+from obol.oci.fields import worth_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 MAX_LINE = 16 * 1024
 """Characters of a field line that are looked at."""
+STEPS_OF_LINE = 1000
+MAX_STEPS = 3 * STEPS_OF_LINE
+"""Schemes, parameters and pieces of garbage that are looked at in a line, and in all lines together."""
 
 _WORD = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _SEPARATORS = re.compile(r"[ \t,]*")
@@ -43,14 +49,18 @@ class Challenge:
 
 def parse_challenges(values: Sequence[str]) -> tuple[Challenge, ...]:
     """The challenges of all field lines, in order. Of garbage, what can be understood; never raises."""
-    return tuple(challenge for line in values for challenge in _scan(line[:MAX_LINE]))
+    steps = iter(range(MAX_STEPS))
+    found: list[Challenge] = []
+    for line in worth_reading(values, MAX_LINE):
+        found += _scan(line, islice(steps, STEPS_OF_LINE))
+    return tuple(found)
 
 
-def _scan(line: str) -> Iterator[Challenge]:
+def _scan(line: str, steps: Iterator[int]) -> Iterator[Challenge]:
     scheme, token68 = "", ""
     params: list[tuple[str, str]] = []
     position = _skip(_SEPARATORS, line, 0)
-    while position < len(line):
+    while position < len(line) and next(steps, None) is not None:
         if (match := _PARAMETER.match(line, position)) is not None:
             params.append((match["name"].lower(), _value(match)))
             position = match.end()

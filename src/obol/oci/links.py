@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from obol.oci.fields import worth_reading
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_LINE = 16 * 1024
 """Characters of a line that are looked at."""
+MAX_LINKS = 100
+"""Links that are looked at, in all lines together."""
 
 _TARGET = re.compile(r"[ \t,]*<(?P<target>[!-;=?-~]+)>")
 _PARAMETER = re.compile(
@@ -22,10 +26,10 @@ def next_page(link_headers: Sequence[str]) -> str | None:
 
     The target may be relative, and it may lead anywhere: the caller decides whether to follow it.
     """
-    for line in link_headers:
-        text = line[:MAX_LINE]
+    steps = iter(range(MAX_LINKS))
+    for text in worth_reading(link_headers, MAX_LINE):
         position = 0
-        while (match := _TARGET.match(text, position)) is not None:
+        while next(steps, None) is not None and (match := _TARGET.match(text, position)) is not None:
             relation, position = _relation(text, match.end())
             if "next" in relation.lower().split():
                 return match["target"]

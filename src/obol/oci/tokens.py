@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 MAX_SENDS = 3
 """Times a resource is asked for: as we are, with a token, and with a fresh or wider one."""
 
+MAX_SCOPES = 16
+"""Scopes of one challenge that are asked for."""
+
 MIN_LIFETIME = 60.0
 MAX_LIFETIME = 3600.0
 
@@ -182,7 +185,7 @@ def token_url(realm: str, service: str, scope: str) -> str:
         raise OciError(UPSTREAM_BROKEN, f"the token server's address is of no use: {realm}")
     address = realm.partition("#")[0]
     parameters = [("service", service)] if service else []
-    parameters += [("scope", part) for part in scope.split()]
+    parameters += [("scope", part) for part in scope.split()[:MAX_SCOPES]]
     # A lone surrogate stands for an undecodable byte of a header field; it has no UTF-8 form.
     query = urlencode(parameters, errors="replace")
     if not query:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obol.oci.challenges import MAX_LINE, Challenge, parse_challenges
+from obol.oci.challenges import MAX_LINE, MAX_STEPS, Challenge, parse_challenges
 
 
 def scheme(name: str, token68: str = "", **params: str) -> Challenge:
@@ -118,3 +118,9 @@ def test_no_text_raises(values: list[str]) -> None:
     for challenge in parse_challenges(values):
         assert challenge.scheme
         assert challenge.scheme == challenge.scheme.lower()
+
+
+@pytest.mark.parametrize("lines", [["A B " * 4000] * 100, ["Basic a=b,"] * 10_000, ["(," * 8000] * 100])
+def test_all_lines_together_are_bounded(lines: list[str]) -> None:
+    """However many lines there are, and whatever is in them, only so many pieces are looked at."""
+    assert len(parse_challenges(lines)) <= MAX_STEPS

@@ -52,3 +52,9 @@ def test_no_text_raises(lines: list[str]) -> None:
     target = next_page(lines)
 
     assert target is None or (target.isascii() and target.isprintable() and " " not in target)
+
+
+def test_all_links_together_are_bounded() -> None:
+    """A next page behind very many links is not found: nobody honest hides it there."""
+    assert next_page(["</other>; rel=other, " * 50, '</next>; rel="next"']) == "/next"
+    assert next_page(["</o>; rel=o, " * 200, '</next>; rel="next"']) is None

@@ -14,6 +14,8 @@ LONGEST_DELAY = 2.0
 LEAST_BACKOFF = 1.0
 DEFAULT_BACKOFF = 30.0
 LONGEST_BACKOFF = 900.0
+LONGEST_MOMENT = 64
+"""Characters of a Retry-After that are looked at; a date has 29."""
 
 
 def delay(attempt: int, chance: float) -> float:
@@ -27,7 +29,7 @@ def backoff(retry_after: str | None, wall: float) -> float:
 
     Absent or unreadable: 30 s. Clamped to 1..900 s, so that neither a zero nor a century is taken at its word.
     """
-    text = (retry_after or "").strip()
+    text = (retry_after or "")[:LONGEST_MOMENT].strip()
     if text.isascii() and text.isdigit():
         return min(max(float(text), LEAST_BACKOFF), LONGEST_BACKOFF)
     try:

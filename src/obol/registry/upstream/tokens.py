@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from obol.machine.clock import Clock
     from obol.registry.upstream.transport import Transport
 
-MAX_TOKEN_BODY = 1024 * 1024
+MAX_TOKEN_BODY = 128 * 1024
 MAX_TOKENS = 1000
 SPENT_EARLY = 5.0
 """Seconds before its end from which a token is not used any more."""

@@ -84,3 +84,8 @@ words = st.sampled_from(
 def test_any_retry_after_gives_a_sane_time(retry_after: str) -> None:
     """No header, however odd, raises or leads outside the bounds."""
     assert LEAST_BACKOFF <= backoff(retry_after, WALL) <= LONGEST_BACKOFF
+
+
+def test_a_very_long_number_is_only_long() -> None:
+    """Of a Retry-After of thousands of digits the first are enough."""
+    assert backoff("9" * 30_000, 0.0) == LONGEST_BACKOFF

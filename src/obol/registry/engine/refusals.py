@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Trouble = UpstreamError | StoreError
 
+DISK = "the cache's disk is full or failing: make room, or start the cache with another --store (OBOL_CACHE_STORE)"
+OFFLINE = "not in the cache, and the cache is offline: start it without --offline (OBOL_CACHE_OFFLINE) to fetch it"
+
 
 def refusal(problem: Exception, absent: ErrorKind) -> OciError:
     """The answer for an UpstreamError or StoreError; `absent` is the code for "there is no such thing"."""
@@ -33,7 +36,7 @@ def refusal(problem: Exception, absent: ErrorKind) -> OciError:
         case OnHold(hold=hold):
             return OciError(UNAVAILABLE, str(problem), _whole(hold.seconds), hold.reason.value)
         case StoreError():
-            return OciError(UNAVAILABLE, "the cache's disk is full or failing", problem="disk")
+            return OciError(UNAVAILABLE, DISK, problem="disk")
         case _:
             return OciError(UPSTREAM_BROKEN, str(problem))
 
@@ -41,7 +44,7 @@ def refusal(problem: Exception, absent: ErrorKind) -> OciError:
 def refused(decision: Refuse, absent: ErrorKind) -> OciError:
     """The answer where policy decided not to ask."""
     if decision.reason is None:
-        return OciError(absent, "not in the cache, and the cache is offline", problem="offline")
+        return OciError(absent, OFFLINE, problem="offline")
     detail = f"not in the cache, and the upstream is {decision.reason.value}"
     return OciError(UNAVAILABLE, detail, _whole(decision.retry_after or 1.0), decision.reason.value)
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from obol.oci.references import Repository
     from obol.registry.upstream.base import Upstream
 
+LONGEST_SHOWN = 100
+
 
 @dataclass(frozen=True, slots=True)
 class Space:
@@ -52,5 +54,10 @@ class Spaces:
         """The space of a listener's registry. Raises OciError (NAME_UNKNOWN) where `ns` names another one."""
         space = self._by_name.get(listener)
         if space is None or (ns is not None and ns != listener):
-            raise OciError(NAME_UNKNOWN, f"this port serves {listener} and no other registry")
+            named = "" if ns is None else f": give {_shown(ns)} a port of its own with --upstream and --port"
+            raise OciError(NAME_UNKNOWN, f"this port serves {listener} and no other registry{named}")
         return space
+
+
+def _shown(ns: str) -> str:
+    return ns if len(ns) <= LONGEST_SHOWN and ns.isprintable() and ns.isascii() else "that registry"

@@ -20,7 +20,7 @@ import aiohttp
 from yarl import URL
 
 from obol.registry.upstream.base import Misbehaved, NoConnection, Unavailable
-from obol.registry.upstream.guard import ForbiddenAddress, is_public, public_socket
+from obol.registry.upstream.guard import ForbiddenAddress, forbidden, is_public, public_socket
 from obol.registry.upstream.heads import Connector
 from obol.registry.upstream.pieces import notice_loss
 
@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 10
 HEADER_LIMIT = 32 * 1024  # presigned URLs of 12 KiB have been seen; aiohttp's default is 8190
 READ_BUFFER = 256 * 1024
+UNTRUSTED = (
+    "the upstream's certificate is not trusted. If an authority of your own signed it, name its certificate with"
+    " ca-file in [cache.upstreams] of obol.toml, or with SSL_CERT_FILE"
+)
+PROXY_LOGIN = ": it wants credentials. Name a proxy that needs none with proxy in [cache.upstreams] of obol.toml"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _LOCATION = re.compile(r"[\x21-\x7e]{1,16384}")
@@ -105,7 +110,10 @@ class Transport:
                 raise Misbehaved("the upstream redirects to something that is not a URL") from None
         self.check(location)
         if urlsplit(url).scheme == "https" and urlsplit(location).scheme != "https":
-            raise Misbehaved("the upstream redirects from https to http")
+            raise Misbehaved(
+                "the upstream redirects from https to http, which would pass in clear: it is not followed. If the"
+                " network between is to be trusted, name the upstream itself with http:// (--upstream)"
+            )
         return location.partition("#")[0]
 
     def check(self, url: str) -> None:
@@ -119,9 +127,12 @@ class Transport:
         if parts.scheme not in {"http", "https"} or not host or parts.username is not None:
             raise Misbehaved("the upstream names a URL that is not plain http or https")
         if parts.scheme != "https" and self._https_only and host not in self._known_hosts:
-            raise Misbehaved("the upstream names an http URL although it is itself reached by https")
+            raise Misbehaved(
+                f"the upstream is itself reached by https, but names http://{host[:253]}, which would pass in clear:"
+                f" it is not asked. If that host is to be trusted, start the cache with --allow-host {host[:253]}"
+            )
         if host not in self._known_hosts and _looks_like_address(host) and not is_public(host):
-            raise Misbehaved("the upstream names an address that is not public")
+            raise Misbehaved(forbidden(host))
 
     async def _once(self, method: str, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         session = self._known if _host(url) in self._known_hosts else self._guarded
@@ -151,7 +162,7 @@ def translate(problem: Exception) -> Unavailable | Misbehaved:
     """One of aiohttp's errors as one of ours. The text names the kind of trouble, never a URL."""
     match problem:
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return NoConnection("the upstream's certificate is not trusted")
+            return NoConnection(UNTRUSTED)
         case aiohttp.ClientConnectorError():
             return _no_connection(problem)
         case asyncio.TimeoutError():
@@ -159,15 +170,23 @@ def translate(problem: Exception) -> Unavailable | Misbehaved:
         case aiohttp.ServerDisconnectedError() | aiohttp.ClientOSError() | aiohttp.ClientPayloadError():
             return Unavailable("the upstream cut the connection")
         case aiohttp.ClientResponseError():
-            # It may be the first chunk of a body: on a bad line that passes, as a cut does.
-            return Unavailable("the upstream's answer is not proper HTTP")
+            return _no_answer(problem)
         case _:
             return Unavailable(f"the upstream cannot be reached ({type(problem).__name__})")
 
 
+def _no_answer(problem: aiohttp.ClientResponseError) -> Unavailable:
+    if isinstance(problem, aiohttp.ClientHttpProxyError):
+        return NoConnection(f"the proxy answered {problem.status}{PROXY_LOGIN if problem.status == 407 else ''}")
+    # It may be the first chunk of a body: on a bad line that passes, as a cut does.
+    return Unavailable("the upstream's answer is not proper HTTP")
+
+
 def _no_connection(problem: aiohttp.ClientConnectorError) -> Unavailable | Misbehaved:
+    if problem.os_error.errno in {errno.EMFILE, errno.ENFILE}:
+        return Unavailable("too many files are open for one more connection to the upstream")
     if isinstance(problem.os_error, ForbiddenAddress):
-        return Misbehaved("the upstream names an address that is not public")
+        return Misbehaved(forbidden(problem.host))
     if isinstance(problem, aiohttp.ClientConnectorDNSError):
         return NoConnection("no connection to the upstream (its name cannot be looked up)")
     # Its own text would name addresses and ports.

@@ -70,3 +70,9 @@ def test_refused_while_on_hold(after: float | None, expected: int) -> None:
 
     assert (told.kind, told.retry_after) == (UNAVAILABLE, expected)
     assert "rate-limited" in told.detail
+
+
+def test_a_refusal_of_ours_names_the_setting_that_helps() -> None:
+    """What the person could change is named, with the option and the variable."""
+    assert "--offline (OBOL_CACHE_OFFLINE)" in refused(Refuse(None), BLOB_UNKNOWN).detail
+    assert "--store (OBOL_CACHE_STORE)" in refusal(StoreError("no space", full=True), BLOB_UNKNOWN).detail

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obol.registry.upstream.guard import ForbiddenAddress, is_public, public_socket
+from obol.registry.upstream.guard import ForbiddenAddress, forbidden, is_public, public_socket
 
 
 @pytest.mark.parametrize(
@@ -100,3 +100,20 @@ def test_a_socket_for_another_address_is_refused(family: int, address: tuple[str
     """No socket is made for an address that is not public."""
     with pytest.raises(ForbiddenAddress, match="not a public address"):
         public_socket((family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address))
+
+
+def test_a_proxy_may_answer_for_a_name_with_an_address_of_its_own() -> None:
+    """Behind a proxy that works by a network interface every name leads to 198.18.0.0/15; no literal may."""
+    with public_socket((socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("198.18.0.56", 443))) as made:
+        assert made.family == socket.AF_INET
+
+    assert not is_public("198.18.0.56")
+
+
+def test_a_refusal_tells_how_to_trust_a_host() -> None:
+    """Whoever knows that a host is theirs is told the option and the variable."""
+    told = forbidden("cdn.corp.example")
+
+    assert "--allow-host cdn.corp.example" in told
+    assert "OBOL_CACHE_ALLOW_HOST=cdn.corp.example" in told
+    assert len(forbidden("x" * 10_000)) < 1000

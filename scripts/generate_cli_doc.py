@@ -38,6 +38,9 @@ PASSED = f"""\
 The process becomes the tool, pointed at the stack's cluster: every argument is the tool's, `--help` too, and so are
 the output and the exit code. A leading `--` is dropped, a `--kubeconfig` of your own goes before the stack's. Options
 of obol before the name of a tool would mean nothing, and are refused. A tool that is not installed is exit code 3.
+Where the stack has no cluster that runs, that is exit code 4, and the tool is not run: it would ask whoever listens on
+localhost:8080. What needs no cluster works without one: `--help`, `completion`, `kubectl version --client`, `helm
+template`, and all with a `--kubeconfig` of your own.
 """
 
 

@@ -18,7 +18,7 @@ from obol.cli.present import OutputFormat, Speaker, counted, tilde
 from obol.cli.usage import Group
 from obol.config.paths import Surroundings, locate
 from obol.config.sources import CacheFlags, store_directory
-from obol.errors import Interrupted, ObolError
+from obol.errors import Interrupted, NotThere, ObolError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -153,6 +153,7 @@ def stop(
 def status(
     context: typer.Context,
     store: options.Store = None,
+    exit_code: options.ExitCode = False,
     output: options.Output = None,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
@@ -168,9 +169,11 @@ def status(
         text = f"The cache engine is not running (store: {tilde(str(plan.store))})."
         say.result(CacheStatusResult(False, None, str(plan.store), None, (), ()), lambda: [text])
         say.note("Start it: obol cache start")
-        return
+        raise typer.Exit(NotThere.exit_code if exit_code else 0)
     result = CacheStatusResult(True, "builtin", str(plan.store), found.status, found.substitutes, ())
     say.result(result, lambda: engine_parts(found.status, found.substitutes, time.time()))
+    failing = any(upstream.health in {"failing", "rate-limited"} for upstream in found.status.upstreams)
+    raise typer.Exit(ObolError.exit_code if exit_code and failing else 0)
 
 
 @app.command()
@@ -194,9 +197,8 @@ def logs(
         say.result(LogResult(str(log), ()), lambda: [str(log)])
         return
     if not log.exists():
-        say.result(LogResult(str(log), ()), list)
-        say.note(f"There is no log at {tilde(str(log))}: the engine has not run in the background.")
-        return
+        why = "the engine has not run in the background"
+        raise NotThere(f"there is no log at {tilde(str(log))}", why=why, hint="start it: `obol cache start`")
     if follow:
         _follow(log, lines)
         return

@@ -12,7 +12,7 @@ from obol.cli import building, cache, options
 from obol.cli.present import OutputFormat, Speaker, tilde
 from obol.config.paths import Surroundings, expand, locate
 from obol.config.sources import CacheFlags
-from obol.errors import EngineUnresponsive, UsageError
+from obol.errors import EngineUnresponsive, NotThere, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,10 +114,16 @@ def _undo(say: Speaker, client: Client, place: Place, records: Originals) -> Non
     from obol.cli.results.cache import ConfigResult
 
     changes = clients.undo(client.value, place, records)
-    restart = clients.restart_of(client.value, place) if changes else ""
+    if not changes:
+        raise NotThere(
+            "there is nothing to undo",
+            why=f"obol has written nothing for {client} there",
+            hint="an undo takes the options that the --write had: --user, --system, --file, --directory",
+        )
+    restart = clients.restart_of(client.value, place)
     lines = [_SAID[change.action].format(tilde(change.path)) for change in changes]
     result = ConfigResult(client, (), _told(changes), restart, ())
-    say.result(result, lambda: lines or ["There is nothing to undo."])
+    say.result(result, lambda: lines)
     if restart:
         say.note(f"It holds after: {restart}")
 

@@ -9,6 +9,7 @@ from obol.cli.present import Table, counted, size, span, tilde
 from obol.cli.results.cache import CacheContainer
 from obol.cli.results.stack import GainResult, Gateway, LastUpResult, StackStatusResult, UpImage, UpResult
 from obol.cli.stackview import count_complete, disk_lines, disk_result, held_rows
+from obol.errors import NotThere, ObolError
 from obol.machine.addresses import bracketed
 
 if TYPE_CHECKING:
@@ -121,6 +122,15 @@ def shown_result(home: Home, shown: Shown, seen: Seen, disk: Space) -> StackStat
         last_up=_last_result(last),
         disk=disk_result(disk),
     )
+
+
+def shown_code(shown: Shown) -> int:
+    """What `--exit-code` makes of it: 0 where all runs, 4 where nothing does, 1 where not all does or nobody knows."""
+    if shown.state in {"absent", "stopped"}:
+        return NotThere.exit_code
+    whole = all(node.running for node in shown.details.nodes)
+    whole &= all(one.ready >= one.wanted for one in shown.details.workloads)
+    return 0 if shown.state == "running" and whole and not shown.trouble else ObolError.exit_code
 
 
 def _serving(shown: Shown, seen: Seen) -> CacheEngineName | None:

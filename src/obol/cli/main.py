@@ -116,7 +116,9 @@ def _unforeseen(problem: Exception, say: Speaker) -> int:
 
 def _speaker_for_errors(given: Sequence[str]) -> Speaker:
     """Guess how to tell an error, for the case that it comes up before the command line is understood."""
-    mine = given[: given.index("--")] if "--" in given else given
+    tool = next((word for word in given if not word.startswith("-") and word != "json"), "")
+    ends = [given.index(word) for word in ("--", *([tool] if tool in passthrough.TOOLS else [])) if word in given]
+    mine = given[: min(ends, default=len(given))]
     as_json = not {"-ojson", "--output=json"}.isdisjoint(mine)
     as_json |= any(text in {"-o", "--output"} and following == "json" for text, following in pairwise(mine))
     if not any(text.startswith(("-o", "--output")) for text in mine):

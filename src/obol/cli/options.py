@@ -18,6 +18,11 @@ Output = Annotated[
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show what other programs say.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings and errors.")]
 
+ExitCode = Annotated[
+    bool,
+    typer.Option("--exit-code", help="Exit with 0 where it runs, with 4 where it does not, with 1 where not all does."),
+]
+
 Store = Annotated[
     str | None,
     typer.Option("--store", metavar="DIR", help="Where content is kept (default: builtin, in the cache root)."),

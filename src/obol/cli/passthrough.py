@@ -1,21 +1,22 @@
 """`obol kubectl …` and its like: the tool itself, pointed at the stack's cluster.
 
 The process becomes the tool: arguments, output, signals and exit code are its own. It is never pointed at another
-cluster: where the stack has none, it gets a kubeconfig that is not there, rather than the one of the person's own.
+cluster: where the stack has none, or it does not run, that is told and the tool is not run, which would ask whoever
+listens on localhost:8080. What the tool does without a cluster it may do.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import sys
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import typer.core
 
 from obol.config.paths import Surroundings, locate
-from obol.errors import DependencyMissing, UsageError
+from obol.errors import DependencyMissing, NotThere, ObolError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,22 @@ KUBECONFIG = "kubeconfig.yaml"
 _OPTION = "--kubeconfig"
 _PATIENCE = 0.5
 """Seconds for the cluster's API to take a connection."""
+_SERVER = re.compile(r"""^\s*(?:-\s+)?server:\s*["']?(\S+?)["']?\s*$""", re.MULTILINE)
+"""The address in a kubeconfig; a parser of YAML would take longer to load than all the rest."""
+_ANEW = "`obol stack up` writes it anew"
+_HELP = frozenset({"-h", "--help"})
+_VALUED = frozenset({"-n", "--namespace", "--context", "--kube-context", "--cluster", "--user", "-l", "--logLevel"})
+"""Options that may stand before a verb, and are followed by a value."""
+_ALONE = {
+    "kubectl": frozenset({"", "help", "completion", "options", "plugin", "kustomize", "__complete"}),
+    "k9s": frozenset({"help", "completion", "version", "info"}),
+}
+"""Verbs that need no cluster."""
+_ON_CLUSTER = frozenset(
+    {"install", "upgrade", "uninstall", "un", "del", "delete", "list", "ls", "status", "history", "hist"}
+    | {"rollback", "get", "test"}
+)
+"""Verbs of helm that need one: it has many that do not."""
 
 
 class Verbatim(typer.core.TyperCommand):
@@ -71,16 +88,15 @@ def refuse_ours(tool: str, context: typer.Context) -> None:
 
 
 def become(tool: str, arguments: Sequence[str], kubeconfig: Path, environ: Mapping[str, str]) -> None:
-    """Replace this process by a tool. Raises DependencyMissing where it is not installed."""
+    """Replace this process by a tool. Raises DependencyMissing, NotThere, ObolError."""
     found = _found(tool, environ.get("PATH"))
     if found is None:
         raise DependencyMissing(f"`{tool}` is not installed", hint=f"how to get it: {TOOLS[tool]}")
     program, *words = found
     given = own_words(arguments)
     environment = pointed(given, kubeconfig, environ)
-    if not _names_its_own(given) and (note := trouble(kubeconfig)):
-        sys.stderr.write(f"{note}\n")
-        sys.stderr.flush()
+    if needs_cluster(tool, given) and (problem := trouble(kubeconfig)) is not None:
+        raise problem
     os.execve(program, [*words, *given], environment)  # noqa: S606 - the arguments are the person's own
 
 
@@ -108,22 +124,47 @@ def _names_its_own(arguments: Sequence[str]) -> bool:
     return any(word == _OPTION or word.startswith(f"{_OPTION}=") for word in arguments)
 
 
-def trouble(kubeconfig: Path) -> str:
-    """Say why the cluster will not answer, as far as can be seen from here; "" where it may."""
+def needs_cluster(tool: str, words: Sequence[str]) -> bool:
+    """Whether a tool would ask the stack's cluster for this: not for help and the like, and not with --kubeconfig."""
+    own = list(words[: words.index("--")] if "--" in words else words)
+    if _names_its_own(own) or not _HELP.isdisjoint(own):
+        return False
+    verb = _verb(own)
+    if tool == "helm":
+        return verb in _ON_CLUSTER
+    if tool == "kubectl" and verb == "version":
+        return not any(word in {"--client", "--client=true"} for word in own)
+    return verb not in _ALONE[tool]
+
+
+def _verb(words: Sequence[str]) -> str:
+    """The first word that is neither an option nor the value of one."""
+    before = ""
+    for word in words:
+        if not word.startswith("-") and before not in _VALUED:
+            return word
+        before = word
+    return ""
+
+
+def trouble(kubeconfig: Path) -> ObolError | None:
+    """Why the cluster will not answer, as far as can be seen from here; None where it may."""
     import socket
 
-    import yaml
-
-    from obol.machine.regular import read_text
-
     try:
-        server = yaml.safe_load(read_text(kubeconfig))["clusters"][0]["cluster"]["server"]
-        address = urlsplit(str(server))
-        with socket.create_connection((address.hostname, address.port), timeout=_PATIENCE):
-            return ""
-    except FileNotFoundError:
-        return "The stack has no Kubernetes cluster: `obol stack up --backend k3d` makes one."
+        found = _SERVER.search(kubeconfig.read_text(encoding="utf-8"))
+        address = urlsplit(found[1] if found else "")
+        with socket.create_connection((str(address.hostname or _refuse()), address.port or _refuse()), _PATIENCE):
+            return None
+    except TimeoutError:
+        return None  # it may be busy: the tool has more patience
+    except (FileNotFoundError, NotADirectoryError):
+        return NotThere("the stack has no Kubernetes cluster", hint="`obol stack up --backend k3d` makes one")
+    except (PermissionError, IsADirectoryError, ValueError):
+        return ObolError(f"{kubeconfig} cannot be used", why="it is not ours to read, or spoilt", hint=_ANEW)
     except OSError:
-        return "The stack's cluster does not run: `obol stack up` starts it."
-    except (ValueError, LookupError, TypeError, yaml.YAMLError):
-        return f"{kubeconfig} cannot be understood: `obol stack up` writes it anew."
+        return NotThere("the stack's cluster does not run", hint="`obol stack up` starts it")
+
+
+def _refuse() -> int:
+    raise ValueError("no address")

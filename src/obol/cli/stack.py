@@ -232,12 +232,13 @@ def key(
 def status(
     context: typer.Context,
     file: Files = None,
+    exit_code: options.ExitCode = False,
     output: options.Output = None,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Show what runs and where it answers, what the caches hold, how the last `up` went, and the room on disk."""
-    from obol.cli.clusterview import shown_parts, shown_result
+    from obol.cli.clusterview import shown_code, shown_parts, shown_result
     from obol.cli.stackview import status_parts, status_result
 
     say = options.speaker(context, output, verbose, quiet)
@@ -253,10 +254,11 @@ def status(
         say.result(shown_result(home, shown, seen, disk), lambda: shown_parts(home, shown, seen, disk))
         if shown.trouble:
             say.warn(f"What runs is not known, or not all of it: {shown.trouble}.")
-        return
+        raise typer.Exit(shown_code(shown) if exit_code else 0)
     say.result(status_result(seen, disk), lambda: status_parts(seen, disk))
     if seen.caches is None:
         say.note("Start the caches and fill them: obol stack up")
+    raise typer.Exit(NotThere.exit_code if exit_code else 0)
 
 
 def _there(say: Speaker, around: Surroundings, home: Home) -> Identity:

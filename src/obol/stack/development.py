@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from obol.backends.rollouts import Deployment
-from obol.errors import ObolError, UsageError
+from obol.errors import NotThere, ObolError, UsageError
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
 from obol.oci.registries import DOCKER_HUB
@@ -96,7 +96,7 @@ def stack_of(identity: Identity | None, *, development: bool, caches: bool) -> I
             hint="`unset OBOL_DISABLE_REGISTRY_CACHE`, then `obol stack up`",
         )
     if identity is None:
-        raise UsageError(
+        raise NotThere(
             "there is no stack here",
             why="in development mode it is kept in .workspace, below the directory in which it was brought up",
             hint="run this where you ran `obol stack up`, or bring one up here",
@@ -147,7 +147,7 @@ def to_restore(found: Found, container: str) -> str | None:
 
 def absent(target: Target) -> ObolError:
     """There is no such Deployment."""
-    return ObolError(
+    return NotThere(
         f"there is no Deployment {target.deployment}",
         hint="`obol kubectl get deployments -A` lists those that there are",
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from obol.backends.deployments import Change
-from obol.errors import ObolError
+from obol.errors import NotThere, ObolError
 from obol.machine.dockererrors import DockerFailed
 from obol.stack import development
 from obol.stack.development import Target
@@ -84,7 +84,7 @@ class Ground:
         seen = await self.registry()
         if seen.state != "running":
             state = {"absent": "there is none", "stopped": "it is stopped", "failing": "it does not answer"}[seen.state]
-            raise ObolError("the registry to push into does not run", why=f"{seen.cache.name}: {state}", hint=_UP)
+            raise NotThere("the registry to push into does not run", why=f"{seen.cache.name}: {state}", hint=_UP)
         await self.running()
         if f"localhost:{seen.port}" not in await self.mirrors():
             raise ObolError(
@@ -98,7 +98,7 @@ class Ground:
         """Look whether the cluster runs. Raises ObolError where it does not."""
         if (state := await self.cluster()) != "running":
             why = "it has no cluster" if state == "absent" else "its cluster is stopped"
-            raise ObolError("the stack does not run", why=why, hint=_UP)
+            raise NotThere("the stack does not run", why=why, hint=_UP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +140,7 @@ class HotSwap:
             target = Target(target.deployment, development.chosen(found, target))
             image = await self._images.image(source.name)
             if image is None:
-                raise ObolError(
+                raise NotThere(
                     f"this machine's Docker has no image {source.name}",
                     hint="build it first; `docker images` lists all",
                 )

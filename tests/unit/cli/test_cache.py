@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -154,11 +155,27 @@ def test_status_of_nothing(terminal: Terminal, tmp_path: Path) -> None:
     assert terminal.err == ""
 
 
+def test_status_as_an_exit_code(terminal: Terminal) -> None:
+    """Where it is asked for, the exit code says whether the engine runs, and whether its upstreams do."""
+    assert terminal.run("cache status --exit-code") == 4
+    assert terminal.run("cache status --exit-code -o json") == 4
+    assert json.loads(terminal.out)["running"] is False
+
+    terminal.engine.running = Running(engine_status())
+    assert terminal.run("cache status --exit-code") == 1
+    assert "rate-limited" in terminal.out
+    assert terminal.run("cache status") == 0
+    status = engine_status()
+    well = tuple(replace(upstream, health="ok") for upstream in status.upstreams)
+    terminal.engine.running = Running(replace(status, upstreams=well))
+    assert terminal.run("cache status --exit-code") == 0
+
+
 def test_logs(terminal: Terminal, tmp_path: Path) -> None:
     """The last lines of the log are shown, or where it is, or that there is none."""
     log = tmp_path / "s/engine.log"
-    assert terminal.run(f"cache logs --store {log.parent}") == 0
-    assert (terminal.out, terminal.err.startswith("There is no log at ~/s/engine.log")) == ("", True)
+    assert terminal.run(f"cache logs --store {log.parent}") == 4
+    assert (terminal.out, terminal.err.startswith("error: there is no log at ~/s/engine.log")) == ("", True)
 
     log.parent.mkdir()
     log.write_text("a\nb\nc\n")

@@ -79,8 +79,8 @@ def test_write_and_undo(terminal: Terminal, tmp_path: Path) -> None:
     assert terminal.run("cache config docker --undo") == 0
     assert terminal.out == "Removed ~/etc/docker/daemon.json: there was none before.\n"
     assert terminal.err == "It holds after: sudo systemctl restart docker\n"
-    assert terminal.run("cache config docker --undo") == 0
-    assert terminal.out == "There is nothing to undo.\n"
+    assert terminal.run("cache config docker --undo") == 4
+    assert terminal.err.startswith("error: there is nothing to undo\n")
 
 
 def test_registry_is_no_longer_served(terminal: Terminal, tmp_path: Path) -> None:

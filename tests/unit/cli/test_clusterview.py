@@ -10,7 +10,7 @@ from obol.backends.base import Deployed, Details, Node, Up, Workload
 from obol.caches.base import Listener, Running, Started, Substitute
 from obol.caches.containerplan import CacheContainer
 from obol.caches.containers import ContainerSeen
-from obol.cli.clusterview import raised_parts, raised_result, shown_parts, shown_result
+from obol.cli.clusterview import raised_parts, raised_result, shown_code, shown_parts, shown_result
 from obol.cli.present import Table
 from obol.cli.results.stack import GainResult, Gateway, LastUpResult
 from obol.rendering.registries import Mirror
@@ -211,3 +211,21 @@ def test_room_that_is_not_known() -> None:
     told = text(shown_parts(HOME, Shown(OTTER, "absent", None), SEEN, Space("/c", None, 2**30, "/d", data_there=True)))
 
     assert "Disk     an unknown amount in /c, 1.0 GiB free" in told
+
+
+@pytest.mark.parametrize(
+    ("shown", "code"),
+    [
+        (Shown(OTTER, "absent", None), 4),
+        (Shown(OTTER, "stopped", None), 4),
+        (Shown(OTTER, "unknown", None, trouble="no answer"), 1),
+        (Shown(OTTER, "running", None), 0),
+        (Shown(OTTER, "running", None, trouble="no answer"), 1),
+        (Shown(OTTER, "running", None, details=Details(workloads=(Workload("litellm", 1, 1),))), 0),
+        (Shown(OTTER, "running", None, details=Details(workloads=(Workload("litellm", 0, 1),))), 1),
+        (Shown(OTTER, "running", None, details=Details((Node("n", "agent", running=False),))), 1),
+    ],
+)
+def test_the_exit_code(shown: Shown, code: int) -> None:
+    """What runs whole is 0, what does not run is 4, and all between is 1."""
+    assert shown_code(shown) == code

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.cli.passthrough import become, trouble
+from obol.cli.passthrough import become, needs_cluster, trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -85,9 +85,12 @@ def test_a_kubeconfig_of_ones_own(
 
 
 def test_through_the_command_line(
-    became: list[tuple[str, list[str], dict[str, str]]], terminal: Terminal, tmp_path: Path
+    became: list[tuple[str, list[str], dict[str, str]]], terminal: Terminal, tmp_path: Path, api: Path
 ) -> None:
     """Options that look like ours are the tool's, and its absence is exit code 3 with the way to get it."""
+    (tmp_path / "config").mkdir()
+    api.rename(tmp_path / "config/kubeconfig.yaml")
+
     assert terminal.run("kubectl exec -it pod -o json -- ls --help") == 1  # `Became` is foreign to the command line
     assert became[0][1] == ["kubectl", "exec", "-it", "pod", "-o", "json", "--", "ls", "--help"]
     assert became[0][2]["KUBECONFIG"] == str(tmp_path / "config/kubeconfig.yaml")
@@ -96,16 +99,81 @@ def test_through_the_command_line(
     assert "k9scli.io" in terminal.err
 
 
+def test_without_a_cluster(became: list[tuple[str, list[str], dict[str, str]]], terminal: Terminal) -> None:
+    """Without a cluster the tool is not run; what is missing is told, for people: -o is the tool's."""
+    assert terminal.run("kubectl get pods -o json") == 4
+
+    assert became == []
+    assert terminal.out == ""
+    assert terminal.err == (
+        "error: the stack has no Kubernetes cluster\n  try: `obol stack up --backend k3d` makes one\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("tool", "line", "needed"),
+    [
+        ("kubectl", "get pods", True),
+        ("kubectl", "-n llm get pods", True),
+        ("kubectl", "version", True),
+        ("kubectl", "version --client", False),
+        ("kubectl", "version --client=true -o yaml", False),
+        ("kubectl", "get --help", False),
+        ("kubectl", "get -h", False),
+        ("kubectl", "", False),
+        ("kubectl", "-n help get pods", True),
+        ("kubectl", "exec pod -- ls --help", True),
+        ("kubectl", "exec pod -- ls --kubeconfig=x", True),
+        ("kubectl", "completion bash", False),
+        ("kubectl", "get pods --kubeconfig mine", False),
+        ("helm", "list", True),
+        ("helm", "-n llm ls", True),
+        ("helm", "version", False),
+        ("helm", "template chart", False),
+        ("helm", "install --help", False),
+        ("k9s", "", True),
+        ("k9s", "-n llm", True),
+        ("k9s", "version", False),
+    ],
+)
+def test_what_needs_a_cluster(tool: str, line: str, needed: bool) -> None:
+    """What a tool does by itself it may do without a cluster, all else not."""
+    assert needs_cluster(tool, line.split()) is needed
+
+
 def test_trouble(api: Path, tmp_path: Path) -> None:
     """What stands in the way is said: no cluster, one that is stopped, a file that is spoilt."""
-    assert trouble(api) == ""
-    assert "obol stack up --backend k3d" in trouble(tmp_path / "nowhere")
+
+    def told(path: Path) -> tuple[int, str]:
+        problem = trouble(path)
+        assert problem is not None
+        return problem.exit_code, f"{problem.what}: {problem.hint}"
+
+    assert trouble(api) is None
+    assert told(tmp_path / "nowhere") == (
+        4,
+        "the stack has no Kubernetes cluster: `obol stack up --backend k3d` makes one",
+    )
     (tmp_path / "spoilt").write_text("clusters: [")
-    assert "cannot be understood" in trouble(tmp_path / "spoilt")
+    assert told(tmp_path / "spoilt")[0] == 1
+    assert "cannot be used" in told(tmp_path / "spoilt")[1]
+    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    assert "cannot be used" in told(tmp_path / "binary")[1]
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     (tmp_path / "stopped").write_text(f"clusters:\n- cluster:\n    server: https://127.0.0.1:{port}\n")
-    assert "does not run" in trouble(tmp_path / "stopped")
+    assert told(tmp_path / "stopped") == (4, "the stack's cluster does not run: `obol stack up` starts it")
+
+
+def test_an_api_that_is_slow(monkeypatch: pytest.MonkeyPatch, api: Path) -> None:
+    """An API that takes its time is left to the tool, which has more patience."""
+
+    def slow(address: object, timeout: float = 0) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(socket, "create_connection", slow)
+
+    assert trouble(api) is None
 
 
 @pytest.mark.parametrize(("line", "option"), [("-v kubectl get", "--verbose"), ("-o json k9s", "--output")])

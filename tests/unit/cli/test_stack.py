@@ -159,6 +159,16 @@ def test_status_of_nothing(terminal: Terminal, stack_world: StackWorld) -> None:
     assert stack_world.caches.calls == ["status", "status"]
 
 
+def test_status_as_an_exit_code(terminal: Terminal, cluster: clusterworld.World) -> None:
+    """Where it is asked for, the exit code says whether the stack runs."""
+    assert terminal.run("stack status --exit-code") == 4
+    assert terminal.run("stack up") == 0
+    assert terminal.run("stack status --exit-code") == 0
+    cluster.backend.running = "stopped"
+    assert terminal.run("stack status --exit-code -o json") == 4
+    assert terminal.run("stack status") == 0
+
+
 def test_status_of_a_sick_engine(terminal: Terminal, stack_world: StackWorld) -> None:
     """An engine that does not answer is an error."""
     stack_world.caches.problem = EngineUnresponsive("the cache engine does not answer")

@@ -4,7 +4,7 @@ import pytest
 
 from obol.backends.deployments import Found
 from obol.backends.rollouts import Deployment
-from obol.errors import UsageError
+from obol.errors import NotThere, UsageError
 from obol.stack.development import Source, Target, chosen, released, stack_of, to_restore
 from obol.stack.state import Identity
 
@@ -83,7 +83,7 @@ def test_no_stack_to_swap_in(
     development: bool, caches: bool, identity: Identity | None, said: str, way_out: str
 ) -> None:
     """What is missing for hot-swapping is said, and what to do about it."""
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises((UsageError, NotThere)) as caught:
         stack_of(identity, development=development, caches=caches)
 
     assert said in caught.value.what

@@ -2,12 +2,18 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import ssl
+from typing import cast
 
+import aiohttp
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from obol.registry.upstream.base import Misbehaved
 from obol.registry.upstream.guard import ForbiddenAddress, forbidden, is_public, public_socket
+from obol.registry.upstream.transport import Transport, translate
 
 
 @pytest.mark.parametrize(
@@ -117,3 +123,32 @@ def test_a_refusal_tells_how_to_trust_a_host() -> None:
     assert "--allow-host cdn.corp.example" in told
     assert "OBOL_CACHE_ALLOW_HOST=cdn.corp.example" in told
     assert len(forbidden("x" * 10_000)) < 1000
+
+
+KEY = ConnectionKey("secret.example", 443, True, True, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("problem", "way_out"),
+    [
+        (aiohttp.ClientConnectorError(KEY, ForbiddenAddress("x")), "--allow-host secret.example "),
+        (aiohttp.ClientConnectorCertificateError(KEY, ssl.CertificateError("x")), "ca-file"),
+        (aiohttp.ClientHttpProxyError(cast("aiohttp.RequestInfo", None), (), status=407), "proxy in [cache.upstreams]"),
+    ],
+)
+def test_a_refusal_names_the_setting_that_helps(problem: Exception, way_out: str) -> None:
+    """Who may change a setting is told which one."""
+    assert way_out in str(translate(problem))
+
+
+def test_an_address_is_refused_with_its_way_out() -> None:
+    """A literal address that is not public is refused by name, also one that proxies give for names."""
+    transport = Transport.__new__(Transport)
+    transport._known_hosts = frozenset({"127.0.0.1"})
+    transport._https_only = False
+
+    for host in ("10.0.0.1", "198.18.0.56", "[fd00:ec2::254]"):
+        with pytest.raises(Misbehaved, match="--allow-host") as refusal:
+            transport.check(f"http://{host}/x")
+        assert host.strip("[]") in str(refusal.value)
+    transport.check("http://127.0.0.1/x")

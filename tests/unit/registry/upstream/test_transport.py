@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from obol.registry.settings import UpstreamSettings
 from obol.registry.upstream.base import Misbehaved, NoConnection, Unavailable, UpstreamError
-from obol.registry.upstream.guard import ForbiddenAddress
 from obol.registry.upstream.reading import read_bounded
 from obol.registry.upstream.transport import MAX_REDIRECTS, Transport, translate
 from tests.fakes.behaviours import (
@@ -388,29 +387,3 @@ def test_foreign_errors_are_translated(problem: Exception, kind: type[UpstreamEr
     assert text in str(ours)
     assert SECRET not in str(ours)
     assert "secret.example" not in str(ours)
-
-
-@pytest.mark.parametrize(
-    ("problem", "way_out"),
-    [
-        (aiohttp.ClientConnectorError(KEY, ForbiddenAddress("x")), "--allow-host secret.example "),
-        (aiohttp.ClientConnectorCertificateError(KEY, ssl.CertificateError("x")), "ca-file"),
-        (aiohttp.ClientHttpProxyError(cast("aiohttp.RequestInfo", None), (), status=407), "proxy in [cache.upstreams]"),
-    ],
-)
-def test_a_refusal_names_the_setting_that_helps(problem: Exception, way_out: str) -> None:
-    """Who may change a setting is told which one."""
-    assert way_out in str(translate(problem))
-
-
-def test_an_address_is_refused_with_its_way_out() -> None:
-    """A literal address that is not public is refused by name, also one that proxies give for names."""
-    transport = Transport.__new__(Transport)
-    transport._known_hosts = frozenset({"127.0.0.1"})
-    transport._https_only = False
-
-    for host in ("10.0.0.1", "198.18.0.56", "[fd00:ec2::254]"):
-        with pytest.raises(Misbehaved, match="--allow-host") as refusal:
-            transport.check(f"http://{host}/x")
-        assert host.strip("[]") in str(refusal.value)
-    transport.check("http://127.0.0.1/x")

@@ -111,6 +111,7 @@ class PodmanBackend:
         """Write what podman is told of the mirrors, and have the network; pods are started by `apply`."""
         installed = await self._installed()
         make_private_directory(self._folder)
+        self._podman.sweep()
         notes = []
         if spec.mirrors and installed.remote:
             notes.append("podman runs in a virtual machine, which does not reach the caches: it pulls images directly.")
@@ -176,6 +177,7 @@ class PodmanBackend:
         for image in sorted(used) if images else ():
             await podman.remove_image(image)
         self._registries.unlink(missing_ok=True)
+        podman.sweep()
         if self._folder.is_dir():
             shutil.rmtree(self._folder)
 

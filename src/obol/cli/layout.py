@@ -69,7 +69,7 @@ def _numbers(row: Row, *, with_amount: bool, with_speed: bool) -> str:
     if with_amount:
         parts.append(f"{amount(row):>{_AMOUNT}}")
     if with_speed:
-        speed = "" if row.speed is None or row.stalled else f"{size(row.speed)}/s"
+        speed = "" if row.speed is None or row.stalled or row.percent == 100 else f"{size(row.speed)}/s"
         parts.append(f"{speed:>{_SPEED}}")
     parts.append(f"{left(row):<{_LEFT}}")
     return "  ".join(parts)

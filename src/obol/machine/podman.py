@@ -7,6 +7,7 @@ lines, without the colours; what a container's environment holds is never part o
 from __future__ import annotations
 
 import re
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.machine.commands import Completed, Lines, Runner
+    from obol.machine.scratch import Scratch
 
 T = TypeVar("T")
 
@@ -130,13 +132,24 @@ class Podman:
     """
 
     def __init__(
-        self, runner: Runner, environ: Mapping[str, str], loud: Runner | None = None, note: Lines | None = None
+        self,
+        runner: Runner,
+        environ: Mapping[str, str],
+        loud: Runner | None = None,
+        note: Lines | None = None,
+        scratch: Scratch | None = None,
     ) -> None:
         self._runner = runner
         self._note = note
         self._speaking = loud or runner
         self._quiet = () if loud else ("--quiet",)
         self._environ = environ
+        self._scratch = scratch
+
+    def sweep(self) -> None:
+        """Remove what pulls that were killed have left. Call it only where no other command of the stack runs."""
+        if self._scratch is not None:
+            self._scratch.sweep()
 
     async def installation(self) -> Installation:
         """Ask what it is. Raises DependencyMissing where it is not installed."""
@@ -183,9 +196,15 @@ class Podman:
 
     async def pull(self, reference: str, registries: Path | None) -> None:
         """Fetch an image, by the mirrors of a registries.conf where one is given."""
-        env = {**self._environ, "CONTAINERS_REGISTRIES_CONF": str(registries)} if registries else self._environ
+        env = dict(self._environ)
+        if registries:
+            env["CONTAINERS_REGISTRIES_CONF"] = str(registries)
         argv = ["podman", "pull", *self._quiet, reference]
-        _accept(f"{reference} cannot be pulled", await self._speaking.run(argv, env=dict(env), timeout=PULL))
+        with self._scratch.directory() if self._scratch else nullcontext() as layers:
+            if layers is not None:  # else podman takes /var/tmp, and leaves there what it has, where it is ended
+                env["TMPDIR"] = str(layers)
+            done = await self._speaking.run(argv, env=env, timeout=PULL)
+        _accept(f"{reference} cannot be pulled", done)
 
     async def remove_image(self, reference: str) -> bool:
         """Remove an image that no container uses; False where one does, or there is none."""

@@ -25,6 +25,7 @@ from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
 from obol.machine.docker import Docker
 from obol.machine.podman import Podman
+from obol.machine.scratch import Scratch
 from obol.machine.thismachine import machine_id
 from obol.rendering.names import home_mark
 from obol.stack.adoption import look
@@ -69,7 +70,9 @@ def stack_on_podman(
     """
     engine = BuiltinEngine(plan)
     looks = Looks(SystemClock(), listen=partial(_listen, engine, plan))
-    backend = PodmanBackend(Podman(SystemRunner(), environ, _loud(lines), note), home.config, looks)
+    scratch = Scratch(home.config / "podman" / "pulls", environ.get("TMPDIR", ""))
+    podman = Podman(SystemRunner(), environ, _loud(lines), note, scratch)
+    backend = PodmanBackend(podman, home.config, looks)
     warmth = Warming(engine, (this_machine(),))
     return Lifecycle(backend, HostCaches(engine, plan.store), engine, warmth, NoNetworks(), home)
 

@@ -9,6 +9,7 @@ import pytest
 
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.podman import Container, Installation, Pod, PodContainer, Podman, PublishedPort
+from obol.machine.scratch import Scratch
 from obol.machine.tasks import spawn
 from tests.fakes.runner import FakeRunner
 
@@ -127,6 +128,32 @@ async def test_pull(podman: Podman, runner: FakeRunner) -> None:
         {"HOME": "/home/me"},
         {"HOME": "/home/me"},
     ]
+
+
+async def test_where_podman_unpacks(runner: FakeRunner, tmp_path: Path) -> None:
+    """Each pull has a directory of its own for layers, which is gone when it has ended, however it ended."""
+    runner.script("podman", "pull", stdout="d6b3\n")
+    runner.script("podman", "pull", code=7)
+    podman = Podman(runner, {"TMPDIR": "/absent"}, scratch=Scratch(tmp_path))
+
+    await podman.pull("quay.io/a/b:1", None)
+    with pytest.raises(ObolError, match="exit code 7"):
+        await podman.pull("quay.io/a/b:1", None)
+
+    first, second = [(ran.env or {})["TMPDIR"] for ran in runner.ran]
+    assert {Path(first).parent, Path(second).parent} == {tmp_path}
+    assert first != second
+    assert sorted(tmp_path.glob("*")) == []  # noqa: ASYNC240 - a directory in memory
+
+
+def test_what_a_killed_pull_left(runner: FakeRunner, tmp_path: Path) -> None:
+    """It is removed when told, where there can be something."""
+    (tmp_path / "obol-pull-killed").mkdir()
+
+    Podman(runner, {}).sweep()
+    Podman(runner, {}, scratch=Scratch(tmp_path)).sweep()
+
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_play(podman: Podman, runner: FakeRunner) -> None:

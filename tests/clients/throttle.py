@@ -15,17 +15,20 @@ _BUFFER = 64 * 1024
 
 
 class Throttle:
-    """Listens until `close`; `rate` (bytes a second, None: no limit) may be changed at any time."""
+    """Listens until `close`, on a port that the system chooses unless one is given.
 
-    def __init__(self, port: int, rate: float | None = None) -> None:
-        self._target = port
+    `rate` (bytes a second, None: no limit) may be changed at any time.
+    """
+
+    def __init__(self, target: int, rate: float | None = None, *, port: int = 0) -> None:
+        self._target = target
         self.rate = rate
         self.carried = 0
         """Bytes that went to the clients, headers included."""
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._open: list[socket.socket] = []
-        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._listening = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, name="throttle", daemon=True).start()
 

@@ -28,6 +28,7 @@ from tests.soak.days import DAY
 from tests.soak.full import FULL
 from tests.soak.herd import HERD
 from tests.soak.kills import KILL
+from tests.soak.newcomer import NEWCOMER
 from tests.soak.report import PAGE, Machine, render
 from tests.soak.scenario import Outcome, Refused, Scenario, lacking
 from tests.soak.slow import SLOW
@@ -36,7 +37,7 @@ from tests.soak.vast import VAST
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SCENARIOS = (KILL, DAMAGE, FULL, CANCELS, HERD, SLOW, VAST, DAY)
+SCENARIOS = (KILL, DAMAGE, FULL, CANCELS, HERD, SLOW, VAST, DAY, NEWCOMER)
 
 
 def say(text: str) -> None:

@@ -220,6 +220,8 @@ class Substitute:
     """The port that serves."""
     holder: str
     """Who has the wanted one, as far as known: a process, or "" for nobody we could name."""
+    free: bool = False
+    """The wanted one is free again: the next engine takes it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from obol.caches import enginelog
 from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started, Substitute
 from obol.caches.control import Control
 from obol.caches.reachable import EVERYWHERE
-from obol.caches.substitutes import PortProbe, recall, remember, settle
+from obol.caches.substitutes import PortProbe, as_it_is, recall, remember, settle
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
 from obol.machine import commands, ports
 from obol.machine.waiting import SystemWaiting
@@ -256,8 +256,9 @@ class BuiltinEngine:
         return Started(found, True, self._substitutes_of(found), self._differences(found))
 
     def _substitutes_of(self, found: EngineStatus) -> tuple[Substitute, ...]:
-        served = {(listener.registry, listener.port) for listener in found.listeners}
-        return tuple(s for s in recall(self._plan.store).values() if (s.registry, s.port) in served)
+        served = {(listener.registry, listener.port): listener.address for listener in reversed(found.listeners)}
+        known = (one for one in recall(self._plan.store).values() if (one.registry, one.port) in served)
+        return tuple(as_it_is(one, (served[one.registry, one.port],), self._probe) for one in known)
 
     def _differences(self, found: EngineStatus) -> tuple[str, ...]:
         """Where an engine that runs already is not what was asked for."""

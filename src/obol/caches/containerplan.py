@@ -29,7 +29,7 @@ LABEL = "obol.cache"
 INNER_PORT = 5000
 STORAGE = "/var/lib/registry"
 
-_UPSTREAM = "REGISTRY_PROXY_REMOTEURL"
+UPSTREAM = "REGISTRY_PROXY_REMOTEURL"
 PREFIX = "k3d-obol-"
 _SUFFIX = ".localhost"
 
@@ -64,7 +64,7 @@ class CacheContainer:
 
     def spec(self, *, image: str, network: str, port: int, directory: Path) -> ContainerSpec:
         """What Docker is asked for."""
-        proxy = {_UPSTREAM: self.upstream, "REGISTRY_PROXY_TTL": "0"} if self.upstream else {}
+        proxy = {UPSTREAM: self.upstream, "REGISTRY_PROXY_TTL": "0"} if self.upstream else {}
         if self.upstream:
             # For our own image: the registry that nodes ask for may be behind an address with another name.
             proxy["OBOL_CACHE_UPSTREAM"] = f"{self.registry}={self.upstream}"
@@ -98,7 +98,7 @@ class CacheContainer:
         return found.labels.get(LABEL, self.registry) != self.registry or not self._same_upstream(found)
 
     def _same_upstream(self, found: Container) -> bool:
-        return found.environment.get(_UPSTREAM, "").rstrip("/") == self.upstream
+        return found.environment.get(UPSTREAM, "").rstrip("/") == self.upstream
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from obol.caches.base import Listener, Substitute
+from obol.caches.base import Amount, Listener, Substitute
 from obol.caches.container import ContainerStart, Serving, Surroundings, is_over
 from obol.caches.containerplan import PREFIX, STORAGE, notes_on, published_port
 from obol.caches.directories import clear_directory, make_directory
-from obol.caches.substitutes import PortProbe, recall, remember, settle
+from obol.caches.substitutes import PortProbe, as_it_is, recall, remember, settle
 from obol.errors import ObolError, StoreUnusable
 from obol.machine import ports
 from obol.machine.clock import SystemClock
@@ -81,6 +81,10 @@ class ContainerSeen:
     state: State
     port: int = 0
     """Where it is published, if it is there."""
+    ours: bool = True
+    """Whether its content is in our cache root: names are shared by all who use this Docker."""
+    content: Amount | None = None
+    """What its directory holds, where somebody has counted that."""
 
 
 class ContainersEngine:
@@ -112,7 +116,7 @@ class ContainersEngine:
             *(_one(starting, cache, container, settled.get(cache.registry)) for cache, container in found)
         )
         serving = tuple(result for result in results if isinstance(result, Serving))
-        substitutes = _substitutes(serving, remembered | settled)
+        substitutes = await self._named(_substitutes(serving, remembered | settled), settled)
         self._remember(remembered, substitutes)
         return ContainersStarted(
             serving,
@@ -138,6 +142,12 @@ class ContainersEngine:
         running = [one for one in found if one and one.status not in _AT_REST and is_over(self._plan.root, one)]
         await asyncio.gather(*(self._docker.stop(container.name) for container in running))
         return bool(running)
+
+    async def discard(self) -> tuple[str, ...]:
+        """Remove the containers of the plan that are over our cache root, and nothing that they hold; names them."""
+        ours = [one for one in await self._look(self._plan.caches) if one and is_over(self._plan.root, one)]
+        await asyncio.gather(*(self._docker.remove_container(one.name, force=True) for one in ours))
+        return tuple(one.name for one in ours)
 
     async def remove(self, *, content: bool) -> tuple[str, ...]:
         """Remove the containers over our cache root, and with `content` what they have stored.
@@ -167,10 +177,24 @@ class ContainersEngine:
         wanted = [Listener(cache.registry, LOOPBACK, cache.port) for cache in caches]
         chosen = {}
         for substitute in settle(wanted, remembered, self._around.probe):
-            holders = await self._docker.publishing(substitute.wanted) if substitute.wanted else ()
-            named = f"container {holders[0].name}" if holders else substitute.holder
-            chosen[substitute.registry] = replace(substitute, holder=named)
+            chosen[substitute.registry] = await self._with_holder(substitute)
         return chosen
+
+    async def _named(self, found: Sequence[Substitute], fresh: Mapping[str, Substitute]) -> tuple[Substitute, ...]:
+        """Look again who has the ports that are not ours: all but those that were looked at a moment ago."""
+        return tuple(
+            [
+                one
+                if (known := fresh.get(one.registry)) and known.port == one.port
+                else await self._with_holder(as_it_is(one, (LOOPBACK,), self._around.probe))
+                for one in found
+            ]
+        )
+
+    async def _with_holder(self, substitute: Substitute) -> Substitute:
+        """Name the container that has the wanted port, where it is one: its process is Docker's proxy."""
+        holders = () if substitute.free or not substitute.wanted else await self._docker.publishing(substitute.wanted)
+        return replace(substitute, holder=f"container {holders[0].name}") if holders else substitute
 
     def _remember(self, remembered: Mapping[str, Substitute], substitutes: Sequence[Substitute]) -> None:
         """Write the ports down; those of registries that are left out this time stay remembered."""
@@ -194,11 +218,11 @@ class ContainersEngine:
         container = await self._docker.container(cache.name)
         if container is None:
             return ContainerSeen(cache, "absent")
-        port = published_port(container)
+        port, ours = published_port(container), is_over(self._plan.root, container)
         if container.status in _AT_REST:
-            return ContainerSeen(cache, "stopped", port)
+            return ContainerSeen(cache, "stopped", port, ours)
         answering = container.status == "running" and await self._around.answers(port)
-        return ContainerSeen(cache, "running" if answering else "failing", port)
+        return ContainerSeen(cache, "running" if answering else "failing", port, ours)
 
 
 async def _one(

@@ -6,6 +6,7 @@ port is what people know, so it is used again as soon as it is free.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -82,6 +83,14 @@ def _choose(addresses: tuple[str, ...], taken: set[int], probe: PortProbe) -> in
 def _held_by(port: int, probe: PortProbe) -> str:
     holder = probe.holder(port) if port else None
     return str(holder) if holder else ""
+
+
+def as_it_is(known: Substitute, addresses: Sequence[str], probe: PortProbe) -> Substitute:
+    """Look again who has the wanted port: whoever had it when another was chosen may have ended since."""
+    if not known.wanted:
+        return known
+    free = _free(addresses, known.wanted, probe)
+    return replace(known, holder="" if free else _held_by(known.wanted, probe), free=free)
 
 
 def recall(store: Path) -> dict[str, Substitute]:

@@ -42,9 +42,12 @@ def enable(
     So they are there after a reboot. systemd does it, or launchd on macOS. Settings are those of obol.toml and the
     environment as they are now. An engine that runs is stopped and started again as the service.
     """
+    from obol.cli import cachecontainers
     from obol.cli.results.cache import EnableResult
 
     say = options.speaker(context, output, verbose, quiet)
+    there = cache.serving_containers(say, store)
+    cachecontainers.refuse(there, "the engine that starts at login is the builtin one", "Docker starts them by itself")
     enabled = building.run(say, _service(store).enable())
     opening = f"Wrote {tilde(enabled.path)}:"
     pid = enabled.running.status.pid

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from obol.caches.atlogin import Supervisor
     from obol.caches.base import CacheEngine, Started
+    from obol.caches.containers import ContainerSeen
     from obol.caches.plan import BuiltinPlan
     from obol.config.settings import CacheSettings
 
@@ -125,9 +126,18 @@ def start(
     Where it runs already, nothing happens. Options are those of `obol cache serve`. A port that somebody else holds is
     replaced by a free one.
     """
+    from obol.cli import cachecontainers
+
     say = options.speaker(context, output, verbose, quiet)
     flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name)
-    _present_start(say, engine_for(planned(Surroundings.of_process(), flags, say.warn)).start())
+    around = Surroundings.of_process()
+    there = cachecontainers.look(say, around, store)
+    if cachecontainers.serve(there, around.environ, lambda: _builtin_runs(store)):
+        if flags != CacheFlags():
+            cachecontainers.refuse(there, "these options are for the builtin engine")
+        cachecontainers.start(say, around)
+        return
+    _present_start(say, engine_for(planned(around, flags, say.warn)).start())
 
 
 @app.command()
@@ -139,12 +149,19 @@ def stop(
     quiet: options.Quiet = False,
 ) -> None:
     """Stop the cache engine; what it has stored stays."""
+    from obol.cli import cachecontainers
     from obol.cli.results.cache import StopResult
 
     say = options.speaker(context, output, verbose, quiet)
     stopped = engine_for(_asking_plan(store)).stop()
-    text = "The cache engine has stopped." if stopped else "The cache engine was not running."
-    say.result(StopResult(stopped), lambda: [text])
+    containers = cachecontainers.stop(say, Surroundings.of_process(), store)
+    lines = ["The cache engine has stopped."] if stopped else []
+    lines += [f"Stopped {', '.join(containers)}."] if containers else []
+    say.result(
+        StopResult(stopped or bool(containers), containers), lambda: lines or ["The cache engine was not running."]
+    )
+    if containers:
+        say.note("`obol cache start` starts them again, and so does `obol stack up`.")
     if stopped and _starts_at_login():
         say.note("It starts again at the next login; to end that: obol cache disable")
 
@@ -159,19 +176,28 @@ def status(
     quiet: options.Quiet = False,
 ) -> None:
     """Show if the cache engine runs, and what it has served."""
-    from obol.cli.cacheview import engine_parts
+    from obol.cli import cachecontainers
+    from obol.cli.cacheview import container_result, engine_parts
     from obol.cli.results.cache import CacheStatusResult
 
     say = options.speaker(context, output, verbose, quiet)
     plan = _asking_plan(store)
     found = engine_for(plan).status()
+    there = cachecontainers.look(say, Surroundings.of_process(), store)
+    if found is None and there:
+        cachecontainers.show(say, plan.store, there)
+        raise typer.Exit(cachecontainers.code(there) if exit_code else 0)
     if found is None:
         text = f"The cache engine is not running (store: {tilde(str(plan.store))})."
         say.result(CacheStatusResult(False, None, str(plan.store), None, (), ()), lambda: [text])
         say.note("Start it: obol cache start")
         raise typer.Exit(NotThere.exit_code if exit_code else 0)
-    result = CacheStatusResult(True, "builtin", str(plan.store), found.status, found.substitutes, ())
-    say.result(result, lambda: engine_parts(found.status, found.substitutes, time.time()))
+    containers = tuple(map(container_result, there))
+    result = CacheStatusResult(True, "builtin", str(plan.store), found.status, found.substitutes, containers)
+    beside = ("", cachecontainers.table(there)) if there else ()
+    say.result(result, lambda: [*engine_parts(found.status, found.substitutes, time.time()), *beside])
+    if any(one.cache.upstream and one.state == "running" for one in there):
+        say.note(f"Containers serve beside it, which nodes may ask: `{cachecontainers.SWITCH}` leaves one engine")
     failing = any(upstream.health in {"failing", "rate-limited"} for upstream in found.status.upstreams)
     raise typer.Exit(ObolError.exit_code if exit_code and failing else 0)
 
@@ -189,10 +215,18 @@ def logs(
 ) -> None:
     """Show the log of the background process."""
     from obol.caches import enginelog
+    from obol.cli import cachecontainers
     from obol.cli.results.cache import LogResult
 
     say = options.speaker(context, output, verbose, quiet)
     log = _asking_plan(store).log
+    there = serving_containers(say, store)
+    if there and (path or follow):
+        cachecontainers.refuse(there, "Docker keeps the logs of containers", f"`docker logs -f {there[0].cache.name}`")
+    if there:
+        said = cachecontainers.logs(say, Surroundings.of_process(), lines)
+        say.result(LogResult("", said), lambda: list(said))
+        return
     if path:
         say.result(LogResult(str(log), ()), lambda: [str(log)])
         return
@@ -224,11 +258,12 @@ def warm(
     Starts the cache if it does not run. What it holds already is not fetched again. Exits with 1 if an image could not
     be fetched.
     """
-    from obol.cli import imageview, warming
+    from obol.cli import cachecontainers, imageview, warming
 
     say = options.speaker(context, output, verbose, quiet)
     references = warming.references(image or (), file)
     chosen = warming.selection(platform or (), every=all_platforms)
+    cachecontainers.refuse(serving_containers(say, store), "cache containers cannot be told to fetch images")
     cache = engine_for(planned(Surroundings.of_process(), CacheFlags(store=store), say.warn))
     started = cache.start()
     warmed = warming.run(say, warming.warming(cache, chosen, jobs), references, started.status)
@@ -251,15 +286,30 @@ def ls(
     quiet: options.Quiet = False,
 ) -> None:
     """List the images in the cache, and what is missing of them."""
+    from obol.cli import cachecontainers
     from obol.cli.imageview import images_lines
 
     say = options.speaker(context, output, verbose, quiet)
+    there, hint = serving_containers(say, store), "`obol cache status` tells how much it is"
+    cachecontainers.refuse(there, "the images that cache containers hold cannot be listed", hint)
     held = engine_for(_asking_plan(store)).images()
     if held.images:
         say.result(held, lambda: images_lines(held.images, time.time()))
         return
     say.result(held, lambda: ["The cache holds no images."])
     say.note("Fill it: obol cache warm IMAGE")
+
+
+def serving_containers(say: Speaker, store: str | None) -> tuple[ContainerSeen, ...]:
+    """The containers that are the caches; none where the builtin engine is, or where there are no caches."""
+    from obol.cli import cachecontainers
+
+    there = cachecontainers.look(say, Surroundings.of_process(), store)
+    return there if any(one.cache.upstream for one in there) and not _builtin_runs(store) else ()
+
+
+def _builtin_runs(store: str | None) -> bool:
+    return engine_for(_asking_plan(store)).status() is not None
 
 
 def _starts_at_login() -> bool:
@@ -285,7 +335,7 @@ def _present_start(say: Speaker, started: Started) -> None:
     from obol.cli.results.cache import StartResult
 
     engine = started.status
-    result = StartResult(started.already, started.differs, engine, started.substitutes)
+    result = StartResult(started.already, started.differs, "builtin", engine, started.substitutes, ())
     verb = "runs already" if started.already else "has started"
     opening = f"The cache engine {verb} (process {engine.pid})."
     held = f"{counted(engine.content.count, 'blob')} in {tilde(engine.store)}"

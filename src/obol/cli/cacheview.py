@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from obol.cli.present import Table, counted, size, span, tilde
+from obol.cli.results.cache import CacheContainer
 from obol.machine.addresses import bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from obol.caches.base import EngineStatus, Started, Substitute, UpstreamStatus
+    from obol.caches.containers import ContainerSeen
 
 
 def engine_parts(engine: EngineStatus, substitutes: Iterable[Substitute], now: float) -> list[str | Table]:
@@ -39,12 +41,19 @@ def listeners_table(engine: EngineStatus, substitutes: Iterable[Substitute]) -> 
     instead = {(substitute.registry, substitute.port): substitute for substitute in substitutes if substitute.wanted}
     rows = []
     for listener in engine.listeners:
-        substitute = instead.get((listener.registry, listener.port))
-        note = f"{substitute.wanted} is held by {_holder(substitute)}" if substitute else ""
+        # Once, though the registry is served by that port on several addresses.
+        substitute = instead.pop((listener.registry, listener.port), None)
+        note = _why_not(substitute) if substitute else ""
         rows.append((listener.registry, f"http://{bracketed(listener.address)}:{listener.port}", note))
     if not any(note for _registry, _address, note in rows):
         return Table(("Registry", "Address"), tuple(row[:2] for row in rows))
     return Table(("Registry", "Address", ""), tuple(rows))
+
+
+def container_result(seen: ContainerSeen) -> CacheContainer:
+    """A cache container that is there, for programs."""
+    state = "failing" if seen.state == "absent" else seen.state
+    return CacheContainer(seen.cache.name, seen.cache.registry, state, seen.port or None, seen.content)
 
 
 def start_warnings(started: Started) -> list[str]:
@@ -59,14 +68,18 @@ def start_warnings(started: Started) -> list[str]:
 
 def substitute_note(substitute: Substitute) -> str:
     """A few words on a port that is not the usual one."""
-    return (
-        f"port {substitute.wanted} is held by {_holder(substitute)}: "
-        f"{substitute.registry} is served on port {substitute.port} instead"
-    )
+    return f"port {_why_not(substitute)}: {substitute.registry} is served on port {substitute.port} instead"
 
 
-def _holder(substitute: Substitute) -> str:
-    return substitute.holder or "another process"
+def moved_note(substitute: Substitute) -> str:
+    """The same in fewer words."""
+    return f"{substitute.registry} on {substitute.port} ({_why_not(substitute, 'taken')})"
+
+
+def _why_not(substitute: Substitute, held: str = "held") -> str:
+    if substitute.free:
+        return f"{substitute.wanted} was {held}, and is free again"
+    return f"{substitute.wanted} is {held} by {substitute.holder or 'another process'}"
 
 
 def _upstreams_table(upstreams: Iterable[UpstreamStatus]) -> Table:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from obol.caches.containerplan import INNER_PORT
+from obol.cli.cacheview import container_result, moved_note
 from obol.cli.present import Table, counted, size, span, tilde
-from obol.cli.results.cache import CacheContainer
 from obol.cli.results.stack import GainResult, Gateway, LastUpResult, StackStatusResult, UpImage, UpResult
 from obol.cli.stackview import count_complete, disk_lines, disk_result, held_rows
 from obol.errors import NotThere, ObolError
@@ -139,12 +140,6 @@ def _serving(shown: Shown, seen: Seen) -> CacheEngineName | None:
     return "containers" if any(one.state == "running" for one in shown.containers) else None
 
 
-def container_result(seen: ContainerSeen) -> CacheContainer:
-    """A cache container that is there, for programs."""
-    state = "failing" if seen.state == "absent" else seen.state
-    return CacheContainer(seen.cache.name, seen.cache.registry, state, seen.port or None)
-
-
 def _last_result(last: LastUp | None) -> LastUpResult | None:
     if last is None:
         return None
@@ -185,20 +180,28 @@ def _gateway(home: Home, shown: Shown) -> list[str]:
 
 
 def _caches(shown: Shown, seen: Seen) -> list[str]:
-    lines = [f"Cache    {one.cache.name} ({one.state})" for one in shown.containers]
+    lines = [f"Cache    {one.cache.name} ({one.state}{_where(one)})" for one in shown.containers]
     mirrors = shown.last.mirrors if shown.last else {}
-    if seen.caches is None:
-        lines += [] if shown.containers else ["Caches   not running"]
-        return [*lines, *(f"Wired    {registry} by {endpoint}" for registry, endpoint in mirrors.items())]
-    engine = seen.caches.status
-    lines.append(f"Caches   builtin engine (process {engine.pid}), {counted(engine.content.count, 'blob')}")
-    lines.append(f"Images   {count_complete(seen)} of {len(seen.held)} complete in the caches")
     # Where nodes ask the addresses that are listed anyway, nothing needs to be said.
-    served = {f"{bracketed(one.address)}:{one.port}" for one in engine.listeners}
-    astray = {
-        registry: endpoint for registry, endpoint in mirrors.items() if endpoint.partition("://")[2] not in served
-    }
-    return [*lines, *(f"Wired    {registry} by {endpoint}, which is not ours" for registry, endpoint in astray.items())]
+    served = {f"{one.cache.name}:{INNER_PORT}" for one in shown.containers}
+    if seen.caches is None and not served:
+        return [
+            "Caches   not running",
+            *(f"Wired    {registry} by {endpoint}" for registry, endpoint in mirrors.items()),
+        ]
+    if seen.caches is not None:
+        engine = seen.caches.status
+        lines.append(f"Caches   builtin engine (process {engine.pid}), {counted(engine.content.count, 'blob')}")
+        lines.append(f"Images   {count_complete(seen)} of {len(seen.held)} complete in the caches")
+        lines += [f"Port     {moved_note(one)}" for one in seen.caches.substitutes if one.wanted]
+        served |= {f"{bracketed(one.address)}:{one.port}" for one in engine.listeners}
+    astray = ((name, at) for name, at in mirrors.items() if at.partition("://")[2] not in served)
+    return [*lines, *(f"Wired    {name} by {at}, which is not ours" for name, at in astray)]
+
+
+def _where(seen: ContainerSeen) -> str:
+    """On which port a container is published, where that is not the usual one."""
+    return f", on {seen.port}, not {seen.cache.port}" if seen.port not in {0, seen.cache.port} else ""
 
 
 def _nodes(nodes: Sequence[Node]) -> Table:
@@ -221,8 +224,6 @@ def _registries(caches: Running) -> Table:
     for upstream in caches.status.upstreams:
         own = [one for one in caches.status.listeners if one.registry == upstream.registry]
         where = ", ".join(f"{bracketed(one.address)}:{one.port}" for one in own)
-        instead = {one.port: one.wanted for one in caches.substitutes if one.registry == upstream.registry}
-        where += "".join(f" (not {instead[one.port]})" for one in own if instead.get(one.port))
         moved = (size(upstream.bytes_from_cache), size(upstream.bytes_from_upstream))
         health = "not asked" if upstream.health == "unknown" else upstream.health
         rows.append((upstream.registry, where, health, *moved))

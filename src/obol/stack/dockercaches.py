@@ -19,7 +19,7 @@ from obol.caches.gateway import Reached, loopback_ports
 from obol.caches.network import ensure_network, remove_network
 from obol.errors import ObolError
 from obol.stack.lifecycle import Wired
-from obol.stack.mirrors import HostCaches
+from obol.stack.mirrors import HostCaches, moved
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -60,8 +60,8 @@ class Containers(Protocol):
         """Look at all of them."""
         ...
 
-    async def stop(self) -> bool:
-        """Stop them."""
+    async def discard(self) -> tuple[str, ...]:
+        """Remove the containers, and nothing that they hold; names them."""
         ...
 
     async def remove(self, *, content: bool) -> tuple[str, ...]:
@@ -86,6 +86,8 @@ class DockerCaches:
     loopback: MutableMapping[str, int] = field(default_factory=dict)
     """By registry: where this machine's Docker finds the caches, as soon as they run."""
     build: Callable[[Docker, ContainersPlan], Containers] = ContainersEngine
+    discarded: list[str] = field(default_factory=list)
+    """Containers that had to make way for the builtin engine."""
 
     @property
     def label(self) -> str:
@@ -98,7 +100,8 @@ class DockerCaches:
         if await self._by_containers():
             return None
         if self.engine == "builtin":
-            await self._containers().stop()
+            # Both serve the same ports, and containers that are there are what serves: Docker starts them by itself.
+            self.discarded.extend(await self._containers().discard())
         return await asyncio.to_thread(self.builtin.start)
 
     async def wire(self, started: Started | None) -> Wired:
@@ -109,12 +112,13 @@ class DockerCaches:
         offer = await self.gateway.offer(network)
         self.loopback.update(offer.loopback)
         found = await self.gateway.try_from_inside(offer, self.image)
+        notes = (*self._switched(), *moved(started.substitutes))
         if isinstance(found, Reached):
             pushed = await self._push_registry(network)
-            notes = (*_moved(offer.substitutes, network.gateway), *_told(pushed))
+            notes = (*notes, *_moved(offer.substitutes, network.gateway), *_told(pushed))
             return Wired((*offer.mirrors, *(pushed.mirrors if pushed else ())), notes)
         if self.engine == "builtin":
-            return Wired((), (f"{_sentence(str(found))} Images are pulled directly.",))
+            return Wired((), (*notes, f"{_sentence(str(found))} Images are pulled directly."))
         why = f"{_sentence(str(found))} Containers serve instead; `--cache-engine builtin` tries it again."
         return await self._wire_containers(network, (why,))
 
@@ -134,18 +138,37 @@ class DockerCaches:
         return ()
 
     async def _by_containers(self) -> bool:
-        """Whether containers are to serve: when asked for, or because they do already and nobody asked."""
+        """Whether containers are to serve: when asked for, or because they are there and nobody asked.
+
+        That they are there is how it is known that they were chosen: whoever asks for the other engine has them go.
+        """
         if self.engine != "auto":
             return self.engine == "containers"
-        if await asyncio.to_thread(self.builtin.status) is not None:
-            return False
-        return any(one.state == "running" for one in await self._containers().status())
+        runs = await asyncio.to_thread(self.builtin.status) is not None
+        try:
+            there = [one for one in await self._containers().status() if one.state != "absent"]
+        except ObolError:
+            if runs:
+                return False
+            raise
+        if any(one.ours and one.state == "running" for one in there):
+            return True  # nodes are told of them, whatever else was started beside them
+        return not runs and any(one.ours or one.state == "running" for one in there)
+
+    def _switched(self) -> tuple[str, ...]:
+        if not self.discarded:
+            return ()
+        names = ", ".join(self.discarded)
+        return (f"The builtin engine serves now: {names} removed. What they hold stays in {self.plan.root}.",)
 
     async def _wire_containers(self, network: Network, notes: tuple[str, ...]) -> Wired:
         running = await asyncio.to_thread(self.builtin.status)
         if running is not None:
             await self._containers(loopback=loopback_ports(running.status)).fetch_image()
             await asyncio.to_thread(self.builtin.stop)
+            if not notes:
+                back = "what it holds stays, and `obol stack up --cache-engine builtin` has it serve again"
+                notes = (f"Containers serve the caches; the builtin engine has been stopped: {back}.",)
         started = await self._containers(self._all).start(network)
         self.loopback.clear()
         self.loopback.update(started.loopback)
@@ -175,7 +198,7 @@ def _told(started: ContainersStarted | None) -> tuple[str, ...]:
         return ()
     left_out = (_sentence(str(one)) for one in started.left_out)
     notes = (_sentence(note) for note in started.notes)
-    return (*left_out, *_moved(started.substitutes, "127.0.0.1"), *notes)
+    return (*left_out, *moved(started.substitutes), *notes)
 
 
 def _moved(substitutes: Sequence[Substitute], address: str) -> tuple[str, ...]:

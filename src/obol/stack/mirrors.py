@@ -14,9 +14,10 @@ from obol.rendering.registries import Mirror
 from obol.stack.lifecycle import Wired
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
-    from obol.caches.base import CacheEngine, Started
+    from obol.caches.base import CacheEngine, Started, Substitute
     from obol.caches.containers import ContainerSeen
 
 
@@ -43,7 +44,7 @@ class HostCaches:
         if started is None:
             return Wired(())
         cached = [Mirror(registry, base) for registry, base in addresses_of(started.status.listeners).items()]
-        return Wired((*cached, *self.push))
+        return Wired((*cached, *self.push), moved(started.substitutes))
 
     async def containers(self) -> tuple[ContainerSeen, ...]:
         """There are none."""
@@ -54,6 +55,19 @@ class HostCaches:
         await asyncio.to_thread(self.engine.stop)
         left = await asyncio.to_thread(remove_store, self.store)
         return tuple(f"{path} is not ours and stays." for path in left)
+
+
+def moved(substitutes: Iterable[Substitute]) -> tuple[str, ...]:
+    """Tell of each cache that is on another port than the usual one: a line each."""
+    return tuple(_moved(one) for one in substitutes if one.wanted)
+
+
+def _moved(one: Substitute) -> str:
+    if one.free:
+        again = "was taken, and is free again: `obol cache stop` and `obol stack up` bring it back"
+        return f"The cache of {one.registry} is on port {one.port}; {one.wanted} {again}."
+    by = f" by {one.holder}" if one.holder else ""
+    return f"Port {one.wanted} is taken{by}: the cache of {one.registry} is on {one.port}."
 
 
 class NoNetworks:

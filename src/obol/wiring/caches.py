@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 from obol.caches.builtin import BuiltinEngine
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from obol.caches.base import CacheEngine
+    from obol.caches.containerplan import ContainersPlan
+    from obol.caches.containers import ContainersStarted
+    from obol.caches.existing import CacheContainers
     from obol.caches.plan import BuiltinPlan
     from obol.caches.warming import Warming
     from obol.client.base import Limits
@@ -17,6 +22,26 @@ if TYPE_CHECKING:
 def builtin_cache(plan: BuiltinPlan) -> CacheEngine:
     """The builtin engine as a background process."""
     return BuiltinEngine(plan)
+
+
+def cache_containers(root: Path) -> CacheContainers:
+    """The cache containers over a cache root."""
+    from obol.caches.existing import CacheContainers  # noqa: PLC0415 - loads Docker, which few who ask have use for
+    from obol.machine.commands import SystemRunner  # noqa: PLC0415
+    from obol.machine.docker import Docker  # noqa: PLC0415
+
+    return CacheContainers(Docker(SystemRunner()), root)
+
+
+async def start_containers(plan: ContainersPlan) -> ContainersStarted:
+    """Make the containers of a plan answer. Raises DependencyMissing, DockerFailed."""
+    from obol.caches.containers import ContainersEngine  # noqa: PLC0415
+    from obol.caches.network import ensure_network  # noqa: PLC0415
+    from obol.machine.commands import SystemRunner  # noqa: PLC0415
+    from obol.machine.docker import Docker  # noqa: PLC0415
+
+    docker = Docker(SystemRunner())
+    return await ContainersEngine(docker, plan).start(await ensure_network(docker))
 
 
 def warming(cache: CacheEngine, platforms: Selection, limits: Limits) -> Warming:

@@ -7,7 +7,7 @@ import pytest
 
 from obol.caches.base import Substitute
 from obol.caches.containers import ContainerSeen, ContainersEngine
-from obol.caches.substitutes import recall
+from obol.caches.substitutes import recall, remember
 from obol.errors import DependencyMissing
 from obol.machine.dockererrors import DockerNotRunning
 from obol.machine.ports import Holder
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
 def world(tmp_path: Path) -> World:
     """Nothing is there yet."""
     return World(tmp_path)
+
+
+def make(directory: Path) -> Path:
+    """Make a directory."""
+    directory.mkdir()
+    return directory
 
 
 def engine(world: World, *caches: CacheContainer) -> ContainersEngine:
@@ -192,6 +198,46 @@ async def test_nothing_to_stop(world: World) -> None:
 
     assert not await engine(world, GHCR, HUB).stop()
     assert world.changes() == []
+
+
+async def test_discard(world: World) -> None:
+    """The containers of the plan go, running or not, and their content stays; another user's are left alone."""
+    (world.root / "docker.io").mkdir()
+    are_there(world, HUB)
+    there(world.runner, "container", world.seen(GHCR, status="exited"))
+    there(world.runner, "container", container(QUAY.name, storage="/home/eve/quay.io"))
+
+    assert await engine(world, HUB, GHCR, QUAY).discard() == (HUB.name, GHCR.name)
+
+    assert world.changes() == [f"docker rm --force {name}" for name in (HUB.name, GHCR.name)]
+    assert (world.root / "docker.io").exists()
+
+
+async def test_somebody_elses(world: World) -> None:
+    """A container that keeps another user's content is seen as such."""
+    there(world.runner, "container", container(HUB.name, port=54100, storage="/home/eve/docker.io"))
+
+    (seen,) = await engine(world, HUB).status()
+
+    assert (seen.state, seen.ours) == ("running", False)
+
+
+async def test_whoever_had_the_port_has_gone(world: World) -> None:
+    """A port that is free again, or somebody else's by now, is told of as it is."""
+    remember(make(world.root / "containers"), [Substitute("docker.io", 54100, 40000, "nginx (pid 8)")])
+    moved = world.seen(HUB)
+    moved["HostConfig"]["PortBindings"]["5000/tcp"][0]["HostPort"] = "40000"
+    there(world.runner, "container", moved)
+
+    assert (await engine(world, HUB).start(NETWORK)).substitutes == (
+        Substitute("docker.io", 54100, 40000, "", free=True),
+    )
+
+    world.ports.taken.add(("127.0.0.1", 54100))
+    all_containers(world.runner, container("somebody"))
+    assert (await engine(world, HUB).start(NETWORK)).substitutes == (
+        Substitute("docker.io", 54100, 40000, "container somebody"),
+    )
 
 
 async def test_remove(world: World) -> None:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.caches.base import Listener, Substitute
-from obol.caches.substitutes import recall, remember, settle
+from obol.caches.substitutes import as_it_is, recall, remember, settle
 from obol.errors import PortTaken
 from obol.machine.ports import Holder
 from tests.fakes.ports import FakePorts
@@ -111,3 +112,13 @@ def test_spoilt_memory(tmp_path: Path, text: str) -> None:
     (tmp_path / "ports.json").write_text(text)
 
     assert recall(tmp_path) == {}
+
+
+def test_as_it_is() -> None:
+    """Whoever had the port when another was chosen may have ended: then nobody is named, and that is said."""
+    known = Substitute("docker.io", 54100, 40000, "nginx (pid 7)")
+    probe = FakePorts(taken={("127.0.0.1", 54100)}, holders={54100: Holder(9, "caddy")})
+
+    assert as_it_is(known, ("127.0.0.1",), probe) == replace(known, holder="caddy (pid 9)")
+    assert as_it_is(known, ("127.0.0.1",), FakePorts()) == replace(known, holder="", free=True)
+    assert as_it_is(replace(known, wanted=0), ("127.0.0.1",), probe) == replace(known, wanted=0)

@@ -80,7 +80,9 @@ def test_start_as_json(terminal: Terminal) -> None:
 
     told = json.loads(terminal.out)
     assert (told["already"], told["differs"], told["engine"]["pid"]) == (False, [], 4711)
-    assert told["substitutes"] == [{"registry": "docker.io", "wanted": 54100, "port": 40000, "holder": "nginx (pid 7)"}]
+    assert told["substitutes"] == [
+        {"registry": "docker.io", "wanted": 54100, "port": 40000, "holder": "nginx (pid 7)", "free": False}
+    ]
     assert terminal.err == ""
 
 
@@ -112,7 +114,7 @@ def test_stop(terminal: Terminal, tmp_path: Path) -> None:
     assert terminal.run("cache stop") == 0
     assert terminal.out == "The cache engine has stopped.\n"
     assert terminal.run("-o json cache stop") == 0
-    assert json.loads(terminal.out) == {"stopped": True}
+    assert json.loads(terminal.out) == {"stopped": True, "containers": []}
 
 
 def test_status(terminal: Terminal) -> None:

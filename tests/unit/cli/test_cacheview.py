@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from obol.caches.base import Listener, Substitute
-from obol.cli.cacheview import engine_parts, listeners_table, substitute_note
+from obol.caches.base import Amount, Listener, Substitute
+from obol.caches.containerplan import CacheContainer
+from obol.caches.containers import ContainerSeen
+from obol.cli.cacheview import container_result, engine_parts, listeners_table, moved_note, substitute_note
 from obol.cli.present import Table
 from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
 
@@ -68,7 +70,7 @@ def test_listeners() -> None:
 
     assert table.rows == (
         ("docker.io", "http://127.0.0.1:40000", "54100 is held by nginx (pid 7)"),
-        ("docker.io", "http://[::1]:40000", "54100 is held by nginx (pid 7)"),
+        ("docker.io", "http://[::1]:40000", ""),
         ("x.io", "http://127.0.0.1:40007", ""),
     )
 
@@ -84,3 +86,24 @@ def test_substitute_note() -> None:
         "port 54100 is held by nginx (pid 7): docker.io is served on port 40000 instead"
     )
     assert "held by another process" in substitute_note(replace(HUB_SUBSTITUTE, holder=""))
+
+
+def test_a_port_that_is_free_again() -> None:
+    """A port that was taken when the engine started is not said to be held by somebody who has gone."""
+    free = Substitute("docker.io", 54100, 40000, "", free=True)
+
+    assert moved_note(HUB_SUBSTITUTE) == "docker.io on 40000 (54100 is taken by nginx (pid 7))"
+    assert moved_note(free) == "docker.io on 40000 (54100 was taken, and is free again)"
+    assert substitute_note(free).startswith("port 54100 was held, and is free again: docker.io is served on port 40000")
+
+
+def test_container_result() -> None:
+    """A container is shown to programs with its state and what it holds."""
+    cache = CacheContainer("docker.io", "https://registry-1.docker.io", 54100)
+    seen = ContainerSeen(cache, "running", 54100, content=Amount(3, 10))
+
+    result = container_result(seen)
+
+    assert (result.name, result.state, result.port) == ("k3d-obol-docker-io.localhost", "running", 54100)
+    assert result.content == Amount(3, 10)
+    assert container_result(ContainerSeen(cache, "absent")).port is None

@@ -8,7 +8,7 @@ import pytest
 
 from obol.backends.base import Deployed, Details, Node, Up, Workload
 from obol.caches.base import Listener, Running, Started, Substitute
-from obol.caches.containerplan import CacheContainer
+from obol.caches.containerplan import CacheContainer, push_registry
 from obol.caches.containers import ContainerSeen
 from obol.cli.clusterview import raised_parts, raised_result, shown_code, shown_parts, shown_result
 from obol.cli.present import Table
@@ -176,7 +176,7 @@ def test_a_page() -> None:
     )
     engine = engine_status()
     listeners = (*engine.listeners, Listener("docker.io", "172.30.0.1", 54100), Listener("docker.io", "::1", 54100))
-    substitutes = (Substitute("docker.io", 54100, engine.listeners[0].port, "nginx"),)
+    substitutes = (Substitute("docker.io", 54100, 54110, "nginx"),)
     running = Running(replace(engine, listeners=listeners), substitutes)
     last = LastUp(1_700_000_000.0, 5.0, (), mirrors={"docker.io": "http://172.30.0.1:54100", "quay.io": "http://x:1"})
     shown = Shown(replace(OTTER, backend="k3d"), "running", last, details=details)
@@ -189,7 +189,10 @@ def test_a_page() -> None:
         ("litellm", "1 of 1", "http://localhost:8080"),
         ("prometheus", "0 of 1", "(ErrImagePull)"),
     )
-    assert "172.30.0.1:54100, [::1]:54100 (not 54100)" in registries.rows[0][1]
+    assert registries.rows[0][1] == "127.0.0.1:54100, 172.30.0.1:54100, [::1]:54100"
+    assert [part for part in parts if str(part).startswith("Port")] == [
+        "Port     docker.io on 54110 (54100 is taken by nginx)"
+    ]
     assert "Disk     1.0 GiB in /caches" in text(parts)
     assert "Data     /data (not there yet)" in text(parts)
     assert "Wired    quay.io by http://x:1, which is not ours" in text(parts)
@@ -229,3 +232,18 @@ def test_room_that_is_not_known() -> None:
 def test_the_exit_code(shown: Shown, code: int) -> None:
     """What runs whole is 0, what does not run is 4, and all between is 1."""
     assert shown_code(shown) == code
+
+
+def test_a_registry_to_push_to_is_ours() -> None:
+    """What nodes ask at a container that is listed is not said to be somebody else's."""
+    push = ContainerSeen(push_registry(), "running", 40003)
+    at = "http://k3d-obol-local.localhost:5000"
+    last = LastUp(1_700_000_000.0, 5.0, (), mirrors={"localhost:40003": at, "quay.io": "http://x:1"})
+    shown = Shown(replace(OTTER, backend="k3d"), "running", last, containers=(push,))
+
+    for seen in (replace(SEEN, caches=Running(engine_status())), replace(SEEN, caches=None)):
+        lines = [part for part in shown_parts(HOME, shown, seen, DISK) if isinstance(part, str)]
+        assert "Cache    k3d-obol-local.localhost (running, on 40003, not 54103)" in lines
+        assert [line for line in lines if line.startswith("Wired")] == [
+            "Wired    quay.io by http://x:1, which is not ours"
+        ]

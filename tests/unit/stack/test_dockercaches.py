@@ -43,6 +43,7 @@ class World:
     reachable: bool = True
     substitutes: tuple[Substitute, ...] = ()
     containers: State = "absent"
+    ours: bool = True
     left_out: tuple[LeftOut, ...] = ()
     calls: list[str] = field(default_factory=list)
     loopback: dict[str, int] = field(default_factory=dict)
@@ -102,12 +103,12 @@ class Containers:
         """Look."""
         if self.world.problem:
             raise self.world.problem
-        return tuple(ContainerSeen(cache, self.world.containers) for cache in self.plan.caches)
+        return tuple(ContainerSeen(cache, self.world.containers, ours=self.world.ours) for cache in self.plan.caches)
 
-    async def stop(self) -> bool:
-        """Stop."""
-        self.world.calls.append("stop")
-        return True
+    async def discard(self) -> tuple[str, ...]:
+        """Remove."""
+        self.world.calls.append("discard")
+        return tuple(cache.name for cache in self.plan.caches if self.world.containers != "absent")
 
     async def remove(self, *, content: bool) -> tuple[str, ...]:
         """Remove."""
@@ -168,7 +169,7 @@ async def test_unreachable_and_insisted_on(world: World) -> None:
 
     assert wired.mirrors == ()
     assert wired.notes[0].endswith("Images are pulled directly.")
-    assert world.calls == ["stop", "try rancher/k3s:v1"]
+    assert world.calls == ["discard", "try rancher/k3s:v1"]
 
 
 @pytest.mark.parametrize("engine", ["containers", "auto"])
@@ -188,11 +189,74 @@ async def test_containers(world: World, engine: EngineName) -> None:
 
 
 async def test_auto_stays_with_what_runs(world: World) -> None:
-    """A builtin engine that runs is the one, and containers are not looked for."""
+    """A builtin engine that runs is the one, also where Docker cannot tell of containers."""
     world.builtin.running = RUNS
-    world.problem = DockerFailed("not asked")
-
     assert await world.caches().start() is not None
+
+    world.problem = DockerFailed("it does not answer")
+    assert await world.caches().start() is not None
+
+    world.builtin.running = None
+    with pytest.raises(DockerFailed):
+        await world.caches().start()
+
+
+@pytest.mark.parametrize(
+    ("state", "ours", "builtin", "by_containers"),
+    [
+        ("running", True, True, True),
+        ("running", True, False, True),
+        ("failing", True, False, True),
+        ("stopped", True, False, True),
+        ("stopped", True, True, False),
+        ("running", False, False, True),
+        ("running", False, True, False),
+        ("stopped", False, False, False),
+        ("absent", True, False, False),
+    ],
+)
+async def test_who_serves(world: World, state: State, ours: bool, builtin: bool, by_containers: bool) -> None:
+    """Nobody is switched to another engine without asking: containers that are there are the caches, unless stopped."""
+    world.containers, world.ours = state, ours
+    world.builtin.running = RUNS if builtin else None
+
+    assert (await world.caches().start() is None) == by_containers
+
+
+async def test_a_builtin_engine_beside_containers(world: World) -> None:
+    """Where containers serve, a builtin engine that somebody started beside them is stopped, and that is said."""
+    world.containers = "running"
+    world.builtin.running = RUNS
+    caches = world.caches()
+
+    wired = await caches.wire(await caches.start())
+
+    assert wired.mirrors == (IN_CONTAINER,)
+    assert world.builtin.calls[-1] == "stop"
+    (note,) = wired.notes
+    assert "the builtin engine has been stopped" in note
+    assert "`obol stack up --cache-engine builtin`" in note
+
+
+async def test_switching_to_the_builtin_engine(world: World) -> None:
+    """Who asks for the builtin engine by name is told that the containers are gone, and that their content stays."""
+    world.containers = "running"
+    caches = world.caches("builtin")
+
+    wired = await caches.wire(await caches.start())
+
+    assert world.calls[0] == "discard"
+    assert wired.notes == (f"The builtin engine serves now: {HUB.name} removed. What they hold stays in {world.root}.",)
+
+
+async def test_a_port_that_is_taken(world: World) -> None:
+    """A cache of the builtin engine that is on another port is told of, once, with who has the usual one."""
+    world.builtin.substitutes = (Substitute("docker.io", 54100, 54110, "nginx (pid 7)"),)
+    caches = world.caches()
+
+    wired = await caches.wire(await caches.start())
+
+    assert wired.notes == ("Port 54100 is taken by nginx (pid 7): the cache of docker.io is on 54110.",)
 
 
 @pytest.mark.parametrize(("engine", "mirrors"), [("builtin", ON_GATEWAY), ("containers", IN_CONTAINER)])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from obol.caches.base import Started
+from obol.caches.base import Started, Substitute
 from obol.stack.mirrors import PUSHED, HostCaches, NoNetworks
 from tests.unit.stack.world import FakeCaches, engine_status
 
@@ -34,6 +34,21 @@ async def test_a_registry_to_push_to_comes_last(tmp_path: Path) -> None:
 
     assert wired.mirrors[-1] == PUSHED
     assert wired.mirrors[:-1]
+
+
+async def test_ports_that_are_taken(tmp_path: Path) -> None:
+    """A cache on another port than the usual one is told of, with who has that; where any port would do, it is not."""
+    taken = Substitute("docker.io", 54100, 54110, "nginx (pid 7)")
+    unnamed = Substitute("ghcr.io", 54101, 54111, "")
+    free = Substitute("quay.io", 54102, 54112, "", free=True)
+    caches = HostCaches(FakeCaches(substitutes=(taken, unnamed, free, Substitute("x.io", 0, 5, ""))), tmp_path)
+
+    again = "`obol cache stop` and `obol stack up` bring it back"
+    assert (await caches.wire(await caches.start())).notes == (
+        "Port 54100 is taken by nginx (pid 7): the cache of docker.io is on 54110.",
+        "Port 54101 is taken: the cache of ghcr.io is on 54111.",
+        f"The cache of quay.io is on port 54112; 54102 was taken, and is free again: {again}.",
+    )
 
 
 async def test_removing_stops_the_engine(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from obol.caches.base import EngineStatus, HeldImage, Inventory, Listener, Running, Started
+from obol.caches.base import EngineStatus, HeldImage, Inventory, Listener, Running, Started, Substitute
 from obol.client.base import Kind, PulledImage, PullFailed
 from obol.oci.references import Digest, ImageReference
 from obol.stack.plan import StackImage
@@ -48,6 +48,7 @@ class FakeCaches:
 
     running: Running | None = None
     differs: tuple[str, ...] = ()
+    substitutes: tuple[Substitute, ...] = ()
     problem: BaseException | None = None
     held: tuple[HeldImage, ...] = ()
     calls: list[str] = field(default_factory=list)
@@ -56,7 +57,7 @@ class FakeCaches:
         """Start."""
         self.calls.append("start")
         already, self.running = self.running is not None, Running(engine_status())
-        return Started(self.running.status, already, differs=self.differs)
+        return Started(self.running.status, already, self.substitutes, self.differs)
 
     def stop(self) -> bool:
         """Stop."""

@@ -2,11 +2,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from obol.caches.builtin import BuiltinEngine
+from obol.caches.containerplan import ContainersPlan
 from obol.caches.plan import BuiltinPlan
 from obol.caches.warming import Warming
 from obol.client.base import Limits
-from obol.wiring.caches import builtin_cache, warming
+from obol.errors import DependencyMissing
+from obol.wiring.caches import builtin_cache, cache_containers, start_containers, warming
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,3 +29,16 @@ def test_warming(tmp_path: Path) -> None:
     engine = builtin_cache(BuiltinPlan(tmp_path / "store"))
 
     assert isinstance(warming(engine, None, Limits()), Warming)
+
+
+def test_cache_containers(tmp_path: Path) -> None:
+    """A cache root that is not there has no trace of containers."""
+    assert not cache_containers(tmp_path / "none").traces()
+
+
+async def test_start_containers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Docker there are no containers to start."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(DependencyMissing):
+        await start_containers(ContainersPlan(tmp_path, ()))

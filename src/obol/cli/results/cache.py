@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from obol.caches.base import EngineStatus, Substitute
+from obol.caches.base import Amount, EngineStatus, Substitute
 from obol.client.base import Kind
 from obol.machine.originals import Action
 
@@ -22,6 +22,9 @@ class CacheContainer:
     """failing: it runs, and does not answer."""
     port: int | None
     """Where it is published on loopback; null where it is not."""
+    content: Amount | None = None
+    """The blobs that it holds, and the bytes of its directory; null where that is not ours to count, or was not
+    counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +53,14 @@ class StartResult:
     """It ran before."""
     differs: tuple[str, ...]
     """Where what runs is not what was asked for, a sentence each."""
-    engine: EngineStatus
-    """What the engine says of itself."""
+    cache_engine: Literal["builtin", "containers"]
+    """Which one serves."""
+    engine: EngineStatus | None
+    """What the builtin engine says of itself; null where containers serve."""
     substitutes: tuple[Substitute, ...]
     """Ports that serve in place of those that were asked for."""
+    containers: tuple[CacheContainer, ...]
+    """The cache containers that answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,8 @@ class StopResult:
 
     stopped: bool
     """False: nothing ran."""
+    containers: tuple[str, ...] = ()
+    """The cache containers that were stopped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +78,9 @@ class LogResult:
     """`cache logs`; with --follow the log's own lines are written instead."""
 
     path: str
-    """The file."""
+    """The file; "" where containers serve, whose logs Docker keeps."""
     lines: tuple[str, ...]
-    """Its last lines."""
+    """Its last lines; of containers, each begins with the name of its registry."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,30 @@ def configure(style: str, level: int = logging.INFO) -> None:
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
 
 
+class LibraryHandler(logging.Handler):
+    """Tells that a library complained: its name, and the place of an exception; not its words.
+
+    Libraries put into their messages and tracebacks what a client or an upstream sent.
+    """
+
+    def __init__(self, seldom: Seldom) -> None:
+        super().__init__(logging.WARNING)
+        self._seldom = seldom
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """What logging calls."""
+        problem = record.exc_info[1] if record.exc_info else None
+        if problem is None:
+            self._seldom.warning("library warning", library=record.name, where=f"{record.filename}:{record.lineno}")
+        else:
+            self._seldom.failure("library failed", problem)
+
+
+def hide_words_of_libraries(seldom: Seldom) -> None:
+    """From now on tell only where libraries complain, and that seldom: for a program that others send requests to."""
+    logging.basicConfig(handlers=[LibraryHandler(seldom)], level=logging.WARNING, force=True)
+
+
 def _escaped(_logger: object, _method: str, event: EventDict) -> EventDict:
     """Show what does not print as escapes. A traceback keeps its lines, set in so that none looks like an event."""
     for name, value in event.items():

@@ -151,6 +151,7 @@ def serve(settings: EngineSettings, *, log_format: str = "human", log_level: int
     `log_level` is one of `logging`. Raises ObolError where it cannot start.
     """
     logs.configure(log_format, log_level)
+    logs.hide_words_of_libraries(logs.Seldom(SystemClock()))
     allow_many_open_files()
     asyncio.run(_serve(settings))
     return 0

@@ -246,3 +246,24 @@ def test_failure_without_its_text(capsys: pytest.CaptureFixture[str]) -> None:
     assert "test_logs.py" in line
     assert "fail" in line
     assert "s3cr3t" not in line
+
+
+@pytest.mark.parametrize("style", ["json", "human"])
+def test_libraries_without_their_words(style: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where others send us requests, a library's complaint is told with its place, seldom, and without its words."""
+    logs.configure(style)
+    logs.hide_words_of_libraries(logs.Seldom(FakeClock()))
+
+    for _ in range(100):
+        logging.getLogger("aiohttp.server").warning("Invalid request: %s", "s3cr3t")
+        logging.getLogger("aiohttp.server").info("s3cr3t")
+        try:
+            fail("s3cr3t")
+        except ValueError:
+            logging.getLogger("asyncio").exception("task failed: s3cr3t")
+
+    warning, failed = written(capsys)
+    assert "aiohttp.server" in warning
+    assert "ValueError" in failed
+    assert "test_logs.py" in failed
+    assert "s3cr3t" not in warning + failed

@@ -13,6 +13,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from obol.machine.tasks import spawn
+from obol.registry.policy.shares import MOST_CONNECTIONS
 
 if TYPE_CHECKING:
     import socket
@@ -26,6 +27,7 @@ IDLE_FOR = 1.0
 """Seconds after which a connection that asks for nothing may be closed for a new one."""
 RETRY = 0.5
 """Seconds after which it is looked again whether somebody can be let in, if nobody left meanwhile."""
+RAISE_IT = "the limit of open files (ulimit -n) allows no more at a time"
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -60,7 +62,7 @@ class Door:
         """Whether one more may come in; where not, the door is shut until somebody leaves."""
         if self._inside < self._most:
             return True
-        self._seldom.warning("clients wait", connections=self._inside, why="more are not served at a time")
+        self._wait("no more are served at a time" if self._most == MOST_CONNECTIONS else RAISE_IT)
         self._shut()
         return False
 
@@ -77,9 +79,11 @@ class Door:
     def failed(self, problem: OSError) -> None:
         """The system lets nobody in."""
         if problem.errno in _EXHAUSTED:
-            why = f"{problem.strerror}: raise the limit of open files (ulimit -n)"
-            self._seldom.warning("clients wait", connections=self._inside, why=why)
+            self._wait(RAISE_IT)
         self._shut()
+
+    def _wait(self, why: str) -> None:
+        self._seldom.warning("clients wait", connections=self._inside, why=why)
 
     def _shut(self) -> None:
         self._let_silent_ones_go()

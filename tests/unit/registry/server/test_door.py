@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from obol.machine.logs import Seldom
 from obol.machine.tasks import spawn
+from obol.registry.policy.shares import MOST_CONNECTIONS
 from obol.registry.server import door as door_module
+from obol.registry.server.door import Door
+from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.server.serving import Serving, serving, session
@@ -20,7 +24,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from obol.registry.server.door import Door, Entrance
+    from obol.registry.server.door import Entrance
     from tests.unit.registry.server.serving import Session
 
 
@@ -135,6 +139,20 @@ async def test_no_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
 
         assert [line["event"] for line in told] == ["clients wait"] * lines
         assert all("ulimit" in line["why"] for line in told)
+
+
+async def test_most_of_all() -> None:
+    """Who waits although there are descriptors is not told to ask for more of them."""
+    with structlog.testing.capture_logs() as told:
+        door = Door(MOST_CONNECTIONS, Seldom(FakeClock()))
+        for _ in range(MOST_CONNECTIONS):
+            assert door.has_room()
+            door.entered()
+        assert not door.has_room()
+        door.left()
+        assert door.is_open
+
+    assert "ulimit" not in told[0]["why"]
 
 
 async def test_connection_that_is_gone_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

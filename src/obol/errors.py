@@ -36,6 +36,8 @@ class ObolError(Exception):
         self.what = what
         self.why = why
         self.hint = hint
+        self.notes: tuple[str, ...] = ()
+        """What the person was told before it failed, a sentence each."""
 
     def __str__(self) -> str:
         return f"{self.what}: {self.why}" if self.why else self.what

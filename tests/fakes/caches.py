@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started
+from obol.caches.base import Account, EngineStatus, Inventory, Listener, Running, Started
 from obol.errors import PortTaken
 from tests.fakes.control import status_body
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass
@@ -46,6 +50,14 @@ class FakeCaches:
         real = replace(listener, port=listener.port or 41000)
         self.listeners.append(real)
         return real
+
+    def open_account(self, listeners: Sequence[Listener]) -> Account:
+        """Count nothing."""
+        return Account("a", True, tuple(listeners))
+
+    def close_account(self, name: str) -> Account:
+        """Nothing was counted."""
+        return Account(name, True, ())
 
     def unlisten(self, listener: Listener) -> None:
         """Listen there no longer."""

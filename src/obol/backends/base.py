@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 from obol.rendering.names import stack_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Collection, Sequence
     from pathlib import Path
 
     from obol.rendering.registries import Mirror
@@ -60,6 +60,11 @@ class Runtimes:
         return self.docker, self.k3d, self.podman, self.k3s
 
 
+async def never() -> bool:
+    """Caches that nobody looks after."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class ClusterSpec:
     """The stack that is to run."""
@@ -71,6 +76,10 @@ class ClusterSpec:
     data: Path
     mirrors: tuple[Mirror, ...]
     """None: images are pulled directly."""
+    own: tuple[Mirror, ...] = ()
+    """Mirrors that are there during this `up` only, for its own pulls: asked before the others, and written nowhere."""
+    died: Callable[[], Awaitable[bool]] = never
+    """Has the caches started again, if they died; tells whether they did since this `up` began. Never raises."""
 
     @property
     def name(self) -> str:
@@ -142,6 +151,27 @@ class Inspectable(Protocol):
 
     async def details(self, stack_id: str) -> Details:
         """Look at what there is now, and change nothing. Raises ObolError."""
+        ...
+
+
+@runtime_checkable
+class Addressed(Protocol):
+    """A backend whose nodes have addresses of their own."""
+
+    async def addresses(self, stack_id: str) -> frozenset[str]:
+        """The addresses of the nodes that run. Raises ObolError."""
+        ...
+
+
+@runtime_checkable
+class Stocked(Protocol):
+    """A backend that can tell which images its nodes have."""
+
+    async def lacking(self, stack_id: str, images: Sequence[str]) -> Collection[str]:
+        """Those of these images that nodes may still ask the caches for, also where that is not known.
+
+        Raises ObolError.
+        """
         ...
 
 

@@ -35,7 +35,7 @@ from obol.rendering.names import stack_name
 from obol.rendering.registries import registries_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from obol.backends.base import BackendName, ClusterSpec, ClusterState, Deployed, Watch
@@ -155,6 +155,18 @@ class K3dBackend:
     async def mirrors(self, stack_id: str) -> Mapping[str, Sequence[str]]:
         """The endpoints of each registry that the nodes were told of. Raises ObolError."""
         return await self._node.mirrors(node_name(stack_name(stack_id)))
+
+    async def addresses(self, stack_id: str) -> frozenset[str]:
+        """The addresses from which the nodes ask. Raises ObolError."""
+        return await self._node.addresses(stack_name(stack_id))
+
+    async def lacking(self, stack_id: str, images: Sequence[str]) -> Collection[str]:
+        """Those images that a node of the cluster may still ask for: all, where it does not run. Raises ObolError."""
+        cluster = await self._k3d.cluster(stack_name(stack_id))
+        if cluster is None or not cluster.runs:
+            return images
+        there = await (await self.kubectl(stack_id)).images()
+        return [image for image in images if image not in there]
 
     async def details(self, stack_id: str) -> Details:
         """Look at nodes and Deployments. Raises ObolError."""

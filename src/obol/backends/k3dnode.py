@@ -42,6 +42,12 @@ class NodeDocker:
         if done.code:
             raise refused("docker cp", done.stderr)
 
+    async def addresses(self, cluster: str) -> frozenset[str]:
+        """The addresses of a cluster's running containers, on all their networks."""
+        containers = await self._docker.containers(labels=(f"{CLUSTER_LABEL}={cluster}",))
+        running = [one for one in containers if one.status == "running"]
+        return frozenset(address for one in running for address in one.addresses)
+
     async def has_remains(self, cluster: str) -> bool:
         """Whether there is a container of a cluster."""
         return bool(await self._docker.containers(labels=(f"{CLUSTER_LABEL}={cluster}",)))

@@ -40,7 +40,7 @@ from obol.rendering.k3s import ADDRESS, Server, data_in, server_config
 from obol.rendering.registries import Mirror, registries_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from obol.backends.base import BackendName, ClusterSpec, ClusterState, Watch
     from obol.backends.kubeapi import ApiProbe
@@ -156,18 +156,28 @@ class K3sBackend:
 
         Raises ObolError, UsageError; the cluster is left running.
         """
-        clock, environ, kubeconfig = self._around.clock, self._around.environ, self._config / KUBECONFIG
-        env = {**environ, "KUBECONFIG": str(kubeconfig)}
-        shown = f"k3s kubectl --kubeconfig {kubeconfig}"
-        own = Kubectl(self._runner, clock, (self._program(), "kubectl"), shown, env)
-        kubectl = await kubectl_for(
-            self._runner, clock, environ=environ, kubeconfig=kubeconfig, otherwise=own, loud=self._around.loud
-        )
+        kubectl = await self._kubectl()
         # Pods have a loopback of their own: they find the figures of the caches on the bridge.
         cache = await self._around.listen(ADDRESS) if spec.mirrors else None
         seen = [Mirror(spec.mirrors[0].registry, f"http://{cache}")] if cache else []
         await deploy(kubectl, self._config, scraping(manifests, seen), watch)
         return await self._gateway(kubectl, manifests, watch)
+
+    async def lacking(self, stack_id: str, images: Sequence[str]) -> Collection[str]:
+        """Those images that the node may still ask for: all, where it does not run. Raises ObolError."""
+        if await self.state(stack_id) != "running":
+            return images
+        there = await (await self._kubectl()).images()
+        return [image for image in images if image not in there]
+
+    async def _kubectl(self) -> Kubectl:
+        clock, environ, kubeconfig = self._around.clock, self._around.environ, self._config / KUBECONFIG
+        env = {**environ, "KUBECONFIG": str(kubeconfig)}
+        shown = f"k3s kubectl --kubeconfig {kubeconfig}"
+        own = Kubectl(self._runner, clock, (self._program(), "kubectl"), shown, env)
+        return await kubectl_for(
+            self._runner, clock, environ=environ, kubeconfig=kubeconfig, otherwise=own, loud=self._around.loud
+        )
 
     async def down(self, stack_id: str) -> None:
         """Stop k3s and its pods; images and data stay. Nothing there is fine. Raises ObolError."""

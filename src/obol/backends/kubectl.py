@@ -136,6 +136,13 @@ class Kubectl:
         done = await self._run("get", kind, name, "--namespace", namespace, "-o", f"jsonpath={{{path}}}")
         return "" if done.code else done.stdout.strip()
 
+    async def images(self) -> frozenset[str]:
+        """The images that every node has, by all their names; none where nobody can tell."""
+        names = '{range .items[*]}{.status.images[*].names[*]}{"\\n"}{end}'
+        done = await self._run("get", "nodes", "-o", f"jsonpath={names}")
+        nodes = [frozenset(line.split()) for line in done.stdout.splitlines() if line.strip()]
+        return frozenset() if done.code or not nodes else nodes[0].intersection(*nodes[1:])
+
     async def _run(self, *arguments: str) -> Completed:
         return await self.runner.run([*self.argv, *arguments], env=self.env, timeout=QUICK)
 

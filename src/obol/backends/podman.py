@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.backends import masterkey
-from obol.backends.base import Deployed, Details, Up, Workload, no_caches
+from obol.backends.base import Deployed, Details, Up, Workload, never, no_caches
 from obol.backends.publishing import Held, publish
 from obol.errors import DependencyMissing, ObolError, UsageError
 from obol.machine import ports as machine_ports
@@ -37,7 +37,7 @@ from obol.rendering.podman import (
 from obol.rendering.registriesconf import registries_conf
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from obol.backends.base import BackendName, ClusterSpec, ClusterState, Watch
@@ -143,6 +143,13 @@ class PodmanBackend:
             notes.append(f"Prometheus answers on {urls[MONITORING_WORKLOAD]}.")
         return Deployed(urls.get(GATEWAY_WORKLOAD) or next(iter(urls.values()), ""), tuple(notes))
 
+    async def lacking(self, stack_id: str, images: Sequence[str]) -> Collection[str]:
+        """Those images that podman does not have; none where it does not reach the caches. Raises ObolError."""
+        del stack_id  # all stacks of a person have one store
+        if (await self._installed()).remote:
+            return ()
+        return [image for image in images if not await self._podman.has_image(image)]
+
     async def details(self, stack_id: str) -> Details:
         """Look at the pods: how many of their containers run, and where they answer. Raises ObolError."""
         label = _label(stack_id)
@@ -213,9 +220,12 @@ class PodmanBackend:
         changed = [pod for pod in played.pods if not await self._kept(pod, present.get(pod.name))]
         if not changed:
             return
-        mirrored = spec.mirrors and not (await self._installed()).remote
         images = dict.fromkeys(image for pod in changed for image in pod.images)
-        await self._pull(images, self._registries if mirrored else None, watch)
+        if spec.mirrors and not (await self._installed()).remote:
+            with self._told(spec) as registries:
+                await self._pull(images, registries, watch, spec.died)
+        else:
+            await self._pull(images, None, watch, never)
         for secret in played.secrets:
             await self._podman.create_secret(secret.name, secret.payload)
         for pod in changed:
@@ -262,8 +272,26 @@ class PodmanBackend:
         yield
         mark.unlink()
 
-    async def _pull(self, images: Iterable[str], registries: Path | None, watch: Watch) -> None:
-        """Fetch those that are missing, some at a time. Raises the first failure when all have ended."""
+    @contextlib.contextmanager
+    def _told(self, spec: ClusterSpec) -> Iterator[Path]:
+        """What podman is told for the pulls of this `up`: its own mirrors, which nobody is to ask afterwards, too."""
+        if not spec.own:
+            yield self._registries
+            return
+        path = self._folder / "pulling.conf"
+        write_atomically(path, registries_conf([*spec.own, *spec.mirrors]).encode())
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def _pull(
+        self, images: Iterable[str], registries: Path | None, watch: Watch, died: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Fetch those that are missing, some at a time. Raises the first failure when all have ended.
+
+        A pull that was cut because the caches died, which `died` tells, is begun once more.
+        """
         slots = asyncio.Semaphore(PULLS)
 
         async def fetch(image: str) -> ObolError | None:
@@ -274,7 +302,13 @@ class PodmanBackend:
                 try:
                     await self._podman.pull(image, registries)
                 except ObolError as problem:
-                    return problem
+                    if not await died():
+                        return problem
+                    watch(f"pulling {image} again")
+                    try:
+                        await self._podman.pull(image, registries)
+                    except ObolError as again:
+                        return again
                 watch(f"pulled {image}")
                 return None
 

@@ -115,6 +115,34 @@ class EngineStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """What one client was given of one registry since an account was opened; sizes in bytes, each byte once."""
+
+    address: str
+    """The address at which it asked, as the next."""
+    port: int
+    peer: str
+    """The address from which it asked."""
+    registry: str
+    held: int
+    """Of what was held as a whole when the account was opened."""
+    fetched: int
+    """Of what came from the upstream since, whoever asked for it first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What an engine counts from a moment on."""
+
+    name: str
+    whole: bool
+    """Whether it knows of everything that happened since."""
+    listeners: tuple[Listener, ...]
+    """Ports that nobody else knows, which are open for as long as the account is."""
+    given: tuple[Given, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class HeldPlatform:
     """What a cache has of one platform of an image."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from obol import __version__
 from obol.caches import enginelog
+from obol.caches.base import Account as EngineAccount
 from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started, Substitute
 from obol.caches.control import Control
 from obol.caches.reachable import EVERYWHERE
@@ -168,6 +169,14 @@ class BuiltinEngine:
     def unlisten(self, listener: Listener) -> None:
         """Serve an address no longer."""
         self._control.unlisten(listener)
+
+    def open_account(self, listeners: Sequence[Listener]) -> EngineAccount:
+        """Count from now on what each client is given, with ports for our own."""
+        return self._control.open_account(listeners)
+
+    def close_account(self, name: str) -> EngineAccount:
+        """Tell what an account has come to, and close it."""
+        return self._control.close_account(name)
 
     def _settle(self) -> tuple[Substitute, ...]:
         """Choose ports, and remember them; those of registries that are left out this time stay remembered."""

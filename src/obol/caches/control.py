@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from obol.caches.base import EngineStatus, Inventory, Listener, ProgressStatus
+from obol.caches.base import Account, EngineStatus, Inventory, Listener, ProgressStatus
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken
 
 if TYPE_CHECKING:
@@ -52,6 +52,14 @@ class _Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class _AccountWanted:
+    """The body of a request for an account."""
+
+    owner: int
+    listeners: tuple[Listener, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Control:
     """Talks to the engine that owns a store; every method raises EngineNotRunning where nobody listens."""
 
@@ -83,6 +91,15 @@ class Control:
     def unlisten(self, listener: Listener) -> None:
         """Close an address."""
         self._send("DELETE", "/listeners", msgspec.json.encode(listener))
+
+    def open_account(self, listeners: Sequence[Listener]) -> Account:
+        """Count from now on what clients are given; raises PortTaken, also where too many accounts are open."""
+        wanted = _AccountWanted(os.getpid(), tuple(listeners))
+        return self._ask("POST", "/accounts", Account, msgspec.json.encode(wanted))
+
+    def close_account(self, name: str) -> Account:
+        """Tell what an account has come to, and close it; raises EngineUnresponsive where there is none."""
+        return self._ask("DELETE", f"/accounts/{name}", Account)
 
     def _ask(self, method: str, path: str, answer: type[T], body: bytes = b"", *, within: float | None = None) -> T:
         try:

@@ -7,12 +7,13 @@ nothing then; so what came through is looked up in its inventory before it is ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from obol.caches.reachable import addresses_of
-from obol.client.base import Limits, PulledImage, PullFailed
+from obol.client.base import Limits, PulledImage, PullFailed, Silence
 from obol.client.failures import not_kept, not_served
 from obol.client.platforms import parse_platform
 from obol.client.pull import ImagePull
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from obol.client.platforms import Selection
     from obol.oci.references import ImageReference
 
+T = TypeVar("T")
+
 Outcome = PulledImage | PullFailed
 Held = Literal["complete", "incomplete", "missing"]
 _BEST_FIRST: tuple[Held, ...] = ("complete", "incomplete", "missing")
@@ -43,6 +46,15 @@ RESOLVED_AT_ONCE = 6
 _COMMITTED_WITHIN = 120.0
 """Seconds: a client has the last byte of a blob before the cache has synced it to its disk, which may be slow."""
 _LOOK_EVERY = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """What a cache has of some images; sizes in bytes of blobs, those of each image by themselves."""
+
+    held: Mapping[str, int]
+    """By registry."""
+    missing: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +83,7 @@ class Warming:
         """
         turns = _Turns(asyncio.Semaphore(RESOLVED_AT_ONCE), asyncio.Semaphore(self.limits.images))
         async with AsyncExitStack() as stack:
-            clients = {
-                registry: await stack.enter_async_context(RegistryClient(base, registry, self.limits, self.clock))
-                for registry, base in addresses_of(engine.listeners).items()
-            }
+            clients = await self._clients(stack, engine)
 
             async def one(reference: ImageReference) -> Outcome:
                 client = clients.get(reference.registry)
@@ -87,10 +96,43 @@ class Warming:
             outcomes = await _all(one(reference) for reference in references)
         return await self._kept(outcomes)
 
+    async def holding(self, references: Sequence[ImageReference], engine: EngineStatus) -> Holding:
+        """How much of these images is there, and how much is missing, as far as their manifests can be had.
+
+        Raises EngineNotRunning, EngineUnresponsive.
+        """
+        async with AsyncExitStack() as stack:
+            clients = await self._clients(stack, engine)
+            slots = asyncio.Semaphore(self.limits.images)
+
+            async def read(reference: ImageReference) -> None:
+                if (client := clients.get(reference.registry)) is not None:
+                    async with slots:
+                        with contextlib.suppress(PullFailed):
+                            await ImagePull(client, reference, self.limits, Silence()).resolve(self.platforms)
+
+            await _all(read(reference) for reference in references)
+        inventory = await asyncio.to_thread(self.cache.images)
+        held: dict[str, int] = {}
+        missing = 0
+        for reference in references:
+            platforms = self._platforms(inventory, reference)
+            lacking = sum(one.missing_bytes for one in platforms)
+            missing += lacking
+            there = sum(one.size for one in platforms) - lacking
+            held[reference.registry] = held.get(reference.registry, 0) + there
+        return Holding({registry: count for registry, count in held.items() if count}, missing)
+
     async def held(self, references: Sequence[ImageReference]) -> Mapping[ImageReference, Held]:
         """How much of each image is there. Raises EngineNotRunning, EngineUnresponsive."""
         inventory = await asyncio.to_thread(self.cache.images)
         return {reference: self._held(inventory, reference) for reference in references}
+
+    async def _clients(self, stack: AsyncExitStack, engine: EngineStatus) -> dict[str, RegistryClient]:
+        return {
+            registry: await stack.enter_async_context(RegistryClient(base, registry, self.limits, self.clock))
+            for registry, base in addresses_of(engine.listeners).items()
+        }
 
     async def _pull(
         self, client: RegistryClient, reference: ImageReference, progress: Progress, turns: _Turns
@@ -130,6 +172,16 @@ class Warming:
                 found.add(_state([one for one in image.platforms if one.digest == reference.digest]))
         return next(state for state in _BEST_FIRST if state in found)
 
+    def _platforms(self, inventory: Inventory, reference: ImageReference) -> list[HeldPlatform]:
+        """What is known of the platforms of an image that are warmed; the best of what bears its name."""
+        found = [
+            self._wanted(image.platforms)
+            for image in inventory.images
+            if (image.registry, image.repository) == (reference.registry, reference.repository)
+            and (image.digest == reference.digest or (reference.digest is None and reference.tag in image.tags))
+        ]
+        return min(found, key=lambda platforms: sum(one.missing_bytes for one in platforms), default=[])
+
     def _wanted(self, platforms: Sequence[HeldPlatform]) -> list[HeldPlatform]:
         """Those platforms of an image that are warmed; of an image without an index, its only one."""
         if self.platforms is None or [one.platform for one in platforms] == [""]:
@@ -140,7 +192,7 @@ class Warming:
         return [offers[child.digest] for child in chosen if child is not None]
 
 
-async def _all(pulls: Iterable[Coroutine[Any, Any, Outcome]]) -> list[Outcome]:
+async def _all(pulls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one) for one in pulls]
     return [task.result() for task in tasks]

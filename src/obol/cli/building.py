@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from obol.config.background import CachePlans
     from obol.config.paths import Surroundings
     from obol.stack.hotswap import HotSwap
-    from obol.stack.lifecycle import Lifecycle, Steps, Wanted
+    from obol.stack.lifecycle import Lifecycle, Wanted
     from obol.stack.nocluster import CachesOnly
+    from obol.stack.parts import Steps
     from obol.stack.plan import Choice, StackImage
     from obol.stack.space import Space
     from obol.stack.state import Home, Identity

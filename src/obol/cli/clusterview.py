@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from obol.caches.containerplan import INNER_PORT
 from obol.cli.cacheview import container_result, moved_note
 from obol.cli.present import Table, counted, size, span, tilde
-from obol.cli.results.stack import GainResult, Gateway, LastUpResult, StackStatusResult, UpImage, UpResult
+from obol.cli.results.stack import GainResult, Gateway, LastUpResult, RegistryGain, StackStatusResult, UpImage, UpResult
 from obol.cli.stackview import count_complete, disk_lines, disk_result, held_rows
 from obol.errors import NotThere, ObolError
 from obol.machine.addresses import bracketed
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from obol.cli.results.stack import CacheEngineName
     from obol.stack.lifecycle import Raised, Shown
     from obol.stack.nocluster import Seen
-    from obol.stack.plan import StackImage
+    from obol.stack.plan import Gain, StackImage
     from obol.stack.space import Space
     from obol.stack.state import Home, Identity, LastUp
 
@@ -38,11 +38,6 @@ def gateway_of(url: str, home: Home) -> Gateway | None:
 
 def raised_result(home: Home, wanted: Sequence[StackImage], identity: Identity, raised: Raised) -> UpResult:
     """What `up` did, for programs; `wanted` are the images that the stack needs."""
-    gain = raised.gain
-    measured = GainResult(measured=False)
-    if gain is not None:
-        saved = None if gain.saved is None else round(gain.saved, 1)
-        measured = GainResult(True, gain.from_cache, gain.from_upstream, saved)
     return UpResult(
         stack=identity.stack_id,
         backend=identity.backend,
@@ -54,7 +49,7 @@ def raised_result(home: Home, wanted: Sequence[StackImage], identity: Identity, 
         cache_engine=raised.cache_engine,
         mirrors={mirror.registry: mirror.endpoint for mirror in raised.mirrors},
         substitutes=raised.caches.substitutes if raised.caches is not None else (),
-        gain=measured,
+        gain=_gain_result(raised.gain),
         images=tuple(_raised_image(image, raised) for image in wanted),
         notes=raised.notes,
     )
@@ -78,11 +73,8 @@ def raised_parts(home: Home, identity: Identity, raised: Raised) -> list[str | T
         lines.append(f"Images come through the registry caches: {where}.")
         if identity.backend == "k3d" and raised.caches is not None:
             lines.append("One process serves them; `--cache-engine containers` runs a container for each instead.")
-    gain = raised.gain
-    if gain is not None:
-        lines.append(f"{size(gain.from_cache)} came from the cache, {size(gain.from_upstream)} from upstream.")
-        if gain.saved is not None and gain.saved >= 1:
-            lines.append(f"The caches saved about {span(gain.saved)}.")
+    if raised.gain is not None:
+        lines += _gain_lines(raised.gain)
     elif raised.mirrors:
         lines.append("What came from the cache was not measured.")
     return [*lines, *next_steps(home, raised.deployed.url)]
@@ -143,10 +135,27 @@ def _serving(shown: Shown, seen: Seen) -> CacheEngineName | None:
 def _last_result(last: LastUp | None) -> LastUpResult | None:
     if last is None:
         return None
-    gain = GainResult(measured=False)
-    if last.bytes_from_cache is not None and last.bytes_from_upstream is not None:
-        gain = GainResult(True, last.bytes_from_cache, last.bytes_from_upstream, last.saved_seconds)
-    return LastUpResult(last.at, round(last.seconds, 1), gain)
+    return LastUpResult(last.at, round(last.seconds, 1), _gain_result(last.gain))
+
+
+def _gain_result(gain: Gain | None) -> GainResult:
+    if gain is None:
+        return GainResult(measured=False)
+    registries = tuple(RegistryGain(registry, *sizes) for registry, sizes in sorted(gain.registries.items()))
+    saved = None if gain.saved is None else round(gain.saved, 1)
+    return GainResult(True, gain.from_cache, gain.from_upstream, saved, registries)
+
+
+def _gain_lines(gain: Gain) -> list[str]:
+    """What nodes were given of what was there before, and what that saved: nothing is claimed of a first pull."""
+    if not gain.from_cache and not gain.from_upstream:
+        return ["No image was pulled: all that is needed was there."]
+    if not gain.from_cache:
+        return [f"Nothing saved yet: all {size(gain.from_upstream)} came from upstream."]
+    lines = [f"{size(gain.from_cache)} came from the cache, {size(gain.from_upstream)} from upstream."]
+    if gain.saved is not None and gain.saved >= 1:
+        lines.append(f"The caches saved about {span(gain.saved)}.")
+    return lines
 
 
 def shown_parts(home: Home, shown: Shown, seen: Seen, disk: Space) -> list[str | Table]:
@@ -235,9 +244,9 @@ def _last(last: LastUp | None) -> list[str]:
         return []
     when = f"{datetime.fromtimestamp(last.at).astimezone():%Y-%m-%d %H:%M}"
     lines = [f"Last up  {when}, in {span(max(1, last.seconds))}"]
-    if last.bytes_from_cache is not None and last.bytes_from_upstream is not None:
-        gained = f"{size(last.bytes_from_cache)} from the cache, {size(last.bytes_from_upstream)} from upstream"
-        if last.saved_seconds is not None and last.saved_seconds >= 1:
-            gained += f", about {span(last.saved_seconds)} saved"
+    if (gain := last.gain) is not None:
+        gained = f"{size(gain.from_cache)} from the cache, {size(gain.from_upstream)} from upstream"
+        if gain.saved is not None and gain.saved >= 1:
+            gained += f", about {span(gain.saved)} saved"
         lines.append(f"         {gained}")
     return lines

@@ -92,7 +92,7 @@ class Speaker:
 def failure(error: ObolError) -> Failure:
     """An error for programs."""
     problems = error.problems if isinstance(error, SettingsError) else ()
-    return Failure(error.code, error.what, error.why, error.hint, problems, error.exit_code)
+    return Failure(error.code, error.what, error.why, error.hint, problems, error.exit_code, error.notes)
 
 
 def _write(part: str | Table) -> None:

@@ -325,8 +325,6 @@ def _raise(
         "Interrupted. What is there stays; `obol stack up` goes on from there.",
     )
     say.result(raised_result(home, images, identity, raised), lambda: raised_parts(home, identity, raised))
-    for note in raised.notes:
-        say.warn(note)
 
 
 def _up_without_cluster(
@@ -345,11 +343,12 @@ def _up_without_cluster(
     with watching(say, len(images)) as progress:
         brought = building.run(
             say,
-            stack.up(choice, images, progress),
+            stack.up(choice, images, progress, say.warn),
             "Interrupted. What has been fetched is kept; `obol stack up` goes on from there.",
         )
     advised = advice(brought.choice, asked=not choice.looked)
-    notes = (*start_warnings(brought.caches), " ".join(line.strip() for line in advised))
+    short = [brought.short] if brought.short else []
+    notes = (*short, *start_warnings(brought.caches), " ".join(line.strip() for line in advised))
     say.result(up_result(brought, notes), lambda: up_parts(brought, time.time()))
     if say.output is OutputFormat.HUMAN:  # as JSON they are part of the result
         for error in errors(brought):

@@ -22,7 +22,7 @@ from obol.client.base import Kind, PulledImage
 from obol.errors import DependencyMissing, ObolError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from obol.client.base import PullFailed
     from obol.stack.nocluster import Brought, Seen, WarmedImage
@@ -51,13 +51,13 @@ def untouched_result() -> UpResult:
 def up_result(brought: Brought, notes: tuple[str, ...] = ()) -> UpResult:
     """What `up` did, for programs; `notes` are what a person is told besides."""
     pulled = [one.outcome for one in brought.images if isinstance(one.outcome, PulledImage)]
-    registries = dict.fromkeys(image.reference.registry for image in pulled)
+    registries = dict.fromkeys([*(image.reference.registry for image in pulled), *brought.held])
     gain = GainResult(
         True,
-        sum(image.bytes_from_cache for image in pulled),
+        sum(brought.held.values()),
         sum(image.bytes_from_upstream for image in pulled),
         None if brought.saved is None else round(brought.saved, 1),
-        tuple(_of_registry(registry, pulled) for registry in registries),
+        tuple(_of_registry(registry, brought.held, pulled) for registry in registries),
     )
     result = _none(complete=brought.complete, notes=notes)
     return replace(
@@ -89,9 +89,9 @@ def _none(*, complete: bool, notes: tuple[str, ...]) -> UpResult:
     )
 
 
-def _of_registry(registry: str, pulled: Sequence[PulledImage]) -> RegistryGain:
-    own = [image for image in pulled if image.reference.registry == registry]
-    return RegistryGain(registry, sum(one.bytes_from_cache for one in own), sum(one.bytes_from_upstream for one in own))
+def _of_registry(registry: str, held: Mapping[str, int], pulled: Sequence[PulledImage]) -> RegistryGain:
+    fetched = sum(image.bytes_from_upstream for image in pulled if image.reference.registry == registry)
+    return RegistryGain(registry, held.get(registry, 0), fetched)
 
 
 def up_parts(brought: Brought, now: float) -> list[str | Table]:
@@ -240,7 +240,7 @@ def _summary(brought: Brought) -> list[str]:
     pulled = [one.outcome for one in brought.images if isinstance(one.outcome, PulledImage)]
     count = len(brought.images)
     everything = f"All {count} images are" if brought.complete else f"{len(pulled)} of {count} images are"
-    cached, fetched = sum(p.bytes_from_cache for p in pulled), sum(p.bytes_from_upstream for p in pulled)
+    cached, fetched = sum(brought.held.values()), sum(p.bytes_from_upstream for p in pulled)
     lines = [
         f"{everything} in the caches ({span(max(1, brought.seconds))}).",
         f"{size(fetched)} came from upstream, {size(cached)} were there already.",

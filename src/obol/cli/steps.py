@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from obol.cli import present
 from obol.cli.imagewatch import ImageWatch
 from obol.cli.picture import Picture, shown
-from obol.cli.progress import about
+from obol.cli.progress import Writer, about
 from obol.machine.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from obol.cli.imagewatch import Ask
     from obol.cli.meter import Row
     from obol.cli.present import Speaker
-    from obol.cli.progress import Writer
     from obol.machine.clock import Clock
-    from obol.stack.lifecycle import Steps
+    from obol.stack.parts import Steps
 
 DONE, FAILED = "✓", "✗"
 LINE_EVERY = 10.0
@@ -37,15 +36,27 @@ LOOK_EVERY = 1.0
 """Seconds between two questions, where nothing is drawn."""
 
 
+class Teller(Writer, Protocol):
+    """Where lines go, and sentences that must not be missed."""
+
+    def warn(self, text: str) -> None:
+        """Write such a sentence."""
+        ...
+
+
 class LineSteps:
     """The `Steps` for logs: a line when a step begins, when something new is known of it, and when it has ended."""
 
-    def __init__(self, writer: Writer, clock: Clock, board: Board | None = None, ask: Ask | None = None) -> None:
+    def __init__(self, writer: Teller, clock: Clock, board: Board | None = None, ask: Ask | None = None) -> None:
         self._writer = writer
         self._clock = clock
         self._board = board
         self._watch = ImageWatch(board, ask, clock, self.tell, LOOK_EVERY) if board and ask else None
         self._told_at = clock.monotonic()
+
+    def warn(self, text: str) -> None:
+        """Say a sentence."""
+        self._writer.warn(text)
 
     @contextmanager
     def step(self, label: str) -> Iterator[Callable[[str], None]]:
@@ -84,13 +95,17 @@ class LiveSteps:
     """The `Steps` for a terminal: a spinner while a step goes on, one line when it has ended."""
 
     def __init__(
-        self, writer: Writer, console: Console, clock: Clock, board: Board | None = None, ask: Ask | None = None
+        self, writer: Teller, console: Console, clock: Clock, board: Board | None = None, ask: Ask | None = None
     ) -> None:
         self._writer = writer
         self._console = console
         self._clock = clock
         self._board = board
         self._watch = ImageWatch(board, ask, clock) if board and ask else None
+
+    def warn(self, text: str) -> None:
+        """Say a sentence, above the spinner where one turns."""
+        self._writer.warn(text)
 
     @contextmanager
     def step(self, label: str) -> Iterator[Callable[[str], None]]:

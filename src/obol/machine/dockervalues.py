@@ -99,6 +99,8 @@ class Container:
     mounts: Mapping[str, str] = field(default_factory=dict)
     """Source by path in the container."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    addresses: tuple[str, ...] = ()
+    """Its IPv4 addresses, one for each network, while it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +184,7 @@ class _HostConfig(_Object):
 
 class _Attachment(_Object):
     network_id: str = msgspec.field(default="", name="NetworkID")
+    ip_address: str = msgspec.field(default="", name="IPAddress")
 
 
 class _Networking(_Object):
@@ -318,6 +321,7 @@ def _container(found: _Container) -> Container:
         ),
         mounts={mount.destination: mount.source for mount in found.mounts or ()},
         environment={name: value for name, _, value in pairs},
+        addresses=tuple(one.ip_address for one in attachments.values() if one is not None and one.ip_address),
     )
 
 

@@ -22,6 +22,9 @@ BRIDGE = "obol-k3s"
 ADDRESS = "203.0.113.254"
 """Of TEST-NET-3, which is in no network that a machine can be in (RFC 5737)."""
 NETWORK = f"{ADDRESS}/31"
+CACHES = "127.54.0.1"
+"""Of this machine's loopback: where the node, and nobody else, asks the registry caches. It reads that once, and other
+clients have 127.0.0.1, so what it was given can be told from what they were given."""
 SERVICES = "10.43.0.0/16"
 """Addresses of Services, those that k3s has anyway."""
 

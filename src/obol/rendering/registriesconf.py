@@ -60,10 +60,15 @@ def _first_version(written: object) -> frozenset[str]:
 
 
 def _tables(mirrors: Iterable[Mirror]) -> list[str]:
-    lines = []
+    """A table for each registry, with its mirrors in their order."""
+    by_registry: dict[str, list[str]] = {}
     for mirror in mirrors:
         url = urlsplit(mirror.endpoint)
-        name, location = basic_string(mirror.registry), basic_string(url.netloc + url.path.rstrip("/"))
-        lines += ["", "[[registry]]", f"prefix = {name}", f"location = {name}"]
-        lines += ["[[registry.mirror]]", f"location = {location}", f"insecure = {str(url.scheme == 'http').lower()}"]
+        location = basic_string(url.netloc + url.path.rstrip("/"))
+        insecure = str(url.scheme == "http").lower()
+        own = by_registry.setdefault(basic_string(mirror.registry), [])
+        own += ["[[registry.mirror]]", f"location = {location}", f"insecure = {insecure}"]
+    lines = []
+    for name, own in by_registry.items():
+        lines += ["", "[[registry]]", f"prefix = {name}", f"location = {name}", *own]
     return lines

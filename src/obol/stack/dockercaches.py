@@ -18,8 +18,8 @@ from obol.caches.containers import ContainersEngine
 from obol.caches.gateway import Reached, loopback_ports
 from obol.caches.network import ensure_network, remove_network
 from obol.errors import ObolError
-from obol.stack.lifecycle import Wired
 from obol.stack.mirrors import HostCaches, moved
+from obol.stack.parts import Wired
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -88,6 +88,11 @@ class DockerCaches:
     build: Callable[[Docker, ContainersPlan], Containers] = ContainersEngine
     discarded: list[str] = field(default_factory=list)
     """Containers that had to make way for the builtin engine."""
+
+    @property
+    def private(self) -> bool:
+        """Nodes are told once, of ports that all of them share; each is known by its own address."""
+        return False
 
     @property
     def label(self) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from obol.caches.containers import ContainerSeen
     from obol.machine.dockervalues import Image, Pushed
     from obol.stack.development import Source
-    from obol.stack.lifecycle import Steps
+    from obol.stack.parts import Steps
 
 _UP = "`obol stack up` sets that right"
 

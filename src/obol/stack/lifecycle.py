@@ -9,32 +9,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from obol.backends.base import NOTHING_SEEN, ClusterSpec, Details, Inspectable
-from obol.client.base import Silence
-from obol.errors import EngineNotRunning, EngineUnresponsive, ObolError
+from obol.backends.base import NOTHING_SEEN, Addressed, ClusterSpec, Details, Inspectable
+from obol.errors import ObolError
 from obol.machine.dockererrors import NoAddressPool
 from obol.machine.tasks import spawn
-from obol.oci.errors import OciError
-from obol.oci.references import ImageReference
+from obol.stack.ahead import expected, fetch_ahead
 from obol.stack.data import claim
-from obol.stack.plan import Gain, gain, served_since
+from obol.stack.keeping import Keeper
+from obol.stack.measuring import Measurement
+from obol.stack.parts import Served
+from obol.stack.plan import served_since
+from obol.stack.reasons import explained
 from obol.stack.state import LastUp
+from obol.stack.telling import Telling
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
     from obol.backends.base import Backend, ClusterState, Deployed, Up, Watch
-    from obol.caches.base import CacheEngine, EngineStatus, Started
+    from obol.caches.base import EngineStatus, Started
     from obol.caches.containers import ContainerSeen
     from obol.caches.warming import Held
     from obol.machine.clock import Clock
+    from obol.oci.references import ImageReference
     from obol.rendering.registries import Mirror
+    from obol.stack.measuring import MeasuringEngine
     from obol.stack.nocluster import Warmth
-    from obol.stack.plan import StackImage
+    from obol.stack.parts import Caches, Networks, Steps
+    from obol.stack.plan import Gain, StackImage
     from obol.stack.state import Home, Identity
     from obol.workloads.sources import Manifest
 
@@ -43,57 +49,6 @@ T = TypeVar("T")
 
 LOOK_WITHIN = 8.0
 """Seconds that somebody who asks how the stack is waits for its cluster."""
-
-
-class Steps(Protocol):
-    """Shows what goes on, step by step."""
-
-    def step(self, label: str) -> AbstractContextManager[Watch]:
-        """Begin a step; what it yields takes lines about it. An exception ends it as failed."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Wired:
-    """How nodes reach the caches."""
-
-    mirrors: tuple[Mirror, ...]
-    notes: tuple[str, ...] = ()
-    by_builtin: bool = True
-    """False: containers serve, and the builtin engine is not running any more."""
-
-
-class Caches(Protocol):
-    """The caches of a stack with a cluster, whichever engine they are of."""
-
-    @property
-    def label(self) -> str:
-        """What starting them is called."""
-        ...
-
-    async def start(self) -> Started | None:
-        """Start what is not running; None where this engine has no control socket. Raises ObolError."""
-        ...
-
-    async def wire(self, started: Started | None) -> Wired:
-        """Make the caches reachable for nodes, and say where. Raises ObolError."""
-        ...
-
-    async def containers(self) -> tuple[ContainerSeen, ...]:
-        """Look at the cache containers that are there. Never raises."""
-        ...
-
-    async def remove(self) -> tuple[str, ...]:
-        """Stop the caches and remove all that they hold; notes for the person. Raises ObolError."""
-        ...
-
-
-class Networks(Protocol):
-    """Networks that were leaked."""
-
-    async def reclaim(self) -> tuple[str, ...]:
-        """Free those that nobody needs; notes for the person. Never raises."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +124,7 @@ class Lifecycle:
     """One stack on one backend."""
 
     def __init__(
-        self, backend: Backend, caches: Caches, engine: CacheEngine, warmth: Warmth, networks: Networks, home: Home
+        self, backend: Backend, caches: Caches, engine: MeasuringEngine, warmth: Warmth, networks: Networks, home: Home
     ) -> None:
         self._backend = backend
         self._caches = caches
@@ -183,63 +138,104 @@ class Lifecycle:
         await self._backend.check()
 
     async def up(self, wanted: Wanted, steps: Steps, clock: Clock) -> Raised:
-        """Bring everything up and wait until it answers. Raises ObolError; what runs by then is left running."""
+        """Bring everything up and wait until it answers. Raises ObolError; what runs by then is left running.
+
+        An error has the notes that were told before it.
+        """
+        tell = Telling(steps)
+        try:
+            return await self._up(wanted, tell, clock)
+        except ObolError as problem:
+            problem.notes = tuple(tell.notes)
+            raise
+
+    async def _up(self, wanted: Wanted, tell: Telling, clock: Clock) -> Raised:
         began, moment = clock.monotonic(), clock.wall()
         await self._backend.check()
         await asyncio.to_thread(claim, wanted.data, self._home.config)
-        notes: list[str] = []
-        started, mirrors = await self._caches_up(wanted, steps, notes)
-        before = started.status if started is not None else None
-        spec = ClusterSpec(wanted.identity.stack_id, self._home.config, wanted.data, mirrors)
-        fetching = self._prefetch(wanted, before)
+        served = await self._caches_up(wanted, tell)
         try:
-            with steps.step("Starting the cluster") as watch:
-                cluster = await self._reclaiming(lambda: self._backend.up(spec, watch), watch, notes)
-            with steps.step("Deploying the workloads") as watch:
-                deployed = await self._backend.apply(spec, wanted.manifests, watch)
+            cluster, deployed = await self._cluster_up(wanted, served, tell, clock)
+            gained = await self._gain(wanted, served, cluster)
         finally:
-            if fetching is not None:
-                fetching.cancel()
-                await asyncio.gather(fetching, return_exceptions=True)
-        gained = gain(before, await self._status()) if before is not None else None
-        seconds = clock.monotonic() - began
-        notes += [*cluster.notes, *deployed.notes]
-        held = await self._held(wanted, started)
-        raised = Raised(cluster, deployed, started, mirrors, seconds, gained, tuple(notes), held)
-        self._record(wanted, raised, await self._served(started, moment), clock)
+            if served.measurement is not None:
+                await asyncio.shield(served.measurement.close(frozenset(), frozenset()))
+        seconds, mirrors = clock.monotonic() - began, served.wired.mirrors
+        held = await self._held(wanted, served.started)
+        raised = Raised(cluster, deployed, served.started, mirrors, seconds, gained, tuple(tell.notes), held)
+        self._record(wanted, raised, await self._pulled(served.started, moment), clock)
         return raised
 
-    async def _caches_up(
-        self, wanted: Wanted, steps: Steps, notes: list[str]
-    ) -> tuple[Started | None, tuple[Mirror, ...]]:
+    async def _caches_up(self, wanted: Wanted, tell: Telling) -> Served:
         if not wanted.use_caches:
-            return None, ()
-        started = None
+            return Served()
+        started = measurement = None
         try:
-            with steps.step(self._caches.label) as watch:
+            with tell.steps.step(self._caches.label) as watch:
                 started = await self._caches.start()
-                wired = await self._reclaiming(lambda: self._caches.wire(started), watch, notes)
+                if started is not None:
+                    measurement = Measurement(self._engine)
+                    await measurement.open(_registries(started) if self._caches.private else ())
+                wired = await self._reclaiming(lambda: self._caches.wire(started), watch, tell)
         except ObolError as problem:
-            notes.append(f"Without a cache, images are pulled directly: {problem}.")
-            return started, ()
-        notes += wired.notes
-        return started if wired.by_builtin else None, wired.mirrors
+            tell(f"Without a cache, images are pulled directly: {problem}.")
+            return Served(started, measurement=measurement)
+        tell.all(wired.notes)
+        return Served(started if wired.by_builtin else None, wired, measurement)
 
-    def _prefetch(self, wanted: Wanted, engine: EngineStatus | None) -> asyncio.Task[object] | None:
-        """Fetch while the cluster boots what its nodes will ask for. Nobody waits for it; failures show there."""
-        if engine is None or not wanted.prefetch:
+    async def _cluster_up(self, wanted: Wanted, served: Served, tell: Telling, clock: Clock) -> tuple[Up, Deployed]:
+        """Bring the cluster and its workloads up; beside it, images are fetched ahead, and the caches looked after."""
+        engine = served.engine
+        keeper = Keeper(self._engine, engine, clock, tell) if engine is not None else None
+        restored = served.measurement.reopen if served.measurement is not None else _nothing
+        mirrors, own = served.wired.mirrors, served.measurement.mirrors if served.measurement is not None else ()
+        spec = ClusterSpec(wanted.identity.stack_id, self._home.config, wanted.data, mirrors, own)
+        beside: list[Coroutine[object, object, None]] = []
+        if engine is not None and wanted.prefetch:
+            references = expected([image.reference for image in wanted.images], self._home.last_up())
+            stack_id = wanted.identity.stack_id
+            beside.append(fetch_ahead(self._backend, stack_id, self._warmth, references, engine, tell))
+        if keeper is not None:
+            spec = replace(spec, died=lambda: keeper.look(restored))
+            beside.append(keeper.keep(restored))
+        tasks = [spawn(work, name="beside up") for work in beside]
+        try:
+            with tell.steps.step("Starting the cluster") as watch:
+                cluster = await self._reclaiming(lambda: self._backend.up(spec, watch), watch, tell)
+                tell.all(cluster.notes)
+            with tell.steps.step("Deploying the workloads") as watch:
+                deployed = await self._deploy(wanted, spec, engine, watch)
+                tell.all(deployed.notes)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return cluster, deployed
+
+    async def _deploy(self, wanted: Wanted, spec: ClusterSpec, engine: EngineStatus | None, watch: Watch) -> Deployed:
+        """Deploy; where images are what is missing, and the caches know why, that is the reason that is told."""
+        try:
+            return await self._backend.apply(spec, wanted.manifests, watch)
+        except ObolError as problem:
+            if engine is None:
+                raise
+            references = [image.reference for image in wanted.images]
+            raise await explained(problem, references, self._warmth, self._engine) from problem
+
+    async def _gain(self, wanted: Wanted, served: Served, cluster: Up) -> Gain | None:
+        """Tell what our nodes were given; None where that cannot be told from what others were given."""
+        if served.measurement is None or served.engine is None:
             return None
-        references = [image.reference for image in wanted.images]
-        last = self._home.last_up()
-        with contextlib.suppress(OciError):
-            references += [ImageReference.parse(name) for name in last.images] if last else []
-        return spawn(self._warm(list(dict.fromkeys(references)), engine), name="prefetch")
+        peers: frozenset[str] = frozenset()
+        if isinstance(self._backend, Addressed) and all(_by_address(mirror) for mirror in served.wired.mirrors):
+            with contextlib.suppress(ObolError):
+                peers = await self._backend.addresses(wanted.identity.stack_id)
+        gained = await served.measurement.close(peers, served.wired.own_addresses)
+        # A node that was made has pulled something: where none of it was seen, it was seen as somebody else's.
+        unseen = gained is not None and cluster.created and not (gained.from_cache or gained.from_upstream)
+        return None if unseen and peers else gained
 
-    async def _warm(self, references: Sequence[ImageReference], engine: EngineStatus) -> None:
-        with contextlib.suppress(ObolError):
-            await self._warmth.warm(references, engine, Silence())
-
-    async def _reclaiming(self, work: Callable[[], Awaitable[T]], watch: Watch, notes: list[str]) -> T:
+    async def _reclaiming(self, work: Callable[[], Awaitable[T]], watch: Watch, tell: Telling) -> T:
         """Do what may need a network; where Docker has no address pool left, free what was leaked and try once more."""
         try:
             return await work()
@@ -248,16 +244,10 @@ class Lifecycle:
             freed = await self._networks.reclaim()
             if not freed:
                 raise
-            notes += freed
+            tell.all(freed)
             return await work()
 
-    async def _status(self) -> EngineStatus | None:
-        with contextlib.suppress(EngineNotRunning, EngineUnresponsive):
-            running = await asyncio.to_thread(self._engine.status)
-            return running.status if running is not None else None
-        return None
-
-    async def _served(self, started: Started | None, moment: float) -> tuple[str, ...]:
+    async def _pulled(self, started: Started | None, moment: float) -> tuple[str, ...]:
         """Name what nodes have pulled: more than the manifests know of."""
         if started is None:
             return ()
@@ -279,9 +269,7 @@ class Lifecycle:
         if (gained := raised.gain) is not None:
             last = replace(
                 last,
-                bytes_from_cache=gained.from_cache,
-                bytes_from_upstream=gained.from_upstream,
-                saved_seconds=gained.saved,
+                gain=gained,
             )
         with contextlib.suppress(OSError):
             self._home.record(last)
@@ -352,3 +340,17 @@ class Lifecycle:
             async with asyncio.timeout(LOOK_WITHIN):
                 return await self._caches.containers()
         return ()
+
+
+def _registries(started: Started) -> list[str]:
+    return list(dict.fromkeys(listener.registry for listener in started.status.listeners))
+
+
+def _by_address(mirror: Mirror) -> bool:
+    """Whether nodes ask at an address: by a name they get to where all containers come from one address."""
+    host = urlsplit(mirror.endpoint).hostname or ""
+    return host.replace(".", "").isdigit() or ":" in host
+
+
+async def _nothing() -> None:
+    return

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
+from obol.caches.base import Listener
 from obol.caches.containerplan import PUSH_PORT
 from obol.caches.reachable import addresses_of
 from obol.caches.removal import remove_store
+from obol.errors import PortTaken
 from obol.rendering.loopback import LOOPBACK
 from obol.rendering.registries import Mirror
-from obol.stack.lifecycle import Wired
+from obol.stack.parts import Wired
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from obol.caches.base import CacheEngine, Started, Substitute
@@ -34,17 +38,35 @@ class HostCaches:
     label: str = "Starting the registry caches"
     push: tuple[Mirror, ...] = ()
     """Registries that one can push to, which are not the engine's."""
+    private: bool = False
+    """Each `up` has ports of its own, for pulls that are told where to ask when they begin."""
+    apart: str = ""
+    """An address of loopback at which only the nodes of a stack ask, for nodes that are told once; "" for none."""
 
     async def start(self) -> Started:
         """Start it, if it does not run. Raises ObolError."""
         return await asyncio.to_thread(self.engine.start)
 
     async def wire(self, started: Started | None) -> Wired:
-        """Say where it serves which registry."""
+        """Say where it serves which registry, and what is not as one would expect."""
         if started is None:
             return Wired(())
-        cached = [Mirror(registry, base) for registry, base in addresses_of(started.status.listeners).items()]
-        return Wired((*cached, *self.push), moved(started.substitutes))
+        standing = addresses_of(started.status.listeners)
+        served = await self._apart(standing) if self.apart else standing
+        cached = [Mirror(registry, base) for registry, base in served.items()]
+        own = frozenset({self.apart} if self.apart else ())
+        return Wired((*cached, *self.push), moved(started.substitutes), own_addresses=own)
+
+    async def _apart(self, standing: Mapping[str, str]) -> dict[str, str]:
+        """Have the registries served at the address of the nodes, too, on the same ports; where each is asked then."""
+        served = {}
+        for registry, base in standing.items():
+            port = urlsplit(base).port or 0
+            with contextlib.suppress(PortTaken):  # also where the engine listens on all addresses, this one included
+                await asyncio.to_thread(self.engine.listen, Listener(registry, self.apart, port))
+                base = f"http://{self.apart}:{port}"  # noqa: PLW2901 - the same thing, at its better address
+            served[registry] = base
+        return served
 
     async def containers(self) -> tuple[ContainerSeen, ...]:
         """There are none."""

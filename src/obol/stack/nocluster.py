@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from obol.client.base import PulledImage, PullFailed
 from obol.errors import EngineUnresponsive
 from obol.stack.plan import time_saved
+from obol.stack.space import too_little_room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from obol.caches.base import CacheEngine, EngineStatus, Running, Started
-    from obol.caches.warming import Held
+    from obol.caches.warming import Held, Holding
     from obol.client.base import Progress
     from obol.machine.clock import Clock
     from obol.oci.references import ImageReference
     from obol.stack.plan import Choice, StackImage
+
+
+def _unheard(text: str) -> None:
+    """Tell nobody."""
 
 
 class Warmth(Protocol):
@@ -29,6 +34,13 @@ class Warmth(Protocol):
         self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
     ) -> Sequence[PulledImage | PullFailed]:
         """Fetch what is missing of these images; one that fails stops no other. The answers are in their order."""
+        ...
+
+    async def holding(self, references: Sequence[ImageReference], engine: EngineStatus) -> Holding:
+        """Tell how much of these images is there, and how much is missing, as far as their manifests can be had.
+
+        Raises EngineNotRunning, EngineUnresponsive.
+        """
         ...
 
     async def held(self, references: Sequence[ImageReference]) -> Mapping[ImageReference, Held]:
@@ -54,6 +66,10 @@ class Brought:
     seconds: float
     saved: float | None
     """About how many seconds the caches saved; None where that cannot be told."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """By registry: bytes of these images that were there before."""
+    short: str = ""
+    """A sentence where the disk of the caches has no room for what was missing."""
 
     @property
     def complete(self) -> bool:
@@ -78,20 +94,33 @@ class CachesOnly:
         self._warmth = warmth
         self._clock = clock
 
-    async def up(self, choice: Choice, images: Sequence[StackImage], progress: Progress) -> Brought:
+    async def up(
+        self,
+        choice: Choice,
+        images: Sequence[StackImage],
+        progress: Progress,
+        warn: Callable[[str], None] = _unheard,
+    ) -> Brought:
         """Start the caches, if they do not run, and fetch every image into them.
 
-        Raises what `CacheEngine.start` raises. Images that cannot be had are part of the result.
+        `warn` takes sentences that should be known before it ends. Raises what `CacheEngine.start` raises. Images that
+        cannot be had are part of the result.
         """
         began = self._clock.monotonic()
         started = await asyncio.to_thread(self._caches.start)
-        outcomes = await self._warmth.warm([image.reference for image in images], started.status, progress)
+        references = [image.reference for image in images]
+        before = await self._warmth.holding(references, started.status)
+        if short := await too_little_room(before, started.status):
+            warn(short)
+        outcomes = await self._warmth.warm(references, started.status, progress)
         return Brought(
             choice,
             started,
             tuple(WarmedImage(image, outcome) for image, outcome in zip(images, outcomes, strict=True)),
             self._clock.monotonic() - began,
-            time_saved(_pulled(outcomes), await self._throughput()),
+            time_saved(before.held, await self._throughput()),
+            before.held,
+            short,
         )
 
     async def status(self, images: Sequence[StackImage]) -> Seen:
@@ -109,7 +138,3 @@ class CachesOnly:
             running = await asyncio.to_thread(self._caches.status)
         upstreams = running.status.upstreams if running else ()
         return {upstream.registry: upstream.throughput for upstream in upstreams if upstream.throughput}
-
-
-def _pulled(outcomes: Iterable[PulledImage | PullFailed]) -> list[PulledImage]:
-    return [outcome for outcome in outcomes if isinstance(outcome, PulledImage)]

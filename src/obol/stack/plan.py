@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from obol.backends.base import BackendName, Program, Runtimes
-    from obol.caches.base import EngineStatus, Inventory
-    from obol.client.base import PulledImage
+    from obol.caches.base import Account, Given, Inventory
     from obol.oci.references import ImageReference
 
 
@@ -54,17 +53,13 @@ def _possible(runtimes: Runtimes) -> BackendName:
     return "k3s" if runtimes.k3s.answers and runtimes.is_root else "none"
 
 
-def time_saved(images: Iterable[PulledImage], throughput: Mapping[str, float]) -> float | None:
-    """Estimate the seconds that the cache saved, where the throughput (bytes a second) of each registry was measured.
+def time_saved(held: Mapping[str, int], throughput: Mapping[str, float]) -> float | None:
+    """Estimate the seconds that were saved by what was held of each registry, at its throughput (bytes a second).
 
     Images of different registries are fetched at the same time: what counts is the registry that would have taken the
-    longest. None where nothing came from the cache, or nothing that did was measured.
+    longest. None where nothing was held, or nothing of what was held was measured.
     """
-    from_cache: dict[str, int] = {}
-    for image in images:
-        registry = image.reference.registry
-        from_cache[registry] = from_cache.get(registry, 0) + image.bytes_from_cache
-    spans = [size / throughput[registry] for registry, size in from_cache.items() if size and throughput.get(registry)]
+    spans = [size / throughput[registry] for registry, size in held.items() if size and throughput.get(registry)]
     return max(spans, default=None)
 
 
@@ -75,30 +70,44 @@ def served_since(inventory: Inventory, moment: float) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
+class Own:
+    """By what the requests of one `up`'s own nodes are known; a request of nobody's that is known by nothing here."""
+
+    ports: frozenset[tuple[str, int]] = frozenset()
+    """Address and port at which nobody else asks."""
+    addresses: frozenset[str] = frozenset()
+    """Addresses of this machine at which nobody else asks."""
+    peers: frozenset[str] = frozenset()
+    """Addresses from which nobody else asks: those of nodes."""
+
+    def asked(self, given: Given) -> bool:
+        """Whether something was given to a node of ours."""
+        at = (given.address, given.port) in self.ports or given.address in self.addresses
+        return at or given.peer in self.peers
+
+
+@dataclass(frozen=True, slots=True)
 class Gain:
-    """What the caches gave during an `up`; sizes in bytes."""
+    """What the nodes of one `up` were given by the caches; sizes in bytes, each byte once for each node."""
 
     from_cache: int
+    """Of what the caches held as a whole before this `up` began."""
     from_upstream: int
-    saved: float | None
-    """About how many seconds that saved; None where nothing was measured that it could rest on."""
+    """Of what the caches had to fetch since, be it ahead of the nodes, or for somebody else at the same time."""
+    saved: float | None = None
+    """About how many seconds the former saved; None where nothing was measured that it could rest on."""
+    registries: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """The same two sizes for each registry that something was of."""
 
 
-def gain(before: EngineStatus, after: EngineStatus | None) -> Gain | None:
-    """Tell two readings of an engine's counters apart; None where it was restarted in between, or is gone.
-
-    The time is that of the registry that would have taken the longest, at the throughput that was measured of it.
-    """
-    if after is None or (after.pid, after.started_at) != (before.pid, before.started_at):
+def gain(account: Account, own: Own, throughput: Mapping[str, float]) -> Gain | None:
+    """Tell what an account says of our own nodes; None where it does not know everything, or what is ours."""
+    if not account.whole or own == Own():
         return None
-    earlier = {upstream.registry: upstream for upstream in before.upstreams}
-    from_cache = from_upstream = 0
-    spans = []
-    for upstream in after.upstreams:
-        known = earlier.get(upstream.registry)
-        cached = upstream.bytes_from_cache - (known.bytes_from_cache if known else 0)
-        from_cache += cached
-        from_upstream += upstream.bytes_from_upstream - (known.bytes_from_upstream if known else 0)
-        if cached and upstream.throughput:
-            spans.append(cached / upstream.throughput)
-    return Gain(from_cache, from_upstream, max(spans, default=None))
+    registries: dict[str, tuple[int, int]] = {}
+    for given in filter(own.asked, account.given):
+        held, fetched = registries.get(given.registry, (0, 0))
+        registries[given.registry] = (held + given.held, fetched + given.fetched)
+    saved = time_saved({registry: held for registry, (held, _fetched) in registries.items()}, throughput)
+    totals = [sum(sizes) for sizes in zip(*registries.values(), strict=True)] or [0, 0]
+    return Gain(totals[0], totals[1], saved, registries)

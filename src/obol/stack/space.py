@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from obol.caches.base import EngineStatus
+    from obol.caches.warming import Holding
 
 FILES = 50_000
 """So many are counted; who has more waits no longer for a number."""
@@ -32,6 +35,25 @@ class Space:
 def space(caches: Path, data: Path) -> Space:
     """Measure. Takes as long as it takes to look at FILES files."""
     return Space(str(caches), _size(caches), _free(caches), str(data), data.is_dir())
+
+
+async def too_little_room(holding: Holding, engine: EngineStatus) -> str:
+    """A sentence where the caches' disk has no room for what is missing of some images; "" where it has."""
+    needed = holding.missing
+    if not needed:
+        return ""
+    free = await asyncio.to_thread(_free, Path(engine.store))
+    if free is None or needed <= free:
+        return ""
+    return (
+        f"The registry caches need {_mib(needed)} more for the images, and {engine.store} has {_mib(free)} free: "
+        "what does not fit is passed on and not kept. Free some space there, or choose another disk with "
+        "OBOL_REGISTRY_CACHE_DIR."
+    )
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:,.0f} MiB"
 
 
 def _size(directory: Path) -> int | None:

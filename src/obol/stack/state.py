@@ -18,6 +18,7 @@ from obol.backends.base import BackendName
 from obol.errors import ObolError
 from obol.machine.regular import read, write_atomically
 from obol.stack.names import LONGEST
+from obol.stack.plan import Gain  # noqa: TC001 - msgspec reads the annotation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -80,9 +81,8 @@ class LastUp:
     seconds: float
     images: tuple[str, ...]
     """References of all images that it needed or saw."""
-    bytes_from_cache: int | None = None
-    bytes_from_upstream: int | None = None
-    saved_seconds: float | None = None
+    gain: Gain | None = None
+    """What its nodes were given; None where that was not measured, or by a version that did not know it."""
     mirrors: dict[str, str] = field(default_factory=dict)
     """By registry: where its nodes were told to ask first."""
 

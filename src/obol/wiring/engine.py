@@ -15,8 +15,9 @@ import obol
 from obol.machine import logs
 from obol.machine.clock import Clock, SystemClock
 from obol.machine.files import allow_many_open_files, open_files_limit
+from obol.registry.control.measuring import Measuring
 from obol.registry.control.remembered import RememberedPorts
-from obol.registry.control.socket import Control
+from obol.registry.control.socket import Control, Views
 from obol.registry.engine.engine import Engine
 from obol.registry.engine.spaces import Space
 from obol.registry.engine.status import ListenerStatus, Status, amount, upstreams
@@ -32,9 +33,9 @@ from obol.registry.upstream.client import RegistryUpstream
 from obol.registry.upstream.slots import Share, SlotPool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
-    from obol.registry.settings import EngineSettings
+    from obol.registry.settings import EngineSettings, ListenerSettings
 
 HASH_THREADS = 2
 
@@ -48,8 +49,9 @@ class RunningEngine:
     store: DiskStore
     started_at: float
 
-    async def status(self) -> Status:
-        """What runs and what it did."""
+    async def status(self, hidden: Callable[[ListenerSettings], bool] | None = None) -> Status:
+        """What runs and what it did, without the ports that are nobody's business."""
+        shown = [one for one in self.listeners.list() if hidden is None or not hidden(one)]
         return Status(
             version=obol.__version__,
             pid=os.getpid(),
@@ -59,7 +61,7 @@ class RunningEngine:
             fills=self.engine.fills,
             content=amount(await self.store.content.usage()),
             partials=amount(await self.store.partials.usage()),
-            listeners=[ListenerStatus(one.registry, one.address, one.port) for one in self.listeners.list()],
+            listeners=[ListenerStatus(one.registry, one.address, one.port) for one in shown],
             upstreams=upstreams(self.engine),
         )
 
@@ -135,7 +137,13 @@ async def _serve(settings: EngineSettings) -> None:
         ports = RememberedPorts(running.listeners, running.store.root, registries)
         await ports.reopen()
         engine = running.engine
-        control = Control(running.status, ports, registries, stopping.set, engine.inventory, engine.progress)
+        measuring = Measuring(engine.open_account, engine.accounts, running.listeners, engine.clock)
+
+        async def status() -> Status:
+            return await running.status(hidden=measuring.owns)
+
+        views = Views(status, engine.inventory, engine.progress)
+        control = Control(views, ports, registries, stopping.set, measuring)
         await control.start(running.store.root / "control.sock")
         for one in running.listeners.list():
             logs.get().info("listening", registry=one.registry, address=one.address, port=one.port)
@@ -143,6 +151,7 @@ async def _serve(settings: EngineSettings) -> None:
             await stopping.wait()
         finally:
             await control.close()
+            await measuring.end()
 
 
 def serve(settings: EngineSettings, *, log_format: str = "human", log_level: int = logging.INFO) -> int:

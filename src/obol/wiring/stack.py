@@ -27,6 +27,7 @@ from obol.machine.docker import Docker
 from obol.machine.podman import Podman
 from obol.machine.scratch import Scratch
 from obol.machine.thismachine import machine_id
+from obol.rendering.k3s import CACHES
 from obol.rendering.names import home_mark
 from obol.stack.adoption import look
 from obol.stack.dockercaches import DockerCaches
@@ -74,7 +75,8 @@ def stack_on_podman(
     podman = Podman(SystemRunner(), environ, _loud(lines), note, scratch)
     backend = PodmanBackend(podman, home.config, looks)
     warmth = Warming(engine, (this_machine(),))
-    return Lifecycle(backend, HostCaches(engine, plan.store), engine, warmth, NoNetworks(), home)
+    caches = HostCaches(engine, plan.store, private=True)
+    return Lifecycle(backend, caches, engine, warmth, NoNetworks(), home)
 
 
 def stack_on_k3d(
@@ -145,7 +147,7 @@ def stack_on_k3s(plans: CachePlans, home: Home, environ: Mapping[str, str], *, l
     engine = BuiltinEngine(plan)
     around = k3s.Surroundings(environ, may_ask(environ), listen=partial(_listen, engine, plan), loud=_loud(lines))
     backend = k3s.K3sBackend(SystemRunner(), SystemRunner(on_terminal=True), home.config, around)
-    caches = HostCaches(engine, plan.store, push=(PUSHED,) if plans.development else ())
+    caches = HostCaches(engine, plan.store, push=(PUSHED,) if plans.development else (), apart=CACHES)
     return Lifecycle(backend, caches, engine, Warming(engine, (this_machine(),)), NoNetworks(), home)
 
 

@@ -12,7 +12,7 @@ from obol.caches.containerplan import CacheContainer, push_registry
 from obol.caches.containers import ContainerSeen
 from obol.cli.clusterview import raised_parts, raised_result, shown_code, shown_parts, shown_result
 from obol.cli.present import Table
-from obol.cli.results.stack import GainResult, Gateway, LastUpResult
+from obol.cli.results.stack import GainResult, Gateway, LastUpResult, RegistryGain
 from obol.rendering.registries import Mirror
 from obol.stack.lifecycle import Raised, Shown
 from obol.stack.nocluster import Seen
@@ -59,6 +59,23 @@ def test_nothing_to_boast_of(saved: float | None) -> None:
     assert "saved" not in text(raised_parts(HOME, OTTER, raised(Gain(5, 5, saved))))
 
 
+def test_a_first_pull_says_so() -> None:
+    """Where all came from upstream, nothing is said to have come from the cache, or to have saved time."""
+    told = text(raised_parts(HOME, OTTER, raised(Gain(0, 135 * 2**20, None))))
+
+    assert "Nothing saved yet: all 135 MiB came from upstream." in told
+    assert "from the cache" not in told
+
+
+def test_where_nothing_was_pulled() -> None:
+    """An `up` whose nodes have everything claims nothing."""
+    told = text(raised_parts(HOME, OTTER, raised(Gain(0, 0))))
+
+    assert "No image was pulled" in told
+    assert "from the cache" not in told
+    assert "saved" not in told
+
+
 def test_not_measured() -> None:
     """An unmeasured run says so, and one without caches says nothing of caches."""
     assert "not measured" in text(raised_parts(HOME, OTTER, raised()))
@@ -77,11 +94,11 @@ def test_the_engine_of_a_cluster_in_docker() -> None:
 
 def test_up_for_programs() -> None:
     """Sizes are bytes, and what was not measured is null."""
-    measured = raised_result(HOME, (LITELLM, PAUSE), OTTER, raised(Gain(7, 3, 1.26)))
+    measured = raised_result(HOME, (LITELLM, PAUSE), OTTER, raised(Gain(7, 3, 1.26, {"ghcr.io": (7, 3)})))
     bare = raised_result(HOME, (LITELLM, PAUSE), OTTER, raised(mirrors=()))
 
     assert (measured.seconds, measured.mirrors) == (12.346, {"docker.io": "http://127.0.0.1:54100"})
-    assert measured.gain == GainResult(True, 7, 3, 1.3)
+    assert measured.gain == GainResult(True, 7, 3, 1.3, (RegistryGain("ghcr.io", 7, 3),))
     assert bare.gain == GainResult(measured=False)
     assert (measured.cache_engine, bare.cache_engine) == ("containers", None)
     assert measured.gateway == Gateway(
@@ -114,7 +131,9 @@ def test_what_to_do_next() -> None:
 
 def test_status() -> None:
     """It shows the cluster's state, the last `up`, and that no caches run."""
-    shown = Shown(OTTER, "stopped", LastUp(1_700_000_000.0, 61.25, (), 2**20, 0, 90.0, {"docker.io": "http://g:1"}))
+    shown = Shown(
+        OTTER, "stopped", LastUp(1_700_000_000.0, 61.25, (), Gain(2**20, 0, 90.0), {"docker.io": "http://g:1"})
+    )
 
     told = text(shown_parts(HOME, shown, SEEN, DISK))
 

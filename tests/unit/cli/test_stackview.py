@@ -21,14 +21,18 @@ NOW = 1_700_000_000.0
 DISK = Space("/caches", 2**30, None, "/data", data_there=True)
 
 
-def brought(*outcomes: PulledImage | PullFailed, saved: float | None = None) -> Brought:
+def brought(
+    *outcomes: PulledImage | PullFailed, saved: float | None = None, held: dict[str, int] | None = None
+) -> Brought:
     """What `up` did with the two images."""
     images = tuple(WarmedImage(image, outcome) for image, outcome in zip((LITELLM, PAUSE), outcomes, strict=True))
-    return Brought(Choice("none"), Started(engine_status(), False), images, 61.0, saved)
+    return Brought(Choice("none"), Started(engine_status(), False), images, 61.0, saved, held or {})
 
 
 COLD = brought(pulled(LITELLM, from_cache=MIB, from_upstream=600 * MIB), pulled(PAUSE, from_upstream=MIB))
-LIMITED = brought(failed(LITELLM, Kind.RATE_LIMITED, 3700.0), pulled(PAUSE, from_cache=MIB), saved=100.2)
+LIMITED = brought(
+    failed(LITELLM, Kind.RATE_LIMITED, 3700.0), pulled(PAUSE, from_cache=MIB), saved=100.2, held={"docker.io": MIB}
+)
 
 
 def texts(parts: list[str | Table]) -> list[str]:
@@ -37,7 +41,10 @@ def texts(parts: list[str | Table]) -> list[str]:
 
 
 def test_up_parts() -> None:
-    """Every image has a row with its bytes by where they came from, and a sentence sums them up."""
+    """Every image has a row with its bytes by where they came from, and a sentence tells what was there before.
+
+    A layer that another image of the same `up` has brought was not there before.
+    """
     table, _, *rest = up_parts(COLD, NOW)
 
     assert isinstance(table, Table)
@@ -48,7 +55,7 @@ def test_up_parts() -> None:
     )
     assert rest == [
         "All 2 images are in the caches (1 min 1 s).",
-        "601 MiB came from upstream, 1.0 MiB were there already.",
+        "601 MiB came from upstream, 0 B were there already.",
     ]
 
 
@@ -87,7 +94,7 @@ def test_up_result() -> None:
     cold, limited = up_result(COLD), up_result(LIMITED)
 
     assert (cold.backend, cold.stack, cold.complete, cold.gain.saved_seconds) == ("none", None, True, None)
-    assert cold.gain.registries == (RegistryGain("ghcr.io", MIB, 600 * MIB), RegistryGain("docker.io", 0, MIB))
+    assert cold.gain.registries == (RegistryGain("ghcr.io", 0, 600 * MIB), RegistryGain("docker.io", 0, MIB))
     assert (cold.images[0].state, cold.images[0].bytes_total, cold.images[0].problem) == ("cached", 601 * MIB, None)
     assert (limited.complete, limited.gain.saved_seconds) == (False, 100.2)
     problem = limited.images[0].problem

@@ -27,6 +27,10 @@ class Notes:
         """Keep a line."""
         self.lines.append(text)
 
+    def warn(self, text: str) -> None:
+        """Keep a sentence."""
+        self.lines.append(f"! {text}")
+
 
 def test_lines_tell_what_begins_what_is_new_and_what_has_ended() -> None:
     """A line that says the same again is not repeated."""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from obol.backends.base import Deployed, Up
 from obol.caches.base import Running, Started
 from obol.rendering.registries import Mirror
-from obol.stack.lifecycle import Lifecycle, Wanted, Wired
+from obol.stack.lifecycle import Lifecycle, Wanted
+from obol.stack.parts import Wired
 from obol.stack.state import Home, Identity
 from tests.unit.stack.world import LITELLM, FakeCaches, FakeWarmth, engine_status
 
@@ -86,6 +87,8 @@ class StackCaches:
     problem: ObolError | None = None
     calls: list[str] = field(default_factory=list)
     label: str = "Starting the registry caches"
+    private: bool = True
+    mirrors: tuple[Mirror, ...] = MIRRORS
 
     async def start(self) -> Started | None:
         """Start."""
@@ -97,7 +100,7 @@ class StackCaches:
     async def wire(self, started: Started | None) -> Wired:
         """Wire."""
         self.calls.append("wire")
-        return Wired(MIRRORS, ("a note of the caches",))
+        return Wired(self.mirrors, ("a note of the caches",))
 
     async def containers(self) -> tuple[ContainerSeen, ...]:
         """None."""
@@ -126,6 +129,11 @@ class FakeSteps:
     """Notes the steps, and how they ended."""
 
     seen: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+
+    def warn(self, text: str) -> None:
+        """Keep a sentence."""
+        self.warned.append(text)
 
     @contextmanager
     def step(self, label: str) -> Iterator[Watch]:

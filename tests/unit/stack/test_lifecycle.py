@@ -7,19 +7,26 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.backends.base import Details, Workload
-from obol.caches.base import HeldImage
+from obol.caches.base import Given, HeldImage
+from obol.client.base import Kind
 from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
 from obol.machine.dockererrors import NoAddressPool
+from obol.rendering.registries import Mirror
 from obol.stack import lifecycle
+from obol.stack.plan import Gain
 from obol.stack.state import Home
 from tests.fakes.clock import FakeClock
-from tests.unit.stack.clusterworld import MIRRORS, WHO, World
-from tests.unit.stack.world import LITELLM
+from tests.unit.stack.clusterworld import MIRRORS, WHO, FakeBackend, World
+from tests.unit.stack.world import LITELLM, failed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
+    from obol.backends.base import ClusterSpec, Deployed, Watch
     from obol.caches.containers import ContainerSeen
+    from obol.workloads.sources import Manifest
+    from tests.unit.stack.world import FakeCaches
 
 
 @pytest.fixture
@@ -250,3 +257,121 @@ async def test_status_changes_nothing(world: World) -> None:
     assert (shown.identity, shown.state) == (WHO, "absent")
     assert world.backend.calls == ["state brave-otter"]
     assert world.engine.calls == []
+
+
+OWN = Given("127.0.0.1", 40000, "127.0.0.1", "docker.io", held=3_000_000, fetched=0)
+
+
+async def test_gain_is_what_was_given_at_our_own_ports(world: World) -> None:
+    """The nodes are told of ports of their own, and what was given elsewhere is not claimed."""
+    world.engine.given = (OWN, replace(OWN, port=54100, held=7))
+
+    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert world.backend.spec is not None
+    assert world.backend.spec.own == (Mirror("docker.io", "http://127.0.0.1:40000"),)
+    assert world.backend.spec.mirrors == MIRRORS
+    assert raised.gain == Gain(3_000_000, 0, 2.0, {"docker.io": (3_000_000, 0)})
+    last = world.home.last_up()
+    assert last is not None
+    assert last.gain == raised.gain
+    assert world.engine.account is None
+
+
+class AddressedBackend(FakeBackend):
+    """A cluster whose nodes have addresses."""
+
+    async def addresses(self, stack_id: str) -> frozenset[str]:
+        """One node."""
+        assert stack_id == WHO.stack_id
+        return frozenset({"172.18.0.2"})
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "given", "claimed"),
+    [
+        ("http://172.18.0.1:54100", 9, 9),
+        ("http://172.18.0.1:54100", 0, None),  # a node that was made has pulled something: it was not recognised
+        ("http://host.docker.internal:54100", 9, None),
+    ],
+)
+async def test_gain_of_nodes_with_addresses(world: World, endpoint: str, given: int, claimed: int | None) -> None:
+    """Nodes in Docker are known by their addresses, and where they cannot be known, nothing is claimed."""
+    world.backend = AddressedBackend()
+    world.caches.private = False
+    world.caches.mirrors = (Mirror("docker.io", endpoint),)
+    node = replace(OWN, peer="172.18.0.2", held=given)
+    world.engine.given = (node, replace(node, peer="172.18.0.3", held=777))
+
+    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert (raised.gain.from_cache if raised.gain else None) == claimed
+
+
+async def test_the_account_ends_with_an_up_that_fails(world: World) -> None:
+    """Nothing goes on being counted, and no port stays open."""
+    world.backend.failing["apply"] = [ObolError("litellm is not ready")]
+
+    with pytest.raises(ObolError):
+        await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert world.engine.account is None
+    assert world.engine.calls.count("close account") == 1
+
+
+async def test_notes_are_told_when_they_arise(world: World) -> None:
+    """What was worth knowing before `up` failed was shown then, and is part of the error."""
+    world.backend.failing["apply"] = [ObolError("litellm is not ready")]
+
+    with pytest.raises(ObolError) as caught:
+        await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert world.steps.warned == ["a note of the caches", "a note of the cluster"]
+    assert caught.value.notes == ("a note of the caches", "a note of the cluster")
+
+
+async def test_the_caches_reason_is_told(world: World) -> None:
+    """Where an image is what is missing, the reason is the one that the caches have."""
+    world.backend.failing["apply"] = [ObolError("litellm is not ready", why="x" * 400)]
+    world.warmth.outcomes[LITELLM.reference] = failed(LITELLM, Kind.DENIED)
+
+    with pytest.raises(ObolError, match="for a reason"):
+        await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+
+async def test_nothing_is_fetched_ahead_where_nodes_do_not_reach_the_caches(world: World) -> None:
+    """The line is not paid twice: images that nodes pull directly are not fetched into the caches besides."""
+    world.caches.mirrors = ()
+
+    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert world.warmth.asked == []
+    assert raised.gain is None
+
+
+class Mortuary(FakeBackend):
+    """A cluster during whose start the cache engine dies."""
+
+    engine: FakeCaches
+    died = False
+
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
+        """Deploy, and ask whether the caches died."""
+        self.engine.running = None
+        self.died = await spec.died()
+        return await super().apply(spec, manifests, watch)
+
+
+async def test_an_engine_that_dies_is_no_reason_to_fail(world: World) -> None:
+    """It is started again with the same ports, one line says so, and no figure is claimed."""
+    world.backend = Mortuary()
+    world.backend.engine = world.engine
+    world.engine.given = (OWN,)
+
+    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert world.backend.died
+    assert world.engine.running is not None
+    assert len([note for note in raised.notes if "started again" in note]) == 1
+    assert world.engine.calls.count("open account") == 2
+    assert raised.gain is None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from obol.caches.base import Running
+from obol.caches.warming import Holding
 from obol.client.base import Silence
 from obol.errors import EngineUnresponsive
 from obol.stack.nocluster import CachesOnly
@@ -43,17 +44,40 @@ async def test_up_with_an_image_missing() -> None:
 
 async def test_up_again() -> None:
     """What came from the cache saved the time that its upstream would have taken at the speed that was measured."""
-    warmth = FakeWarmth({PAUSE.reference: pulled(PAUSE, from_cache=3_000_000)})
+    warmth = FakeWarmth(holds=Holding({"docker.io": 3_000_000}, 0))
 
     brought = await stack(FakeCaches(Running(engine_status())), warmth).up(NOTHING, IMAGES, Silence())
 
     assert brought.caches.already
-    assert brought.saved == 2.0
+    assert (brought.saved, brought.held) == (2.0, {"docker.io": 3_000_000})
+
+
+async def test_up_for_the_first_time_saves_nothing() -> None:
+    """A layer that one image of the first `up` has brought for another was not there before."""
+    warmth = FakeWarmth({PAUSE.reference: pulled(PAUSE, from_cache=3_000_000)})
+
+    brought = await stack(FakeCaches(Running(engine_status())), warmth).up(NOTHING, IMAGES, Silence())
+
+    assert (brought.saved, brought.held, brought.short) == (None, {}, "")
+
+
+async def test_too_little_room_is_told_before() -> None:
+    """Where what is missing does not fit on the disk, that is said before anything is fetched."""
+    warmth, told = FakeWarmth(holds=Holding({}, 1 << 60)), list[str]()
+
+    def warn(text: str) -> None:
+        assert warmth.asked == []
+        told.append(text)
+
+    brought = await stack(FakeCaches(), warmth).up(NOTHING, IMAGES, Silence(), warn)
+
+    assert told == [brought.short]
+    assert "OBOL_REGISTRY_CACHE_DIR" in brought.short
 
 
 async def test_up_with_an_engine_that_falls_silent() -> None:
     """The images that were fetched are told although the engine no longer says how fast its upstreams were."""
-    warmth = FakeWarmth({PAUSE.reference: pulled(PAUSE, from_cache=3_000_000)})
+    warmth = FakeWarmth(holds=Holding({"docker.io": 3_000_000}, 0))
 
     brought = await stack(FakeCaches(problem=EngineUnresponsive("hm")), warmth).up(NOTHING, IMAGES, Silence())
 

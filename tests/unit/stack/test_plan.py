@@ -1,12 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from obol.backends.base import BackendName, Program, Runtimes
-from obol.caches.base import Amount, EngineStatus, UpstreamStatus
-from obol.client.base import PulledImage
-from obol.oci.references import Digest, ImageReference
-from obol.stack.plan import Choice, Gain, choose, gain, time_saved
+from obol.caches.base import Account, Given
+from obol.stack.plan import Choice, Gain, Own, choose, gain, time_saved
 
 ANSWERS = {name: Program(name, version="1") for name in ("docker", "k3d", "podman")}
 DEAF = Program("docker", trouble="no daemon")
@@ -61,48 +61,68 @@ def test_choose_names_what_does_not_answer() -> None:
     assert choose(runtimes(DEAF, ANSWERS["podman"])) == Choice("podman", ())
 
 
-def engine(from_cache: int, from_upstream: int, throughput: float | None = 100.0, pid: int = 1) -> EngineStatus:
-    """An engine that has served so much of ghcr.io."""
-    upstream = UpstreamStatus(
-        "ghcr.io",
-        "https://ghcr.io",
-        "ok",
-        bytes_from_cache=from_cache,
-        bytes_from_upstream=from_upstream,
-        throughput=throughput,
+NODE = Given("172.18.0.1", 54101, "172.18.0.2", "ghcr.io", held=2000, fetched=10)
+FOREIGN = replace(NODE, peer="172.18.0.9", held=7777, fetched=999)
+
+
+def account(*given: Given, whole: bool = True) -> Account:
+    """What an engine has counted."""
+    return Account("a", whole, (), given)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        Own(peers=frozenset({"172.18.0.2"})),
+        Own(ports=frozenset({("172.18.0.1", 54101)})),
+        Own(addresses=frozenset({"172.18.0.1"})),
+    ],
+)
+def test_gain_is_what_our_own_nodes_were_given(own: Own) -> None:
+    """What others were given meanwhile is not claimed, by whichever mark nodes are known."""
+    foreign = replace(FOREIGN, address="127.0.0.1", port=1)
+
+    assert gain(account(NODE, foreign), own, {"ghcr.io": 100.0}) == Gain(2000, 10, 20.0, {"ghcr.io": (2000, 10)})
+
+
+def test_gain_of_a_first_pull_is_nothing() -> None:
+    """Bytes that came from the upstream have saved no time."""
+    own = Own(peers=frozenset({NODE.peer}))
+
+    assert gain(account(replace(NODE, held=0, fetched=70)), own, {"ghcr.io": 1.0}) == Gain(
+        0, 70, None, {"ghcr.io": (0, 70)}
     )
-    return EngineStatus("1", pid, "/s", 1.0, False, (), Amount(0, 0), Amount(0, 0), (upstream,))
+    assert gain(account(FOREIGN), own, {"ghcr.io": 1.0}) == Gain(0, 0, None)
 
 
-def test_gain_is_what_was_counted_in_between() -> None:
-    """The gain is the difference of two readings, and the time that the bytes would have taken."""
-    assert gain(engine(1000, 50), engine(3000, 60)) == Gain(2000, 10, 20.0)
-    assert gain(engine(0, 0), engine(0, 70)) == Gain(0, 70, None)
-    assert gain(engine(0, 0), engine(9, 0, throughput=None)) == Gain(9, 0, None)
+def test_time_is_that_of_the_slowest_registry() -> None:
+    """Registries are asked at the same time, and one that was not measured is left out."""
+    hub, quay = replace(NODE, registry="docker.io", held=500), replace(NODE, registry="quay.io", held=9000)
+    own = Own(peers=frozenset({NODE.peer}))
+
+    measured = gain(account(NODE, hub, quay), own, {"ghcr.io": 100.0, "docker.io": 10.0})
+    assert measured is not None
+    assert (measured.from_cache, measured.from_upstream, measured.saved) == (11500, 30, 50.0)
+    assert measured.registries == {"ghcr.io": (2000, 10), "docker.io": (500, 10), "quay.io": (9000, 10)}
+    assert gain(account(NODE), own, {}) == Gain(2000, 10, None, {"ghcr.io": (2000, 10)})
 
 
 def test_gain_is_not_guessed() -> None:
-    """An engine that was restarted in between, or is gone, has not measured."""
-    assert gain(engine(0, 0), engine(10, 0, pid=2)) is None
-    assert gain(engine(0, 0), None) is None
-
-
-def pulled(registry: str, from_cache: int) -> PulledImage:
-    """An image, so much of which came from the cache."""
-    reference = ImageReference.parse(f"{registry}/a/b:1")
-    return PulledImage(reference, Digest.of(b""), ("linux/amd64",), 1, 10_000, from_cache, 0, 1.0)
+    """An account that does not know everything, or nodes that cannot be told from others, give no figure."""
+    assert gain(account(NODE, whole=False), Own(peers=frozenset({NODE.peer})), {}) is None
+    assert gain(account(NODE), Own(), {}) is None
 
 
 def test_time_saved() -> None:
-    """Images of one registry would have shared its line; those of several would have come at the same time."""
-    images = [pulled("ghcr.io", 3000), pulled("ghcr.io", 1000), pulled("quay.io", 3000)]
+    """Images of one registry share its line; those of several come at the same time."""
+    held = {"ghcr.io": 4000, "quay.io": 3000}
 
-    assert time_saved(images, {"ghcr.io": 100.0, "quay.io": 1000.0}) == 40.0
-    assert time_saved(images, {"quay.io": 1000.0}) == 3.0
+    assert time_saved(held, {"ghcr.io": 100.0, "quay.io": 1000.0}) == 40.0
+    assert time_saved(held, {"quay.io": 1000.0}) == 3.0
 
 
 def test_time_saved_is_not_guessed() -> None:
-    """Nothing is said where nothing was measured, and where nothing came from the cache."""
-    assert time_saved([pulled("ghcr.io", 3000)], {}) is None
-    assert time_saved([pulled("ghcr.io", 0)], {"ghcr.io": 100.0}) is None
-    assert time_saved([], {"ghcr.io": 100.0}) is None
+    """Nothing is said where nothing was measured, and where nothing was held."""
+    assert time_saved({"ghcr.io": 3000}, {}) is None
+    assert time_saved({"ghcr.io": 0}, {"ghcr.io": 100.0}) is None
+    assert time_saved({}, {"ghcr.io": 100.0}) is None

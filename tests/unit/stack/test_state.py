@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.errors import ObolError
 from obol.stack import state
+from obol.stack.plan import Gain
 from obol.stack.state import LAST_UP, WORKLOADS, WRITTEN, Home, Identity, LastUp, NameLost, remove_empty
 from obol.workloads.sources import Manifest, packaged
 
@@ -78,10 +80,14 @@ def test_a_manifest_of_an_interrupted_start_is_ours(home: Home) -> None:
 
 def test_last_up_is_kept(home: Home) -> None:
     """How the last up went is read back; a damaged record is no record."""
-    last = LastUp(1.5, 60.0, ("docker.io/library/alpine:3",), 100, 0, 7.5)
+    last = LastUp(1.5, 60.0, ("docker.io/library/alpine:3",), Gain(100, 0, 7.5, {"docker.io": (100, 0)}))
     home.establish(WHO)
     home.record(last)
     assert home.last_up() == last
+
+    untrue = {"at": 1.5, "seconds": 60.0, "images": [], "bytes_from_cache": 9, "saved_seconds": 9.0}
+    (home.config / LAST_UP).write_text(json.dumps(untrue))  # of a version that counted what others were given, too
+    assert home.last_up() == LastUp(1.5, 60.0, ())
 
     (home.config / LAST_UP).write_text("{")
 

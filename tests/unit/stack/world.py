@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from obol.caches.base import EngineStatus, HeldImage, Inventory, Listener, Running, Started, Substitute
+from obol.caches.base import Account, EngineStatus, Given, HeldImage, Inventory, Listener, Running, Started, Substitute
+from obol.caches.warming import Holding
 from obol.client.base import Kind, PulledImage, PullFailed
+from obol.errors import EngineUnresponsive, ObolError, PortTaken
 from obol.oci.references import Digest, ImageReference
 from obol.stack.plan import StackImage
 from tests.fakes.control import status_body
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from obol.caches.warming import Held
     from obol.client.base import Progress
 
+NOTHING = Holding({}, 0)
 LITELLM = StackImage(ImageReference.parse("ghcr.io/berriai/litellm-non_root:main-v1.83.14-stable"), ("litellm",))
 PAUSE = StackImage(ImageReference.parse("rancher/mirrored-pause:3.6"), ("k3s v1.35.5+k3s1",))
 
@@ -51,6 +54,11 @@ class FakeCaches:
     substitutes: tuple[Substitute, ...] = ()
     problem: BaseException | None = None
     held: tuple[HeldImage, ...] = ()
+    taken: frozenset[int] = frozenset()
+    refusing: ObolError | None = None
+    account: Account | None = None
+    given: tuple[Given, ...] = ()
+    whole: bool = True
     calls: list[str] = field(default_factory=list)
 
     def start(self) -> Started:
@@ -77,12 +85,32 @@ class FakeCaches:
         return Inventory(self.held)
 
     def listen(self, listener: Listener) -> Listener:
-        """Not used here."""
-        raise NotImplementedError(listener)
+        """Listen there, unless that is `taken`."""
+        self.calls.append(f"listen {listener.address}:{listener.port}")
+        if listener.port in self.taken:
+            raise PortTaken("taken")
+        return listener
 
     def unlisten(self, listener: Listener) -> None:
         """Not used here."""
         raise NotImplementedError(listener)
+
+    def open_account(self, listeners: Sequence[Listener]) -> Account:
+        """Open one, with ports from 40000 on; raises `refusing`."""
+        if self.refusing:
+            raise self.refusing
+        self.calls.append("open account")
+        opened = [replace(one, port=one.port or 40000 + number) for number, one in enumerate(listeners)]
+        self.account = Account("a", self.whole, tuple(opened))
+        return self.account
+
+    def close_account(self, name: str) -> Account:
+        """Close it, with what was `given`."""
+        self.calls.append("close account")
+        if self.account is None:
+            raise EngineUnresponsive("there is no such account")
+        account, self.account = self.account, None
+        return replace(account, given=self.given)
 
 
 @dataclass
@@ -93,6 +121,7 @@ class FakeWarmth:
     holdings: dict[ImageReference, Held] = field(default_factory=dict)
     engines: list[EngineStatus] = field(default_factory=list)
     asked: list[Sequence[ImageReference]] = field(default_factory=list)
+    holds: Holding = NOTHING
 
     async def warm(
         self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
@@ -110,6 +139,10 @@ class FakeWarmth:
                 progress.failed(outcome)
             found.append(outcome)
         return found
+
+    async def holding(self, references: Sequence[ImageReference], engine: EngineStatus) -> Holding:
+        """Give `holds`."""
+        return self.holds
 
     async def held(self, references: Sequence[ImageReference]) -> Mapping[ImageReference, Held]:
         """Give the holdings."""

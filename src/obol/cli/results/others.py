@@ -119,6 +119,8 @@ class Failure:
     """All that is wrong with settings, one by one; empty for other errors."""
     exit_code: int
     """What the command exits with."""
+    notes: tuple[str, ...] = ()
+    """What else a person was told before it failed, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

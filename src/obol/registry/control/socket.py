@@ -5,6 +5,9 @@ GET    /images      which images are held, and what is missing of them (`engine.
 POST   /progress    {"images", "platforms"}: how far these are on their way (`engine.progress.ProgressStatus`)
 POST   /listeners   {"registry", "address", "port"}: open a port; answers with its real number
 DELETE /listeners   the same: close it
+POST   /accounts    {"owner": process, "listeners": […]}: count what each client is given from now on (`measuring`)
+GET    /accounts/N  what account N has come to
+DELETE /accounts/N  the same, and the account ends with its ports
 POST   /stop        end, letting transfers under way finish within the limit
 """
 
@@ -16,12 +19,14 @@ import errno
 import ipaddress
 import os
 import socket
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from aiohttp import web
 
 from obol.errors import ObolError, StoreUnusable
+from obol.registry.control.measuring import AccountWanted
 from obol.registry.engine.progress import ProgressRequest
 from obol.registry.engine.status import ListenerStatus, Status
 from obol.registry.settings import ListenerSettings
@@ -31,8 +36,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from obol.registry.control.measuring import Measuring
     from obol.registry.engine.inventory import Inventory
     from obol.registry.engine.progress import ProgressStatus
+
+ACCOUNTS = "/accounts/"
 
 LONGEST_PATH = 100
 """A unix socket's path may have 107 bytes on Linux and 103 on macOS."""
@@ -50,24 +58,31 @@ class Ports(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What an engine tells of itself. All but the status may raise StoreError."""
+
+    status: Callable[[], Awaitable[Status]]
+    images: Callable[[], Awaitable[Inventory]]
+    progress: Callable[[ProgressRequest], Awaitable[ProgressStatus]]
+
+
 class Control:
     """Answers the command line."""
 
     def __init__(
         self,
-        status: Callable[[], Awaitable[Status]],
+        views: Views,
         listeners: Ports,
         registries: frozenset[str],
         stop: Callable[[], None],
-        images: Callable[[], Awaitable[Inventory]],
-        progress: Callable[[ProgressRequest], Awaitable[ProgressStatus]],
+        measuring: Measuring,
     ) -> None:
-        self._status = status
+        self._views = views
         self._listeners = listeners
         self._registries = registries
         self._stop = stop
-        self._images = images
-        self._progress = progress
+        self._measuring = measuring
         self._runner: web.ServerRunner | None = None
         self._path: Path | None = None
 
@@ -100,7 +115,7 @@ class Control:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         match request.method, request.path:
             case "GET", "/status":
-                return _json(await self._status())
+                return _json(await self._views.status())
             case "GET", "/images":
                 return await self._list_images()
             case "POST", "/listeners":
@@ -117,33 +132,55 @@ class Control:
         match request.method, request.path:
             case "POST", "/progress":
                 return await self._tell_progress(request)
+            case "POST", "/accounts":
+                return await self._open_account(request)
+            case ("GET" | "DELETE") as method, path if path.startswith(ACCOUNTS):
+                name = path.removeprefix(ACCOUNTS)
+                found = self._measuring.status(name) if method == "GET" else await self._measuring.close(name)
+                return _problem(404, "there is no such account") if found is None else _json(found)
             case _:
                 return _problem(404, "there is nothing at this path")
 
     async def _list_images(self) -> web.StreamResponse:
         try:
-            return _json(await self._images())
+            return _json(await self._views.images())
         except StoreError as problem:
             return _problem(503, str(problem))
 
     async def _tell_progress(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
-            return _json(await self._progress(msgspec.json.decode(await request.read(), type=ProgressRequest)))
+            return _json(await self._views.progress(msgspec.json.decode(await request.read(), type=ProgressRequest)))
         except (msgspec.DecodeError, ValueError) as problem:
             return _problem(400, str(problem))
         except StoreError as problem:
             return _problem(503, str(problem))
+
+    async def _open_account(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            wanted = msgspec.json.decode(await request.read(), type=AccountWanted)
+            for one in wanted.listeners:
+                self._check(one)
+            opened = await self._measuring.open(wanted)
+        except (msgspec.DecodeError, ValueError) as problem:
+            return _problem(400, str(problem))
+        except ObolError as problem:
+            return _problem(409, str(problem))
+        return _problem(409, "too many commands measure at the same time") if opened is None else _json(opened)
+
+    def _check(self, wanted: ListenerStatus) -> None:
+        """Look whether a port may be opened. Raises ValueError."""
+        ipaddress.ip_address(wanted.address)
+        if wanted.registry not in self._registries or not 0 <= wanted.port <= 65535:
+            raise ValueError("no such registry is served, or the port is none")
 
     async def _change(
         self, request: web.BaseRequest, change: Callable[[ListenerSettings], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
         try:
             wanted = msgspec.json.decode(await request.read(), type=ListenerStatus)
-            ipaddress.ip_address(wanted.address)
+            self._check(wanted)
         except (msgspec.DecodeError, ValueError) as problem:
             return _problem(400, str(problem))
-        if wanted.registry not in self._registries or not 0 <= wanted.port <= 65535:
-            return _problem(400, "no such registry is served, or the port is none")
         return await change(ListenerSettings(wanted.registry, wanted.port, wanted.address))
 
     async def _open(self, wanted: ListenerSettings) -> web.StreamResponse:

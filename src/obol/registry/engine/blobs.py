@@ -23,6 +23,7 @@ from obol.registry.upstream.base import Absent, Denied, Misbehaved, RangesRefuse
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest, Repository
+    from obol.registry.engine.accounts import Accounts
     from obol.registry.engine.spaces import Space
 
 REMEMBERED_FAILURES = 1000
@@ -39,9 +40,10 @@ class _Failure:
 class Blobs:
     """Serves blobs; owns the fills, at most one per digest and registry: what one sends is no trouble of another's."""
 
-    def __init__(self, around: Surroundings, names: Names, *, offline: bool) -> None:
+    def __init__(self, around: Surroundings, names: Names, accounts: Accounts, *, offline: bool) -> None:
         self._around = around
         self._names = names
+        self._accounts = accounts
         self._offline = offline
         self._fills: dict[tuple[str, Digest], Fill] = {}
         self._tasks: dict[asyncio.Task[None], Fill] = {}
@@ -168,6 +170,7 @@ class Blobs:
         fill = Fill(place, digest, size, source, self._around.clock)
         fill.plain = failure is not None and failure.plain
         self._fills[space.registry, digest] = fill
+        self._accounts.fetches(digest)
         task = spawn(self._run(space, fill, known=right is not None), name="fill")
         self._tasks[task] = fill
         task.add_done_callback(self._tasks.pop)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, assert_never
 from obol.machine.tasks import spawn
 from obol.oci.errors import OciError
 from obol.oci.requests import BlobRequest, ManifestRequest, ReferrersRequest, TagsRequest
+from obol.registry.engine.accounts import Account, Accounts
 from obol.registry.engine.answers import Document, DocumentHead, Page, Source, StoredBlob
 from obol.registry.engine.blobs import Blobs
 from obol.registry.engine.fetch import Surroundings
@@ -52,8 +53,9 @@ class Engine:
         self.store = store
         self.clock = clock
         around = Surroundings(store.partials, store.content, settings.fill, settings.limits, clock, threads)
-        self._manifests = Manifests(store.content, store.names, clock, settings)
-        self._blobs = Blobs(around, store.names, offline=settings.offline)
+        self.accounts = Accounts()
+        self._manifests = Manifests(store.content, store.names, clock, settings, self.accounts)
+        self._blobs = Blobs(around, store.names, self.accounts, offline=settings.offline)
         self._listings = Listings(offline=settings.offline)
         self._progress = ProgressTaker(self.spaces, store, self._blobs, clock)
         self._uses: dict[tuple[Place, Digest], None] = {}
@@ -68,6 +70,10 @@ class Engine:
     def fills(self) -> int:
         """How many blobs are being fetched."""
         return len(self._blobs)
+
+    def open_account(self, owner: int) -> Account | None:
+        """Begin to count what each client is given; `owner` is the process that asks. None where too many do."""
+        return self.accounts.open(owner, [fill.digest for fill in self._blobs.fills])
 
     async def manifest(
         self, space: Space, request: ManifestRequest, accept: Sequence[str], *, head: bool

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from obol.machine.clock import Clock
     from obol.oci.manifests import Manifest
+    from obol.registry.engine.accounts import Accounts
     from obol.registry.engine.spaces import Space
     from obol.registry.settings import EngineSettings
 
@@ -69,12 +70,15 @@ class Wanted:
 class Manifests:
     """Serves manifests."""
 
-    def __init__(self, content: Content, names: Names, clock: Clock, settings: EngineSettings) -> None:
+    def __init__(
+        self, content: Content, names: Names, clock: Clock, settings: EngineSettings, accounts: Accounts
+    ) -> None:
         self._content = content
         self._documents = Documents(content)
         self._names = names
         self._clock = clock
         self._settings = settings
+        self._accounts = accounts
         self._confirmed: Recent[tuple[Place, Tag, str]] = Recent(clock)
         self._absent: Recent[tuple[Place, Reference]] = Recent(clock)
         self._fetches: Flights[tuple[Place, Reference, str], ManifestBody] = Flights()
@@ -242,6 +246,7 @@ class Manifests:
     async def _fetch_and_keep(self, wanted: Wanted, reference: Reference, lines: str) -> ManifestBody:
         got = await wanted.space.upstream.get_manifest(wanted.place.repository, reference, lines)
         wanted.space.counters.bytes_from_upstream += len(got.body)
+        self._accounts.fetches(got.digest)
         about = {"registry": wanted.space.registry, "repository": str(wanted.place.repository)}
         logs.get().info("manifest fetched", **about, reference=str(reference), digest=str(got.digest))
         with suppress(StoreError):  # it can be served without being kept

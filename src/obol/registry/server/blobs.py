@@ -16,12 +16,14 @@ from obol.oci.mediatypes import OCTET_STREAM
 from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, parse_open_range
 from obol.registry.engine.answers import CutShort, FileRun, GrowingBlob, StoredBlob
 from obol.registry.server.hot import LARGEST, Hot, Keys, Ready
+from obol.registry.server.metering import meter_of
 from obol.registry.server.replies import Header, Rendered, Reply, Sent, content_headers, refusal_headers
 from obol.registry.server.sending import Sender
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest
     from obol.oci.requests import BlobRequest
+    from obol.registry.engine.accounts import Meter
     from obol.registry.engine.engine import Engine
     from obol.registry.engine.spaces import Space
     from obol.registry.server.budget import Budget
@@ -66,7 +68,7 @@ class BlobAnswers:
         part = wanted is not None and wanted.start != 0
         answer = await self._engine.blob(space, resource, part=part)
         if isinstance(answer, StoredBlob):
-            return await self._stored(request, keys, answer, wanted, scope)
+            return await self._stored(request, keys, space, answer, wanted, scope)
         with answer:
             return await self._growing(request, space, answer, wanted, scope)
 
@@ -74,6 +76,7 @@ class BlobAnswers:
         self,
         request: web.BaseRequest,
         keys: Keys | None,
+        space: Space,
         blob: StoredBlob,
         wanted: OpenRange | None,
         scope: tuple[Header, ...],
@@ -85,21 +88,26 @@ class BlobAnswers:
                 return self._bare(request, Rendered(304, (*kept, *scope)))
             marks = (*scope, ("Obol-Cache", "hit"))
             if keys is not None and content.size <= SMALL:
-                return await self._small(request, keys, blob, marks)
+                return await self._small(request, keys, space, blob, marks)
             part = _part(wanted, content.size)
             if isinstance(part, Unsatisfiable):
                 return self._outside(request, content.size)
             head = self._head(request, _rendered(blob.digest, part, content.size, marks))
-            return await self._send(request, blob, head, FileRun(content.fileno(), *_bounds(part, content.size)))
+            return await self._send(request, space, blob, head, FileRun(content.fileno(), *_bounds(part, content.size)))
         finally:
             content.close()
 
-    async def _send(self, request: web.BaseRequest, blob: StoredBlob, head: bytes, run: FileRun) -> Sent:
+    async def _send(self, request: web.BaseRequest, space: Space, blob: StoredBlob, head: bytes, run: FileRun) -> Sent:
+        meter = self._meter(request, space, blob.digest)
         reply, count = await send_file(request, head, run, self._stall)
         blob.counters.bytes_from_cache += count
+        if meter:
+            meter.sent(run.start, count)
         return reply
 
-    async def _small(self, request: web.BaseRequest, keys: Keys, blob: StoredBlob, marks: tuple[Header, ...]) -> Reply:
+    async def _small(
+        self, request: web.BaseRequest, keys: Keys, space: Space, blob: StoredBlob, marks: tuple[Header, ...]
+    ) -> Reply:
         file, size = blob.content.fileno(), blob.content.size
         try:
             body = _in_memory(file, size)
@@ -111,7 +119,9 @@ class BlobAnswers:
             raise OciError(UNAVAILABLE, "the cache's copy is damaged", problem="disk")
         rendered = Rendered(200, (*_headers(blob.digest, len(body)), *marks))
         blob.counters.bytes_from_cache += len(body)
-        self._hot.keep(keys, Hot(rendered, body, math.inf, blob.counters, None))
+        if meter := self._meter(request, space, blob.digest):
+            meter.sent(0, len(body))
+        self._hot.keep(keys, Hot(rendered, body, math.inf, blob.counters, None, blob.digest))
         return self._whole(request, rendered, body)
 
     async def _growing(
@@ -133,6 +143,7 @@ class BlobAnswers:
         sender = Sender(request, self._stall)
         marks = (*scope, ("Obol-Cache", "filling" if blob.joined else "miss"), ("Obol-Held", str(blob.held)))
         chunked = size is None and request.version >= (1, 1)
+        meter = self._meter(request, space, blob.digest)
         sender.head(self._head(request, _rendered(blob.digest, part, size, marks, chunked=chunked)))
         try:
             await sender.all(blob.runs(start, stop), chunked=chunked)
@@ -141,7 +152,12 @@ class BlobAnswers:
         finally:
             if blob.joined:
                 space.counters.bytes_from_cache += sender.count
+            if meter:
+                meter.sent(start, sender.count)
         return Sent(keep_alive=bool(request.keep_alive) and (chunked or size is not None))
+
+    def _meter(self, request: web.BaseRequest, space: Space, digest: Digest) -> Meter | None:
+        return meter_of(self._engine.accounts, request.transport, space.registry, digest)
 
     def _outside(self, request: web.BaseRequest, size: int) -> Reply:
         refusal = OciError(RANGE_INVALID)

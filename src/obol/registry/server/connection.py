@@ -27,7 +27,7 @@ LOOKED_AT = ("Range", "If-None-Match")
 SECRETS = ("Authorization", "Proxy-Authorization", "Cookie")
 """They change no answer, and are not ours to keep."""
 
-Repeat = Callable[[bytes, int], bytes | None]
+Repeat = Callable[[bytes, int, asyncio.BaseTransport], bytes | None]
 """From the bytes of a request to those of its answer, if it is known and no longer than so many bytes; else None."""
 
 
@@ -99,7 +99,7 @@ class Connection(Incoming):
         # Whoever reads too little is waited for, and let go, where answers are made.
         if transport.get_write_buffer_size():
             return False
-        answer = self._repeat(data, PIECE)
+        answer = self._repeat(data, PIECE, transport)
         if answer is None:
             return False
         transport.write(answer)

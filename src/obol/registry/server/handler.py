@@ -19,6 +19,7 @@ from obol.registry.engine.answers import Document, DocumentHead, FileRun, Source
 from obol.registry.server.blobs import BlobAnswers, send_file
 from obol.registry.server.connection import keys_of
 from obol.registry.server.hot import Hot, Keys, Ready
+from obol.registry.server.metering import meter_of
 from obol.registry.server.replies import (
     PIECE,
     DateLine,
@@ -33,6 +34,8 @@ from obol.registry.server.replies import (
 from obol.registry.server.sites import refuse_other_sites
 
 if TYPE_CHECKING:
+    import asyncio
+
     from aiohttp import web
 
     from obol.registry.engine.engine import Engine
@@ -79,7 +82,7 @@ class Handler:
             reply = Sent(keep_alive=False)
         return reply.response()
 
-    def repeat(self, key: bytes, room: int) -> bytes | None:
+    def repeat(self, key: bytes, room: int, transport: asyncio.BaseTransport) -> bytes | None:
         """The answer to a request that was answered a moment ago and is the same, byte for byte.
 
         None without one, or where it is longer than `room`.
@@ -90,18 +93,23 @@ class Handler:
         answer = hot.rendered.head(self._date.at(self._clock.wall()), b"") + hot.body
         if len(answer) > room:
             return None
-        self._count(hot)
+        self._count(hot, transport)
         return answer
 
     def _again(self, request: web.BaseRequest, hot: Hot) -> Reply:
-        self._count(hot)
+        self._count(hot, request.transport)
         return self._render(request, hot.rendered, hot.body)
 
-    def _count(self, hot: Hot) -> None:
+    def _count(self, hot: Hot, transport: asyncio.BaseTransport | None) -> None:
         hot.counters.hit += 1
         hot.counters.bytes_from_cache += len(hot.body)
+        self._meter(transport, hot.digest, len(hot.body))
         if hot.manifest is not None:
             self._engine.used(*hot.manifest)
+
+    def _meter(self, transport: asyncio.BaseTransport | None, digest: Digest | None, count: int) -> None:
+        if meter := meter_of(self._engine.accounts, transport, self._registry, digest):
+            meter.sent(0, count)
 
     async def _answer(self, request: web.BaseRequest, keys: Keys | None) -> Reply | Sent:
         target = self._hosts.own_target(request.raw_path, request.headers.get("Host"))
@@ -152,16 +160,21 @@ class Handler:
             marks = (("Obol-Cache", answer.source.value), *((STALE,) if answer.source is Source.STALE else ()))
             rendered = Rendered(200, (*headers, *scope, *marks))
             if answer.content is None:
-                return self._render(request, rendered, b"" if head else answer.body)
+                body = b"" if head else answer.body
+                self._meter(request.transport, answer.digest, len(body))
+                return self._render(request, rendered, body)
+            meter = meter_of(self._engine.accounts, request.transport, self._registry, answer.digest)
             run = FileRun(answer.content.fileno(), 0, answer.size)
-            reply, _ = await send_file(request, self._head(request, rendered), run, self._stall)
+            reply, count = await send_file(request, self._head(request, rendered), run, self._stall)
+            if meter:
+                meter.sent(0, count)
             return reply
 
     def _keep_hot(self, keys: Keys, answer: Document, rendered: Rendered, space: Space) -> None:
         until = math.inf if answer.fresh_for is None else self._clock.monotonic() + answer.fresh_for
         if until > self._clock.monotonic():
             manifest = (answer.place, answer.digest)
-            self._hot.keep(keys, Hot(rendered, answer.body, until, space.counters, manifest))
+            self._hot.keep(keys, Hot(rendered, answer.body, until, space.counters, manifest, answer.digest))
 
     async def _list(
         self, request: web.BaseRequest, asked: Request, space: Space, resource: TagsRequest | ReferrersRequest

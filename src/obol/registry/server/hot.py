@@ -44,6 +44,8 @@ class Hot:
     counters: Counters
     manifest: tuple[Place, Digest] | None
     """Which manifest it is, None for a blob."""
+    digest: Digest | None = None
+    """Of the content that the body is."""
 
 
 K = TypeVar("K", bytes, Meaning)

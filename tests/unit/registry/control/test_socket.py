@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from obol.errors import StoreUnusable
-from obol.registry.control.socket import Control
+from obol.registry.control.measuring import Measuring
+from obol.registry.control.socket import Control, Views
 from obol.registry.engine.inventory import HeldImage, HeldPlatform, Inventory
 from obol.registry.engine.progress import ImageProgress, ProgressRequest, ProgressStatus
 from obol.registry.engine.status import Amount, Status
@@ -75,14 +76,21 @@ async def controlled(path: Path) -> AsyncIterator[Controlled]:
 
     async with serving() as s:
         stops: list[bool] = []
+        engine = s.world.engine
+        measuring = Measuring(engine.open_account, engine.accounts, s.listeners, engine.clock, lambda _pid: True)
         control = Control(
-            status, s.listeners, frozenset({"registry.test"}), lambda: stops.append(True), images, progress
+            Views(status, images, progress),
+            s.listeners,
+            frozenset({"registry.test"}),
+            lambda: stops.append(True),
+            measuring,
         )
         await control.start(path)
         try:
             yield Controlled(s, path, control, stops, problems)
         finally:
             await control.close()
+            await measuring.end()
 
 
 @pytest.fixture
@@ -257,7 +265,9 @@ async def test_close_before_start() -> None:
         return PROGRESS
 
     async with serving() as s:
-        await Control(status, s.listeners, frozenset(), lambda: None, images, progress).close()
+        engine = s.world.engine
+        measuring = Measuring(engine.open_account, engine.accounts, s.listeners, engine.clock)
+        await Control(Views(status, images, progress), s.listeners, frozenset(), lambda: None, measuring).close()
 
 
 async def test_no_settings_of_others(one: Controlled) -> None:
@@ -265,3 +275,32 @@ async def test_no_settings_of_others(one: Controlled) -> None:
     _, opened = await one.ask("POST", "/listeners", wanted())
 
     assert ListenerSettings("registry.test", opened["port"]) in one.serving.listeners.list()
+
+
+async def test_accounts(one: Controlled) -> None:
+    """An account is opened with a port, tells what was given there, and is closed."""
+    code, opened = await one.ask("POST", "/accounts", {"owner": 1, "listeners": [wanted()]})
+    assert (code, opened["whole"], opened["given"]) == (200, True, [])
+    (own,) = opened["listeners"]
+    assert (await request(own["port"], "GET", "/v2/")).status == 200
+
+    assert await one.ask("GET", f"/accounts/{opened['name']}") == (200, opened)
+    assert await one.ask("DELETE", f"/accounts/{opened['name']}") == (200, opened)
+    for method in ("GET", "DELETE"):
+        assert (await one.ask(method, f"/accounts/{opened['name']}"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    "bad", [b"", b"{}", b'{"owner": "me", "listeners": []}', {"owner": 1, "listeners": [wanted(registry="x")]}]
+)
+async def test_an_account_that_cannot_be(one: Controlled, bad: bytes | dict[str, Any]) -> None:
+    """What is no request for an account opens none."""
+    assert (await one.ask("POST", "/accounts", bad))[0] == 400
+    assert not one.serving.world.engine.accounts
+
+
+async def test_too_many_accounts(one: Controlled) -> None:
+    """Beyond the limit an account is refused."""
+    for _ in range(16):
+        assert (await one.ask("POST", "/accounts", {"owner": 1, "listeners": []}))[0] == 200
+    assert (await one.ask("POST", "/accounts", {"owner": 1, "listeners": []}))[0] == 409

@@ -1,0 +1,166 @@
+"""Accounts: what each client was given from a moment on, apart by whether it was held at that moment.
+
+The counters of the engine say what all clients did together since it started. An account says what each did since the
+account was opened, told apart by the address that it asked at and the address that it asked from, so that whoever
+opened it can pick out its own clients. What is fetched while an account is open was not held when it was opened,
+whoever had it fetched. Each byte of a blob counts once for each client, however often it is sent.
+
+An account costs something with each answer, so there are few, and none is left open for long.
+"""
+
+from __future__ import annotations
+
+import secrets
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from obol.oci.references import Digest
+
+MOST_OPEN = 16
+MOST_DIGESTS = 100_000
+MOST_CLIENTS = 1_000
+"""Limits of one account. Beyond one of the last two it does not know everything any more, and says so."""
+
+
+class Ends(NamedTuple):
+    """The two ends of a connection."""
+
+    address: str
+    """Ours, as the next."""
+    port: int
+    peer: str
+    """The client's address."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """Bytes of manifests and blobs that one client was given of one registry, each byte once."""
+
+    held: int = 0
+    """Of what was stored as a whole when the account was opened."""
+    fetched: int = 0
+    """Of what came from the upstream since, for this client or for another one."""
+
+
+class Covered:
+    """Which bytes of one blob a client was given: half-open intervals, in order and apart."""
+
+    __slots__ = ("_starts", "_stops")
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        self._stops: list[int] = []
+
+    def add(self, start: int, stop: int) -> int:
+        """Add an interval; how many of its bytes are new."""
+        if stop <= start:
+            return 0
+        first, last = bisect_left(self._stops, start), bisect_right(self._starts, stop)
+        starts, stops = self._starts[first:last], self._stops[first:last]
+        before = sum(stops) - sum(starts)
+        low, high = min([start, *starts]), max([stop, *stops])
+        self._starts[first:last], self._stops[first:last] = [low], [high]
+        return high - low - before
+
+
+@dataclass(slots=True)
+class Account:
+    """What was given since it was opened."""
+
+    name: str
+    owner: int
+    """The process that opened it, which closes it, or dies."""
+    whole: bool = True
+    """Whether it knows of everything that happened since."""
+    tallies: dict[tuple[Ends, str], Tally] = field(default_factory=dict)
+    """By client and registry."""
+    _fresh: set[Digest] = field(default_factory=set)
+    _covered: dict[tuple[Ends, Digest], Covered] = field(default_factory=dict)
+
+    def fetches(self, digest: Digest) -> None:
+        """Something is being fetched, so it was not held."""
+        if len(self._fresh) < MOST_DIGESTS:
+            self._fresh.add(digest)
+        else:
+            self.whole = False
+
+    def holds(self, digest: Digest) -> bool:
+        """Whether it was held when the account was opened, if it is held now."""
+        return digest not in self._fresh
+
+    def given(self, ends: Ends, registry: str, digest: Digest, start: int, count: int, *, held: bool) -> None:
+        """A client was given bytes."""
+        covered = self._covered.get((ends, digest))
+        if covered is None:
+            if len(self._covered) >= MOST_DIGESTS or len(self.tallies) >= MOST_CLIENTS:
+                self.whole = False
+                return
+            covered = self._covered[ends, digest] = Covered()
+        tally = self.tallies.setdefault((ends, registry), Tally())
+        new = covered.add(start, start + count)
+        if held:
+            tally.held += new
+        else:
+            tally.fetched += new
+
+
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """One answer, in the accounts that were open when it began."""
+
+    accounts: Sequence[tuple[Account, bool]]
+    """Each with whether it held the content."""
+    ends: Ends
+    registry: str
+    digest: Digest
+
+    def sent(self, start: int, count: int) -> None:
+        """So many bytes of the content were sent, from `start` on."""
+        if count > 0:
+            for account, held in self.accounts:
+                account.given(self.ends, self.registry, self.digest, start, count, held=held)
+
+
+class Accounts:
+    """The open accounts; false where there are none, which is all that most answers look at."""
+
+    def __init__(self) -> None:
+        self._open: dict[str, Account] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._open)
+
+    def open(self, owner: int, busy: Iterable[Digest]) -> Account | None:
+        """Open an account; None where there are too many. `busy` is what is being fetched now."""
+        if len(self._open) >= MOST_OPEN:
+            return None
+        account = Account(secrets.token_hex(8), owner)
+        for digest in busy:
+            account.fetches(digest)
+        self._open[account.name] = account
+        return account
+
+    def find(self, name: str) -> Account | None:
+        """An open account."""
+        return self._open.get(name)
+
+    def close(self, name: str) -> Account | None:
+        """Close an account, and give what it came to."""
+        return self._open.pop(name, None)
+
+    def owners(self) -> dict[str, int]:
+        """By the name of each account: whose it is."""
+        return {name: account.owner for name, account in self._open.items()}
+
+    def fetches(self, digest: Digest) -> None:
+        """Content is being fetched, or was fetched just now."""
+        for account in self._open.values():
+            account.fetches(digest)
+
+    def meter(self, ends: Ends, registry: str, digest: Digest) -> Meter:
+        """Begin to count an answer."""
+        return Meter([(one, one.holds(digest)) for one in self._open.values()], ends, registry, digest)

@@ -1,0 +1,87 @@
+"""What the caches give to the nodes of one `up`: an account, opened before anything is fetched and closed at its end.
+
+What cannot be told is not claimed: not where too many measure at once, where the engine is older than this command,
+was started again meanwhile, or where nodes cannot be told from other clients.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Protocol
+
+from obol.caches.base import CacheEngine, Listener
+from obol.errors import ObolError
+from obol.machine.addresses import bracketed
+from obol.rendering.loopback import LOOPBACK
+from obol.rendering.registries import Mirror
+from obol.stack.plan import Own, gain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from obol.caches.base import Account, EngineStatus
+    from obol.stack.plan import Gain
+
+
+class MeasuringEngine(CacheEngine, Protocol):
+    """A cache engine that counts for whoever asks."""
+
+    def open_account(self, listeners: Sequence[Listener]) -> Account:
+        """Count from now on what each client is given. Raises EngineNotRunning, EngineUnresponsive, PortTaken."""
+        ...
+
+    def close_account(self, name: str) -> Account:
+        """Tell what an account has come to, and close it. Raises EngineNotRunning, EngineUnresponsive."""
+        ...
+
+
+class Measurement:
+    """The account of one `up`."""
+
+    def __init__(self, engine: MeasuringEngine) -> None:
+        self._engine = engine
+        self._account: Account | None = None
+        self._broken = False
+
+    @property
+    def mirrors(self) -> tuple[Mirror, ...]:
+        """Where the account's own ports serve which registry."""
+        listeners = self._account.listeners if self._account is not None else ()
+        return tuple(Mirror(one.registry, f"http://{bracketed(one.address)}:{one.port}") for one in listeners)
+
+    async def open(self, registries: Sequence[str]) -> None:
+        """Begin, with a port of its own for each of these registries, if that can be."""
+        await self._open([Listener(registry, LOOPBACK, 0) for registry in registries])
+
+    async def reopen(self) -> None:
+        """Have the same ports once more: the engine was started again, and has counted nothing."""
+        self._broken = True
+        if self._account is not None:
+            await self._open(self._account.listeners)
+
+    async def _open(self, listeners: Sequence[Listener]) -> None:
+        with contextlib.suppress(ObolError):
+            self._account = await asyncio.to_thread(self._engine.open_account, listeners)
+
+    async def close(self, peers: frozenset[str], addresses: frozenset[str]) -> Gain | None:
+        """End, and tell what was given to nodes; None where that was not measured. Closing twice is fine.
+
+        Nodes are known by the account's own ports, or else by their addresses or by ours that only they ask at.
+        """
+        account, self._account = self._account, None
+        if account is None:
+            return None
+        try:
+            closed = await asyncio.to_thread(self._engine.close_account, account.name)
+            running = await asyncio.to_thread(self._engine.status)
+        except ObolError:
+            return None
+        if running is None or self._broken:
+            return None
+        ports = frozenset((one.address, one.port) for one in closed.listeners)
+        return gain(closed, Own(ports, addresses, peers), _throughput(running.status))
+
+
+def _throughput(status: EngineStatus) -> dict[str, float]:
+    return {upstream.registry: upstream.throughput for upstream in status.upstreams if upstream.throughput}

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import signal
 from typing import TYPE_CHECKING, Protocol
@@ -21,7 +20,7 @@ from obol.caches.control import Control
 from obol.caches.reachable import EVERYWHERE
 from obol.caches.substitutes import PortProbe, as_it_is, recall, remember, settle
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
-from obol.machine import commands, ports
+from obol.machine import commands, locks, ports
 from obol.machine.waiting import SystemWaiting
 
 if TYPE_CHECKING:
@@ -31,8 +30,6 @@ if TYPE_CHECKING:
     from obol.caches.plan import BuiltinPlan
     from obol.machine.commands import Account
     from obol.machine.waiting import Waiting
-
-LOCK = "lock"
 
 _TRIES = 3
 _START_WITHIN = 10.0
@@ -300,21 +297,9 @@ class BuiltinEngine:
         Raises StoreUnusable where we may not look.
         """
         try:
-            descriptor = os.open(self._plan.store / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+            return locks.holder(self._plan.store)
         except OSError as problem:
             raise _unusable(self._plan.store, problem) from problem
-        try:
-            # Shared, so that two who only look do not take each other for the engine.
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            text = os.read(descriptor, 32).decode(errors="replace").strip()
-            return int(text) if text.isdecimal() else 0
-        else:
-            return None
-        finally:
-            os.close(descriptor)
 
 
 def _serves(own: Listener, wanted: Listener) -> bool:

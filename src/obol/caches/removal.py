@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import shutil
 from typing import TYPE_CHECKING
 
 from obol.errors import StoreInUse, StoreUnusable
+from obol.machine.locks import Held, locked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 DIRECTORIES = ("blobs", "partial", "quarantine")
@@ -36,7 +33,7 @@ def remove_store(store: Path) -> tuple[Path, ...]:
     if not (store / "lock").exists():
         return ()
     try:
-        with _locked(store):
+        with locked(store, make=False):
             for name in DIRECTORIES:
                 if (store / name).is_dir() and not (store / name).is_symlink():
                     shutil.rmtree(store / name)
@@ -46,7 +43,7 @@ def remove_store(store: Path) -> tuple[Path, ...]:
         left = tuple(sorted(store.iterdir()))
         if not left:
             store.rmdir()
-    except BlockingIOError as problem:
+    except Held as problem:
         raise StoreInUse(
             f"the store {store} is in use",
             why="an engine runs on it",
@@ -59,14 +56,3 @@ def remove_store(store: Path) -> tuple[Path, ...]:
             hint="look at the permissions of what is in it, and try again",
         ) from problem
     return left
-
-
-@contextlib.contextmanager
-def _locked(store: Path) -> Iterator[None]:
-    """Hold the engine's lock, so that none starts on half a store. Raises BlockingIOError."""
-    descriptor = os.open(store / "lock", os.O_RDWR | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
-    finally:
-        os.close(descriptor)

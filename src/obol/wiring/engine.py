@@ -9,6 +9,7 @@ import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import obol
@@ -74,7 +75,7 @@ async def running_engine(settings: EngineSettings, clock: Clock | None = None) -
     """
     clock = clock or SystemClock()
     async with AsyncExitStack() as stack:
-        store = await asyncio.to_thread(open_store, settings.store)
+        store = await asyncio.to_thread(partial(open_store, settings.store, any_owner=settings.local_names))
         stack.push_async_callback(store.close)
         await store.partials.sweep()
         threads = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="obol-hash")

@@ -1,6 +1,6 @@
 """Opening a store's directory, and what is in it.
 
-    lock              flock: one process per store; holds that process's id, for people
+    lock              one process per store (`machine.locks`); holds that process's id, for people
     version           of this layout
     index.sqlite      what is known (`database`, `index`, `sqlite`)
     names.jsonl       the changes of tags and rights, to fill a damaged index again (`journal`)
@@ -14,15 +14,17 @@ Paths are made of checked digests only, directories are for us alone, and no sym
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
+import shlex
 import sqlite3
+import stat
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.errors import StoreInUse, StoreUnusable
-from obol.machine.files import PRIVATE_FILE, Folder, make_private_directory
+from obol.machine.files import PRIVATE_DIRECTORY, Folder, make_private_directory
+from obol.machine.locks import Held, locked
 from obol.registry.store.blobs import BlobTree
 from obol.registry.store.content import DiskContent
 from obol.registry.store.database import Database
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 LAYOUT_VERSION = 1
 FILE_THREADS = 4
+WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +57,24 @@ class DiskStore:
         await asyncio.to_thread(self._resources.close)
 
 
-def open_store(root: Path, *, busy_timeout: float = 5.0) -> DiskStore:
+def open_store(root: Path, *, busy_timeout: float = 5.0, any_owner: bool = False) -> DiskStore:
     """Open the store at `root`, which is made if need be. Blocks, for less than a second.
 
-    `busy_timeout`: seconds to wait where a foreign process locks the index. Raises StoreInUse, StoreUnusable.
+    `busy_timeout`: seconds to wait where a foreign process locks the index. `any_owner`: others may own the directory
+    or write to it, as the volumes of containers often have it. Raises StoreInUse, StoreUnusable.
     """
     try:
         with ExitStack() as undo:
             resources = undo.enter_context(ExitStack())
-            store = _open(root.absolute(), busy_timeout, resources)
+            store = _open(root.absolute(), busy_timeout, resources, any_owner=any_owner)
             undo.pop_all()
             return store
+    except Held as problem:
+        raise StoreInUse(
+            f"the store {root} is in use",
+            why=str(problem),
+            hint="stop that process, or choose another store",
+        ) from problem
     except (OSError, sqlite3.Error) as problem:
         raise StoreUnusable(
             f"the store {root} cannot be used",
@@ -73,10 +83,12 @@ def open_store(root: Path, *, busy_timeout: float = 5.0) -> DiskStore:
         ) from problem
 
 
-def _open(root: Path, busy_timeout: float, resources: ExitStack) -> DiskStore:
+def _open(root: Path, busy_timeout: float, resources: ExitStack, *, any_owner: bool) -> DiskStore:
     make_private_directory(root)
+    if not any_owner:
+        _check_owner(root)
     home = resources.enter_context(Folder.at(root))
-    resources.callback(os.close, _lock(root))
+    resources.enter_context(locked(root))
     _check_version(root, home)
     tree = BlobTree(home)
     resources.callback(tree.close)
@@ -100,26 +112,25 @@ def _open(root: Path, busy_timeout: float, resources: ExitStack) -> DiskStore:
     return DiskStore(root, content, partials, SqliteNames(database, journal), resources)
 
 
-def _lock(root: Path) -> int:
-    """Take the lock; the descriptor that holds it. A holder that died holds nothing, whatever the file says."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-    descriptor = os.open(root / "lock", flags, PRIVATE_FILE)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-    except BlockingIOError as problem:
-        holder = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        raise StoreInUse(
-            f"the store {root} is in use",
-            why=f"process {holder} holds it" if holder.isdigit() else "another process holds it",
-            hint="stop that process, or choose another store",
-        ) from problem
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+def _check_owner(root: Path) -> None:
+    """Refuse a directory that others may write to: what they put there would be served. Raises StoreUnusable."""
+    found = root.stat()
+    if found.st_uid != os.geteuid():
+        raise StoreUnusable(
+            f"the store {root} belongs to somebody else",
+            why=f"its owner is user {found.st_uid}, and we are user {os.geteuid()}",
+            hint=f"make it ours: sudo chown -R {os.geteuid()} {shlex.quote(str(root))}; or choose another store",
+        )
+    if not found.st_mode & WRITABLE_BY_OTHERS:
+        return
+    if not any(root.iterdir()):
+        root.chmod(PRIVATE_DIRECTORY)
+        return
+    raise StoreUnusable(
+        f"the store {root} can be written to by others",
+        why=f"its mode is {found.st_mode & 0o7777:04o}, and what others put there would be served to every client",
+        hint=f"take that from them: chmod go-w {shlex.quote(str(root))}; or choose another store",
+    )
 
 
 def _check_version(root: Path, home: Folder) -> None:

@@ -241,3 +241,53 @@ async def test_copied_while_open(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "copy").glob("*-wal")] == ["index.sqlite-wal"]
     assert await copy.content.size(Digest.of(b"x")) == 1
     await copy.close()
+
+
+async def test_a_removed_lock_lets_no_second_one_in(tmp_path: Path) -> None:
+    """Who removes the lock file of an open store opens no door."""
+    store = open_store(tmp_path)
+    (tmp_path / "lock").unlink()
+
+    with pytest.raises(StoreInUse):
+        open_store(tmp_path)
+
+    await store.close()
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o770, 0o775, 0o702])
+async def test_a_directory_that_others_may_write_to(tmp_path: Path, mode: int) -> None:
+    """What others can put into a store would be served: it is refused, with the command that mends it."""
+    root = tmp_path / "my store"
+    await open_store(root).close()
+    root.chmod(mode)
+
+    with pytest.raises(StoreUnusable, match="written to by others") as caught:
+        open_store(root)
+
+    assert f"chmod go-w '{root}'" in (caught.value.hint or "")
+    root.chmod(mode & ~0o022)
+    await open_store(root).close()
+    root.chmod(mode)
+    await open_store(root, any_owner=True).close()
+
+
+async def test_an_empty_directory_of_ours_is_made_private(tmp_path: Path) -> None:
+    """A directory that was made for the store, by the rules of the person's shell, is taken as it is meant."""
+    root = tmp_path / "store"
+    root.mkdir()
+    root.chmod(0o777)
+
+    await open_store(root).close()
+
+    assert root.stat().st_mode & 0o777 == 0o700
+
+
+async def test_somebody_elses_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory of another user is refused: its owner can put into it what they like."""
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+
+    with pytest.raises(StoreUnusable, match="belongs to somebody else") as caught:
+        open_store(tmp_path)
+
+    assert "chown" in (caught.value.hint or "")
+    await open_store(tmp_path, any_owner=True).close()

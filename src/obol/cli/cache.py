@@ -266,7 +266,8 @@ def warm(
     cachecontainers.refuse(serving_containers(say, store), "cache containers cannot be told to fetch images")
     cache = engine_for(planned(Surroundings.of_process(), CacheFlags(store=store), say.warn))
     started = cache.start()
-    warmed = warming.run(say, warming.warming(cache, chosen, jobs), references, started.status)
+    ask = warming.asking(started.status, chosen)
+    warmed = warming.run(say, warming.warming(cache, chosen, jobs), references, started.status, ask)
     result = imageview.warm_result(warmed.outcomes, warmed.seconds, interrupted=warmed.interrupted)
     if not say.quiet or say.output is OutputFormat.JSON:
         say.result(result, lambda: imageview.warm_lines(warmed.outcomes, result))

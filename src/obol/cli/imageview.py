@@ -5,6 +5,7 @@ An image takes two lines, because its name alone may fill one: a table would bre
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.cli.present import counted, size, span, speed
@@ -24,10 +25,22 @@ NAMED = 3
 """Tags or platforms that are named; of more, only the number is told."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An image that was not done when we were interrupted, in bytes."""
+
+    from_cache: int = 0
+    from_upstream: int = 0
+    kept: int | None = None
+    """What the cache has of it; None where nobody can tell."""
+    total: int | None = None
+    """All of it; None where its manifest is not there."""
+
+
 def warm_result(
-    outcomes: Mapping[ImageReference, Outcome | None], seconds: float, *, interrupted: bool = False
+    outcomes: Mapping[ImageReference, Outcome | Unfinished], seconds: float, *, interrupted: bool = False
 ) -> WarmResult:
-    """What became of each image; None for one that was not done when we were interrupted."""
+    """What became of each image."""
     images = tuple(_warmed(reference, outcome) for reference, outcome in outcomes.items())
     return WarmResult(
         complete=all(image.state == "cached" for image in images),
@@ -39,10 +52,17 @@ def warm_result(
     )
 
 
-def _warmed(reference: ImageReference, outcome: Outcome | None) -> WarmedImage:
+def _warmed(reference: ImageReference, outcome: Outcome | Unfinished) -> WarmedImage:
     match outcome:
-        case None:
-            return WarmedImage(str(reference), "unfinished")
+        case Unfinished():
+            return WarmedImage(
+                str(reference),
+                "unfinished",
+                bytes_total=outcome.total or 0,
+                bytes_from_cache=outcome.from_cache,
+                bytes_from_upstream=outcome.from_upstream,
+                bytes_kept=outcome.kept,
+            )
         case PulledImage():
             return WarmedImage(
                 str(reference),
@@ -53,7 +73,7 @@ def _warmed(reference: ImageReference, outcome: Outcome | None) -> WarmedImage:
                 outcome.bytes_total,
                 outcome.bytes_from_cache,
                 outcome.bytes_from_upstream,
-                round(outcome.seconds, 3),
+                seconds=round(outcome.seconds, 3),
             )
         case problem:
             return WarmedImage(str(reference), "failed", problem=told(problem))
@@ -64,7 +84,7 @@ def told(problem: PullFailed) -> ImageProblem:
     return ImageProblem(problem.kind, problem.why, problem.hint, problem.retry_after)
 
 
-def warm_lines(outcomes: Mapping[ImageReference, Outcome | None], result: WarmResult) -> list[str]:
+def warm_lines(outcomes: Mapping[ImageReference, Outcome | Unfinished], result: WarmResult) -> list[str]:
     """The same for people."""
     lines = []
     for reference, outcome in outcomes.items():
@@ -75,16 +95,24 @@ def warm_lines(outcomes: Mapping[ImageReference, Outcome | None], result: WarmRe
     return lines
 
 
-def _outcome(outcome: Outcome | None) -> str:
+def _outcome(outcome: Outcome | Unfinished) -> str:
     match outcome:
-        case None:
-            return "unfinished: what was fetched of it is kept"
         case PulledImage():
             what = ", ".join((*outcome.platforms[:NAMED], *_more(outcome.platforms)))
             layers = counted(outcome.layers, "layer")
             return f"cached ({f'{what}, ' if what else ''}{layers}): {came_from(outcome)}"
+        case Unfinished():
+            return f"unfinished: {_left(outcome)}"
         case problem:
             return f"failed ({problem.kind})"
+
+
+def _left(image: Unfinished) -> str:
+    if image.kept is None:
+        return "what was fetched of it is kept; the same command goes on from there"
+    if not image.kept or image.total is None:
+        return "nothing of it is there yet"
+    return f"{size(image.kept)} of {size(image.total)} are kept; the same command goes on from there"
 
 
 def _traffic(result: WarmResult) -> str:
@@ -133,6 +161,6 @@ def _more(names: Sequence[str]) -> Iterable[str]:
     return [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
 
 
-def failures(outcomes: Iterable[Outcome | None]) -> list[PullFailed]:
+def failures(outcomes: Iterable[Outcome | Unfinished]) -> list[PullFailed]:
     """Those that failed."""
-    return [outcome for outcome in outcomes if outcome is not None and not isinstance(outcome, PulledImage)]
+    return [outcome for outcome in outcomes if not isinstance(outcome, PulledImage | Unfinished)]

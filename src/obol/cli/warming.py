@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from obol.cli.imageview import Unfinished
+from obol.cli.imagewatch import engine_at
 from obol.cli.progress import watching
-from obol.client.base import Limits
+from obol.client.base import Limits, Source
 from obol.client.platforms import parse_platform, this_machine
 from obol.errors import UsageError
 from obol.machine.clock import SystemClock
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
 
     from obol.caches.base import CacheEngine, EngineStatus
     from obol.caches.warming import Outcome, Warming
+    from obol.cli.imagewatch import Ask
     from obol.cli.present import Speaker
-    from obol.client.base import Progress, PulledImage, PullFailed, Source
+    from obol.client.base import Progress, PulledImage, PullFailed
     from obol.client.platforms import Selection
 
 STANDARD_INPUT = "-"
@@ -30,24 +34,28 @@ STANDARD_INPUT = "-"
 
 @dataclass
 class Warmed:
-    """What became of each image, in the order in which they were named; None where it is not done."""
+    """What became of each image, in the order in which they were named."""
 
-    outcomes: dict[ImageReference, Outcome | None]
+    outcomes: dict[ImageReference, Outcome | Unfinished]
     seconds: float = 0.0
     interrupted: bool = False
 
 
 @dataclass
 class _Remembering:
-    """A `Progress` that remembers outcomes, for the case that we are interrupted, and hands all on."""
+    """A `Progress` that remembers what it is told, for the case that we are interrupted, and hands all on."""
 
     beyond: Progress
     outcomes: dict[ImageReference, Outcome] = field(default_factory=dict)
+    sizes: dict[ImageReference, int] = field(default_factory=dict)
+    moves: Counter[tuple[ImageReference, Source]] = field(default_factory=Counter)
 
     def found(self, reference: ImageReference, size: int) -> None:
+        self.sizes[reference] = size
         self.beyond.found(reference, size)
 
     def moved(self, reference: ImageReference, count: int, source: Source) -> None:
+        self.moves[reference, source] += count
         self.beyond.moved(reference, count, source)
 
     def done(self, image: PulledImage) -> None:
@@ -66,11 +74,14 @@ def warming(cache: CacheEngine, platforms: Selection, jobs: int) -> Warming:
     return wired(cache, platforms, Limits(images=jobs))
 
 
-def run(say: Speaker, warmth: Warming, references: Sequence[ImageReference], engine: EngineStatus) -> Warmed:
-    """Warm a running cache, showing how it goes on. Ctrl-C ends it, and is part of the result."""
+def run(say: Speaker, warmth: Warming, references: Sequence[ImageReference], engine: EngineStatus, ask: Ask) -> Warmed:
+    """Warm a running cache, showing how it goes on. Ctrl-C ends it, and is part of the result.
+
+    `ask` then asks the engine what it keeps of what is not done.
+    """
     clock = SystemClock()
     since = clock.monotonic()
-    warmed = Warmed(dict.fromkeys(references))
+    warmed = Warmed(dict.fromkeys(references, Unfinished()))
     with watching(say, len(references)) as shown:
         remembering = _Remembering(shown)
         try:
@@ -78,9 +89,33 @@ def run(say: Speaker, warmth: Warming, references: Sequence[ImageReference], eng
             warmed.outcomes |= dict(zip(references, outcomes, strict=True))
         except KeyboardInterrupt:
             warmed.interrupted = True
-            warmed.outcomes |= remembering.outcomes
+            warmed.outcomes |= _kept(remembering, references, ask) | remembering.outcomes
     warmed.seconds = clock.monotonic() - since
     return warmed
+
+
+def asking(engine: EngineStatus, platforms: Selection) -> Ask:
+    """The way to ask a running engine how far images are, for the chosen platforms."""
+    return engine_at(Path(engine.store), [str(platform) for platform in platforms or ()])
+
+
+def _kept(
+    told: _Remembering, references: Sequence[ImageReference], ask: Ask
+) -> dict[ImageReference, Outcome | Unfinished]:
+    """What there is of images that are not done: by what was told of them, and by what the engine says now."""
+    names = {str(reference): reference for reference in references if reference not in told.outcomes}
+    status = ask(tuple(names))
+    engine = {names[one.reference]: one for one in status.images if one.reference in names} if status else {}
+    found: dict[ImageReference, Outcome | Unfinished] = {}
+    for reference in names.values():
+        known = engine.get(reference)
+        found[reference] = Unfinished(
+            told.moves[reference, Source.CACHE],
+            told.moves[reference, Source.UPSTREAM],
+            known.kept if known else None,
+            known.total if known else told.sizes.get(reference),
+        )
+    return found
 
 
 def selection(platforms: Iterable[str], *, every: bool) -> Selection:

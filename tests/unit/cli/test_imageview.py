@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from obol.caches.base import HeldImage, HeldPlatform
-from obol.cli.imageview import failures, images_lines, warm_lines, warm_result
+from obol.cli.imageview import Unfinished, failures, images_lines, warm_lines, warm_result
 from tests.unit.cli.images import APP, LITELLM, MIB, failed, pulled
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ HELD = HeldImage("docker.io", "team/app", ("1",), "sha256:0", True, 12 * MIB, 0,
 
 def test_warm() -> None:
     """Each image takes two lines, none of which is too long; the last line sums up."""
-    outcomes: dict[ImageReference, Outcome | None] = {LITELLM: pulled(LITELLM), APP: failed(APP)}
+    outcomes: dict[ImageReference, Outcome | Unfinished] = {LITELLM: pulled(LITELLM), APP: failed(APP)}
 
     lines = warm_lines(outcomes, warm_result(outcomes, 2.5))
 
@@ -41,7 +41,7 @@ def test_warm() -> None:
 def test_warm_for_nothing() -> None:
     """A second time nothing is fetched; what an image runs on is told if it is known, and not at length."""
     many = tuple(f"linux/{number}" for number in range(5))
-    outcomes: dict[ImageReference, Outcome | None] = {
+    outcomes: dict[ImageReference, Outcome | Unfinished] = {
         APP: pulled(APP, 5, 0, ()),
         LITELLM: replace(pulled(LITELLM, 5, 0, many), layers=1),
     }
@@ -56,22 +56,42 @@ def test_warm_for_nothing() -> None:
 
 
 def test_interrupted() -> None:
-    """What was not done is told as such."""
-    outcomes: dict[ImageReference, Outcome | None] = {APP: pulled(), LITELLM: None}
+    """What was not done is told as such, with what is kept of it; what was fetched of it was fetched."""
+    unfinished = Unfinished(MIB, 5 * MIB, 4 * MIB, 12 * MIB)
+    outcomes: dict[ImageReference, Outcome | Unfinished] = {APP: pulled(), LITELLM: unfinished}
 
     result = warm_result(outcomes, 1.0, interrupted=True)
 
-    assert (result.complete, result.interrupted) == (False, True)
+    assert (result.complete, result.interrupted, result.bytes_from_upstream) == (False, True, 17 * MIB)
     assert warm_lines(outcomes, result)[3:] == [
-        "    unfinished: what was fetched of it is kept",
+        "    unfinished: 4.0 MiB of 12.0 MiB are kept; the same command goes on from there",
         "",
-        "2 images: 1 cached, 1 unfinished; 12.0 MiB from upstream in 1.0 s (12.0 MiB/s)",
+        "2 images: 1 cached, 1 unfinished; 17.0 MiB from upstream in 1.0 s (17.0 MiB/s)",
     ]
+    told = result.images[1]
+    assert (told.bytes_kept, told.bytes_total, told.bytes_from_cache) == (4 * MIB, 12 * MIB, MIB)
+
+
+@pytest.mark.parametrize(
+    ("unfinished", "text"),
+    [
+        (Unfinished(), "what was fetched of it is kept; the same command goes on from there"),
+        (Unfinished(0, 0, 0, None), "nothing of it is there yet"),
+        (Unfinished(0, 0, 0, 12 * MIB), "nothing of it is there yet"),
+    ],
+)
+def test_interrupted_early(unfinished: Unfinished, text: str) -> None:
+    """Where nothing is there yet, or nobody can tell how much, that is said."""
+    outcomes: dict[ImageReference, Outcome | Unfinished] = {APP: unfinished}
+
+    lines = warm_lines(outcomes, warm_result(outcomes, 1.0, interrupted=True))
+
+    assert lines[1:] == [f"    unfinished: {text}", "", "1 image: 1 unfinished; nothing was fetched (1.0 s)"]
 
 
 def test_warm_as_json() -> None:
     """The JSON has all there is to know."""
-    outcomes: dict[ImageReference, Outcome | None] = {APP: pulled(), LITELLM: failed()}
+    outcomes: dict[ImageReference, Outcome | Unfinished] = {APP: pulled(), LITELLM: failed()}
 
     told = json.loads(msgspec.json.encode(warm_result(outcomes, 2.5)))
 
@@ -92,6 +112,7 @@ def test_warm_as_json() -> None:
         "bytes_total": 12 * MIB,
         "bytes_from_cache": 0,
         "bytes_from_upstream": 12 * MIB,
+        "bytes_kept": None,
         "seconds": 2.0,
         "problem": None,
     }
@@ -108,7 +129,7 @@ def test_failures() -> None:
     """Those that failed are told one by one."""
     problem = failed()
 
-    assert failures([pulled(), problem, None]) == [problem]
+    assert failures([pulled(), problem, Unfinished()]) == [problem]
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import io
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from obol.caches.base import ImageProgress, ProgressStatus
 from obol.cli import warming
+from obol.cli.imageview import Unfinished
 from obol.cli.present import Speaker
 from obol.client.base import Limits, Source
 from obol.client.platforms import this_machine
@@ -43,14 +45,23 @@ class FakeWarmth:
         progress.moved(APP, 5, Source.UPSTREAM)
         progress.done(image)
         if self.interrupted:
+            progress.found(LITELLM, 100)
+            progress.moved(LITELLM, 10, Source.CACHE)
+            progress.moved(LITELLM, 30, Source.UPSTREAM)
             raise KeyboardInterrupt
         progress.failed(problem)
         return image, problem
 
 
-def run(warmth: FakeWarmth) -> warming.Warmed:
-    """Warm without a word."""
-    return warming.run(Speaker(quiet=True), warmth, [APP, LITELLM], engine_status())  # type: ignore[arg-type]  # a fake
+def run(warmth: FakeWarmth, *kept: ImageProgress) -> warming.Warmed:
+    """Warm without a word; an interrupted engine says what it keeps, if anything."""
+
+    def ask(images: Sequence[str], /) -> ProgressStatus | None:
+        assert list(images) == [str(LITELLM)]
+        return ProgressStatus(7, kept, ()) if kept else None
+
+    say = Speaker(quiet=True)
+    return warming.run(say, warmth, [APP, LITELLM], engine_status(), ask)  # type: ignore[arg-type]  # a fake
 
 
 def test_run() -> None:
@@ -64,10 +75,21 @@ def test_run() -> None:
 
 
 def test_interrupted() -> None:
-    """Ctrl-C leaves what was done."""
-    warmed = run(FakeWarmth(interrupted=True))
+    """Ctrl-C leaves what was done, and the engine is asked what it keeps of the rest."""
+    warmed = run(FakeWarmth(interrupted=True), ImageProgress(str(LITELLM), 90, 45, 42, 90, 45, 1))
+    in_silence = run(FakeWarmth(interrupted=True))
 
-    assert (warmed.outcomes, warmed.interrupted) == ({APP: pulled(), LITELLM: None}, True)
+    assert warmed.outcomes == {APP: pulled(), LITELLM: Unfinished(10, 30, 42, 90)}
+    assert warmed.interrupted
+    assert in_silence.outcomes[LITELLM] == Unfinished(10, 30, None, 100)
+
+
+def test_asking(tmp_path: Path) -> None:
+    """The engine is asked at its own store."""
+    engine = replace(engine_status(), store=str(tmp_path / "none"))
+
+    assert warming.asking(engine, None)(["a"]) is None
+    assert warming.asking(engine, (this_machine(),))(["a"]) is None
 
 
 def test_wired() -> None:

@@ -117,6 +117,8 @@ class WarmedImage:
     """What the cache had before."""
     bytes_from_upstream: int = 0
     """What came from the registry."""
+    bytes_kept: int | None = None
+    """What the cache keeps of its layers and configuration where it is unfinished, for the next time."""
     seconds: float = 0.0
     """How long it took."""
     problem: ImageProblem | None = None

@@ -35,6 +35,7 @@ from obol.machine.privileges import AsRoot
 from obol.machine.probe import status_of
 from obol.machine.processes import SystemProcesses
 from obol.machine.regular import read_text, write_atomically
+from obol.machine.texts import in_shell
 from obol.rendering.k3d import on_loopback
 from obol.rendering.k3s import ADDRESS, Server, data_in, server_config
 from obol.rendering.registries import Mirror, registries_yaml
@@ -173,7 +174,7 @@ class K3sBackend:
     async def _kubectl(self) -> Kubectl:
         clock, environ, kubeconfig = self._around.clock, self._around.environ, self._config / KUBECONFIG
         env = {**environ, "KUBECONFIG": str(kubeconfig)}
-        shown = f"k3s kubectl --kubeconfig {kubeconfig}"
+        shown = f"k3s kubectl --kubeconfig {in_shell(kubeconfig)}"
         own = Kubectl(self._runner, clock, (self._program(), "kubectl"), shown, env)
         return await kubectl_for(
             self._runner, clock, environ=environ, kubeconfig=kubeconfig, otherwise=own, loud=self._around.loud

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from obol.backends.rollouts import Rollout, deployed, rollouts
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.commands import last_line, plain
+from obol.machine.texts import in_shell
 from obol.rendering.kubernetes import encode
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ async def kubectl_for(
     env = {**environ, "KUBECONFIG": str(kubeconfig)}
     try:
         if (await runner.run(["kubectl", "version", "--client"], env=env, timeout=QUICK)).code == 0:
-            return Kubectl(runner, clock, ("kubectl",), f"kubectl --kubeconfig {kubeconfig}", env, loud)
+            return Kubectl(runner, clock, ("kubectl",), f"kubectl --kubeconfig {in_shell(kubeconfig)}", env, loud)
     except DependencyMissing:
         pass
     return replace(otherwise, loud=loud)

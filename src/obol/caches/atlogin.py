@@ -14,6 +14,7 @@ from obol.caches.edits import WholeFile
 from obol.caches.reachable import planned_listeners
 from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
 from obol.machine.clock import SystemClock
+from obol.machine.texts import shown
 from obol.rendering.units import LABEL, Service, launchd_agent, systemd_unit
 
 if TYPE_CHECKING:
@@ -102,8 +103,8 @@ class LoginService:
         ran = self.engine.status() is not None
         started = self.engine.start()
         service, left_out = service_of(self.plan)
-        text = systemd_unit(service) if self.supervisor == "systemd" else launchd_agent(service)
         try:
+            text = self._text(service)
             await self._unload()
             self.originals.write(path, WholeFile(str(path), text))
             self.engine.stop()
@@ -116,6 +117,16 @@ class LoginService:
                     self.engine.start()
             raise
         return Enabled(str(path), text, running, started.differs, left_out)
+
+    def _text(self, service: Service) -> str:
+        try:
+            return systemd_unit(service) if self.supervisor == "systemd" else launchd_agent(service)
+        except ValueError as problem:
+            raise ObolError(
+                f"{self.supervisor} cannot be told of the service",
+                why=str(problem),
+                hint="rename the directory or change the variable that it comes from, or run `obol cache start`",
+            ) from problem
 
     async def disable(self) -> Disabled:
         """Remove the service. An engine that ran goes on as a background process. Raises ObolError."""
@@ -141,7 +152,7 @@ class LoginService:
     def _refuse_strange(self, path: Path) -> None:
         """Leave alone, before anything is stopped, what somebody else wrote or changed."""
         if path.exists() and not self.originals.changed_below(path):
-            raise ObolError(f"{path} is there already", why="somebody else wrote it", hint="move it away")
+            raise ObolError(f"{shown(path)} is there already", why="somebody else wrote it", hint="move it away")
         self.originals.check_undo(path, WholeFile(str(path), ""))
 
     async def _ask_supervisor(self) -> None:

@@ -6,7 +6,6 @@ A client's files are those of this person or of the whole machine. Nothing is re
 from __future__ import annotations
 
 import os
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -16,7 +15,7 @@ from obol.caches import containerssettings as containers
 from obol.caches.dockersettings import SNAP, docker_conflicts, file_of, usual_file
 from obol.caches.edits import DockerMirror, MarkedBlock, WholeFile
 from obol.errors import ObolError
-from obol.machine.regular import shown
+from obol.machine.texts import in_shell, shown
 from obol.rendering.buildkitd import buildkitd_block
 from obol.rendering.hoststoml import hosts_toml
 from obol.rendering.registriesconf import registries_drop_in
@@ -248,7 +247,7 @@ def _buildkit(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...]
         ),
         (
             "A builder in a container is given the file when it is made: docker buildx create --driver-opt "
-            f"network=host --buildkitd-config {shlex.quote(shown(path))}"
+            f"network=host --buildkitd-config {in_shell(path)}"
         ),
     )
     return (Wanted(path, MarkedBlock(str(path), buildkitd_block(mirrors))),), notes

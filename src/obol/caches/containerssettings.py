@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from obol.machine.regular import read_text, shown
+from obol.machine.regular import read_text
+from obol.machine.texts import shown
 from obol.rendering.registriesconf import registries_configured
 
 if TYPE_CHECKING:

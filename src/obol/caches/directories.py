@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from obol.caches.containerplan import STORAGE
 from obol.errors import ObolError, StoreUnusable
 from obol.machine.docker import CHANGE_WITHIN
+from obol.machine.texts import in_shell, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,7 +56,7 @@ async def clear_directory(docker: Docker, directory: Path, image: str) -> str:
         await docker.run_once(image, (STORAGE, "-mindepth", "1", "-delete"), options=options, within=_CLEAR_WITHIN)
     if await asyncio.to_thread(_cleared, directory):
         return ""
-    return f"{directory} cannot be removed by this user: sudo rm -r {directory}"
+    return f"{shown(directory)} cannot be removed by this user: sudo rm -r {in_shell(directory)}"
 
 
 def _cleared(directory: Path) -> bool:

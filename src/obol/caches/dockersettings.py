@@ -19,7 +19,7 @@ from obol.machine.daemons import (
     unit_command,
     user_folders,
 )
-from obol.machine.regular import shown
+from obol.machine.texts import shown
 from obol.rendering.daemonjson import given_twice
 
 if TYPE_CHECKING:

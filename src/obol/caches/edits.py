@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
+from obol.machine.texts import in_shell, shown
 from obol.rendering.buildkitd import with_block, without_block
 from obol.rendering.daemonjson import mirrors_of, with_mirror, without_mirrors
 
@@ -63,7 +64,7 @@ class WholeFile:
         """Write it where there is none."""
         if before is not None and before != self.text:
             raise ObolError(
-                f"{self.path} is there already",
+                f"{shown(self.path)} is there already",
                 why="somebody else wrote it, and it would be lost",
                 hint="move it away, or put the mirror in by hand: the same command without --write shows it",
             )
@@ -73,9 +74,9 @@ class WholeFile:
         """Refuse: whoever changed our file may want to keep it."""
         del now, original, written
         raise ObolError(
-            f"{self.path} was changed after we wrote it",
+            f"{shown(self.path)} was changed after we wrote it",
             why="the change would be lost",
-            hint=f"move it away or remove it: rm {self.path}; then repeat the command",
+            hint=f"move it away or remove it: rm {in_shell(self.path)}; then repeat the command",
         )
 
 
@@ -84,4 +85,4 @@ def _by_hand(path: str, hint: str) -> Iterator[None]:
     try:
         yield
     except ValueError as problem:
-        raise ObolError(f"{path} cannot be changed", why=str(problem), hint=hint) from problem
+        raise ObolError(f"{shown(path)} cannot be changed", why=str(problem), hint=hint) from problem

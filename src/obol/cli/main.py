@@ -24,6 +24,7 @@ from obol.cli.present import OutputFormat, Speaker
 from obol.cli.usage import Group, ParserProblem, explained
 from obol.config.talk import OUTPUT, talk
 from obol.errors import Interrupted, ObolError, UsageError
+from obol.machine.texts import lenient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +79,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line (that of the process, unless given); gives the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     say = _speaker_for_errors(given)
+    lenient((sys.stdout, sys.stderr))
     try:
         result = typer.main.get_command(app).main(given, prog_name="obol", standalone_mode=False)
         sys.stdout.flush()

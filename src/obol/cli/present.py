@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TextIO
 from obol.cli.columns import table_lines
 from obol.cli.results.others import ErrorResult, Failure
 from obol.errors import Interrupted, SettingsError
+from obol.machine.texts import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,7 +57,9 @@ class Speaker:
         if self.output is OutputFormat.JSON:
             import msgspec
 
-            sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+            from obol.machine.jsontext import json_bytes
+
+            sys.stdout.write(msgspec.json.format(json_bytes(value), indent=2).decode() + "\n")
         else:
             for part in human():
                 _write(part)
@@ -79,9 +82,9 @@ class Speaker:
     def error(self, error: ObolError) -> None:
         """Tell what failed, why, and what to do next."""
         if self.output is OutputFormat.JSON:
-            import msgspec
+            from obol.machine.jsontext import json_bytes
 
-            sys.stderr.write(msgspec.json.encode(ErrorResult(failure(error))).decode() + "\n")
+            sys.stderr.write(json_bytes(ErrorResult(failure(error))).decode() + "\n")
         elif isinstance(error, Interrupted):
             # The person knows what happened and why; what it means is the news.
             sys.stderr.write(_fold(_interruption(error), 0) + "\n")
@@ -174,4 +177,4 @@ def counted(count: int, noun: str) -> str:
 def tilde(path: str) -> str:
     """A path for people, with ~ for the home directory."""
     home = os.path.expanduser("~")  # noqa: PTH111 - text in, text out
-    return f"~{path[len(home) :]}" if home != "/" and path.startswith(f"{home}/") else path
+    return shown(f"~{path[len(home) :]}" if home != "/" and path.startswith(f"{home}/") else path)

@@ -9,9 +9,15 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from obol.errors import UsageError
+from obol.machine.texts import shown
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 SETTINGS_FILE = "obol.toml"
 DEVELOPMENT = "OBOL_DEVELOPMENT"
@@ -33,7 +39,8 @@ class Surroundings:
     def of_process(cls) -> Surroundings:
         """Those of this process."""
         environ = dict(os.environ)
-        return cls(environ, Path.cwd(), person_home(environ, os.geteuid(), home_of))
+        home = person_home(environ, os.geteuid(), home_of)
+        return cls(environ, Path.cwd(), _sound(home, "the home directory"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +100,26 @@ def home_of(user: str) -> Path | None:
 def expand(text: str, around: Surroundings) -> Path:
     """Make a path that a person wrote absolute: `~` is the person's home, the rest is relative to where they are."""
     if text == "~" or text.startswith("~/"):
-        return around.home / text[2:]
-    return Path(os.path.normpath(around.cwd / text))
+        return _sound(around.home / text[2:], "a path")
+    return _sound(Path(os.path.normpath(around.cwd / text)), "a path")
+
+
+def _sound(path: Path, what: str) -> Path:
+    """Refuse a path with control characters: it reaches units, command lines and files of other programs."""
+    if _CONTROL.search(str(path)):
+        raise UsageError(
+            f"{what} has a control character in it: {shown(path)}",
+            why="a line break or the like in a path would be read as something else by the programs that are given it",
+            hint="rename the directory, or name another one",
+        )
+    return path
 
 
 def _directory(around: Surroundings, name: str, otherwise: Path) -> Path:
     if (given := _given(around, f"OBOL_{name.upper()}_DIR")) is not None:
         return given
     if development(around.environ):
-        return around.cwd / ".workspace" / name
+        return _sound(around.cwd / ".workspace" / name, "a path")
     return otherwise
 
 
@@ -115,4 +133,4 @@ def _xdg(around: Surroundings, base: str, otherwise: str) -> Path:
     # "All paths set in these environment variables must be absolute. If an implementation encounters a relative path
     # […] it should consider the path invalid and ignore it." https://specifications.freedesktop.org/basedir-spec/
     root = Path(text) if text.startswith("/") else around.home / otherwise
-    return root / "obol"
+    return _sound(root / "obol", f"XDG_{base}_HOME")

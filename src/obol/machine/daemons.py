@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from obol.machine.regular import read, shown
+from obol.machine.regular import read
+from obol.machine.texts import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

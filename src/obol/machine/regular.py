@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
 from obol.machine.files import PRIVATE_FILE, Folder, write_all
+from obol.machine.texts import shown
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -181,18 +182,6 @@ def explained(path: Path, done: str = "changed") -> Iterator[None]:
         named = problem.filename or path
         why = problem.strerror or str(problem)
         raise ObolError(f"{shown(named)} cannot be {done}", why=why, hint=_way_out(problem)) from problem
-
-
-def shown(path: object) -> str:
-    """A path as text for people and files: bytes that are not UTF-8 and what does not print stand as escapes."""
-    text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)
-    return "".join(c if c.isprintable() else _escape(c) for c in text)
-
-
-def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape", "backslashreplace").decode("ascii")
 
 
 def _way_out(problem: OSError) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
 from obol.machine.regular import read, write_atomically
+from obol.machine.texts import in_shell, shown
 from obol.stack.state import explained
 
 if TYPE_CHECKING:
@@ -22,10 +23,25 @@ MARK = ".obol-stack"
 
 def claim(data: Path, config: Path) -> None:
     """Have the directory, and mark it as ours if there was nothing in it. Raises ObolError."""
+    for path, variable in ((data, "OBOL_DATA_DIR"), (config, "OBOL_CONFIG_DIR")):
+        if not _is_text(path):
+            raise ObolError(
+                f"{shown(path)} cannot be used by a stack",
+                why="its name is not UTF-8, and clusters are described in formats that take nothing else",
+                hint=f"name another directory: {variable}",
+            )
     with explained(data):
         data.mkdir(mode=0o755, parents=True, exist_ok=True)
         if not any(data.iterdir()):
             write_atomically(data / MARK, os.fsencode(f"{config}\n"))
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_ours(data: Path, config: Path) -> bool:
@@ -46,5 +62,5 @@ def remove(data: Path) -> None:
         raise ObolError(
             f"the stack's data in {data} cannot be removed",
             why=problem.strerror or str(problem),
-            hint=f"containers may have written it as root: sudo rm -rf {data}",
+            hint=f"containers may have written it as root: sudo rm -rf {in_shell(data)}",
         ) from problem

@@ -17,6 +17,7 @@ import msgspec
 from obol.backends.base import BackendName
 from obol.errors import ObolError
 from obol.machine.regular import read, write_atomically
+from obol.machine.texts import in_shell
 from obol.stack.names import LONGEST
 from obol.stack.plan import Gain  # noqa: TC001 - msgspec reads the annotation
 
@@ -250,7 +251,7 @@ def _identifying(path: Path, backend: BackendName | None = None) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as problem:
-        first = "see who owns it; then " if isinstance(problem, PermissionError) else f"`rm -r {path}`; then "
+        first = "see who owns it; then " if isinstance(problem, PermissionError) else f"`rm -r {in_shell(path)}`; then "
         raise NameLost(path, f"{path} cannot be read: {problem.strerror or problem}", backend, first) from problem
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -243,3 +244,19 @@ async def test_under_sudo(tmp_path: Path, world: World) -> None:
         with pytest.raises(ObolError, match="not of root"):
             await act()
     assert world.runner.lines == []
+
+
+@pytest.mark.parametrize("supervisor", ["systemd", "launchd"])
+async def test_a_path_that_no_supervisor_can_be_told(supervisor: Supervisor, tmp_path: Path, world: World) -> None:
+    """A path that a unit cannot hold is told of, nothing is written, and the engine that ran runs again."""
+    world.runs = True
+    wanted = service(tmp_path, world, supervisor)
+    (tmp_path / os.fsdecode(b"h\xf6me")).mkdir()
+    odd = replace(wanted, plan=replace(wanted.plan, store=tmp_path / os.fsdecode(b"h\xf6me")))
+
+    with pytest.raises(ObolError, match=f"{supervisor} cannot be told of the service") as caught:
+        await odd.enable()
+
+    assert "not UTF-8" in caught.value.why
+    assert world.runs
+    assert not unit_file(tmp_path, supervisor).exists()

@@ -15,6 +15,7 @@ from obol.config.paths import (
     locate,
     person_home,
 )
+from obol.errors import UsageError
 
 HOME = Path("/home/ada")
 
@@ -137,3 +138,25 @@ def test_surroundings_of_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 def test_development(word: str, wanted: bool) -> None:
     """Development mode has one word."""
     assert development({DEVELOPMENT: word}) is wanted
+
+
+@pytest.mark.parametrize("odd", ["a\nb", "\x1b[31m", "x\x7f", "\u2028"])
+def test_control_characters(odd: str) -> None:
+    """A path with a control character is refused wherever it comes from, and shown with an escape."""
+    for given in ({"XDG_CONFIG_HOME": f"/{odd}"}, {"OBOL_STATE_DIR": odd}, {"OBOL_REGISTRY_CACHE_DIR": f"~/{odd}"}):
+        with pytest.raises(UsageError, match="control character") as caught:
+            locate(around(**given))
+        assert caught.value.what.isprintable()
+    with pytest.raises(UsageError, match="control character"):
+        locate(Surroundings({DEVELOPMENT: "true"}, Path("/src") / odd, HOME))
+    with pytest.raises(UsageError, match="control character"):
+        expand(odd, around())
+
+
+def test_control_characters_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home directory with a line break is no place for us; other characters are."""
+    monkeypatch.setenv("HOME", "/home/a\nb")
+    with pytest.raises(UsageError, match="the home directory has a control character"):
+        Surroundings.of_process()
+    monkeypatch.setenv("HOME", os.fsdecode(b"/home/\xf6 50% $x"))
+    assert Surroundings.of_process().home == Path(os.fsdecode(b"/home/\xf6 50% $x"))

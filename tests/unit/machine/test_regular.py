@@ -20,7 +20,6 @@ from obol.machine.regular import (
     read,
     read_text,
     replace,
-    shown,
     write_atomically,
 )
 
@@ -212,10 +211,3 @@ def test_immutable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted", str(tmp_path / "x"))
 
     assert "chattr -i" in caught.value.hint
-
-
-def test_shown(tmp_path: Path) -> None:
-    """A path prints whatever its bytes are, on one line."""
-    assert shown(tmp_path) == str(tmp_path)
-    assert shown(os.fsdecode(b"/a\xff/\n\x1b")) == "/a\\xff/\\n\\x1b"
-    assert shown(b"/\xff\xc3\xa4") == "/\\xff\u00e4"

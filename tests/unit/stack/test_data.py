@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,3 +52,13 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
 
     with pytest.raises(ObolError):
         claim(tmp_path / "file/data", tmp_path)
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    """A directory whose name no format of a cluster can hold is refused, with the variable that names another one."""
+    odd = tmp_path / os.fsdecode(b"h\xf6me")
+
+    for data, config, variable in ((odd, tmp_path, "OBOL_DATA_DIR"), (tmp_path, odd, "OBOL_CONFIG_DIR")):
+        with pytest.raises(ObolError, match=r"h\\xf6me cannot be used") as caught:
+            claim(data, config)
+        assert variable in caught.value.hint

@@ -26,6 +26,7 @@ import msgspec
 from aiohttp import web
 
 from obol.errors import ObolError, StoreUnusable
+from obol.machine.jsontext import json_bytes
 from obol.registry.control.measuring import AccountWanted
 from obol.registry.engine.progress import ProgressRequest
 from obol.registry.engine.status import ListenerStatus, Status
@@ -216,7 +217,7 @@ def _bind(path: Path) -> socket.socket:
 
 
 def _json(value: object, *, status: int = 200) -> web.Response:
-    return web.Response(body=msgspec.json.encode(value), content_type="application/json", status=status)
+    return web.Response(body=json_bytes(value), content_type="application/json", status=status)
 
 
 def _problem(status: int, text: str) -> web.Response:

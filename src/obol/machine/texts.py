@@ -1,0 +1,43 @@
+"""Names and paths as text that others read: people, terminals and shells.
+
+A path on Linux is bytes. Those that are not UTF-8 are kept in a str as lone surrogates, which nothing else takes; so
+they are shown as escapes, like the control characters that a name may have.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def shown(path: object) -> str:
+    """A path on one line: bytes that are not UTF-8, and what does not print, as escapes."""
+    text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)
+    return text if text.isprintable() else "".join(c if c.isprintable() else escape(c) for c in text)
+
+
+def in_shell(path: object) -> str:
+    """A path as a word of a command line that a person pastes into bash or zsh."""
+    text = os.fsdecode(path) if isinstance(path, str | bytes | os.PathLike) else str(path)
+    if text.isprintable():
+        return shlex.quote(text)
+    escaped = "".join(f"\\{c}" if c in "\\'" else c if c.isprintable() else escape(c) for c in text)
+    return f"$'{escaped}'"
+
+
+def lenient(streams: Iterable[TextIO]) -> None:
+    """Let streams write as escapes what their encoding does not have, rather than fail."""
+    for stream in streams:
+        if (reconfigure := getattr(stream, "reconfigure", None)) is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def escape(character: str) -> str:
+    """A character as an escape that bash reads, too."""
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape", "backslashreplace").decode("ascii")

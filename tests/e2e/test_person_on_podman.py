@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +20,10 @@ from tests.clients.sandbox import Sandbox, needs_root, open_sandbox
 from tests.clients.servers import Upstream, get
 from tests.e2e.podmanhost import REGISTRIES, filled, podman_environment, slow_line
 from tests.e2e.standins import MIB
+from tests.e2e.terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 pytestmark = [
     pytest.mark.tool("podman", "conmon", "runc", "docker-registry", "busybox", "iptables"),
@@ -29,6 +32,16 @@ pytestmark = [
 ]
 
 LITELLM = 4000
+LITELLM_BAR = re.compile(r"ghcr\.io/berriai/litellm\S+\n +━*─* +\d+% +[\d.]+/[\d.]+ MiB +[\d.]+ [KM]iB/s +about \d+ s")
+SOON = 60.0
+
+
+def soon(condition: Callable[[], object]) -> None:
+    """Wait until a condition holds."""
+    deadline = time.monotonic() + SOON
+    while not condition():
+        assert time.monotonic() < deadline
+        threading.Event().wait(0.02)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +55,20 @@ class Person:
 
     def popen(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         """Start `obol …`."""
+        return self._start(words, subprocess.PIPE, environ)
+
+    def popen_at(self, terminal: Terminal, *words: str) -> subprocess.Popen[str]:
+        """The same, with its standard error on a terminal."""
+        return self._start(words, terminal.device, {"TERM": "xterm"})
+
+    def _start(self, words: Sequence[str], err: int, environ: Mapping[str, str]) -> subprocess.Popen[str]:
         argv = [*self.sandbox.everything, sys.executable, "-m", "obol", *words]
-        return subprocess.Popen(
-            argv,
-            env={**self.environ, **environ},
-            cwd=self.home,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        env = {**self.environ, **environ}
+        return subprocess.Popen(argv, env=env, cwd=self.home, stdout=subprocess.PIPE, stderr=err, text=True)
+
+    def end(self, how: signal.Signals) -> None:
+        """Send a signal to `obol stack up`; the process is in a process namespace: its outer end only waits for it."""
+        subprocess.run([*self.sandbox.everything, "pkill", f"-{how.value}", "-f", "obol stack up"], check=True)
 
     def obol(self, *words: str, code: int = 0, **environ: str) -> tuple[str, str]:
         """Run `obol …` to its end: what it said on standard output and standard error."""
@@ -171,14 +189,44 @@ def test_interrupted(person: Person) -> None:
             for line in process.stderr:
                 if line.startswith(moment):
                     break
-            # The process is in a process namespace: its outer end only waits for it.
-            subprocess.run([*person.sandbox.everything, "pkill", f"-{how.value}", "-f", "obol stack up"], check=True)
+            person.end(how)
             process.communicate(timeout=60)
         assert process.returncode in {code, code % 256, 128 + how.value}
 
     person.up()
 
     assert person.answers()
+    person.obol("stack", "purge", "--force", "--cache", "--yes")
+
+
+def test_what_is_seen_while_images_come(person: Person) -> None:
+    """While images come there are bytes, percent, speed and an estimate for each and for all, in lines that fit.
+
+    After Ctrl-C nothing stays of what podman was unpacking; where nobody looks, there are lines about what has come.
+    """
+    pulls = person.home / "config/podman/pulls"
+    with Terminal(80) as terminal:
+        with person.popen_at(terminal, "stack", "up") as process:
+            soon(lambda: any(pulls.glob("*/storage*")) and LITELLM_BAR.search(terminal.text()))
+            person.end(signal.SIGINT)
+            process.communicate(timeout=60)
+        assert process.returncode == 130
+        soon(lambda: "Interrupted." in terminal.text())
+    assert not [path for path in pulls.glob("**/*") if "storage" in path.name]
+    shown = terminal.lines()
+    assert max(map(len, shown)) <= 80
+    assert {line for line in shown if line.startswith("  All images (")} <= {
+        f"  All images ({count} of 2 in the cache)" for count in range(3)
+    }
+    percents = [int(found) for found in re.findall(r" (\d+)%", terminal.text())]
+    assert percents
+    assert max(percents) <= 100
+
+    person.obol("stack", "purge", "--force", "--cache", "--yes")
+    _, err = person.obol("stack", "up")
+
+    assert [line for line in err.splitlines() if re.match(r"  ghcr\.io/berriai/litellm\S+: .* MiB in .* s \(", line)]
+    assert "\x1b" not in err
     person.obol("stack", "purge", "--force", "--cache", "--yes")
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.backends.k3d import CREATIONS
-from obol.backends.k3dcli import HostPortTaken, NameTaken
+from obol.backends.k3dcli import HostPortTaken, NameTaken, NetworkGone
 from obol.errors import ObolError
 from obol.machine.dockererrors import NoAddressPool
-from tests.fakes.k3dstack import ID, NAME, Stack, on_fresh_machine
+from tests.fakes import docker as fake
+from tests.fakes.k3dstack import ID, NAME, NODE, Stack, on_fresh_machine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,6 +123,26 @@ async def test_port_taken_and_remains(stack: Stack) -> None:
         await stack.backend.up(stack.spec(), stack.lines.append)
 
     assert (stack.config / ".k3d-being-made").exists()
+
+
+@pytest.mark.parametrize("made_anew", [True, False])
+async def test_network_was_pruned(stack: Stack, made_anew: bool) -> None:
+    """A stopped cluster whose network was pruned is put on the new one; where there is none, the way out is told."""
+    stack.holds(runs=False)
+    gone = "FATA[0000] Failed Cluster Start: failed to start containers: network 078e3bb1 not found"
+    stack.machine.script("k3d", "cluster", "start", code=1, stderr=gone)
+    stack.machine.script("k3d", "cluster", "start")
+    fake.all_networks(stack.machine, *([fake.network("obol-net", id_="new")] if made_anew else []))
+    fake.all_containers(stack.machine, fake.container(NODE, status="exited", networks={"obol-net": "old"}))
+
+    if made_anew:
+        up = await stack.backend.up(stack.spec(), stack.lines.append)
+        assert up.notes == ("The network of the cluster had been removed: the cluster is on a new one now.",)
+        assert f"docker network connect new {NODE}" in stack.machine.lines
+    else:
+        with pytest.raises(NetworkGone) as caught:
+            await stack.backend.up(stack.spec(), stack.lines.append)
+        assert "obol stack purge" in caught.value.hint
 
 
 @pytest.mark.parametrize("publishes", [True, False])

@@ -34,6 +34,11 @@ async def empty(stack: Stack) -> None:
     stack.machine.images.clear()
 
 
+async def crowded(stack: Stack) -> None:
+    """A machine on which somebody takes a port at the last moment."""
+    stack.machine.bound = {8443}
+
+
 async def stopped(stack: Stack) -> None:
     """A machine whose cluster was stopped."""
     stack.holds(runs=False)
@@ -61,7 +66,7 @@ async def purge(stack: Stack) -> None:
 
 
 @WHEN
-@pytest.mark.parametrize(("before", "calls"), [(empty, 17), (stopped, 4), (elsewhere, 6)])
+@pytest.mark.parametrize(("before", "calls"), [(empty, 17), (crowded, 20), (stopped, 4), (elsewhere, 6)])
 async def test_up(tmp_path: Path, before: Callable[[Stack], Awaitable[None]], calls: int, when: str) -> None:
     """The next `up` ends with a cluster that runs, is wired, and has the workloads."""
     stacks = await killed_at_each_call(tmp_path, fresh, before, up, when)

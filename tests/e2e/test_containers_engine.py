@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from obol.backends.k3dnode import NodeDocker
 from obol.caches.builtin import BuiltinEngine
 from obol.caches.containerplan import CacheContainer, ContainersPlan, push_registry
 from obol.caches.containers import ContainersEngine
+from obol.caches.existing import CacheContainers
 from obol.caches.gateway import GatewayMirrors, Reached, Unreached
 from obol.caches.network import ensure_network, remove_network
 from obol.caches.plan import BuiltinPlan
 from obol.errors import EngineUnresponsive
+from obol.machine.commands import SystemRunner
 from obol.machine.dockererrors import DockerFailed, NoAddressPool
 from obol.rendering.registries import Mirror
 from obol.stack.reclaim import LeakedNetworks
@@ -157,6 +160,40 @@ def test_left_alone_and_started(host: DockerHost, root: Path) -> None:
     assert host.names() == []
     assert [one.deed for one in start(host, plan).serving] == ["started"]
     assert host.docker(*identity).split()[0] == before.split()[0]
+
+
+def test_seen_stopped_and_discarded(host: DockerHost, root: Path) -> None:
+    """Commands see the containers with what they hold, stop them, and remove them without their content."""
+    start(host, plan := all_three(host, root))
+    pull_anew(host)
+    sent = host.origin.blobs_sent()
+
+    seen = host.within(lambda docker: CacheContainers(docker, root).look())
+    assert [(one.cache, one.state, one.port) for one in seen] == [(own, "running", own.port) for own in plan.caches]
+    assert sum(one.content.size for one in seen if one.content) > 1 << 20
+    assert any(line.startswith("docker.io: ") for line in host.within(lambda d: CacheContainers(d, root).logs(9)))
+    assert list(host.within(lambda docker: CacheContainers(docker, root).stop())) == THREE
+    assert host.within(lambda docker: CacheContainers(docker, root).look())[0].state == "stopped"
+    assert list(host.within(lambda docker: ContainersEngine(docker, plan).discard())) == THREE
+    assert host.within(lambda docker: CacheContainers(docker, root).look()) == ()
+    start(host, plan)
+    pull_anew(host)
+    assert host.origin.blobs_sent() == sent
+
+
+def test_a_cluster_whose_network_was_pruned(host: DockerHost) -> None:
+    """The stopped containers of a cluster can be started again on the network that was made anew."""
+    host.within(ensure_network)
+    container(host, "k3d-x-server-0", "--network", "obol-net", "--label", "k3d.cluster=x")
+    host.docker("stop", "--time", "0", "k3d-x-server-0")
+    host.docker("network", "prune", "--force")
+    assert "not found" in host.refuses("start", "k3d-x-server-0")
+
+    async def rejoin(docker: Docker) -> bool:
+        return await NodeDocker(SystemRunner(), docker).rejoin("x", (await ensure_network(docker)).name)
+
+    assert host.within(rejoin)
+    host.docker("start", "k3d-x-server-0")
 
 
 def test_dangling_network(host: DockerHost, root: Path) -> None:

@@ -18,7 +18,7 @@ from obol.backends.base import Details, Up, Workload
 from obol.backends.deploying import GATEWAY, announce, deploy, gateway, ingress_url, scraping
 from obol.backends.hostimages import IMAGE, HostImages
 from obol.backends.ingressports import choose
-from obol.backends.k3dcli import HostPortTaken, K3d, NameTaken
+from obol.backends.k3dcli import HostPortTaken, K3d, NameTaken, NetworkGone
 from obol.backends.k3dnode import NodeDocker
 from obol.backends.k3dports import holder_of
 from obol.backends.kubeapi import Access, api_status, wait_for_api
@@ -27,6 +27,7 @@ from obol.errors import DependencyMissing, ObolError
 from obol.machine import ports as machine_ports
 from obol.machine.clock import SystemClock
 from obol.machine.docker import Docker
+from obol.machine.dockererrors import DockerFailed
 from obol.machine.ports import listens
 from obol.machine.probe import status_on_loopback
 from obol.machine.regular import read_text, write_atomically
@@ -272,20 +273,22 @@ class K3dBackend:
         if known == wanted:
             if not cluster.runs:
                 watch("starting the cluster")
-                await self._start(cluster)
+                notes += await self._start(cluster)
             return notes
         if not cluster.stopped:
             watch("stopping the cluster, to tell it where the registry caches are")
             await self._k3d.stop(spec.name)
         note = await self._tell(spec, has_mirrors=bool(known))
         watch("starting the cluster")
-        await self._start(cluster)
-        return [note, *notes]
+        return [note, *notes, *await self._start(cluster)]
 
-    async def _start(self, cluster: Cluster) -> None:
-        """Start it. Its ports are those that it was made with, so one that is taken meanwhile has to be given back."""
+    async def _start(self, cluster: Cluster) -> list[str]:
+        """Start it, on a new network of ours if the one that it was on was removed meanwhile; notes for the person.
+
+        Its ports are those that it was made with, so one that is taken meanwhile has to be given back.
+        """
         try:
-            await self._k3d.start(cluster.name)
+            return await self._started(cluster.name)
         except HostPortTaken as problem:
             taken = problem.ports & cluster.host_ports
             holders = [await holder_of(self._docker, self._around.ports, port) for port in sorted(taken)]
@@ -297,6 +300,17 @@ class K3dBackend:
                 " the cluster on ports that are free: its data stays, and its images come from the caches",
                 ports=problem.ports,
             ) from problem
+
+    async def _started(self, name: str) -> list[str]:
+        try:
+            await self._k3d.start(name)
+        except NetworkGone:
+            with contextlib.suppress(DockerFailed):
+                if await self._node.rejoin(name, await self._around.network()):
+                    await self._k3d.start(name)
+                    return ["The network of the cluster had been removed: the cluster is on a new one now."]
+            raise
+        return []
 
     async def _notes_on_network(self, cluster: Cluster) -> list[str]:
         """What a cluster that others made, or an earlier version of ours, may have to do without."""

@@ -37,6 +37,10 @@ class NameTaken(ObolError):
     """There is a cluster of that name."""
 
 
+class NetworkGone(ObolError):
+    """A network that the cluster is on was removed."""
+
+
 class HostPortTaken(PortTaken):
     """A port of this machine that was to lead to a cluster is somebody else's."""
 
@@ -233,5 +237,5 @@ def _failed(what: str, said: str, code: int) -> ObolError:
         return NameTaken("there is a cluster of that name already", why=why, hint=hint)
     if "network" in said and "not found" in said:
         hint = "run `obol stack purge`, then `obol stack up`: its images come from the caches"
-        return ObolError(what, why=f"the network that it was in is gone ({why})", hint=hint)
+        return NetworkGone(what, why=f"the network that it was in is gone ({why})", hint=hint)
     return ObolError(what, why=why, hint="see what `k3d cluster list` and `docker ps -a` say, then repeat the command")

@@ -70,5 +70,20 @@ class NodeDocker:
             except DockerFailed:  # somebody is on it: it is reclaimed when nobody is any more
                 continue
 
+    async def rejoin(self, cluster: str, network: str) -> bool:
+        """Put the stopped containers of a cluster on a network that was removed and made anew since; tells whether any.
+
+        `docker network prune` removes a network whose containers are all stopped. They know it by its ID, so that they
+        could not be started any more, and a new network of the same name does not help by itself.
+        """
+        there = await self._docker.networks(name=f"^{network}$")
+        ids = {"", *(one.id for one in there)}
+        members = await self._docker.containers(labels=(f"{CLUSTER_LABEL}={cluster}",))
+        lost = [one for one in members if one.networks.get(network, "") not in ids]
+        for one in lost if there else ():
+            await self._docker.disconnect(network, one.name)
+            await self._docker.connect(there[0].id, one.name)
+        return bool(lost and there)
+
     async def _run(self, *command: str, stdin: str = "", within: float = CHANGE_WITHIN) -> Completed:
         return await self._runner.run(("docker", *command), stdin=stdin, timeout=within)

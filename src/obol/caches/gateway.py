@@ -79,9 +79,13 @@ class Unreached:
     firewall: Firewall = ""
     remedy: str = ""
     """A command; "" where there is none for this."""
+    imageless: bool = False
+    """The image to try it with cannot be had: nothing is known of the way, and there will be no node either."""
 
     def __str__(self) -> str:
         """One line for a person."""
+        if self.imageless:
+            return f"the way to the registry caches could not be tried: {self.why}"
         endpoint = self.missed[0].endpoint
         told = f"the builtin cache engine cannot be reached from Docker's network {self.offer.network.name}"
         told += f" ({endpoint}: {self.why})"
@@ -147,7 +151,7 @@ class GatewayMirrors:
         try:
             await self._docker.fetch(image, through=loopback_name(image, offer.loopback))
         except DockerFailed as problem:
-            return Unreached(offer, offer.mirrors, f"it cannot be tried: {problem}")
+            return Unreached(offer, offer.mirrors, str(problem), imageless=True)
         tried = await asyncio.gather(*(self._try(offer.network, mirror, image) for mirror in offer.mirrors))
         missed = [found for found in tried if found is not None]
         if not missed:

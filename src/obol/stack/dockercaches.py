@@ -122,7 +122,7 @@ class DockerCaches:
             pushed = await self._push_registry(network)
             notes = (*notes, *_moved(offer.substitutes, network.gateway), *_told(pushed))
             return Wired((*offer.mirrors, *(pushed.mirrors if pushed else ())), notes)
-        if self.engine == "builtin":
+        if self.engine == "builtin" or found.imageless:
             return Wired((), (*notes, f"{_sentence(str(found))} Images are pulled directly."))
         why = f"{_sentence(str(found))} Containers serve instead; `--cache-engine builtin` tries it again."
         return await self._wire_containers(network, (why,))

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from obol.backends.k3dcli import Cluster, HostPortTaken, K3d, NameTaken, Version
+from obol.backends.k3dcli import Cluster, HostPortTaken, K3d, NameTaken, NetworkGone, Version
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.dockererrors import DockerForbidden, DockerNotRunning, NoAddressPool
 from tests.fakes.k3d import TOKEN
@@ -199,7 +199,7 @@ async def test_verbs() -> None:
         ),
         ("Cannot connect to the Docker daemon at unix:///x", DockerNotRunning, "Docker is not running"),
         ("permission denied while trying to connect to the Docker daemon socket", DockerForbidden, "by this user"),
-        ("failed to start containers: network 078e3bb1 not found", ObolError, "the network that it was in is gone"),
+        ("failed to start containers: network 078e3bb1 not found", NetworkGone, "the network that it was in is gone"),
         ("Failed Cluster Configuration Validation: not a valid hostname", ObolError, "could not create the cluster"),
     ],
 )

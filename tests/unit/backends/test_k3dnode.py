@@ -6,6 +6,7 @@ from obol.backends.k3dnode import NodeDocker
 from obol.machine.docker import Docker
 from obol.machine.dockererrors import DockerFailed, DockerNotRunning
 from obol.rendering.k3d import node_archive
+from tests.fakes import docker as fake
 from tests.fakes.runner import FakeRunner
 
 NAME = "obol-stack-calm-otter"
@@ -89,3 +90,34 @@ async def test_no_remains() -> None:
 
     assert runner.lines == [PS, VOLUMES, NETWORKS]
     assert not await NodeDocker(runner, Docker(runner)).has_remains(NAME)
+
+
+async def test_rejoin() -> None:
+    """What was on a network that was made anew is taken off the former one and put on the new one."""
+    runner = FakeRunner()
+    fake.all_networks(runner, fake.network("obol-net", id_="new"))
+    fake.all_containers(
+        runner,
+        fake.container("k3d-x-server-0", status="exited", networks={"obol-net": "old"}),
+        fake.container("k3d-x-serverlb", status="exited", networks={"obol-net": "new"}),
+        fake.container("k3d-x-tools", status="created", networks={"obol-net": "", "other": "o"}),
+    )
+
+    assert await NodeDocker(runner, Docker(runner)).rejoin("x", "obol-net")
+
+    assert [line for line in runner.lines if "connect" in line] == [
+        "docker network disconnect obol-net k3d-x-server-0",
+        "docker network connect new k3d-x-server-0",
+    ]
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_nothing_to_rejoin(there: bool) -> None:
+    """A cluster that is on the network is left alone; without a network there is nothing to join."""
+    runner = FakeRunner()
+    fake.all_networks(runner, *([fake.network("obol-net", id_="new")] if there else []))
+    fake.all_containers(runner, fake.container("a", networks={"obol-net": "new" if there else "old"}))
+
+    assert not await NodeDocker(runner, Docker(runner)).rejoin("x", "obol-net")
+
+    assert not any("connect" in line for line in runner.lines)

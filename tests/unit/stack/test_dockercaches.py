@@ -41,6 +41,7 @@ class World:
     builtin: FakeCaches = field(default_factory=FakeCaches)
     runner: FakeRunner = field(default_factory=FakeRunner)
     reachable: bool = True
+    imageless: bool = False
     substitutes: tuple[Substitute, ...] = ()
     containers: State = "absent"
     ours: bool = True
@@ -76,7 +77,9 @@ class World:
     async def try_from_inside(self, offer: Offer, image: str) -> Reached | Unreached:
         """Try it."""
         self.calls.append(f"try {image}")
-        return Reached(offer) if self.reachable else Unreached(offer, offer.mirrors, "timed out", "ufw", "ufw allow")
+        if self.reachable:
+            return Reached(offer)
+        return Unreached(offer, offer.mirrors, "timed out", "ufw", "ufw allow", self.imageless)
 
 
 @dataclass
@@ -247,6 +250,17 @@ async def test_switching_to_the_builtin_engine(world: World) -> None:
 
     assert world.calls[0] == "discard"
     assert wired.notes == (f"The builtin engine serves now: {HUB.name} removed. What they hold stays in {world.root}.",)
+
+
+async def test_no_image_to_try_it_with(world: World) -> None:
+    """Where the image of the nodes cannot be had, no other engine is started: that would need one more image."""
+    world.reachable, world.imageless = False, True
+    caches = world.caches()
+
+    wired = await caches.wire(await caches.start())
+
+    assert wired.mirrors == ()
+    assert world.calls == ["try rancher/k3s:v1"]
 
 
 async def test_a_port_that_is_taken(world: World) -> None:

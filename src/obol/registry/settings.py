@@ -86,6 +86,9 @@ class FillSettings:
     firsts_per_upstream: int = 64
     firsts_overall: int = 128
     """Up to here a blob that is asked for gets one connection at once; a further one waits until one is free."""
+    quiet_per_upstream: int = 192
+    quiet_overall: int = 384
+    """Up to here connections that bring nothing do not count as used."""
     withhold: int = 32 * KIB
     """The tail that no client gets before the digest is confirmed."""
     resumes: int = 4

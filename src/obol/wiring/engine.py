@@ -114,6 +114,7 @@ def _spaces(settings: EngineSettings, shares: Shares, clock: Clock, stack: Async
     pool = SlotPool(
         several=_within(shares, fill.connections_per_upstream, fill.connections_overall),
         firsts=_within(shares, fill.firsts_per_upstream, fill.firsts_overall),
+        lent=_within(shares, fill.quiet_per_upstream, fill.quiet_overall),
     )
     allowed = frozenset(settings.allowed_hosts)
     spaces = []

@@ -29,6 +29,6 @@ def divide(files: int) -> Shares:
     """What a limit of open files has room for. The least of all is given also where it has none."""
     rest = max(0, files - FIXED)
     connections = min(MOST_CONNECTIONS, rest // 2 // PER_CLIENT)
-    # There are two kinds: several connections for one blob, and the first one of each.
+    # There are two kinds: those that bring something, and those that stand still.
     upstream = rest // 2 // PER_TRANSFER // 2
     return Shares(max(FEWEST, connections), max(FEWEST, upstream))

@@ -3,7 +3,7 @@
 Blobs are what takes long, so only they are counted: a HEAD, a manifest or a token never waits behind them. There are
 two limits. Up to the lower one a fill may have several connections, and whoever has several gives them back when there
 are more (`crowded`). Up to the higher one a fill gets its first: a client would have opened that itself, so it would be
-slower with us if it had to wait. A connection that stands still lends its slot, up to `LENT_SHARES` times as many.
+slower with us if it had to wait. A connection that stands still lends its slot, up to a limit of its own.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from collections import deque
 from dataclasses import dataclass
 
 from obol.registry.upstream.base import Unavailable
-
-LENT_SHARES = 3
-"""Connections that stand still, as multiples of a share: they take memory and descriptors, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +32,14 @@ class _Waiter:
 class SlotPool:
     """All blob connections of one engine; `of` gives each upstream its own.
 
-    A fill may have several up to the limits of `several`, and its first up to those of `firsts`.
+    A fill may have several up to the limits of `several`, and its first up to those of `firsts`. Besides, as many as
+    `lent` says may stand still: they take memory and descriptors, too.
     """
 
-    def __init__(self, several: Share, firsts: Share) -> None:
+    def __init__(self, several: Share, firsts: Share, lent: Share) -> None:
         self._several = several
         self._firsts = firsts
+        self._most_lent = lent
         self._used: dict[str, int] = {}
         self._lent: dict[str, int] = {}
         self._waiting: deque[_Waiter] = deque()
@@ -60,9 +59,8 @@ class SlotPool:
 
     def lend(self, registry: str) -> bool:
         """Let others have a connection that stands still; False where too many are lent."""
-        share = self._firsts
-        lent = self._lent.get(registry, 0)
-        if lent >= share.per_upstream * LENT_SHARES or sum(self._lent.values()) >= share.overall * LENT_SHARES:
+        share, lent = self._most_lent, self._lent.get(registry, 0)
+        if lent >= share.per_upstream or sum(self._lent.values()) >= share.overall:
             return False
         self._lent[registry] = lent + 1
         self.give(registry)

@@ -46,7 +46,7 @@ async def test_a_quiet_line_lends_its_slot_until_it_brings_something() -> None:
 async def test_a_line_that_was_lent_leaves_all_the_same() -> None:
     """The end of a quiet line changes nothing for whoever has its slot."""
     clock = FakeClock()
-    slots = SlotPool(several=Share(0, 0), firsts=Share(1, 1)).of("a")
+    slots = SlotPool(several=Share(0, 0), firsts=Share(1, 1), lent=Share(9, 9)).of("a")
     quiet, busy = Lines(slots, clock), Lines(slots, clock)
     line = await quiet.first(0.01)
     clock.advance(LEND_AFTER)

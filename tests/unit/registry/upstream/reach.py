@@ -101,7 +101,7 @@ async def upstream_at(
     url: str, limits: TimeLimits = LIMITS, clock: FakeClock | None = None
 ) -> AsyncIterator[RegistryUpstream]:
     """The whole adapter."""
-    slots = SlotPool(several=Share(16, 32), firsts=Share(16, 32)).of("registry.test")
+    slots = SlotPool(several=Share(16, 32), firsts=Share(16, 32), lent=Share(9, 9)).of("registry.test")
     upstream = RegistryUpstream(settings(url), limits, frozenset(), slots, clock or FakeClock())
     try:
         yield upstream

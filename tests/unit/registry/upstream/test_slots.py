@@ -7,15 +7,16 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.registry.upstream.base import Unavailable
-from obol.registry.upstream.slots import LENT_SHARES, Share, SlotPool, UpstreamSlots
+from obol.registry.upstream.slots import Share, SlotPool, UpstreamSlots
 
 SOON = 0.01
 NONE = Share(0, 0)
+LENT = Share(2, 3)
 
 
 def firsts(per_upstream: int, overall: int) -> SlotPool:
     """A pool where no fill has several."""
-    return SlotPool(several=NONE, firsts=Share(per_upstream, overall))
+    return SlotPool(several=NONE, firsts=Share(per_upstream, overall), lent=LENT)
 
 
 async def waiting(slots: UpstreamSlots, within: float = 1.0) -> asyncio.Task[None]:
@@ -68,7 +69,7 @@ async def test_those_who_wait_are_served_in_order() -> None:
 
 async def test_a_first_connection_does_not_wait_for_those_of_fills_with_several() -> None:
     """A fill gets more up to one limit, and gives back what others have beyond it, who get their first all the same."""
-    slots = SlotPool(several=Share(3, 3), firsts=Share(5, 5)).of("a")
+    slots = SlotPool(several=Share(3, 3), firsts=Share(5, 5), lent=LENT).of("a")
     await slots.first(SOON)
     assert slots.more()
     assert slots.more()
@@ -87,7 +88,7 @@ async def test_a_first_connection_does_not_wait_for_those_of_fills_with_several(
 
 async def test_all_fills_with_several_have_a_limit() -> None:
     """What one upstream's fills have in several connections counts against another's."""
-    pool = SlotPool(several=Share(2, 3), firsts=Share(9, 9))
+    pool = SlotPool(several=Share(2, 3), firsts=Share(9, 9), lent=LENT)
     first, second = pool.of("a"), pool.of("b")
     assert first.more()
     assert first.more()
@@ -99,7 +100,7 @@ async def test_all_fills_with_several_have_a_limit() -> None:
 
 async def test_a_crowd_at_one_upstream_takes_nothing_from_another() -> None:
     """However many blobs one upstream is asked for, fills of another have several connections."""
-    pool = SlotPool(several=Share(2, 4), firsts=Share(5, 9))
+    pool = SlotPool(several=Share(2, 4), firsts=Share(5, 9), lent=LENT)
     crowd, other = pool.of("a"), pool.of("b")
     for _ in range(5):
         await crowd.first(0)
@@ -204,7 +205,7 @@ async def test_a_fill_that_gave_up_is_in_nobodys_way() -> None:
 async def test_connections_are_never_lost_or_made_up(seed: int) -> None:
     """Fills that come, take more, give back, are cancelled or time out leave the pool as full as it was."""
     chance = random.Random(seed)
-    pool = SlotPool(several=Share(2, 3), firsts=Share(3, 5))
+    pool = SlotPool(several=Share(2, 3), firsts=Share(3, 5), lent=LENT)
     spaces = [pool.of("a"), pool.of("b")]
     used = 0
 
@@ -261,7 +262,7 @@ async def test_lending_has_a_limit() -> None:
     """So many connections that stand still are there at most; further ones keep their slots."""
     pool = firsts(per_upstream=1, overall=2)
     one, other = pool.of("a"), pool.of("b")
-    for _ in range(LENT_SHARES):
+    for _ in range(LENT.per_upstream):
         await one.first(0)
         assert one.lend()
 
@@ -269,3 +270,5 @@ async def test_lending_has_a_limit() -> None:
     assert not one.lend()
     await other.first(0)
     assert other.lend()
+    await other.first(0)
+    assert not other.lend()

@@ -3,7 +3,7 @@
 404 absent (or not for us), 503 with Retry-After while an upstream is left alone, 502 broken. Never 429, which clients
 retry for half a minute, and never 401 or 403: an anonymous cache must not lure anybody's pull secret. What these few
 statuses cannot tell apart is said in a word of its own, in the `Obol-Problem` header: absent, denied, rate-limited,
-failing, offline, disk.
+failing, offline, disk, misses (too many names that the upstream does not have).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from obol.oci.errors import UNAVAILABLE, UPSTREAM_BROKEN, ErrorKind, OciError
 from obol.registry.store.base import StoreError
-from obol.registry.upstream.base import Absent, Denied, OnHold, RateLimited, UpstreamError
+from obol.registry.upstream.base import Absent, Denied, OnHold, RateLimited, TooManyMisses, UpstreamError
 
 if TYPE_CHECKING:
     from obol.registry.policy.freshness import Refuse
@@ -31,8 +31,9 @@ def refusal(problem: Exception, absent: ErrorKind) -> OciError:
             return OciError(absent, str(problem), problem="absent")
         case Denied():
             return OciError(absent, str(problem), problem="denied")
-        case RateLimited(seconds=seconds):
-            return OciError(UNAVAILABLE, str(problem), _whole(seconds), "rate-limited")
+        case RateLimited(seconds=seconds) | TooManyMisses(seconds=seconds):
+            word = "rate-limited" if isinstance(problem, RateLimited) else "misses"
+            return OciError(UNAVAILABLE, str(problem), _whole(seconds), word)
         case OnHold(hold=hold):
             return OciError(UNAVAILABLE, str(problem), _whole(hold.seconds), hold.reason.value)
         case StoreError():

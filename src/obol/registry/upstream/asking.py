@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from obol.registry.policy import health as rules
 from obol.registry.policy.health import Ask, Health, Hold
+from obol.registry.policy.misses import Misses
 from obol.registry.policy.retry import delay
 from obol.registry.upstream.base import (
     Absent,
@@ -24,6 +25,7 @@ from obol.registry.upstream.base import (
     NoConnection,
     OnHold,
     RateLimited,
+    TooManyMisses,
     Unavailable,
     UpstreamError,
 )
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from obol.machine.clock import Clock
+    from obol.registry.policy.misses import Bucket
     from obol.registry.settings import TimeLimits
 
 T = TypeVar("T")
@@ -58,6 +61,7 @@ class Asking:
         self._limits = limits
         self._clock = clock
         self._paths: OrderedDict[str, Health] = OrderedDict()
+        self._misses = Misses()
 
     def gate(self) -> Ask | Hold:
         """May the upstream be asked now?"""
@@ -70,13 +74,16 @@ class Asking:
         its repository until the answer is there.
         """
         self._enter(about)
+        token = self._token(about)
         slow = asyncio.get_running_loop().call_later(self._limits.manifest, self._fail, about.repository)
+        missed = False
         try:
             answer = await self._tried(question, attempts)
         except RateLimited as limited:
             self._limited(limited)
             raise
-        except (Absent, Denied, Misbehaved, MethodRefused):
+        except (Absent, Denied, Misbehaved, MethodRefused) as told:
+            missed = isinstance(told, Absent | Denied)
             self._answered(about)
             raise
         except Unavailable as problem:
@@ -84,17 +91,22 @@ class Asking:
             raise
         finally:
             slow.cancel()
+            if not missed:
+                token.give_back()
         self._answered(about)
+        self._misses.has(about.repository)
         return answer
 
     async def hint(self, about: About, question: Callable[[], Awaitable[T | None]]) -> T | None:
         """Ask once what need not be answered, within `limits.stale_after`; None if nothing of use came.
 
         What it does not tell is to be asked in another way, so trouble with it is no failure, and a breaker that lets
-        one question through leaves that to the other. Raises OnHold, RateLimited, NoConnection.
+        one question through leaves that to the other. Raises OnHold, TooManyMisses, RateLimited, NoConnection.
         """
         if self._entrance(about).probe:
             return None
+        # Who gets no answer by this goes on to ask, and pays for it then.
+        self._token(about).give_back()
         try:
             async with asyncio.timeout(self._limits.stale_after):
                 answer = await question()
@@ -108,6 +120,7 @@ class Asking:
             return None
         if answer is not None:
             self.health = rules.after_answer(self.health)
+            self._misses.has(about.repository)
         return answer
 
     async def _tried(self, question: Callable[[], Awaitable[T]], attempts: int) -> T:
@@ -138,6 +151,13 @@ class Asking:
                 case Ask(probe=one):
                     probe = probe or one
         return Ask(probe)
+
+    def _token(self, about: About) -> Bucket:
+        """What this question may cost. Raises TooManyMisses where too much was asked for in vain."""
+        bucket = self._misses.take(about.repository, self._clock.monotonic())
+        if bucket is None:
+            raise TooManyMisses
+        return bucket
 
     def _enter(self, about: About) -> None:
         if not self._entrance(about).probe:

@@ -4,6 +4,7 @@ UpstreamError
 ├── Absent            the upstream says that there is no such thing
 ├── Denied            it will not tell us without credentials (401, 403, also of its token endpoint)
 ├── OnHold            not asked: the breaker is open, or a rate limit runs; `hold` says how long
+├── TooManyMisses     not asked: too many names that it does not have were asked for just now
 ├── RateLimited       it said 429 just now; `seconds` until it may be asked again
 ├── MethodRefused     it does not support this way of asking: there may be another
 │   └── RangesRefused it refuses or ignores Range requests, or lies about them: one plain GET remains
@@ -51,6 +52,16 @@ class OnHold(UpstreamError):
     def __init__(self, hold: Hold) -> None:
         super().__init__(f"the upstream is {hold.reason.value}; next try in {hold.seconds:.0f} s")
         self.hold = hold
+
+
+class TooManyMisses(UpstreamError):
+    """Not asked: it was asked too often for what it does not have."""
+
+    seconds = 1.0
+    """After which a few questions more may be asked."""
+
+    def __init__(self) -> None:
+        super().__init__("too many names were asked for that the upstream does not have; it is asked again in a moment")
 
 
 class RateLimited(UpstreamError):

@@ -14,6 +14,7 @@ from obol.registry.upstream.base import (
     OnHold,
     RangesRefused,
     RateLimited,
+    TooManyMisses,
     Unavailable,
 )
 
@@ -26,6 +27,7 @@ from obol.registry.upstream.base import (
         (RateLimited(29.2), UNAVAILABLE, 30),
         (RateLimited(0.0), UNAVAILABLE, 1),
         (OnHold(Hold(4.5, Reason.BROKEN)), UNAVAILABLE, 5),
+        (TooManyMisses(), UNAVAILABLE, 1),
         (StoreError("no space", full=True), UNAVAILABLE, None),
         (Unavailable("no answer"), UPSTREAM_BROKEN, None),
         (Misbehaved("wrong digest"), UPSTREAM_BROKEN, None),

@@ -10,6 +10,7 @@ from obol.machine.tasks import spawn
 from obol.oci.mediatypes import upstream_accept
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.policy.health import FAILURES_TO_OPEN, FIRST_COOLDOWN, Ask, Hold, Reason
+from obol.registry.policy.misses import UNKNOWN_BURST
 from obol.registry.upstream.asking import ATTEMPTS
 from obol.registry.upstream.base import (
     Absent,
@@ -19,6 +20,7 @@ from obol.registry.upstream.base import (
     NoConnection,
     OnHold,
     RateLimited,
+    TooManyMisses,
     Unavailable,
     UpstreamError,
 )
@@ -306,3 +308,27 @@ async def test_a_healthy_no_is_asked_for_once(status: int, kind: type[UpstreamEr
         assert upstream.health.failures == 0
         upstream.health = replace(upstream.health, limited_until=None)
         assert (await upstream.get_manifest(APP, TAG, ACCEPT)).digest == TOP
+
+
+async def test_made_up_names_cost_a_bounded_number_of_requests() -> None:
+    """After a burst of names that it does not have the upstream is not asked, and real images are pulled meanwhile."""
+    async with FakeRegistry() as server, upstream_at(server.url) as upstream:
+        image = make_image(1000)
+        server.add("library/app", "1", image)
+        await upstream.get_manifest(APP, Tag("1"), ACCEPT)
+        refused = 0
+
+        for number in range(UNKNOWN_BURST + 50):
+            try:
+                await upstream.get_manifest(Repository(f"none/{number}"), Tag("1"), ACCEPT)
+            except TooManyMisses:
+                refused += 1
+            except Absent:
+                pass
+
+        assert refused == 50
+        assert server.count(part="none/") == UNKNOWN_BURST
+        with pytest.raises(TooManyMisses):
+            await upstream.head_manifest(Repository("none/0"), Tag("1"), ACCEPT)
+        assert server.count(part="none/") == UNKNOWN_BURST
+        assert (await upstream.get_manifest(APP, Tag("1"), ACCEPT)).digest == image.top

@@ -140,3 +140,52 @@ async def test_used(store: Stores) -> None:
     await store.names.used([], 13.0)
 
     assert await store.names.right(ALPINE, ONE, Kind.MANIFEST) == Right(ONE, Kind.MANIFEST, INDEX, 5)
+
+
+async def test_given(store: Stores) -> None:
+    """What an upstream gave is known for all of its repositories and for no other upstream; a right does not say so."""
+    blob, manifest = Right(ONE, Kind.BLOB, "", 5), Right(THREE, Kind.MANIFEST, INDEX, 7)
+    await store.names.grant(ALPINE, [blob, Right(TWO, Kind.BLOB, "", None)], ONE)
+    await store.names.grant(BUSYBOX, [blob, manifest], THREE)
+
+    assert await store.names.given("docker.io", ONE) == ""
+    assert await store.names.given("docker.io", THREE) == INDEX
+    assert await store.names.given("docker.io", TWO) is None
+    assert await store.names.given("ghcr.io", ONE) is None
+
+
+async def test_given_again(store: Stores) -> None:
+    """What was given as a manifest stays one; what was confirmed as a blob may turn out to be one."""
+    manifest = Right(ONE, Kind.MANIFEST, INDEX, 7)
+    await store.names.grant(ALPINE, [], ONE)
+    await store.names.grant(ALPINE, [manifest], ONE)
+    await store.names.grant(ALPINE, [], ONE)
+
+    assert await store.names.given("docker.io", ONE) == INDEX
+
+
+async def test_revoke(store: Stores) -> None:
+    """A place loses its tags and rights; other places, and what was given, stay."""
+    for place in (ALPINE, BUSYBOX, ELSEWHERE):
+        await store.names.point(place, LATEST)
+        await store.names.grant(place, [Right(ONE, Kind.MANIFEST, INDEX, 7)], ONE)
+
+    assert await store.names.revoke(ALPINE)
+
+    assert await store.names.tag(ALPINE, LATEST.tag, "") is None
+    assert await store.names.right(ALPINE, ONE, Kind.MANIFEST) is None
+    assert await store.names.given("docker.io", ONE) == INDEX
+    for place in (BUSYBOX, ELSEWHERE):
+        assert await store.names.tag(place, LATEST.tag, "") == LATEST
+        assert await store.names.right(place, ONE, Kind.MANIFEST) is not None
+    assert not await store.names.revoke(ALPINE)
+
+
+async def test_revoked_and_granted(store: Stores) -> None:
+    """What comes after the end of all rights counts."""
+    await store.names.grant(ALPINE, [Right(ONE, Kind.BLOB, "", 5)], ONE)
+    await store.names.revoke(ALPINE)
+
+    await store.names.grant(ALPINE, [Right(ONE, Kind.BLOB, "", 5)], ONE)
+
+    assert await store.names.right(ALPINE, ONE, Kind.BLOB) is not None

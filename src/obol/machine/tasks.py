@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Generator
 
 T = TypeVar("T")
 
@@ -84,3 +84,14 @@ def members(group: BaseExceptionGroup[Exception]) -> list[Exception]:
 def alive() -> tuple[asyncio.Task[Any], ...]:
     """The tasks that have not ended, for shutdown and for tests that look for leaks."""
     return tuple(_alive)
+
+
+async def in_steps(work: Generator[None, None, T]) -> T:
+    """The result of a computation that yields now and then, with others running in between."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as stop:
+            result: T = stop.value
+            return result
+        await asyncio.sleep(0)

@@ -9,30 +9,31 @@ same in all that is read here.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
 from obol.oci.errors import MANIFEST_INVALID, OciError
 from obol.oci.mediatypes import (
-    DOCKER_SCHEMA1,
-    DOCKER_SCHEMA1_SIGNED,
     MANIFEST_TYPES,
     OCI_INDEX,
     OCI_MANIFEST,
+    SCHEMA1,
     bare,
     is_index,
 )
 from obol.oci.references import Digest
 
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
 MAX_MANIFEST = 8 * 1024 * 1024
-"""Bytes. Clients stop at 4 MiB, and registries must take as much."""
+"""Bytes. Clients stop at 4 MiB, and registries must take as much. What a manifest names is bounded by this alone."""
 
-MAX_DESCRIPTORS = 10_000
-"""What one manifest may name. Images have at most a hundred odd layers; to record many more holds up everybody."""
+STEP = 250
+"""Descriptors that are read in one go: some milliseconds."""
 
-_SCHEMA1 = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
-_VAGUE = frozenset({"", "text/plain", "application/json"})
+VAGUE = frozenset({"", "text/plain", "application/json"})
 """Content types that some registries give to every document: the document itself has to say what it is."""
 
 
@@ -102,9 +103,9 @@ class _Document(msgspec.Struct, frozen=True, rename="camel"):
     schema_version: int = 2
     media_type: str | None = None
     artifact_type: str | None = None
-    manifests: list[_Descriptor] | msgspec.UnsetType | None = msgspec.UNSET
+    manifests: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
     config: _Descriptor | None = None
-    layers: list[_Descriptor] | None = None
+    layers: list[msgspec.Raw] | None = None
     fs_layers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     subject: _Descriptor | None = None
     annotations: dict[str, str] | None = None
@@ -124,23 +125,37 @@ class _Outline(msgspec.Struct, frozen=True, rename="camel"):
 _PLACEHOLDER = _Descriptor("", 0)
 _decode = msgspec.json.Decoder(_Document).decode
 _outline = msgspec.json.Decoder(_Outline).decode
+_decode_descriptor = msgspec.json.Decoder(_Descriptor).decode
 
 
 def parse_manifest(body: bytes, content_type: str) -> Manifest:
     """Read a manifest that came with this Content-Type, with or without parameters.
 
     Raises OciError (MANIFEST_INVALID) for what is no manifest, is not what the Content-Type says, could be read as
-    two things, or is of a kind that is not served (schema 1).
+    two things, or is of a kind that is not read (schema 1, artifacts of other kinds: see `oci.opaque`).
     """
+    steps = reading(body, content_type)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as stop:
+            manifest: Manifest = stop.value
+            return manifest
+
+
+def reading(body: bytes, content_type: str) -> Generator[None, None, Manifest]:
+    """As `parse_manifest`, in steps of a few milliseconds: manifests may name some 50,000 objects."""
     declared = _declared(content_type)
     document = _document(body)
     media_type = _media_type(document, declared)
     _check_shape(document, is_index=is_index(media_type))
-    blobs = [*([document.config] if document.config is not None else []), *(document.layers or [])]
+    manifests = yield from _descriptors(document.manifests)
+    layers = yield from _descriptors(document.layers)
+    config = [] if document.config is None else [_descriptor(document.config)]
     return Manifest(
         media_type=media_type,
-        manifests=tuple(_descriptor(child) for child in document.manifests or ()),
-        blobs=tuple(_descriptor(blob) for blob in blobs),
+        manifests=tuple(manifests),
+        blobs=(*config, *layers),
         subject=_descriptor(document.subject) if document.subject is not None else None,
         artifact_type=document.artifact_type or "",
         annotations=_pairs(document.annotations),
@@ -149,8 +164,8 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
 
 def _declared(content_type: str) -> str:
     declared = bare(content_type)
-    if declared not in MANIFEST_TYPES | _VAGUE:
-        why = "schema 1 is not supported" if declared in _SCHEMA1 else f"not a manifest: {declared}"
+    if declared not in MANIFEST_TYPES | VAGUE:
+        why = "schema 1 is not supported" if declared in SCHEMA1 else f"not a manifest: {declared}"
         raise OciError(MANIFEST_INVALID, why)
     return declared
 
@@ -207,8 +222,6 @@ def _document(body: bytes) -> _Document:
         # Deep nesting is met as RecursionError, also within fields that are passed over.
         raise OciError(MANIFEST_INVALID, str(error)) from None
     _check_version(document)
-    if sum(len(named) for named in (document.manifests, document.layers) if isinstance(named, list)) > MAX_DESCRIPTORS:
-        raise OciError(MANIFEST_INVALID, f"names more than {MAX_DESCRIPTORS} objects")
     return document
 
 
@@ -238,6 +251,20 @@ def _check_shape(document: _Document, *, is_index: bool) -> None:
         raise OciError(MANIFEST_INVALID, "not an index: no manifests, or config or layers beside them")
     if not is_index and (document.config is None or isinstance(document.manifests, list)):
         raise OciError(MANIFEST_INVALID, "not an image manifest: no config, or manifests beside it")
+
+
+def _descriptors(
+    raw: list[msgspec.Raw] | msgspec.UnsetType | None,
+) -> Generator[None, None, list[Descriptor]]:
+    found: list[Descriptor] = []
+    for one in raw if isinstance(raw, list) else ():
+        try:
+            found.append(_descriptor(_decode_descriptor(one)))
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise OciError(MANIFEST_INVALID, str(error)) from None
+        if len(found) % STEP == 0:
+            yield
+    return found
 
 
 def _descriptor(raw: _Descriptor) -> Descriptor:

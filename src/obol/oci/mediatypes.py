@@ -17,6 +17,8 @@ DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_SCHEMA1 = "application/vnd.docker.distribution.manifest.v1+json"
 DOCKER_SCHEMA1_SIGNED = "application/vnd.docker.distribution.manifest.v1+prettyjws"
+SCHEMA1: frozenset[str] = frozenset({DOCKER_SCHEMA1, DOCKER_SCHEMA1_SIGNED})
+"""Kinds that docker still lists and nobody has any more: passed on to those only who list them."""
 OCTET_STREAM = "application/octet-stream"
 
 _SERVED = (OCI_INDEX, OCI_MANIFEST, DOCKER_LIST, DOCKER_MANIFEST)
@@ -33,6 +35,8 @@ _SHORT = {
     DOCKER_MANIFEST: "docker-manifest",
 }
 _ANYTHING = frozenset({"*/*", "application/*"})
+_NO_KIND = frozenset({"application/json", OCTET_STREAM, "application/xml", "application/xhtml+xml"})
+"""Application types that name no kind of document."""
 _WORD = r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
 _RANGE = re.compile(rf"{_WORD}/{_WORD}(?:[ \t]*;[ \t]*{_WORD}={_WORD})*")
 _ZERO_WEIGHT = re.compile(r";[ \t]*q[ \t]*=[ \t]*0(?:\.0*)?[ \t]*(?:;|$)", re.IGNORECASE)
@@ -53,26 +57,43 @@ def bare(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def accepted(values: Sequence[str]) -> frozenset[str] | None:
-    """Which of MANIFEST_TYPES the Accept lines list; None for anything: no Accept, `*/*` or `application/*`.
+def listed(accept: str) -> frozenset[str]:
+    """The types that an Accept line names."""
+    return frozenset(bare(element) for element in _elements((accept,)))
 
-    A weight of zero excludes a type; other weights are not looked at.
+
+def accepted(values: Sequence[str]) -> frozenset[str] | None:
+    """Which kinds of document the Accept lines list; None for anything: no Accept, `*/*` or `application/*`.
+
+    These are MANIFEST_TYPES and other application types, which artifacts may have. A weight of zero excludes a type;
+    other weights are not looked at. Who lists none of them is content with MANIFEST_TYPES.
     """
-    listed: set[str] = set()
+    wanted: set[str] = set()
     excluded: set[str] = set()
     for element in _elements(values):
-        (excluded if _ZERO_WEIGHT.search(element) else listed).add(bare(element))
-    if (not listed and not excluded) or not listed.isdisjoint(_ANYTHING):
+        (excluded if _ZERO_WEIGHT.search(element) else wanted).add(bare(element))
+    if (not wanted and not excluded) or not wanted.isdisjoint(_ANYTHING):
         unwanted = MANIFEST_TYPES & excluded
         return MANIFEST_TYPES - unwanted if unwanted else None
-    return MANIFEST_TYPES & (listed - excluded)
+    kinds = {name for name in wanted if name in MANIFEST_TYPES or _may_be_a_kind(name)}
+    return frozenset(kinds - excluded)
+
+
+def _may_be_a_kind(name: str) -> bool:
+    return name.startswith("application/") and name not in _NO_KIND and _RANGE.fullmatch(name) is not None
 
 
 def accept_class(accept: frozenset[str] | None) -> str:
-    """A short name for what is accepted, to tell apart what an upstream answered: "" for all four or anything."""
+    """A short name for what is accepted, to tell apart what an upstream answered: "" for all four or anything.
+
+    Other kinds count only where a client lists none of the four.
+    """
     if accept is None or accept >= MANIFEST_TYPES:
         return ""
-    return ",".join(sorted(_SHORT[media_type] for media_type in accept & MANIFEST_TYPES))
+    known = accept & MANIFEST_TYPES
+    if known:
+        return ",".join(sorted(_SHORT[media_type] for media_type in known))
+    return min(accept, default="")
 
 
 def upstream_accept(values: Sequence[str]) -> str:

@@ -19,7 +19,7 @@ from obol.oci.errors import (
     UNSUPPORTED,
     OciError,
 )
-from obol.oci.references import Digest, Reference, Repository, Tag, parse_reference
+from obol.oci.references import Digest, Reference, Repository, parse_reference
 from obol.oci.registries import normalise_registry
 
 MAX_TARGET = 4096
@@ -38,7 +38,6 @@ _UPLOAD = re.compile(r"/v2/(?P<name>.*)/blobs/uploads(?:/[^/]*)?")
 _ESCAPED_DIGEST = re.compile(r"(?P<before>.*/sha(?:256|512))%3[Aa](?P<hex>[0-9a-f]+)")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _NUMBER = re.compile(r"0*(?P<digits>[0-9]+)")
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,20 +63,19 @@ class BlobRequest:
 
 @dataclass(frozen=True, slots=True)
 class TagsRequest:
-    """The tags of a repository: at most `n` (None: as many as there are), those after `last`."""
+    """The tags of a repository. `query` is passed on as it came, without `ns`: pages are the registry's business."""
 
     repository: Repository
-    n: int | None
-    last: str | None
+    query: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ReferrersRequest:
-    """The manifests whose subject is `digest`, perhaps only those of one artifact type."""
+    """The manifests whose subject is `digest`; `query` as for tags, perhaps with an artifact type."""
 
     repository: Repository
     digest: Digest
-    artifact_type: str | None
+    query: str = ""
 
 
 Resource = Ping | ManifestRequest | BlobRequest | TagsRequest | ReferrersRequest
@@ -108,9 +106,8 @@ def parse(method: str, target: str) -> Request:
         raise OciError(UNSUPPORTED, method)
     if not query_text:
         return Request(resource, None, method == "HEAD")
-    query = _query(query_text)
-    ns = query.get("ns")
-    return Request(_refined(resource, query), normalise_registry(ns) if ns is not None else None, method == "HEAD")
+    ns = _ns(query_text)
+    return Request(_refined(resource, query_text), normalise_registry(ns) if ns is not None else None, method == "HEAD")
 
 
 def _resource(path: str) -> Resource:
@@ -129,8 +126,8 @@ def _resource(path: str) -> Resource:
             raise OciError(UNSUPPORTED, "nothing can be pushed here")
         return BlobRequest(repository, Digest.parse(reference))
     if kind == "referrers":
-        return ReferrersRequest(repository, Digest.parse(reference), None)
-    return TagsRequest(repository, None, None)
+        return ReferrersRequest(repository, Digest.parse(reference))
+    return TagsRequest(repository)
 
 
 def _other(path: str) -> Resource:
@@ -154,52 +151,48 @@ def _unescaped(path: str) -> str:
     return path
 
 
-def _query(text: str) -> dict[str, str]:
-    """The parameters that mean something to us, each at most once, decoded."""
-    if _BAD_ESCAPE.search(text):
+def _ns(query: str) -> str | None:
+    """The registry that the query names, decoded; it is said once or not at all."""
+    if _BAD_ESCAPE.search(query):
         raise OciError(TARGET_INVALID, "a bad escape in the query")
-    query: dict[str, str] = {}
-    for pair in text.split("&"):
+    found: str | None = None
+    for pair in query.split("&"):
         name, _, value = pair.partition("=")
-        if "%" in pair:
-            # A `+` stays one: no value that we know holds a blank, and artifact types do hold a plus sign.
-            name, value = unquote(name), unquote(value)
-        if name not in {"ns", "n", "last", "artifactType"}:
+        if (unquote(name) if "%" in name else name) != "ns":
             continue
-        if name in query:
-            raise OciError(TARGET_INVALID, f"{name} is there twice")
-        query[name] = value
-    return query
+        if found is not None:
+            raise OciError(TARGET_INVALID, "ns is there twice")
+        found = unquote(value) if "%" in value else value
+    return found
 
 
-def _refined(resource: Resource, query: dict[str, str]) -> Resource:
-    """The resource with the parameters that belong to it; those of other resources are passed over."""
+def without_ns(query: str) -> str:
+    """A query as it stands, but for the registry that is meant: that is between us and our client."""
+    return "&".join(pair for pair in query.split("&") if unquote(pair.partition("=")[0]) != "ns")
+
+
+def _refined(resource: Resource, query: str) -> Resource:
+    """The resource with the query, where that belongs to it."""
     match resource:
         case TagsRequest(repository):
-            return TagsRequest(repository, _number(query.get("n")), _last(query.get("last")))
+            return TagsRequest(repository, _numbered(without_ns(query)))
         case ReferrersRequest(repository, digest):
-            return ReferrersRequest(repository, digest, _artifact_type(query.get("artifactType")))
+            return ReferrersRequest(repository, digest, without_ns(query))
         case _:
             return resource
 
 
-def _number(text: str | None) -> int | None:
-    if text is None:
-        return None
-    match = _NUMBER.fullmatch(text)
-    if match is None:
-        raise OciError(PAGINATION_NUMBER_INVALID, text)
-    digits = match["digits"]
-    return MAX_PAGE if len(digits) > len(str(MAX_PAGE)) else min(int(digits), MAX_PAGE)
-
-
-def _last(text: str | None) -> str | None:
-    return Tag.parse(text) if text else None
-
-
-def _artifact_type(text: str | None) -> str | None:
-    if not text:
-        return None
-    if _MEDIA_TYPE.fullmatch(text) is None:
-        raise OciError(TARGET_INVALID, "the artifact type is not a media type")
-    return text
+def _numbered(query: str) -> str:
+    """The query of a list, whose `n` is a number; one that is too large is made smaller."""
+    pairs = query.split("&")
+    for at, pair in enumerate(pairs):
+        name, _, value = pair.partition("=")
+        if name != "n":
+            continue
+        match = _NUMBER.fullmatch(value)
+        if match is None:
+            raise OciError(PAGINATION_NUMBER_INVALID, value)
+        digits = match["digits"]
+        if len(digits) > len(str(MAX_PAGE)) or int(digits) > MAX_PAGE:
+            pairs[at] = f"n={MAX_PAGE}"
+    return "&".join(pairs)

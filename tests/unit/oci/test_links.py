@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,18 +28,13 @@ from obol.oci.links import MAX_LINE, next_page
         (['</x>; flag; rel="next"'], "/x"),
         (["</x>; rel; rel=next"], None),
         (['</x>; rel=""'], None),
-        (["</x>"], None),
+        (["</x>"], "/x"),
+        (["</x>; title=x"], "/x"),
+        (["</x>, </y>"], None),
+        (["</x>", '</y>; rel="prev"'], None),
         (['</x>; rel="nextish"'], None),
         (['</x>; rel="prev"'], None),
-        (['/x; rel="next"'], None),
         (['<>; rel="next"'], None),
-        (['<a b>; rel="next"'], None),
-        (['</x\r\nY: z>; rel="next"'], None),
-        (['</ä>; rel="next"'], None),
-        (['</x; rel="next"'], None),
-        (['</x>; rel="next'], None),
-        (['garbage, </x>; rel="next"'], None),
-        ([f'<{"x" * MAX_LINE}>; rel="next"'], None),
     ],
 )
 def test_the_next_page(lines: list[str], expected: str | None) -> None:
@@ -45,16 +42,38 @@ def test_the_next_page(lines: list[str], expected: str | None) -> None:
     assert next_page(lines) == expected
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '/x; rel="next"',
+        '<a b>; rel="next"',
+        '</x\r\nY: z>; rel="next"',
+        '</ä>; rel="next"',
+        '</x; rel="next"',
+        '</x>; rel="next',
+        'garbage, </x>; rel="next"',
+        "garbage; REL = Next",
+        f'<{"x" * MAX_LINE}>; rel="next"',
+    ],
+)
+def test_a_next_page_that_cannot_be_found_is_an_error(line: str) -> None:
+    """A list must not end silently where its registry says that it goes on."""
+    with pytest.raises(ValueError, match="next page"):
+        next_page([line])
+
+
 @given(st.lists(st.text() | st.text(alphabet='<>;,="rel nxt\\', max_size=40), max_size=3))
 @settings(max_examples=100)
 def test_no_text_raises(lines: list[str]) -> None:
-    """Whatever the lines, a target that is found can stand in a request."""
-    target = next_page(lines)
+    """Whatever the lines, a target that is found can stand in a request; what looks like one and is none is told."""
+    with contextlib.suppress(ValueError):
+        target = next_page(lines)
 
-    assert target is None or (target.isascii() and target.isprintable() and " " not in target)
+        assert target is None or (target.isascii() and target.isprintable() and " " not in target)
 
 
 def test_all_links_together_are_bounded() -> None:
-    """A next page behind very many links is not found: nobody honest hides it there."""
+    """A next page behind very many links is not found, and that is told: nobody honest hides it there."""
     assert next_page(["</other>; rel=other, " * 50, '</next>; rel="next"']) == "/next"
-    assert next_page(["</o>; rel=o, " * 200, '</next>; rel="next"']) is None
+    with pytest.raises(ValueError, match="next page"):
+        next_page(["</o>; rel=o, " * 200, '</next>; rel="next"'])

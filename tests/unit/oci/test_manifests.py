@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obol.oci.errors import MANIFEST_INVALID, OciError
-from obol.oci.manifests import MAX_DESCRIPTORS, MAX_MANIFEST, Descriptor, Manifest, Platform, parse_manifest
+from obol.oci.manifests import MAX_MANIFEST, STEP, Descriptor, Manifest, Platform, parse_manifest, reading
 from obol.oci.mediatypes import (
     DOCKER_LIST,
     DOCKER_MANIFEST,
@@ -362,15 +362,11 @@ def test_the_largest_manifest() -> None:
     assert parse_manifest(body, OCI_INDEX).is_index
 
 
-def test_too_many_names() -> None:
-    """A manifest that names more than any image could is refused."""
-    layers = [CONFIG] * MAX_DESCRIPTORS
+def test_many_names() -> None:
+    """What a manifest names is bounded by its bytes only, and is read in many small steps."""
+    body = json.dumps({"config": CONFIG, "layers": [CONFIG] * (4 * STEP)}).encode()
 
-    assert len(parse_manifest(json.dumps({"config": CONFIG, "layers": layers}).encode(), OCI_MANIFEST).blobs) > 1
-    with pytest.raises(OciError) as refused:
-        parse_manifest(json.dumps({"config": CONFIG, "layers": [*layers, CONFIG]}).encode(), OCI_MANIFEST)
-
-    assert refused.value.kind is MANIFEST_INVALID
+    assert len(list(reading(body, OCI_MANIFEST))) == 4
 
 
 VALUES: st.SearchStrategy[object] = st.sampled_from(

@@ -50,8 +50,9 @@ def test_a_bare_media_type(content_type: str, expected: str) -> None:
         (["*/*;q=0.1"], None),
         ([CONTAINERD], None),
         ([OCI_INDEX, "*/*"], None),
-        (DOCKERD, MANIFEST_TYPES),
-        ([",".join(DOCKERD)], MANIFEST_TYPES),
+        (DOCKERD, MANIFEST_TYPES | {DOCKER_SCHEMA1_SIGNED}),
+        (["application/vnd.x, application/xml"], {"application/vnd.x"}),
+        ([",".join(DOCKERD)], MANIFEST_TYPES | {DOCKER_SCHEMA1_SIGNED}),
         ([OCI_INDEX], {OCI_INDEX}),
         ([f"{OCI_INDEX.upper()};q=0.5 , {OCI_MANIFEST}"], {OCI_INDEX, OCI_MANIFEST}),
         (["text/html"], set()),
@@ -83,7 +84,9 @@ def test_one_line_means_the_same_as_several() -> None:
         (MANIFEST_TYPES, ""),
         (frozenset({OCI_INDEX, DOCKER_LIST}), "docker-list,oci-index"),
         (frozenset({OCI_MANIFEST, DOCKER_MANIFEST}), "docker-manifest,oci-manifest"),
-        (frozenset({OCI_MANIFEST, "text/html"}), "oci-manifest"),
+        (frozenset({OCI_MANIFEST, "application/x.y"}), "oci-manifest"),
+        (frozenset({"application/x.z", "application/x.y"}), "application/x.y"),
+        (frozenset[str](), ""),
     ],
 )
 def test_the_class_of_what_is_accepted(accept: frozenset[str] | None, expected: str) -> None:

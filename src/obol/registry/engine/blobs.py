@@ -14,16 +14,18 @@ from obol.oci.errors import BLOB_UNKNOWN, UPSTREAM_BROKEN, OciError
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.engine.fetch import Abandoned, Fetch, Surroundings
 from obol.registry.engine.fill import Fill, FillFailed
+from obol.registry.engine.flights import Flights
 from obol.registry.engine.following import FollowedBlob
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.engine.watch import Watch
 from obol.registry.policy.freshness import Refuse, decide_digest
-from obol.registry.store.base import Kind, Names, Place, Right, StoreError
-from obol.registry.upstream.base import Absent, Denied, Misbehaved, RangesRefused, UpstreamError
+from obol.registry.store.base import Kind, Place, Right, StoreError
+from obol.registry.upstream.base import Absent, Denied, Misbehaved, RangesRefused, Unavailable, UpstreamError
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest, Repository
     from obol.registry.engine.accounts import Accounts
+    from obol.registry.engine.rights import Rights
     from obol.registry.engine.spaces import Space
 
 REMEMBERED_FAILURES = 1000
@@ -40,15 +42,16 @@ class _Failure:
 class Blobs:
     """Serves blobs; owns the fills, at most one per digest and registry: what one sends is no trouble of another's."""
 
-    def __init__(self, around: Surroundings, names: Names, accounts: Accounts, *, offline: bool) -> None:
+    def __init__(self, around: Surroundings, rights: Rights, accounts: Accounts, *, offline: bool) -> None:
         self._around = around
-        self._names = names
+        self._rights = rights
         self._accounts = accounts
         self._offline = offline
         self._fills: dict[tuple[str, Digest], Fill] = {}
         self._tasks: dict[asyncio.Task[None], Fill] = {}
         self._fetches: set[Fetch] = set()
         self._watch = Watch(around.limits.standstill)
+        self._confirming: Flights[tuple[Place, Digest], int | None] = Flights()
         self._failures: OrderedDict[tuple[str, Digest], _Failure] = OrderedDict()
         self._busy_since: dict[str, float] = {}
         self._busy_count: dict[str, int] = {}
@@ -71,7 +74,7 @@ class Blobs:
         """A blob to read. `part`: the client asked for something else than the beginning. Raises OciError."""
         place = space.place(repository)
         try:
-            right = await self._names.right(place, digest, Kind.BLOB)
+            right = await self._rights.of(place, digest, Kind.BLOB)
             if right is None:
                 await self._refuse_manifest(place, digest)
             # A transfer that is being committed is followed, not waited for: its fsync may take seconds.
@@ -88,11 +91,11 @@ class Blobs:
         """Size in bytes of a blob that a GET would give, without fetching it. Raises OciError."""
         place = space.place(repository)
         try:
-            right = await self._names.right(place, digest, Kind.BLOB)
+            right = await self._rights.of(place, digest, Kind.BLOB)
             if right is None:
                 await self._refuse_manifest(place, digest)
             size = await self._around.content.size(digest)
-            if size is not None and right is not None:
+            if size is not None and right is not None and await self._rights.given(place, digest) is not None:
                 return size
             told = await self._confirm(space, place, digest)
         except (StoreError, UpstreamError) as problem:
@@ -104,13 +107,14 @@ class Blobs:
 
     async def _refuse_manifest(self, place: Place, digest: Digest) -> None:
         """A manifest is never served as a blob: clients would take its bytes for a layer."""
-        if await self._names.right(place, digest, Kind.MANIFEST) is not None:
+        if await self._rights.of(place, digest, Kind.MANIFEST) is not None:
             raise OciError(BLOB_UNKNOWN, "the digest is that of a manifest")
 
     async def _stored(self, space: Space, place: Place, digest: Digest, right: Right | None) -> StoredBlob | None:
-        if right is None and await self._around.content.size(digest) is None:
-            return None
-        if right is None:
+        known = right is not None and await self._rights.given(place, digest) is not None
+        if not known:
+            if await self._around.content.size(digest) is None:
+                return None
             await self._confirm(space, place, digest)
         content = await self._around.content.open(digest)
         return None if content is None else StoredBlob(digest, content, space.counters)
@@ -118,9 +122,16 @@ class Blobs:
     async def _confirm(self, space: Space, place: Place, digest: Digest) -> int | None:
         """Ask the upstream whether this repository has the blob. Raises OciError where it may not be asked."""
         self._may_ask(space)
+        try:
+            limit = self._around.limits.blob_headers
+            return await self._confirming.join((place, digest), lambda: self._ask(space, place, digest), within=limit)
+        except TimeoutError:
+            raise Unavailable("the upstream did not answer in time") from None
+
+    async def _ask(self, space: Space, place: Place, digest: Digest) -> int | None:
         size = await space.upstream.head_blob(place.repository, digest)
         with suppress(StoreError):  # it may be read all the same, and the next client asks anew
-            await self._names.grant(place, [_right(digest)])
+            await self._rights.grant(place, [_right(digest)], digest)
         return size
 
     def _may_ask(self, space: Space, patience: float = 0.0) -> None:
@@ -171,15 +182,15 @@ class Blobs:
         fill.plain = failure is not None and failure.plain
         self._fills[space.registry, digest] = fill
         self._accounts.fetches(digest)
-        task = spawn(self._run(space, fill, known=right is not None), name="fill")
+        task = spawn(self._run(space, fill), name="fill")
         self._tasks[task] = fill
         task.add_done_callback(self._tasks.pop)
         return FollowedBlob(fill, self._around, space, joined=False)
 
-    async def _run(self, space: Space, fill: Fill, *, known: bool) -> None:
+    async def _run(self, space: Space, fill: Fill) -> None:
         self._enter(space)
         started = self._around.clock.monotonic()
-        granting = None if known else spawn(self._grant(fill), name="grant")
+        granting = spawn(self._grant(fill), name="grant")
         fetch = Fetch(fill, self._around, space.upstream.slots, space.counters)
         self._fetches.add(fetch)
         try:
@@ -191,14 +202,13 @@ class Blobs:
             self._leave(space, fetch.received)
             self._remember((space.registry, fill.digest), fill)
             _log(space, fill, self._around.clock.monotonic() - started)
-            if granting is not None:
-                await granting
+            await granting
 
     async def _grant(self, fill: Fill) -> None:
         """The upstream's answer for this repository is the right to read the blob in it."""
         try:
             await fill.begun()
-            await self._names.grant(fill.place, [_right(fill.digest)])
+            await self._rights.grant(fill.place, [_right(fill.digest)], fill.digest)
         except (FillFailed, StoreError):
             return
 
@@ -227,6 +237,7 @@ class Blobs:
     async def close(self) -> None:
         """Stop every transfer; what has arrived is kept for the next start, and what is verified becomes content."""
         await self._watch.close()
+        await self._confirming.close()
         tasks = dict(self._tasks)
         for task, fill in tasks.items():
             if not fill.verified:

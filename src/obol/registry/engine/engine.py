@@ -19,6 +19,7 @@ from obol.registry.engine.inventory import Inventory, take_inventory
 from obol.registry.engine.listings import Listings
 from obol.registry.engine.manifests import Manifests
 from obol.registry.engine.progress import ProgressTaker
+from obol.registry.engine.rights import Rights
 from obol.registry.engine.spaces import Space, Spaces
 from obol.registry.store.base import Place, StoreError, Stores
 
@@ -54,9 +55,10 @@ class Engine:
         self.clock = clock
         around = Surroundings(store.partials, store.content, settings.fill, settings.limits, clock, threads)
         self.accounts = Accounts()
-        self._manifests = Manifests(store.content, store.names, clock, settings, self.accounts)
-        self._blobs = Blobs(around, store.names, self.accounts, offline=settings.offline)
-        self._listings = Listings(offline=settings.offline)
+        self.rights = Rights(store.names)
+        self._manifests = Manifests(store.content, self.rights, clock, settings, self.accounts)
+        self._blobs = Blobs(around, self.rights, self.accounts, offline=settings.offline)
+        self._listings = Listings(settings.limits.manifest, offline=settings.offline)
         self._progress = ProgressTaker(self.spaces, store, self._blobs, clock)
         self._uses: dict[tuple[Place, Digest], None] = {}
         self._writing: asyncio.Task[None] | None = None

@@ -1,25 +1,28 @@
 """Lists that only the upstream can give: the tags of a repository, the referrers of a manifest.
 
 They are asked for every time; a page that was seen before stands in, marked as stale, while the upstream cannot be
-asked. What it says is looked at before it is passed on, and the address of its next page becomes one of ours.
+asked. What it says is looked at before it is passed on. The query of a list is the upstream's own language: it is
+carried as it is, from the link to the next page to the client and from there back, and only the address is ours.
 """
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, urlencode, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 import msgspec
 
-from obol.oci.errors import MANIFEST_UNKNOWN, NAME_UNKNOWN, ErrorKind
+from obol.oci.errors import MANIFEST_UNKNOWN, NAME_UNKNOWN, UPSTREAM_BROKEN, ErrorKind, OciError
 from obol.oci.mediatypes import OCI_INDEX
+from obol.oci.requests import MAX_TARGET, without_ns
 from obol.registry.engine.answers import Page, Source
 from obol.registry.engine.flights import Flights
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.policy.freshness import Refuse, decide_digest
-from obol.registry.upstream.base import Absent, Denied, Listing, Misbehaved, UpstreamError
+from obol.registry.upstream.base import Absent, Denied, Misbehaved, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -31,6 +34,10 @@ if TYPE_CHECKING:
 JSON = "application/json"
 REMEMBERED_PAGES = 256
 LARGEST_REMEMBERED = 256 * 1024
+LONGEST_QUERY = MAX_TARGET - 1024
+"""Characters of a query that can come back to us, with the longest name and a namespace."""
+
+_LAST = re.compile(r"(?:^|&)last=.")
 
 
 class _Tags(msgspec.Struct):
@@ -46,7 +53,8 @@ class _Index(msgspec.Struct):
 class Listings:
     """Serves lists."""
 
-    def __init__(self, *, offline: bool) -> None:
+    def __init__(self, within: float, *, offline: bool) -> None:
+        self._within = within
         self._offline = offline
         self._asked: Flights[tuple[Place, str], Page] = Flights()
         self._seen: OrderedDict[tuple[Place, str], Page] = OrderedDict()
@@ -54,18 +62,20 @@ class Listings:
     async def tags(self, space: Space, request: TagsRequest) -> Page:
         """One page of a repository's tags. Raises OciError (NAME_UNKNOWN)."""
         place = space.place(request.repository)
-        target = f"{place.repository}/tags/list{_query(n=request.n, last=request.last)}"
+        path = f"{place.repository}/tags/list"
 
         async def ask() -> Page:
-            got = await space.upstream.listing(place.repository, target, JSON)
+            got = await space.upstream.listing(place.repository, _target(path, request.query), JSON)
             try:
                 listed = msgspec.json.decode(got.body, type=_Tags)
             except msgspec.DecodeError:
                 raise Misbehaved("the upstream's list of tags cannot be read") from None
             body = msgspec.json.encode({"name": str(request.repository), "tags": listed.tags or []})
-            return Page(body, JSON, Source.MISS, _next_tags(request, got))
+            onward = onward_query(got.next_page, path, request.query, space.upstream.settings.url)
+            more = None if onward is None else f"/v2/{request.repository}/tags/list?{onward}"
+            return Page(body, JSON, Source.MISS, more)
 
-        return await self._page(space, (place, target), ask, NAME_UNKNOWN)
+        return await self._page(space, (place, _target(path, request.query)), ask, NAME_UNKNOWN)
 
     async def referrers(self, space: Space, request: ReferrersRequest) -> Page:
         """What refers to a manifest. Raises OciError.
@@ -73,18 +83,19 @@ class Listings:
         That is a 404 where the upstream has no such list, so that the client turns to the tag that stands for it.
         """
         place = space.place(request.repository)
-        kind = request.artifact_type
-        target = f"{place.repository}/referrers/{request.digest}{_query(artifactType=kind)}"
+        path = f"{place.repository}/referrers/{request.digest}"
 
         async def ask() -> Page:
-            got = await space.upstream.listing(place.repository, target, OCI_INDEX)
+            got = await space.upstream.listing(place.repository, _target(path, request.query), OCI_INDEX)
             try:
                 msgspec.json.decode(got.body, type=_Index)
             except msgspec.DecodeError:
-                raise Misbehaved("the upstream's list of referrers cannot be read") from None
-            return Page(got.body, OCI_INDEX, Source.MISS, filtered=got.filtered)
+                raise Absent("the upstream has no list of referrers") from None
+            onward = onward_query(got.next_page, path, request.query, space.upstream.settings.url)
+            more = None if onward is None else f"/v2/{request.repository}/referrers/{request.digest}?{onward}"
+            return Page(got.body, OCI_INDEX, Source.MISS, more, filtered=got.filtered)
 
-        return await self._page(space, (place, target), ask, MANIFEST_UNKNOWN)
+        return await self._page(space, (place, _target(path, request.query)), ask, MANIFEST_UNKNOWN)
 
     async def _page(
         self, space: Space, key: tuple[Place, str], ask: Callable[[], Coroutine[Any, Any, Page]], absent: ErrorKind
@@ -96,11 +107,17 @@ class Listings:
                 return seen
             raise refused(decision, absent)
         try:
-            page = await self._asked.join(key, ask)
+            return await self._asked.join(key, lambda: self._kept(space, key, ask), within=self._within)
+        except TimeoutError:
+            if seen is None:
+                raise OciError(UPSTREAM_BROKEN, "the upstream did not answer in time") from None
         except UpstreamError as problem:
             if seen is None or isinstance(problem, Absent | Denied):
                 raise refusal(problem, absent) from problem
-            return seen
+        return seen
+
+    async def _kept(self, space: Space, key: tuple[Place, str], ask: Callable[[], Coroutine[Any, Any, Page]]) -> Page:
+        page = await ask()
         space.counters.bytes_from_upstream += len(page.body)
         self._remember(key, page)
         return page
@@ -118,19 +135,27 @@ class Listings:
         await self._asked.close()
 
 
-def _query(**parameters: str | int | None) -> str:
-    given = {name: str(value) for name, value in parameters.items() if value is not None}
-    return f"?{urlencode(given)}" if given else ""
+def _target(path: str, query: str) -> str:
+    return f"{path}?{query}" if query else path
 
 
-def _next_tags(request: TagsRequest, got: Listing) -> str | None:
-    """The upstream's next page at our own address; only its `n` and `last` are taken over."""
-    if got.next_page is None:
+def onward_query(link: str | None, path: str, asked: str, base: str) -> str | None:
+    """The query of the next page of the list at `path` (below /v2/), byte for byte; None where there is none.
+
+    `link` is where the upstream at `base` says that it is. No other list and no other host is ever asked, but a link
+    that many registries give wrongly (their name behind a proxy) still names a page of this list, if it says by `last`
+    which one. Raises Misbehaved for all other links: a list that ends too early is worse than an error.
+    """
+    if link is None:
         return None
-    query = parse_qs(urlsplit(got.next_page).query)
-    last = query.get("last", [""])[0]
-    if not last or len(last) > 256:
-        return None
-    n = query.get("n", [""])[0]
-    size = f"n={n}&" if n.isascii() and n.isdigit() and len(n) <= 6 else ""
-    return f"/v2/{request.repository}/tags/list?{size}last={quote(last, safe='')}"
+    try:
+        parts = urlsplit(urljoin(f"{base}/v2/{path}", link))
+        ours = parts.netloc.lower() == urlsplit(base).netloc.lower()
+    except ValueError:
+        raise Misbehaved("the upstream's link to the next page is not a URL") from None
+    query = without_ns(parts.query)
+    if not unquote(parts.path).endswith(f"/{path}") or not (ours or _LAST.search(query)):
+        raise Misbehaved("the upstream's next page is in another place, where we do not go")
+    if not query or query == asked or len(query) > LONGEST_QUERY:
+        raise Misbehaved("the upstream's link to the next page leads nowhere")
+    return query

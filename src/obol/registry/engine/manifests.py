@@ -1,7 +1,8 @@
 """Manifests: by digest, which never changes, and by tag, which may.
 
 What is stored is trusted as `policy.freshness` decides. Whatever is fetched is kept together with the rights that it
-implies: a manifest of a repository lets the repository read all that it names.
+implies: a manifest of a repository lets the repository read all that it names. All of that is done in the flight of the
+question, so that an answer which comes too late for its client is there for the next one.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from obol.machine import logs
+from obol.machine.tasks import in_steps
 from obol.oci.errors import MANIFEST_UNKNOWN, UPSTREAM_BROKEN, OciError
-from obol.oci.mediatypes import accept_class, accepted, upstream_accept
+from obol.oci.manifests import STEP
+from obol.oci.mediatypes import MANIFEST_TYPES, SCHEMA1, accept_class, accepted, upstream_accept
+from obol.oci.opaque import is_opaque
 from obol.oci.references import Digest, Reference, Repository, Tag
 from obol.registry.engine.answers import Document, DocumentHead, Source
 from obol.registry.engine.documents import IN_MEMORY, Documents, Held
@@ -29,21 +33,21 @@ from obol.registry.policy.freshness import (
     decide_digest,
     decide_tag,
 )
-from obol.registry.store.base import Content, HeldTag, Kind, Names, Place, Right, StoreError
+from obol.registry.store.base import Content, HeldTag, Kind, Place, Right, StoreError
 from obol.registry.upstream.base import (
     Absent,
     Denied,
     ManifestBody,
-    ManifestHead,
     UpstreamError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from obol.machine.clock import Clock
     from obol.oci.manifests import Manifest
     from obol.registry.engine.accounts import Accounts
+    from obol.registry.engine.rights import Rights
     from obol.registry.engine.spaces import Space
     from obol.registry.settings import EngineSettings
 
@@ -62,6 +66,11 @@ class Wanted:
     head: bool
 
     @property
+    def wants_others(self) -> bool:
+        """Whether the client lists kinds of document that are not asked for otherwise."""
+        return self.accept is not None and not self.accept <= MANIFEST_TYPES | SCHEMA1
+
+    @property
     def upstream_accept(self) -> str:
         """The Accept line to ask the upstream with."""
         return upstream_accept(self.lines) if self.lines else FULL_ACCEPT
@@ -71,18 +80,19 @@ class Manifests:
     """Serves manifests."""
 
     def __init__(
-        self, content: Content, names: Names, clock: Clock, settings: EngineSettings, accounts: Accounts
+        self, content: Content, rights: Rights, clock: Clock, settings: EngineSettings, accounts: Accounts
     ) -> None:
         self._content = content
         self._documents = Documents(content)
-        self._names = names
+        self._names = rights.names
+        self._rights = rights
         self._clock = clock
         self._settings = settings
         self._accounts = accounts
         self._confirmed: Recent[tuple[Place, Tag, str]] = Recent(clock)
         self._absent: Recent[tuple[Place, Reference]] = Recent(clock)
-        self._fetches: Flights[tuple[Place, Reference, str], ManifestBody] = Flights()
-        self._heads: Flights[tuple[Place, Reference, str], ManifestHead] = Flights()
+        self._fetches: Flights[tuple[Place, Reference, str, str], ManifestBody] = Flights()
+        self._heads: Flights[tuple[Place, Reference, str, str], DocumentHead | None] = Flights()
         self._checks: Flights[tuple[Place, Tag, str], HeldTag] = Flights()
 
     async def get(
@@ -161,25 +171,13 @@ class Manifests:
         return await self._meant(wanted, fresh, Source.REVALIDATED, self._settings.tag_ttl)
 
     async def _check(self, wanted: Wanted, held: HeldTag) -> HeldTag:
-        """Ask by HEAD, which costs nothing of a rate limit; fetch only what changed."""
+        """Ask by HEAD, which costs nothing of a rate limit; what it does not confirm is asked by GET."""
         told = await wanted.space.upstream.head_manifest(wanted.place.repository, held.tag, wanted.upstream_accept)
         if told.digest == held.digest:
             fresh = replace(held, checked_at=self._clock.wall())
-        else:
-            fresh = await self._moved(wanted, held, told)
-        await self._point(wanted.place, fresh)
-        return fresh
-
-    async def _moved(self, wanted: Wanted, held: HeldTag, told: ManifestHead) -> HeldTag:
-        if told.digest is not None:
-            right = await self._names.right(wanted.place, told.digest, Kind.MANIFEST)
-            if right is not None and await self._content.size(told.digest) is not None:
-                return self._meaning(held.tag, held.variant, told.digest, right.media_type)
-        try:
-            got = await self._fetch(wanted, told.digest or held.tag)
-        except Absent:
-            # Some answer a HEAD with a digest that they do not have; the tag itself may be there all the same.
-            got = await self._fetch(wanted, held.tag)
+            await self._point(wanted.place, fresh)
+            return fresh
+        got = await self._fetch(wanted, held.tag, held.variant)
         return self._meaning(held.tag, held.variant, got.digest, got.manifest.media_type)
 
     def _meaning(self, tag: Tag, variant: str, digest: Digest, media_type: str) -> HeldTag:
@@ -193,35 +191,34 @@ class Manifests:
 
     async def _first_time(self, wanted: Wanted, tag: Tag, variant: str) -> Document | DocumentHead:
         """A tag of which we hold nothing (for this class of clients)."""
-        if wanted.head and (told := await self._head(wanted)) is not None:
-            await self._point(wanted.place, self._meaning(tag, variant, told.digest, told.media_type))
+        if wanted.head and (told := await self._head(wanted, variant)) is not None:
             return told
-        got = await self._fetch(wanted, tag)
-        held = self._meaning(tag, variant, got.digest, got.manifest.media_type)
-        await self._point(wanted.place, held)
+        got = await self._fetch(wanted, tag, variant)
         return await self._fetched(wanted, got, self._settings.tag_ttl)
 
-    async def _head(self, wanted: Wanted) -> DocumentHead | None:
+    async def _head(self, wanted: Wanted, variant: str = "") -> DocumentHead | None:
         """What the upstream says of a manifest, or None if that is not enough to answer a HEAD with."""
         lines = wanted.upstream_accept
-        upstream = wanted.space.upstream
-        told = await self._heads.join(
-            (wanted.place, wanted.reference, lines),
-            lambda: upstream.head_manifest(wanted.place.repository, wanted.reference, lines),
-        )
+        key = (wanted.place, wanted.reference, lines, variant)
+        return await self._heads.join(key, lambda: self._ask_head(wanted, lines, variant))
+
+    async def _ask_head(self, wanted: Wanted, lines: str, variant: str) -> DocumentHead | None:
+        told = await wanted.space.upstream.head_manifest(wanted.place.repository, wanted.reference, lines)
         if told.digest is None or told.size is None or not told.media_type:
             return None
-        if isinstance(wanted.reference, Digest) and told.digest != wanted.reference:
+        if isinstance(wanted.reference, Tag):
+            await self._point(wanted.place, self._meaning(wanted.reference, variant, told.digest, told.media_type))
+        elif told.digest != wanted.reference:
             return None
         return DocumentHead(told.digest, told.media_type, told.size)
 
     async def _by_digest(
         self, wanted: Wanted, digest: Digest, source: Source, fresh_for: float | None
     ) -> Document | DocumentHead:
-        right = await self._names.right(wanted.place, digest, Kind.MANIFEST)
+        right = await self._rights.of(wanted.place, digest, Kind.MANIFEST)
         if right is None:
             await self._refuse_blob(wanted.place, digest)
-        elif (held := await self._documents.get(digest, right.media_type, head=wanted.head)) is not None:
+        elif (held := await self._stored(wanted, digest, right)) is not None:
             return _document(wanted, digest, held, source, fresh_for)
         decision = decide_digest(wanted.space.upstream.gate(), offline=self._settings.offline)
         if isinstance(decision, Refuse):
@@ -233,18 +230,37 @@ class Manifests:
         got = await self._fetch(by_digest, digest)
         return await self._fetched(wanted, got, fresh_for)
 
+    async def _stored(self, wanted: Wanted, digest: Digest, right: Right) -> Held | None:
+        """A manifest that is held and that the upstream of the place gave.
+
+        A document that we do not read is what it was given as, whatever an index calls it.
+        """
+        given = await self._rights.given(wanted.place, digest)
+        if given is None:
+            return None
+        said = right.media_type
+        if is_opaque(given):
+            self._documents.proved(digest, given, given)
+            said = given
+        return await self._documents.get(digest, said, head=wanted.head)
+
     async def _refuse_blob(self, place: Place, digest: Digest) -> None:
         """A blob is never served as a manifest."""
-        if await self._names.right(place, digest, Kind.BLOB) is not None:
+        if await self._rights.of(place, digest, Kind.BLOB) is not None:
             raise OciError(MANIFEST_UNKNOWN, "the digest is that of a blob")
 
-    async def _fetch(self, wanted: Wanted, reference: Reference) -> ManifestBody:
-        lines = FULL_ACCEPT if isinstance(reference, Digest) else wanted.upstream_accept
-        key = (wanted.place, reference, lines)
-        return await self._fetches.join(key, lambda: self._fetch_and_keep(wanted, reference, lines))
+    async def _fetch(self, wanted: Wanted, reference: Reference, variant: str = "") -> ManifestBody:
+        lines = FULL_ACCEPT if isinstance(reference, Digest) and not wanted.wants_others else wanted.upstream_accept
+        key = (wanted.place, reference, lines, variant)
+        return await self._fetches.join(key, lambda: self._fetch_and_keep(wanted, reference, lines, variant))
 
-    async def _fetch_and_keep(self, wanted: Wanted, reference: Reference, lines: str) -> ManifestBody:
-        got = await wanted.space.upstream.get_manifest(wanted.place.repository, reference, lines)
+    async def _fetch_and_keep(self, wanted: Wanted, reference: Reference, lines: str, variant: str) -> ManifestBody:
+        try:
+            got = await wanted.space.upstream.get_manifest(wanted.place.repository, reference, lines)
+        except Denied as problem:
+            if problem.revoked:
+                await self._rights.revoke(wanted.place)
+            raise
         wanted.space.counters.bytes_from_upstream += len(got.body)
         self._accounts.fetches(got.digest)
         about = {"registry": wanted.space.registry, "repository": str(wanted.place.repository)}
@@ -252,7 +268,9 @@ class Manifests:
         with suppress(StoreError):  # it can be served without being kept
             await self._content.put(got.digest, got.body)
             self._documents.proved(got.digest, got.manifest.media_type, got.manifest.media_type)
-            await self._names.grant(wanted.place, rights_of(got))
+            await self._rights.grant(wanted.place, await in_steps(rights_of(got)), got.digest)
+        if isinstance(reference, Tag) and (not variant_of_others(variant) or got.manifest.media_type == variant):
+            await self._point(wanted.place, self._meaning(reference, variant, got.digest, got.manifest.media_type))
         return got
 
     async def _fetched(self, wanted: Wanted, got: ManifestBody, fresh_for: float | None) -> Document:
@@ -279,10 +297,21 @@ def _document(wanted: Wanted, digest: Digest, held: Held, source: Source, fresh_
     )
 
 
-def rights_of(got: ManifestBody) -> list[Right]:
+def variant_of_others(variant: str) -> bool:
+    """Whether a class of clients is that of those who want another kind of document than images are."""
+    return "/" in variant
+
+
+def rights_of(got: ManifestBody) -> Generator[None, None, list[Right]]:
     """What a repository may read because this manifest is in it."""
     manifest: Manifest = got.manifest
     rights = [Right(got.digest, Kind.MANIFEST, manifest.media_type, len(got.body))]
-    rights += [Right(child.digest, Kind.MANIFEST, child.media_type, child.size) for child in manifest.manifests]
-    rights += [Right(blob.digest, Kind.BLOB, "", blob.size) for blob in manifest.blobs]
+    for child in manifest.manifests:
+        rights.append(Right(child.digest, Kind.MANIFEST, child.media_type, child.size))
+        if len(rights) % STEP == 0:
+            yield
+    for blob in manifest.blobs:
+        rights.append(Right(blob.digest, Kind.BLOB, "", blob.size))
+        if len(rights) % STEP == 0:
+            yield
     return rights

@@ -62,6 +62,7 @@ class Handler:
         self._seldom = shared.seldom
         self._stall = engine.settings.limits.send_stall
         self._hot = Ready()
+        engine.rights.ready.add(self._hot)
         self._date = DateLine()
         self._blobs = BlobAnswers(engine, self._hot, self._head, self._budget)
 

@@ -117,6 +117,11 @@ class Ready:
         if keys.data is not None:
             self._by_bytes.keep(keys.data, hot)
 
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._by_bytes = HotAnswers()
+        self._by_meaning = HotAnswers()
+
     def __len__(self) -> int:
         """How many keys there are."""
         return len(self._by_bytes) + len(self._by_meaning)

@@ -162,6 +162,25 @@ class Right:
     size: int | None
 
 
+def given_as(rights: Sequence[Right], digest: Digest) -> str:
+    """As what content was given that comes with these rights: see `Names.given`."""
+    kinds = (right.media_type for right in rights if right.digest == digest and right.kind is Kind.MANIFEST)
+    return next(kinds, "")
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Content that an upstream gave or confirmed, and as what."""
+
+    digest: Digest
+    media_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """Nothing of a place may be read any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class HeldTag:
     """What a tag meant when it was last asked of the upstream.
@@ -205,8 +224,23 @@ class Names(Protocol):
         """The right to read a digest in a place, or None."""
         ...
 
-    async def grant(self, place: Place, rights: Sequence[Right]) -> None:
-        """Record rights, in one transaction; a known size is never replaced by an unknown one. Raises StoreError."""
+    async def grant(self, place: Place, rights: Sequence[Right], given: Digest | None = None) -> None:
+        """Record rights, in one transaction; a known size is never replaced by an unknown one. Raises StoreError.
+
+        `given`: content that the upstream of the place gave, or said that it has. What it gave as a manifest is among
+        `rights` as one.
+        """
+        ...
+
+    async def given(self, space: str, digest: Digest) -> str | None:
+        """As what an upstream gave content: the media type of a manifest, "" for a blob; None: it did not, or not yet.
+
+        A right alone does not say so: a manifest may name what its registry never had.
+        """
+        ...
+
+    async def revoke(self, place: Place) -> bool:
+        """Forget every tag and right of a place; tell whether there were any. Raises StoreError."""
         ...
 
     async def used(self, uses: Iterable[tuple[Place, Digest]], at: float) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCHEMA = (
     """CREATE TABLE blobs (
         digest TEXT PRIMARY KEY, size INTEGER NOT NULL, stored_at REAL NOT NULL, verified INTEGER NOT NULL
@@ -44,6 +44,14 @@ _SCHEMA = (
         space TEXT, repository TEXT, digest TEXT, used_at REAL NOT NULL,
         PRIMARY KEY (space, repository, digest)
     ) WITHOUT ROWID""",
+)
+_GIVEN = (
+    "CREATE TABLE given (space TEXT, digest TEXT, media_type TEXT NOT NULL, PRIMARY KEY (space, digest)) WITHOUT ROWID"
+)
+# Before there was this table, whatever was held and named was taken for given.
+GIVEN_BEFORE = (
+    "INSERT OR IGNORE INTO given SELECT DISTINCT space, digest, '' FROM rights"
+    " WHERE digest IN (SELECT digest FROM blobs)"
 )
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
@@ -186,9 +194,11 @@ class Database:
             raise DamagedIndex("quick_check found damage")
         if version == 0:
             _in_transaction(connection, self._begin)
+        elif version == 1:
+            _in_transaction(connection, _upgrade)
 
     def _begin(self, connection: sqlite3.Connection) -> None:
-        for statement in _SCHEMA:
+        for statement in (*_SCHEMA, _GIVEN):
             connection.execute(statement)
         self._fill(connection)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -200,6 +210,12 @@ class Database:
         for suffix in ("", "-wal", "-shm"):
             with suppress(FileNotFoundError):
                 Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    connection.execute(_GIVEN)
+    connection.execute(GIVEN_BEFORE)
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def _in_transaction(connection: sqlite3.Connection, work: Work[T]) -> T:

@@ -1,9 +1,10 @@
 """What tags and rights became, line by line in `names.jsonl`, so that a damaged index can be filled again.
 
 Blobs can be found again by their files; names can not, and without them nothing may be read offline. Only changes are
-written: a line is JSON that says which tag points where, or which digests may be read in a repository. The file is a
-help, not a record to rely on: lines are not synced, a line that was torn by a crash or makes no sense is passed over,
-and the same line twice does no harm. Everything here runs in the thread of the index.
+written: a line is JSON that says which tag points where, which digests may be read in a repository, what an upstream
+gave, or that nothing of a repository may be read any more. The file is a help, not a record to rely on: lines are not
+synced, a line that was torn by a crash or makes no sense is passed over, and the same line twice does no harm.
+Everything here runs in the thread of the index.
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ import msgspec
 from obol.machine.files import Folder, write_all
 from obol.oci.errors import OciError
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.store.base import HeldTag, Kind, Place, Right
+from obol.registry.store.base import Given, HeldTag, Kind, Place, Revoked, Right
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-Entry = tuple[Place, HeldTag | tuple[Right, ...]]
+Change = HeldTag | Given | Revoked
+Entry = tuple[Place, Change | tuple[Right, ...]]
 
 NAME = "names.jsonl"
+ANYWHERE = Repository("any")
+"""Stands for the repository where a change is of a whole space."""
 _RIGHTS_IN_A_LINE = 200
 _LONGEST_LINE = 1 << 20
 
@@ -44,9 +48,22 @@ class _Granted(msgspec.Struct, frozen=True, tag="grant"):
     rights: tuple[tuple[str, Kind, str, int | None], ...]
 
 
+class _Given(msgspec.Struct, frozen=True, tag="given"):
+    space: str
+    digest: str
+    media_type: str
+
+
+class _Revoked(msgspec.Struct, frozen=True, tag="revoke"):
+    space: str
+    repository: str
+
+
+_Event = _Pointed | _Granted | _Given | _Revoked
+
 # msgspec takes no subclasses of str, which digests, tags and repositories are.
 _encoder = msgspec.json.Encoder(enc_hook=str)
-_decoder = msgspec.json.Decoder(_Pointed | _Granted)
+_decoder = msgspec.json.Decoder(_Event)
 
 
 class Journal:
@@ -66,7 +83,7 @@ class Journal:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def append(self, place: Place, change: HeldTag | Sequence[Right]) -> None:
+    def append(self, place: Place, change: Change | Sequence[Right]) -> None:
         """Write down one change. Raises OSError; a line that did not fit is then no line."""
         data = (b"\n" if self._torn else b"") + b"".join(_lines(place, change))
         self._torn = True
@@ -104,27 +121,22 @@ def _open(home: Folder) -> int:
     return descriptor
 
 
-def _lines(place: Place, change: HeldTag | Sequence[Right]) -> Iterator[bytes]:
-    if isinstance(change, HeldTag):
-        yield _line(
-            _Pointed(
-                place.space,
-                place.repository,
-                change.tag,
-                change.variant,
-                change.digest,
-                change.media_type,
-                change.checked_at,
-            )
-        )
-        return
-    for start in range(0, len(change), _RIGHTS_IN_A_LINE):
-        rights = change[start : start + _RIGHTS_IN_A_LINE]
-        values = tuple((right.digest, right.kind, right.media_type, right.size) for right in rights)
-        yield _line(_Granted(place.space, place.repository, values))
+def _lines(place: Place, change: Change | Sequence[Right]) -> Iterator[bytes]:
+    match change:
+        case HeldTag(tag, variant, digest, media_type, checked_at):
+            yield _line(_Pointed(place.space, place.repository, tag, variant, digest, media_type, checked_at))
+        case Given(digest, media_type):
+            yield _line(_Given(place.space, digest, media_type))
+        case Revoked():
+            yield _line(_Revoked(place.space, place.repository))
+        case _:
+            for start in range(0, len(change), _RIGHTS_IN_A_LINE):
+                rights = change[start : start + _RIGHTS_IN_A_LINE]
+                values = tuple((right.digest, right.kind, right.media_type, right.size) for right in rights)
+                yield _line(_Granted(place.space, place.repository, values))
 
 
-def _line(event: _Pointed | _Granted) -> bytes:
+def _line(event: _Event) -> bytes:
     return _encoder.encode(event) + b"\n"
 
 
@@ -135,11 +147,15 @@ def _parse(line: bytes) -> Entry | None:
         return None
 
 
-def _entry(event: _Pointed | _Granted) -> Entry:
+def _entry(event: _Event) -> Entry:
+    if isinstance(event, _Given):
+        return Place(event.space, ANYWHERE), Given(Digest.parse(event.digest), event.media_type)
     place = Place(event.space, Repository.parse(event.repository))
     match event:
         case _Pointed(tag=tag, variant=variant, digest=digest, media_type=media_type, checked_at=checked_at):
             return place, HeldTag(Tag.parse(tag), variant, Digest.parse(digest), media_type, checked_at)
+        case _Revoked():
+            return place, Revoked()
         case _Granted(rights=rights):
             return place, tuple(
                 Right(Digest.parse(digest), kind, media_type, size) for digest, kind, media_type, size in rights

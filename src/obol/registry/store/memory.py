@@ -15,7 +15,17 @@ from typing import TYPE_CHECKING
 from weakref import finalize
 
 from obol.oci.references import Digest
-from obol.registry.store.base import HeldTag, Kind, KnownManifest, Partial, Place, Right, StoreError, Usage
+from obol.registry.store.base import (
+    HeldTag,
+    Kind,
+    KnownManifest,
+    Partial,
+    Place,
+    Right,
+    StoreError,
+    Usage,
+    given_as,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -206,6 +216,7 @@ class MemoryNames:
     def __init__(self) -> None:
         self._tags: dict[tuple[Place, Tag, str], HeldTag] = {}
         self._rights: dict[tuple[Place, Digest, Kind], Right] = {}
+        self._given: dict[tuple[str, Digest], str] = {}
         self.uses: dict[tuple[Place, Digest], float] = {}
 
     async def tag(self, place: Place, tag: Tag, variant: str) -> HeldTag | None:
@@ -220,13 +231,26 @@ class MemoryNames:
         """The right to read a digest in a place, or None."""
         return self._rights.get((place, digest, kind))
 
-    async def grant(self, place: Place, rights: Sequence[Right]) -> None:
+    async def grant(self, place: Place, rights: Sequence[Right], given: Digest | None = None) -> None:
         """Record rights."""
         for right in rights:
             key = (place, right.digest, right.kind)
             before = self._rights.get(key)
             known = before.size if before is not None and right.size is None else right.size
             self._rights[key] = replace(right, size=known)
+        if given is not None:
+            self._given[place.space, given] = given_as(rights, given) or self._given.get((place.space, given), "")
+
+    async def given(self, space: str, digest: Digest) -> str | None:
+        """As what an upstream gave content."""
+        return self._given.get((space, digest))
+
+    async def revoke(self, place: Place) -> bool:
+        """Forget every tag and right of a place."""
+        gone = [key for key in (*self._tags, *self._rights) if key[0] == place]
+        self._tags = {key: held for key, held in self._tags.items() if key[0] != place}
+        self._rights = {key: right for key, right in self._rights.items() if key[0] != place}
+        return bool(gone)
 
     async def used(self, uses: Iterable[tuple[Place, Digest]], at: float) -> None:
         """Record that these were served at wall time `at`."""

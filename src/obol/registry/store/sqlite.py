@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING
 
 from obol.oci.errors import OciError
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.store.base import HeldTag, Kind, KnownManifest, Place, Right
+from obol.registry.store.base import (
+    Given,
+    HeldTag,
+    Kind,
+    KnownManifest,
+    Place,
+    Revoked,
+    Right,
+    given_as,
+)
+from obol.registry.store.database import GIVEN_BEFORE
+from obol.registry.store.journal import ANYWHERE
 
 if TYPE_CHECKING:
     import sqlite3
@@ -33,6 +44,15 @@ _GRANT = (
     "INSERT INTO rights (space, repository, digest, kind, media_type, size) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET media_type = excluded.media_type, size = coalesce(excluded.size, size)"
     " WHERE media_type <> excluded.media_type OR size IS NOT coalesce(excluded.size, size)"
+)
+_GIVE = (
+    "INSERT INTO given (space, digest, media_type) VALUES (?, ?, ?)"
+    " ON CONFLICT DO UPDATE SET media_type = excluded.media_type"
+    " WHERE media_type <> excluded.media_type AND excluded.media_type <> ''"
+)
+_ANY = (
+    "SELECT 1 FROM rights WHERE space = ? AND repository = ? LIMIT 1",
+    "SELECT 1 FROM tags WHERE space = ? AND repository = ? LIMIT 1",
 )
 _TAGGED = (
     "SELECT tags.*, used_at FROM tags LEFT JOIN uses USING (space, repository, digest)"
@@ -87,15 +107,44 @@ class SqliteNames:
 
         return await self._database.lookup("look up a right", work)
 
-    async def grant(self, place: Place, rights: Sequence[Right]) -> None:
+    async def grant(self, place: Place, rights: Sequence[Right], given: Digest | None = None) -> None:
         """Record rights, in one transaction. Raises StoreError."""
+        gift = None if given is None else Given(given, given_as(rights, given))
 
         def work(connection: sqlite3.Connection) -> None:
             changed = [right for right in rights if _grant(connection, place, right)]
             if changed:
                 self._journal.append(place, changed)
+            if gift is not None and _give(connection, place, gift):
+                self._journal.append(place, gift)
 
         await self._database.write("record rights", work)
+
+    async def given(self, space: str, digest: Digest) -> str | None:
+        """As what an upstream gave content. Raises StoreError."""
+
+        def work(connection: sqlite3.Connection) -> str | None:
+            row = connection.execute(
+                "SELECT media_type FROM given WHERE space = ? AND digest = ?", (space, digest)
+            ).fetchone()
+            return None if row is None else str(row[0])
+
+        return await self._database.lookup("look up what was given", work)
+
+    async def revoke(self, place: Place) -> bool:
+        """Forget every tag and right of a place. Raises StoreError."""
+
+        def anything(connection: sqlite3.Connection) -> bool:
+            return any(connection.execute(query, (place.space, place.repository)).fetchone() for query in _ANY)
+
+        def work(connection: sqlite3.Connection) -> None:
+            _revoke(connection, place)
+            self._journal.append(place, Revoked())
+
+        if not await self._database.lookup("look up a repository", anything):
+            return False
+        await self._database.write("revoke a repository", work)
+        return True
 
     async def used(self, uses: Iterable[tuple[Place, Digest]], at: float) -> None:
         """Record, in one transaction, that these were served at wall time `at`. Raises StoreError."""
@@ -119,11 +168,18 @@ class SqliteNames:
 def replay(connection: sqlite3.Connection, journal: Journal) -> None:
     """Put into an empty index what the journal says. Raises sqlite3.Error, OSError."""
     for place, change in journal.entries():
-        if isinstance(change, HeldTag):
-            _point(connection, place, change)
-        else:
-            for right in change:
-                _grant(connection, place, right)
+        match change:
+            case HeldTag():
+                _point(connection, place, change)
+            case Given():
+                _give(connection, place, change)
+            case Revoked():
+                _revoke(connection, place)
+            case rights:
+                for right in rights:
+                    _grant(connection, place, right)
+    if connection.execute("SELECT 1 FROM given LIMIT 1").fetchone() is None:
+        connection.execute(GIVEN_BEFORE)
 
 
 def compact(database: Database, journal: Journal) -> None:
@@ -138,6 +194,12 @@ def _everything(connection: sqlite3.Connection) -> Iterator[Entry]:
     for (space, repository), group in groupby(rows, key=lambda row: (row[0], row[1])):
         rights = tuple(Right(Digest(row[2]), Kind(row[3]), row[4], row[5]) for row in group)
         yield Place(space, Repository(repository)), rights
+    yield from _all_given(connection)
+
+
+def _all_given(connection: sqlite3.Connection) -> Iterator[Entry]:
+    for space, digest, media_type in connection.execute("SELECT * FROM given ORDER BY space, digest"):
+        yield Place(space, ANYWHERE), Given(Digest(digest), media_type)
 
 
 def _all_tags(connection: sqlite3.Connection) -> Iterator[tuple[Place, HeldTag]]:
@@ -183,3 +245,15 @@ def _point(connection: sqlite3.Connection, place: Place, held: HeldTag) -> None:
 def _grant(connection: sqlite3.Connection, place: Place, right: Right) -> bool:
     values = (right.digest, right.kind, right.media_type, right.size)
     return connection.execute(_GRANT, (place.space, place.repository, *values)).rowcount > 0
+
+
+def _give(connection: sqlite3.Connection, place: Place, gift: Given) -> bool:
+    return connection.execute(_GIVE, (place.space, gift.digest, gift.media_type)).rowcount > 0
+
+
+def _revoke(connection: sqlite3.Connection, place: Place) -> None:
+    for table in ("tags", "rights"):
+        connection.execute(
+            f"DELETE FROM {table} WHERE space = ? AND repository = ?",  # noqa: S608 - one of our own two names
+            (place.space, place.repository),
+        )

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from obol.machine.tasks import in_steps
 from obol.oci.errors import OciError
 from obol.oci.links import next_page
-from obol.oci.manifests import MAX_MANIFEST, parse_manifest
-from obol.oci.mediatypes import MANIFEST_TYPES, bare
-from obol.oci.references import Digest, Reference, Repository, Tag
+from obol.oci.manifests import MAX_MANIFEST, reading
+from obol.oci.mediatypes import MANIFEST_TYPES, SCHEMA1, bare, listed
+from obol.oci.opaque import is_opaque, opaque
+from obol.oci.references import Digest, Reference, Repository
 from obol.registry.policy.statuses import Meaning, Phase, explained, meaning
 from obol.registry.upstream.asking import About, Asking
 from obol.registry.upstream.auth import Authenticator
@@ -128,7 +130,7 @@ class RegistryUpstream:
             response = (await self._send("GET", path, repository, {"Accept": accept})).response
             await judge(response, Phase.MANIFEST, self._clock.wall())
             raw = await read_bounded(response, MAX_MANIFEST)
-            return _manifest(raw, response, reference)
+            return await _manifest(raw, response, reference, accept)
 
         got = await self._asking.ask(About(repository, path), question)
         self._headless.proved(suspicion)
@@ -199,7 +201,10 @@ class RegistryUpstream:
             if is_page(response):
                 raise Misbehaved("the upstream answered a list with a web page")
             media_type = bare(response.headers.get("Content-Type", ""))
-            more = next_page(response.headers.getall("Link", ()))
+            try:
+                more = next_page(response.headers.getall("Link", ()))
+            except ValueError:
+                raise Misbehaved("the upstream's link to the next page of its list cannot be read") from None
             return Listing(body, media_type, more, "OCI-Filters-Applied" in response.headers)
 
         return await self._asking.ask(About(repository, target.partition("?")[0]), question)
@@ -229,12 +234,16 @@ class GuardedBlob:
         return await self._asking.ask(self._about, lambda: self._blob.open(start, stop, plain=plain))
 
 
-def _manifest(raw: bytes, response: aiohttp.ClientResponse, reference: Reference) -> ManifestBody:
-    """What came in answer, verified and read. Raises Misbehaved."""
-    expected = _digest(response.headers) if isinstance(reference, Tag) else reference
+async def _manifest(raw: bytes, response: aiohttp.ClientResponse, reference: Reference, accept: str) -> ManifestBody:
+    """What came in answer to `accept`, verified and read. Raises Misbehaved."""
+    by_digest = isinstance(reference, Digest)
+    expected = reference if isinstance(reference, Digest) else _digest(response.headers)
     body, digest = _verified(raw, expected, response.headers.get("Content-Encoding", ""))
+    kind = response.headers.get("Content-Type", "")
+    if is_opaque(kind) and (by_digest or bare(kind) not in SCHEMA1 or bare(kind) in listed(accept)):
+        return ManifestBody(digest, opaque(kind), body)
     try:
-        manifest = parse_manifest(body, response.headers.get("Content-Type", ""))
+        manifest = await in_steps(reading(body, kind))
     except OciError as problem:
         raise Misbehaved(f"the upstream's manifest cannot be used: {problem.detail}") from problem
     return ManifestBody(digest, manifest, body)

@@ -286,8 +286,8 @@ async def test_lists() -> None:
     one.lists[f"{REPOSITORY}/tags/list"] = Listing(b'{"tags":["v1"]}', "application/json", None)
     one.lists[f"{REPOSITORY}/referrers/{IMAGE.top}"] = Listing(b'{"manifests":[]}', OCI_INDEX, None)
     async with world(one) as w:
-        tags = await w.engine.page(w.space, TagsRequest(REPOSITORY, None, None))
-        referrers = await w.engine.page(w.space, ReferrersRequest(REPOSITORY, Digest(IMAGE.top), None))
+        tags = await w.engine.page(w.space, TagsRequest(REPOSITORY))
+        referrers = await w.engine.page(w.space, ReferrersRequest(REPOSITORY, Digest(IMAGE.top)))
 
     assert (tags.media_type, referrers.media_type) == ("application/json", OCI_INDEX)
 

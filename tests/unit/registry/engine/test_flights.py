@@ -123,3 +123,25 @@ async def test_close() -> None:
     assert work.ended == 1
     with pytest.raises(asyncio.CancelledError):
         await client
+
+
+async def test_work_that_nobody_waits_for_is_bounded() -> None:
+    """What went on without its clients is given up when there is too much of it, the oldest first."""
+    flights: Flights[int, int] = Flights(unattended=2)
+    works = [Work() for _ in range(4)]
+    attended = spawn(flights.join(0, works[0]), name="client")
+    for key, work in enumerate(works[1:], 1):
+        with pytest.raises(TimeoutError):
+            await flights.join(key, work, within=0.001)
+    await asyncio.sleep(0)
+
+    assert [work.ended for work in works] == [0, 1, 0, 0]
+    second = spawn(flights.join(2, works[2]), name="client")
+    await asyncio.sleep(0)
+    works[0].go.set()
+    works[2].go.set()
+    assert (await attended, await second) == (1, 1)
+    again = spawn(flights.join(1, works[1]), name="client")
+    works[1].go.set()
+    assert await again == 2
+    await flights.close()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from obol.machine.tasks import in_steps
 from obol.oci.manifests import parse_manifest
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.engine.inventory import HeldImage, take_inventory
@@ -56,7 +57,7 @@ class Shelf:
         """Hold a manifest; the digests of its blobs."""
         digest, manifest = Digest.of(stored.body), parse_manifest(stored.body, stored.media_type)
         await self.store.content.put(digest, stored.body)
-        await self.store.names.grant(place, rights_of(ManifestBody(digest, manifest, stored.body)))
+        await self.store.names.grant(place, await in_steps(rights_of(ManifestBody(digest, manifest, stored.body))))
         return {str(blob.digest) for blob in manifest.blobs}
 
     async def images(self) -> list[HeldImage]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 JSON = "application/json"
 APP = Repository("team/app")
-TAGS = TagsRequest(APP, None, None)
+TAGS = TagsRequest(APP)
 DIGEST = Digest.of(b"subject")
 INDEX = b'{"schemaVersion":2,"manifests":[{"digest":"x","odd":  1}]}'
 
@@ -46,7 +46,7 @@ def space(upstream: FakeUpstream) -> Space:
 @pytest.fixture
 async def listings() -> AsyncIterator[Listings]:
     """What is tested."""
-    new = Listings(offline=False)
+    new = Listings(1.0, offline=False)
     yield new
     await new.close()
 
@@ -87,33 +87,75 @@ async def test_hub_name(listings: Listings) -> None:
     hub = FakeUpstream("docker.io")
     hub.lists["library/alpine/tags/list"] = Listing(b'{"name":"library/alpine","tags":["3"]}', JSON, None)
 
-    page = await listings.tags(Space("docker.io", hub), TagsRequest(Repository("alpine"), None, None))
+    page = await listings.tags(Space("docker.io", hub), TagsRequest(Repository("alpine")))
 
     assert msgspec.json.decode(page.body) == {"name": "alpine", "tags": ["3"]}
 
 
+BASE = "https://registry.test"
+ABOVE = "/v2/team/app/tags/list"
+
+
 @pytest.mark.parametrize(
-    ("link", "expected"),
+    ("link", "query"),
     [
-        ("/v2/team/app/tags/list?last=b&n=2", "/v2/team/app/tags/list?n=2&last=b"),
-        ("https://elsewhere.test/v2/other/tags/list?last=b&n=2", "/v2/team/app/tags/list?n=2&last=b"),
-        ("?last=a%2Fb", "/v2/team/app/tags/list?last=a%2Fb"),
-        ("?last=b&n=nonsense", "/v2/team/app/tags/list?last=b"),
-        ("?last=b&n=99999999", "/v2/team/app/tags/list?last=b"),
-        ("?last=b%0d%0aX: y", "/v2/team/app/tags/list?last=b%0D%0AX%3A%20y"),
-        ("?n=2", None),
-        (f"?last={'b' * 300}", None),
+        (f"{ABOVE}?last=b&n=2", "last=b&n=2"),
+        (f"{ABOVE}?n=2&next_page=gAAAA%3D%3d", "n=2&next_page=gAAAA%3D%3d"),
+        (f"{BASE}{ABOVE}?next_page=x", "next_page=x"),
+        (f"http://REGISTRY.test{ABOVE}?next_page=x", "next_page=x"),
+        (f"https://registry.test/artifactory/api/docker/x{ABOVE}?last=b", "last=b"),
+        (f"http://internal:5000{ABOVE}?n=2&last=b", "n=2&last=b"),
+        ("?last=a%2Fb", "last=a%2Fb"),
+        ("/v2/team%2Fapp/tags/list?last=b", "last=b"),
+        (f"{ABOVE}?ns=other.test&last=b", "last=b"),
+        (f"{ABOVE}?last=b&last=c&&d#e", "last=b&last=c&&d"),
+        ("?last=b%0d%0aX:", "last=b%0d%0aX:"),
     ],
 )
-async def test_next_page(
-    listings: Listings, upstream: FakeUpstream, space: Space, link: str, expected: str | None
-) -> None:
-    """The next page is at our own address, wherever the upstream says that it is; nothing else of its link is kept."""
+async def test_next_page(listings: Listings, upstream: FakeUpstream, space: Space, link: str, query: str) -> None:
+    """The query of the next page is carried byte for byte; the address is ours."""
+    upstream.lists["team/app/tags/list?n=2&last=a"] = Listing(b'{"tags":["b"]}', JSON, link)
+    upstream.lists[f"team/app/tags/list?{query}"] = Listing(b'{"tags":["c"]}', JSON, None)
+
+    page = await listings.tags(space, TagsRequest(APP, "n=2&last=a"))
+
+    assert page.next_page == f"{ABOVE}?{query}"
+    assert names(await listings.tags(space, TagsRequest(APP, query))) == ["c"]
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        f"https://elsewhere.test{ABOVE}?next_page=x",
+        "https://registry.test/v2/other/tags/list?last=b",
+        "/v2/_catalog?last=b",
+        ABOVE,
+        "?n=2&last=a",
+        "?ns=x",
+        "//[/?last=b",
+        f"?last={'b' * 4000}",
+    ],
+)
+async def test_next_page_elsewhere(listings: Listings, upstream: FakeUpstream, space: Space, link: str) -> None:
+    """A next page where we do not go, or that leads nowhere, is an error: the list must not end too early."""
     upstream.lists["team/app/tags/list?n=2&last=a"] = Listing(b'{"tags":["b"]}', JSON, link)
 
-    page = await listings.tags(space, TagsRequest(APP, 2, "a"))
+    assert (await refused(listings, space, TagsRequest(APP, "n=2&last=a"))).kind is UPSTREAM_BROKEN
 
-    assert page.next_page == expected
+
+async def test_late_list(listings: Listings, upstream: FakeUpstream, space: Space) -> None:
+    """A list that comes too late for who asked is there for who asks next."""
+    impatient = Listings(0.02, offline=False)
+    gate = upstream.gates["listing"] = asyncio.Event()
+
+    assert (await refused(impatient, space)).kind is UPSTREAM_BROKEN
+    gate.set()
+    del upstream.gates["listing"]
+    await asyncio.sleep(0.01)
+    upstream.problems["listing"] = Unavailable("down")
+
+    assert (await impatient.tags(space, TAGS)).source is Source.STALE
+    await impatient.close()
 
 
 @pytest.mark.parametrize("body", [b"<html>", b'{"tags":[1]}', b""])
@@ -126,7 +168,7 @@ async def test_tags_that_are_none(listings: Listings, upstream: FakeUpstream, sp
 
 async def test_referrers(listings: Listings, space: Space) -> None:
     """Referrers are passed on byte for byte."""
-    page = await listings.referrers(space, ReferrersRequest(APP, DIGEST, None))
+    page = await listings.referrers(space, ReferrersRequest(APP, DIGEST))
 
     assert (page.body, page.media_type, page.filtered) == (INDEX, OCI_INDEX, False)
 
@@ -136,23 +178,33 @@ async def test_filtered_referrers(listings: Listings, upstream: FakeUpstream, sp
     target = f"team/app/referrers/{DIGEST}?artifactType=application%2Fx%2Bjson"
     upstream.lists[target] = Listing(INDEX, OCI_INDEX, None, filtered=True)
 
-    page = await listings.referrers(space, ReferrersRequest(APP, DIGEST, "application/x+json"))
+    page = await listings.referrers(space, ReferrersRequest(APP, DIGEST, "artifactType=application%2Fx%2Bjson"))
 
     assert page.filtered
 
 
 async def test_referrers_that_are_none(listings: Listings, upstream: FakeUpstream, space: Space) -> None:
-    """What is no index is not passed on."""
+    """Who answers with something else than an index has no such list."""
     upstream.lists[f"team/app/referrers/{DIGEST}"] = Listing(b"[]", OCI_INDEX, None)
 
-    assert (await refused(listings, space, ReferrersRequest(APP, DIGEST, None))).kind is UPSTREAM_BROKEN
+    assert (await refused(listings, space, ReferrersRequest(APP, DIGEST))).kind is MANIFEST_UNKNOWN
+
+
+async def test_pages_of_referrers(listings: Listings, upstream: FakeUpstream, space: Space) -> None:
+    """Referrers have pages, too."""
+    target = f"team/app/referrers/{DIGEST}"
+    upstream.lists[target] = Listing(INDEX, OCI_INDEX, f"/v2/{target}?cursor=%2b")
+
+    page = await listings.referrers(space, ReferrersRequest(APP, DIGEST))
+
+    assert page.next_page == f"/v2/team/app/referrers/{DIGEST}?cursor=%2b"
 
 
 async def test_no_referrers(listings: Listings, upstream: FakeUpstream, space: Space) -> None:
     """Where the upstream has no such list the client is told so, and turns to the tag that stands for it."""
     upstream.lists.clear()
 
-    assert (await refused(listings, space, ReferrersRequest(APP, DIGEST, None))).kind is MANIFEST_UNKNOWN
+    assert (await refused(listings, space, ReferrersRequest(APP, DIGEST))).kind is MANIFEST_UNKNOWN
 
 
 @pytest.mark.parametrize("problem", [Unavailable("down"), RateLimited(9.0)])
@@ -172,7 +224,7 @@ async def test_stale_on_hold(listings: Listings, upstream: FakeUpstream, space: 
     upstream.hold = Hold(9.0, Reason.BROKEN)
 
     assert (await listings.tags(space, TAGS)).source is Source.STALE
-    refusal = await refused(listings, space, ReferrersRequest(APP, DIGEST, None))
+    refusal = await refused(listings, space, ReferrersRequest(APP, DIGEST))
     assert (refusal.kind, refusal.retry_after) == (UNAVAILABLE, 9)
 
 
@@ -187,7 +239,7 @@ async def test_gone(listings: Listings, upstream: FakeUpstream, space: Space, pr
 
 async def test_offline(space: Space) -> None:
     """Offline, a list that was not seen is absent."""
-    assert (await refused(Listings(offline=True), space)).kind is NAME_UNKNOWN
+    assert (await refused(Listings(1.0, offline=True), space)).kind is NAME_UNKNOWN
 
 
 async def test_single_flight(listings: Listings, upstream: FakeUpstream, space: Space) -> None:
@@ -206,10 +258,10 @@ async def test_bounds(
     for n in (1, 2, 3, 4):
         tags = ["x" * 2000] if n == 4 else ["x"]
         upstream.lists[f"team/app/tags/list?n={n}"] = Listing(msgspec.json.encode({"tags": tags}), JSON, None)
-        await listings.tags(space, TagsRequest(APP, n, None))
+        await listings.tags(space, TagsRequest(APP, f"n={n}"))
     upstream.problems["listing"] = Unavailable("down")
 
-    assert (await refused(listings, space, TagsRequest(APP, 1, None))).kind is UPSTREAM_BROKEN
-    assert (await listings.tags(space, TagsRequest(APP, 2, None))).source is Source.STALE
-    assert (await listings.tags(space, TagsRequest(APP, 3, None))).source is Source.STALE
-    assert (await refused(listings, space, TagsRequest(APP, 4, None))).kind is UPSTREAM_BROKEN
+    assert (await refused(listings, space, TagsRequest(APP, "n=1"))).kind is UPSTREAM_BROKEN
+    assert (await listings.tags(space, TagsRequest(APP, "n=2"))).source is Source.STALE
+    assert (await listings.tags(space, TagsRequest(APP, "n=3"))).source is Source.STALE
+    assert (await refused(listings, space, TagsRequest(APP, "n=4"))).kind is UPSTREAM_BROKEN

@@ -106,3 +106,15 @@ def test_again() -> None:
 
     assert len(answers) == 1
     assert answers._held < 10_000
+
+
+def test_clear() -> None:
+    """After rights have ended no answer is given again."""
+    ready = Ready()
+    keys = Keys(meaning(1), key(1))
+    ready.keep(keys, hot())
+
+    ready.clear()
+
+    assert len(ready) == 0
+    assert ready.find(keys, 0.0) is None

@@ -10,8 +10,8 @@ import pytest
 
 from obol.machine.files import Folder
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.store.base import HeldTag, Kind, Place, Right
-from obol.registry.store.journal import Journal
+from obol.registry.store.base import Given, HeldTag, Kind, Place, Revoked, Right
+from obol.registry.store.journal import ANYWHERE, Journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -154,3 +154,12 @@ def test_removed(journal: Journal, home: Folder, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(Folder, "open", lambda *_: None)
     with pytest.raises(FileNotFoundError):
         Journal(home)
+
+
+def test_other_changes(journal: Journal) -> None:
+    """That content was given, of which repository does not matter, and that all rights of a repository have ended."""
+    gift = Given(Digest.of(b"1"), "application/x")
+    journal.append(ALPINE, gift)
+    journal.append(ALPINE, Revoked())
+
+    assert list(journal.entries()) == [(Place("docker.io", ANYWHERE), gift), (ALPINE, Revoked())]

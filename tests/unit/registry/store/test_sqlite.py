@@ -140,3 +140,61 @@ async def test_odd_rows(store: DiskStore) -> None:
 
     assert await store.names.tag(ALPINE, Tag("latest"), "") is None
     assert await store.names.known() == []
+
+
+async def lost(store: DiskStore) -> DiskStore:
+    """The store after its index was lost."""
+    await store.close()
+    (store.root / "index.sqlite").unlink()
+    return open_store(store.root)
+
+
+async def test_what_was_given_and_revoked_survives_a_repair(store: DiskStore) -> None:
+    """A right that ended does not come back with the journal, and what was given is given."""
+    await store.content.put(MANIFEST.digest, b"1")
+    await store.names.grant(ALPINE, [MANIFEST, BLOB], MANIFEST.digest)
+    await store.names.revoke(ALPINE)
+    before = lines(store)
+    await store.names.revoke(ALPINE)
+    await store.names.grant(ALPINE, [], MANIFEST.digest)
+    assert lines(store) == before
+
+    again = await lost(store)
+
+    assert await again.names.right(ALPINE, MANIFEST.digest, Kind.MANIFEST) is None
+    assert await again.names.given("docker.io", MANIFEST.digest) == "application/json"
+    assert await again.names.given("docker.io", BLOB.digest) is None
+    await again.close()
+
+
+async def test_a_rewritten_journal_knows_what_was_given(store: DiskStore) -> None:
+    """Also after the journal was made shorter."""
+    await store.names.grant(ALPINE, [MANIFEST], MANIFEST.digest)
+    await store.close()
+    journal = store.root / "names.jsonl"
+    with journal.open("ab") as file:
+        file.write(journal.read_bytes() * 2000)
+    await open_store(store.root).close()
+    assert lines(store) == 2
+
+    again = await lost(open_store(store.root))
+
+    assert await again.names.given("docker.io", MANIFEST.digest) == "application/json"
+    await again.close()
+
+
+@pytest.mark.parametrize("repaired", [False, True], ids=["upgraded", "repaired"])
+async def test_a_store_from_before(store: DiskStore, *, repaired: bool) -> None:
+    """Where nothing was written down of what was given, what is held and may be read counts as given."""
+    await store.content.put(MANIFEST.digest, b"1")
+    await store.names.grant(ALPINE, [MANIFEST, BLOB])
+    await store.close()
+    with closing(sqlite3.connect(store.root / "index.sqlite")) as connection, connection:
+        connection.execute("DROP TABLE given")
+        connection.execute("PRAGMA user_version = 1")
+
+    again = await lost(open_store(store.root)) if repaired else open_store(store.root)
+
+    assert await again.names.given("docker.io", MANIFEST.digest) == ""
+    assert await again.names.given("docker.io", BLOB.digest) is None
+    await again.close()

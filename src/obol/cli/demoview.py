@@ -9,13 +9,14 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from obol.cli.picture import MARGIN, may_draw
 from obol.demo.chart import MEANINGS, against, bars
 from obol.demo.quantities import megabytes, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from rich.console import RenderableType
+    from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
 
     from obol.cli.present import Speaker
@@ -30,7 +31,7 @@ def watching(say: Speaker) -> Iterator[Watcher]:
     """Give the watcher that suits the person and standard error."""
     if say.quiet:
         yield Unseen()
-    elif sys.stderr.isatty():
+    elif may_draw():
         live = Live(drawing)
         with live.progress:
             yield live
@@ -101,29 +102,33 @@ class Live:
         self._phases.append(phase)
 
 
-def drawing(phases: Sequence[Phase]) -> Progress:
-    """The bar, with the chart of these phases above it, on standard error; all of it goes in the end."""
+def drawing(phases: Sequence[Phase], screen: Console | None = None) -> Progress:
+    """The bar, with the chart of these phases above it, on standard error if not told; all of it goes in the end."""
     from rich.console import Console
+    from rich.constrain import Constrain
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
     from rich.table import Column
     from rich.text import Text
+
+    console = screen or Console(file=sys.stderr)
 
     class Chart(Progress):
         """A bar below a chart."""
 
         def get_renderables(self) -> Iterator[RenderableType]:
+            width = max(1, console.width - MARGIN)
             if phases:
-                lines = bars(phases, self.console.width, blocks=not self.console.options.ascii_only)
+                lines = bars(phases, width, blocks=not console.options.ascii_only)
                 yield Text("\n".join(lines), no_wrap=True, overflow="crop")
                 yield ""
-            yield from super().get_renderables()
+            yield from (Constrain(part, width) for part in super().get_renderables())
 
     return Chart(
         TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
         BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
         DownloadColumn(table_column=Column(no_wrap=True)),
         TransferSpeedColumn(table_column=Column(no_wrap=True)),
-        console=Console(file=sys.stderr),
+        console=console,
         transient=True,
         refresh_per_second=_REDRAWS,
         expand=True,

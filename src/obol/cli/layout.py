@@ -57,10 +57,10 @@ def _lines(row: Row, width: int, glyphs: Glyphs) -> list[str]:
         return [f"  {name:<{room - bar}}  {_bar(row, bar, glyphs)}{numbers}"]
     for with_amount, with_speed in ((True, True), (False, True), (False, False)):
         numbers = _numbers(row, with_amount=with_amount, with_speed=with_speed)
-        if width - 4 - len(numbers) >= _NARROWEST_BAR:
+        if width - 2 - len(numbers) >= _NARROWEST_BAR:
             break
-    bar = max(0, width - 4 - len(numbers))
-    return [f"  {shortened(row.name, max(4, width - 2), glyphs.cut)}", f"    {_bar(row, bar, glyphs)}{numbers}"]
+    bar = max(0, width - 2 - len(numbers))
+    return [f"  {shortened(row.name, max(4, width - 2), glyphs.cut)}", f"  {_bar(row, bar, glyphs)}{numbers}"]
 
 
 def _numbers(row: Row, *, with_amount: bool, with_speed: bool) -> str:

@@ -1,10 +1,13 @@
 """What is drawn again and again on a terminal: a step with its spinner, and bars for images, as wide as it is now.
 
 Every line fits: one that is too long is cut, because a terminal that folds it would leave a rest behind each time.
+There is room at its end, too: where somebody presses Ctrl-C, the terminal writes ^C there.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,8 +23,15 @@ if TYPE_CHECKING:
 
 REDRAWS = 8
 """A second."""
+MARGIN = 4
+"""Columns that stay free at the end of a line."""
 _SPARE = 3
 """Lines that are left for what is above."""
+
+
+def may_draw() -> bool:
+    """Whether standard error is a terminal on which lines can be taken back."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}
 
 
 class Picture:
@@ -38,7 +48,7 @@ class Picture:
         """Draw it as it is now."""
         from rich.text import Text
 
-        width = max(1, options.max_width - 1)  # a cursor behind the last column makes some terminals fold
+        width = max(1, options.max_width - MARGIN)
         if self._title is not None:
             frame = self._spinner.render(console.get_time())
             line = Text.assemble(frame if isinstance(frame, Text) else "", " ", self._title(), no_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from obol.cli import present
 from obol.cli.layout import amount, left
 from obol.cli.meter import Meter, Row
+from obol.cli.picture import Picture, may_draw, shown
 from obol.client.base import Silence, Source
 from obol.machine.clock import SystemClock
 
@@ -161,12 +161,10 @@ def watching(say: Speaker, expected: int, clock: Clock | None = None) -> Iterato
     clock = clock or SystemClock()
     if say.quiet:
         yield Silence()
-    elif not sys.stderr.isatty():
+    elif not may_draw():
         yield Lines(say, clock)
     else:
         from rich.console import Console
-
-        from obol.cli.picture import Picture, shown
 
         bars = LiveBars(clock, expected)
         with shown(Picture(bars.rows), Console(stderr=True)):

@@ -6,13 +6,12 @@ as a line for each that has come in, and one about all of them now and then.
 
 from __future__ import annotations
 
-import sys
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from obol.cli import present
 from obol.cli.imagewatch import ImageWatch
-from obol.cli.picture import Picture, shown
+from obol.cli.picture import Picture, may_draw, shown
 from obol.cli.progress import Writer, about
 from obol.machine.clock import SystemClock
 
@@ -137,7 +136,7 @@ def steps_for(say: Speaker, board: Board | None = None, ask: Ask | None = None, 
     clock = clock or SystemClock()
     if say.quiet:
         return LineSteps(say, clock)
-    if say.verbose or not sys.stderr.isatty():  # a spinner would turn in what programs say
+    if say.verbose or not may_draw():  # a spinner would turn in what programs say
         return LineSteps(say, clock, board, ask)
     from rich.console import Console
 

@@ -173,7 +173,7 @@ def test_drawn() -> None:
 
     assert layout(board.rows(1.0), 60, 24) == [
         f"  {LITELLM}",
-        "    ━━────────  25%     250/1000 B     250 B/s  about 3 s",
+        "  ━━━─────────  25%     250/1000 B     250 B/s  about 3 s",
         "  All images (0 of 1 in the cache)",
-        "    ━━────────  25%     250/1000 B     250 B/s  about 3 s",
+        "  ━━━─────────  25%     250/1000 B     250 B/s  about 3 s",
     ]

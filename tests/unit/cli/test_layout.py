@@ -29,18 +29,18 @@ def test_eighty_columns() -> None:
     """Two lines for each leave the name whole and the bar wide."""
     assert layout(ROWS, 80, 24) == [
         "  ghcr.io/berriai/litellm-non_root:main-v1.83.14-stable",
-        "    ━━━━━━━━━━━━━─────────────────  45%   54.0/120 MiB   7.1 MiB/s  about 10 s",
+        "  ━━━━━━━━━━━━━━──────────────────  45%   54.0/120 MiB   7.1 MiB/s  about 10 s",
         "  All images (5 of 9 in the cache)",
-        "    ━━━━━━━━━━━━━━━━━━────────────  61%   83.0/135 MiB   8.0 MiB/s  about 7 s",
+        "  ━━━━━━━━━━━━━━━━━━━─────────────  61%   83.0/135 MiB   8.0 MiB/s  about 7 s",
     ]
 
 
 def test_narrow() -> None:
     """On a narrow terminal percent and the time that is left stay."""
-    assert layout(ROWS, 60, 24)[1] == "    ━━━━──────  45%   54.0/120 MiB   7.1 MiB/s  about 10 s"
+    assert layout(ROWS, 60, 24)[1] == "  ━━━━━───────  45%   54.0/120 MiB   7.1 MiB/s  about 10 s"
     assert layout(ROWS, 40, 24)[:2] == [
         "  ghcr.io/…non_root:main-v1.83.14-stable",
-        "    ━━━━━━━──────────  45%  about 10 s",
+        "  ━━━━━━━━───────────  45%  about 10 s",
     ]
 
 
@@ -66,12 +66,12 @@ def test_ascii() -> None:
     assert all(line.isascii() for line in layout([Row("r/" + "n" * 200, 1, 2), ROWS[1]], 80, 24, ASCII))
 
 
-@pytest.mark.parametrize(("present", "done"), [(0, 0), (1, 0), (500, 8), (999, 16), (1000, 17), (2000, 17)])
+@pytest.mark.parametrize(("present", "done"), [(0, 0), (1, 0), (500, 9), (999, 18), (1000, 19), (2000, 19)])
 def test_only_what_is_complete_has_a_full_bar(present: int, done: int) -> None:
     """A bar is full when all is there, and not a byte before."""
     line = layout([Row("a/b", present, 1000)], 40, 24)[1]
 
-    assert (line.count("━"), line.count("─")) == (done, 17 - done)
+    assert (line.count("━"), line.count("─")) == (done, 19 - done)
 
 
 @pytest.mark.parametrize(

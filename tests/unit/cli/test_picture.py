@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from rich.console import Console
 
 from obol.cli.meter import Row
-from obol.cli.picture import Picture, shown
+from obol.cli.picture import Picture, may_draw, shown
+from tests.unit.cli.conftest import Screen
 
 MIB = 1 << 20
 ROWS = [
@@ -30,7 +32,7 @@ def test_every_line_fits(width: int) -> None:
     lines = drawn(Picture(lambda: ROWS, lambda: TITLE), width)
 
     assert len(lines) == (3 if width == 120 else 5)
-    assert max(map(len, lines)) < width
+    assert max(len(line.rstrip()) for line in lines) <= width - len("^C^C")
     assert "Deploying the workloads (12 s)" in lines[0]
     assert (lines[0].rstrip()[-1:] == "…") is (width < 120)
     assert "45%" in "".join(lines)
@@ -41,6 +43,17 @@ def test_only_a_step() -> None:
     """Where no image is on its way, there is the step alone; where there is no step, the images are."""
     assert len(drawn(Picture(list, lambda: "Stopping"), 80)) == 1
     assert len(drawn(Picture(lambda: ROWS), 80)) == 4
+
+
+@pytest.mark.parametrize(("term", "draws"), [("xterm-256color", True), ("dumb", False), ("", True)])
+def test_where_to_draw(monkeypatch: pytest.MonkeyPatch, term: str, draws: bool) -> None:
+    """Where lines cannot be taken back nothing is drawn, and neither is it into a file."""
+    monkeypatch.setenv("TERM", term)
+    assert not may_draw()
+
+    monkeypatch.setattr(sys, "stderr", Screen())
+
+    assert may_draw() is draws
 
 
 def test_ascii() -> None:

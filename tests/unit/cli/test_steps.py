@@ -137,10 +137,10 @@ def test_images_on_a_terminal(width: int) -> None:
 
     with steps.step("Deploying the workloads") as watch:
         clock.advance(1.0)
-        watch("prometheus: starting [1]")
+        watch("litellm: ready [1]")
 
     shown = file.getvalue()
-    assert "Deploying the workloads (1 s): prometheus: starting [1]" in shown
+    assert "Deploying the workloads (1 s): litellm: ready [1]" in shown
     assert " 50%" in shown
     assert "50.0/100 MiB" in shown
     assert notes.lines == ["✓ Deploying the workloads (1 s)"]

@@ -24,14 +24,27 @@ _ATTEMPTS = 32
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """A port that people know, and that leads elsewhere."""
+
+    port: int
+    instead: tuple[int, ...]
+
+    def note(self, holder: str) -> str:
+        """A sentence for a person; `holder` is "" for nobody we could name."""
+        by = f" by {holder}" if holder else ""
+        return f"Port {self.port} is taken{by}: use {' and '.join(map(str, self.instead))} instead."
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """The ports of one cluster on loopback."""
 
     ingress: tuple[Published, ...]
     api: int
     """Where the cluster's API is."""
-    notes: tuple[str, ...] = ()
-    """A sentence for a person about each wanted port that is taken."""
+    taken: tuple[Taken, ...] = ()
+    """Each wanted port that somebody else has."""
 
     @property
     def all(self) -> frozenset[int]:
@@ -53,11 +66,9 @@ def choose(ports: Ports, listens: Callable[[int], bool], refused: Collection[int
 
     busy = [host for host, _ in WANTED_PORTS if host in refused or listens(host) or not ports.is_free(LOOPBACK, host)]
     published = publish(busy, spare)
-    notes = []
-    for host, ingress in WANTED_PORTS:
-        if host in busy:
-            holder = ports.holder(host)
-            by = f" by {holder}" if holder else ""
-            instead = " and ".join(str(port.host) for port in published if port.ingress == ingress)
-            notes.append(f"Port {host} is taken{by}: use {instead} instead.")
-    return Chosen(published, beside(published, spare), tuple(notes))
+    taken = tuple(
+        Taken(host, tuple(port.host for port in published if port.ingress == ingress))
+        for host, ingress in WANTED_PORTS
+        if host in busy
+    )
+    return Chosen(published, beside(published, spare), taken)

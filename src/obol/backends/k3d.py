@@ -229,7 +229,7 @@ class K3dBackend:
             creation = Creation(spec.name, spec.stack_id, IMAGE, data, network, *ports, registries, self._around.home)
             watch("creating the cluster once more, on other ports" if refused else "creating the cluster")
             if (taken := await self._make(creation)) is None:
-                return chosen.notes
+                return [one.note(await self._holder(one.port)) for one in chosen.taken]
             # Somebody was faster since we looked. Where k3d does not say with which of them, none is tried again.
             refused |= (taken.ports & chosen.all) or chosen.all
             problem = taken.why
@@ -238,6 +238,9 @@ class K3dBackend:
             why=problem,
             hint="wait until other commands that take ports have ended, then run `obol stack up` again",
         )
+
+    async def _holder(self, port: int) -> str:
+        return await holder_of(self._docker, self._around.ports, port)
 
     def _chosen(self, refused: frozenset[int]) -> Chosen:
         try:
@@ -291,7 +294,7 @@ class K3dBackend:
             return await self._started(cluster.name)
         except HostPortTaken as problem:
             taken = problem.ports & cluster.host_ports
-            holders = [await holder_of(self._docker, self._around.ports, port) for port in sorted(taken)]
+            holders = [await self._holder(port) for port in sorted(taken)]
             by = f" by {' and '.join(dict.fromkeys(filter(None, holders)))}" if any(holders) else ""
             raise HostPortTaken(
                 f"{problem.what}{by}",

@@ -66,6 +66,10 @@ class CacheContainers:
         await self._engine(caches).stop()
         return tuple(running)
 
+    async def discard(self) -> tuple[str, ...]:
+        """Remove the caches, and nothing that they hold; names them. Raises DependencyMissing, DockerFailed."""
+        return await self._engine([cache for cache in await self._found() if cache.upstream]).discard()
+
     async def logs(self, lines: int) -> tuple[str, ...]:
         """The last lines of each, after the name of its registry. Raises DependencyMissing, DockerFailed."""
         told = []

@@ -137,6 +137,7 @@ def start(
             cachecontainers.refuse(there, "these options are for the builtin engine")
         cachecontainers.start(say, around)
         return
+    cachecontainers.make_way(say, around, there)
     _present_start(say, engine_for(planned(around, flags, say.warn)).start())
 
 

@@ -100,6 +100,16 @@ def logs(say: Speaker, around: Surroundings, lines: int) -> tuple[str, ...]:
     return building.run(say, containers_of(locate(around).cache_root).logs(lines))
 
 
+def make_way(say: Speaker, around: Surroundings, there: Sequence[ContainerSeen]) -> None:
+    """Have containers go where the builtin engine is asked for by name, as `up` does: both serve the same ports."""
+    from obol.config.stack import cache_engine
+
+    if cache_engine(around.environ) == "builtin" and any(one.cache.upstream for one in there):
+        root = locate(around).cache_root
+        names = building.run(say, containers_of(root).discard())
+        say.warn(f"The builtin engine serves now: {', '.join(names)} removed. What they hold stays in {root}.")
+
+
 def serve(there: Sequence[ContainerSeen], environ: Mapping[str, str], builtin: Callable[[], bool]) -> bool:
     """Whether containers are the caches: they were asked for, or are there and the builtin engine does not run."""
     from obol.config.stack import cache_engine

@@ -117,7 +117,7 @@ class DockerCaches:
         offer = await self.gateway.offer(network)
         self.loopback.update(offer.loopback)
         found = await self.gateway.try_from_inside(offer, self.image)
-        notes = (*self._switched(), *moved(started.substitutes))
+        notes = (*self._switched(), *moved(await self._named(started.substitutes)))
         if isinstance(found, Reached):
             pushed = await self._push_registry(network)
             notes = (*notes, *_moved(offer.substitutes, network.gateway), *_told(pushed))
@@ -159,6 +159,14 @@ class DockerCaches:
         if any(one.ours and one.state == "running" for one in there):
             return True  # nodes are told of them, whatever else was started beside them
         return not runs and any(one.ours or one.state == "running" for one in there)
+
+    async def _named(self, substitutes: Sequence[Substitute]) -> Sequence[Substitute]:
+        """Name the container that has a wanted port, where it is one: its process is Docker's proxy."""
+        found = []
+        for one in substitutes:
+            holders = () if one.free or not one.wanted else await self.docker.publishing(one.wanted)
+            found.append(replace(one, holder=f"container {holders[0].name}") if holders else one)
+        return found
 
     def _switched(self) -> tuple[str, ...]:
         if not self.discarded:

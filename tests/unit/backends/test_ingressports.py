@@ -4,7 +4,7 @@ from itertools import repeat
 
 import pytest
 
-from obol.backends.ingressports import Chosen, choose
+from obol.backends.ingressports import Chosen, Taken, choose
 from obol.rendering.k3d import WANTED_PORTS, Published
 from tests.fakes.k3dstack import FakePorts
 
@@ -23,11 +23,13 @@ def test_busy() -> None:
     chosen = choose(ports, ports.listens)
 
     assert chosen.ingress == (Published(8080, 80), Published(41000, 443))
-    assert chosen.notes == (
-        "Port 80 is taken by nginx (pid 7): use 8080 instead.",
-        "Port 443 is taken: use 41000 instead.",
-        "Port 8443 is taken: use 41000 instead.",
-    )
+    assert chosen.taken == (Taken(80, (8080,)), Taken(443, (41000,)), Taken(8443, (41000,)))
+
+
+def test_note() -> None:
+    """A port that is taken is told of with who has it, if that is known, and with all that lead to the same."""
+    assert Taken(80, (8080,)).note("nginx (pid 7)") == "Port 80 is taken by nginx (pid 7): use 8080 instead."
+    assert Taken(443, (1, 2)).note("") == "Port 443 is taken: use 1 and 2 instead."
 
 
 def test_api_port() -> None:

@@ -133,6 +133,15 @@ async def test_stop(world: World) -> None:
     assert world.changes() == [f"docker stop {HUB.name}"]
 
 
+async def test_discard(world: World) -> None:
+    """The caches go, and a registry to push to stays."""
+    are_there(world, world.seen(HUB), world.seen(PUSH))
+
+    assert await containers(world).discard() == (HUB.name,)
+
+    assert world.changes() == [f"docker rm --force {HUB.name}"]
+
+
 async def test_logs(world: World) -> None:
     """The last lines of each come after the name of its registry."""
     are_there(world, world.seen(HUB), world.seen(GHCR))

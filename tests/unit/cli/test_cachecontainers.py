@@ -60,6 +60,11 @@ class Docker:
             raise self.problem
         return tuple(one.cache.name for one in self.there if one.cache.upstream and one.state == "running")
 
+    async def discard(self) -> tuple[str, ...]:
+        """Remove."""
+        self.calls.append("discard")
+        return tuple(one.cache.name for one in self.there if one.cache.upstream)
+
     async def logs(self, lines: int) -> tuple[str, ...]:
         """Tell."""
         return (f"docker.io: the last {lines}",)
@@ -236,6 +241,8 @@ def test_start_as_wished(
     assert terminal.run("cache start") == 0
 
     assert bool(docker.plans) == by_containers
+    assert ("discard" in docker.calls) == (wish == "builtin")
+    assert ("What they hold stays" in terminal.err) == (wish == "builtin")
 
 
 def test_start_beside_the_builtin_engine(terminal: Terminal, docker: Docker) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -261,6 +262,18 @@ async def test_no_image_to_try_it_with(world: World) -> None:
 
     assert wired.mirrors == ()
     assert world.calls == ["try rancher/k3s:v1"]
+
+
+async def test_a_port_that_a_container_has(world: World) -> None:
+    """A container that has the usual port is named, rather than Docker's proxy before it."""
+    world.builtin.substitutes = (Substitute("docker.io", 54100, 54110, "docker-proxy (pid 7)"),)
+    world.runner.script("docker", "ps", "--no-trunc", stdout='{"ID":"id-of-web"}')
+    world.runner.script("docker", "container", "inspect", stdout=json.dumps([fake.container("web")]))
+    caches = world.caches()
+
+    wired = await caches.wire(await caches.start())
+
+    assert wired.notes == ("Port 54100 is taken by container web: the cache of docker.io is on 54110.",)
 
 
 async def test_a_port_that_is_taken(world: World) -> None:

@@ -20,7 +20,7 @@ from obol.caches.control import Control
 from obol.caches.reachable import EVERYWHERE
 from obol.caches.substitutes import PortProbe, as_it_is, recall, remember, settle
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
-from obol.machine import commands, locks, ports
+from obol.machine import detached, locks, ports
 from obol.machine.waiting import SystemWaiting
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class SystemHost:
         self, argv: Sequence[str], *, env: Mapping[str, str], output: int, account: Account | None = None
     ) -> Child:
         """Start a program that outlives us."""
-        return commands.detach(argv, env=env, output=output, account=account)
+        return detached.detach(argv, env=env, output=output, account=account)
 
     def kill(self, pid: int, number: int) -> None:
         """Send a signal."""

@@ -17,6 +17,7 @@ from obol.caches.container import is_over
 from obol.caches.containerplan import STORAGE, UPSTREAM, CacheContainer, ContainersPlan, published_port
 from obol.caches.containers import ContainersEngine
 from obol.caches.substitutes import recall
+from obol.caches.traces import has_traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from obol.caches.containers import ContainerSeen
     from obol.machine.docker import Docker
 
-_OURS = frozenset({"builtin", "gateway", "containers"})
-"""Directories of a cache root that are of no container."""
 _ROLE = ("app=k3d", "k3d.role=registry")
 _MOST = 200_000
 """So many files are counted of one directory; who has more waits no longer for a number."""
@@ -49,10 +48,7 @@ class CacheContainers:
 
     def traces(self) -> bool:
         """Whether there may be any: each has a directory. It spares those who have none a question to Docker."""
-        try:
-            return any(one.name not in _OURS and one.is_dir() for one in self._root.iterdir())
-        except OSError:
-            return False
+        return has_traces(self._root)
 
     async def look(self) -> tuple[ContainerSeen, ...]:
         """Look at all of them, with what they hold. Raises DependencyMissing, DockerFailed."""

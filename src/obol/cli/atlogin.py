@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from obol.cli import building, cache, clientconfig, options
 from obol.cli.present import tilde
 from obol.config.paths import Surroundings
-from obol.config.sources import CacheFlags
 
 if TYPE_CHECKING:
     import typer
@@ -94,6 +93,7 @@ def disable(
 
 def _service(store: str | None) -> LoginService:
     from obol.caches.atlogin import LoginService
+    from obol.config.sources import CacheFlags
 
     around = Surroundings.of_process()
     plan = cache.planned(around, CacheFlags(store=store))

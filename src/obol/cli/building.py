@@ -12,7 +12,6 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
 from obol.config.paths import locate
-from obol.config.sources import CacheFlags
 from obol.errors import UsageError
 
 if TYPE_CHECKING:
@@ -254,6 +253,7 @@ def cache_plans(say: Speaker, around: Surroundings, engine: AskedEngine = AskedE
     """Plan the builtin engine as `obol cache start` without options does, and the containers. Raises SettingsError."""
     from obol.config import background
     from obol.config.settings import load_cache_settings
+    from obol.config.sources import CacheFlags
     from obol.config.stack import ENGINES, cache_engine
 
     flags, directories = CacheFlags(), locate(around)

@@ -6,18 +6,16 @@ What a verb needs is imported within it, so that `obol --help` and the verbs tha
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli import options
+from obol.cli import cachelog, options
 from obol.cli.present import OutputFormat, Speaker, counted, tilde
-from obol.cli.usage import Group
+from obol.cli.usage import Verbs
 from obol.config.paths import Surroundings, locate
-from obol.config.sources import CacheFlags, store_directory
 from obol.errors import Interrupted, NotThere, ObolError
 
 if TYPE_CHECKING:
@@ -28,8 +26,9 @@ if TYPE_CHECKING:
     from obol.caches.containers import ContainerSeen
     from obol.caches.plan import BuiltinPlan
     from obol.config.settings import CacheSettings
+    from obol.config.sources import CacheFlags
 
-app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None)
+app = Verbs()
 
 Lines = Annotated[int, typer.Option("--lines", "-n", min=0, metavar="N", help="How many lines.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is appended, until interrupted.")]
@@ -97,9 +96,9 @@ def serve(
     flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name)
     settings = _load(flags, Surroundings.of_process())
     for warning in settings.warnings:
-        warn_in_log(warning, settings.log_format)
+        cachelog.warn_in_log(warning, settings.log_format)
     if log_file is not None:
-        _keep_log_small(log_file)
+        cachelog.keep_log_small(log_file)
     from obol.wiring.engine import serve as serve_engine
 
     raise typer.Exit(serve_engine(settings.engine, log_format=settings.log_format))
@@ -127,6 +126,7 @@ def start(
     replaced by a free one.
     """
     from obol.cli import cachecontainers
+    from obol.config.sources import CacheFlags
 
     say = options.speaker(context, output, verbose, quiet)
     flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name)
@@ -235,7 +235,7 @@ def logs(
         why = "the engine has not run in the background"
         raise NotThere(f"there is no log at {tilde(str(log))}", why=why, hint="start it: `obol cache start`")
     if follow:
-        _follow(log, lines)
+        cachelog.follow(log, lines)
         return
     found = enginelog.last_lines(log, lines)
     say.result(LogResult(str(log), tuple(found)), lambda: found)
@@ -260,6 +260,7 @@ def warm(
     be fetched.
     """
     from obol.cli import cachecontainers, imageview, warming
+    from obol.config.sources import CacheFlags
 
     say = options.speaker(context, output, verbose, quiet)
     references = warming.references(image or (), file)
@@ -320,18 +321,6 @@ def _starts_at_login() -> bool:
     return unit_file(Surroundings.of_process().home, supervisor()).exists()
 
 
-def _follow(log: Path, lines: int) -> None:
-    """Print lines as they are, whatever the output format: the engine's own may be JSON already."""
-    from obol.caches import enginelog
-    from obol.machine.waiting import SystemWaiting
-
-    sys.stdout.writelines(f"{line}\n" for line in enginelog.last_lines(log, lines))
-    sys.stdout.flush()
-    for piece in enginelog.follow(log, SystemWaiting()):
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-
-
 def _present_start(say: Speaker, started: Started) -> None:
     from obol.cli.cacheview import listeners_table, start_warnings
     from obol.cli.results.cache import StartResult
@@ -357,6 +346,8 @@ def _flags(
     allow_host: list[str] | None,
     server_name: list[str] | None,
 ) -> CacheFlags:
+    from obol.config.sources import CacheFlags
+
     return CacheFlags(
         store=store,
         upstream=tuple(upstream or ()),
@@ -378,21 +369,7 @@ def _load(flags: CacheFlags, around: Surroundings) -> CacheSettings:
 
 def _asking_plan(store: str | None) -> BuiltinPlan:
     from obol.caches.plan import BuiltinPlan
+    from obol.config.sources import store_directory
 
     around = Surroundings.of_process()
     return BuiltinPlan(store_directory(store, around, locate(around)))
-
-
-def warn_in_log(warning: str, log_format: str) -> None:
-    """Warn where the engine will log, so that a log of JSON lines stays one."""
-    import json
-
-    line = json.dumps({"level": "warning", "event": warning}) if log_format == "json" else f"warning: {warning}"
-    sys.stderr.write(f"{line}\n")
-
-
-def _keep_log_small(log_file: Path) -> None:
-    from obol.caches.enginelog import keep_small
-    from obol.machine.waiting import SystemWaiting
-
-    threading.Thread(target=keep_small, args=(log_file, SystemWaiting()), name="log", daemon=True).start()

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from obol.caches.traces import has_traces
 from obol.cli import building
 from obol.cli.cacheview import container_result
 from obol.cli.present import Table, counted, size, tilde
 from obol.cli.results.cache import CacheContainer, CacheStatusResult, StartResult
 from obol.config.paths import locate
 from obol.errors import EngineNotRunning, NotThere, ObolError
-from obol.rendering.loopback import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -44,10 +44,11 @@ def bring_up(say: Speaker, plan: ContainersPlan) -> ContainersStarted:
 
 def look(say: Speaker, around: Surroundings, store: str | None) -> tuple[ContainerSeen, ...]:
     """The cache containers that are there, stopped ones too; none for a store that somebody named, which has none."""
-    if store is not None or not (found := containers_of(locate(around).cache_root)).traces():
+    root = locate(around).cache_root
+    if store is not None or not has_traces(root):
         return ()
     try:
-        return building.run(say, found.look())
+        return building.run(say, containers_of(root).look())
     except ObolError as problem:
         say.warn(f"Whether there are cache containers is not known: {problem}.")
         return ()
@@ -55,9 +56,10 @@ def look(say: Speaker, around: Surroundings, store: str | None) -> tuple[Contain
 
 def stop(say: Speaker, around: Surroundings, store: str | None) -> tuple[str, ...]:
     """Stop the cache containers; names those that ran. Raises ObolError where that is not known."""
-    if store is not None or not (found := containers_of(locate(around).cache_root)).traces():
+    root = locate(around).cache_root
+    if store is not None or not has_traces(root):
         return ()
-    return building.run(say, found.stop())
+    return building.run(say, containers_of(root).stop())
 
 
 def start(say: Speaker, around: Surroundings) -> None:
@@ -72,7 +74,7 @@ def start(say: Speaker, around: Surroundings) -> None:
     already = all(one.deed == "found" for one in done.serving)
     verb = "runs already" if already else "has started"
     result = StartResult(already, done.notes, "containers", None, done.substitutes, containers)
-    say.result(result, lambda: [f"{one.name} {verb} ({LOOPBACK}:{one.port})." for one in containers])
+    say.result(result, lambda: [f"{one.name} {verb} (127.0.0.1:{one.port})." for one in containers])
     for line in (*map(str, done.left_out), *moved(done.substitutes), *done.notes):
         say.warn(f"warning: {line}")
 
@@ -151,7 +153,7 @@ def table(there: Sequence[ContainerSeen]) -> Table:
         (
             one.cache.registry,
             one.cache.name,
-            f"{LOOPBACK}:{one.port}" if one.port else "",
+            f"{'127.0.0.1'}:{one.port}" if one.port else "",
             one.state
             if one.port in {0, one.cache.port} or not one.cache.port
             else f"{one.state}, not on {one.cache.port}",

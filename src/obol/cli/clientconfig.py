@@ -11,7 +11,6 @@ import typer
 from obol.cli import building, cache, options
 from obol.cli.present import OutputFormat, Speaker, tilde
 from obol.config.paths import Surroundings, expand, locate
-from obol.config.sources import CacheFlags
 from obol.errors import EngineUnresponsive, NotThere, UsageError
 
 if TYPE_CHECKING:
@@ -193,6 +192,7 @@ def _mirrors(around: Surroundings, store: str | None) -> tuple[Mirror, ...]:
     import contextlib
 
     from obol.caches.reachable import addresses_of, planned_listeners
+    from obol.config.sources import CacheFlags
     from obol.rendering.registries import Mirror
 
     plan = cache.planned(around, CacheFlags(store=store))

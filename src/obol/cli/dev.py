@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from obol.cli import building, options
-from obol.cli.usage import Group
+from obol.cli.usage import Verbs
 from obol.config.paths import Surroundings, development
 
 if TYPE_CHECKING:
     from obol.stack.hotswap import HotSwap
 
-app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None)
+app = Verbs()
 
 _INTERRUPTED = "Interrupted. What the cluster was told it goes on with; the same command again finishes the rest."
 

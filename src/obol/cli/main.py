@@ -21,7 +21,7 @@ from obol.cli import schema as schema_verb
 from obol.cli import version as version_verb
 from obol.cli.options import speaker
 from obol.cli.present import OutputFormat, Speaker
-from obol.cli.usage import Group, ParserProblem, explained
+from obol.cli.usage import ParserProblem, Verbs, explained
 from obol.config.talk import OUTPUT, talk
 from obol.errors import Interrupted, ObolError, UsageError
 from obol.machine.texts import lenient
@@ -29,12 +29,9 @@ from obol.machine.texts import lenient
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-app = typer.Typer(
+app = Verbs(
     name="obol",
-    cls=Group,
     help="Pull-through registry caches, and the stack that they make fast.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -13,14 +13,16 @@ import shutil
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import typer.core
-
+from obol.cli import options  # noqa: TC001 - typer looks the annotation up
+from obol.cli.usage import Command
 from obol.config.paths import Surroundings, locate
 from obol.errors import DependencyMissing, NotThere, ObolError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+
+    import typer
 
 TOOLS = {
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",
@@ -51,7 +53,7 @@ _ON_CLUSTER = frozenset(
 """Verbs of helm that need one: it has many that do not."""
 
 
-class Verbatim(typer.core.TyperCommand):
+class Verbatim(Command):
     """A command that gets every word as it is: a parser would take the `--` out of `exec pod -- ls`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -67,7 +69,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _command(tool: str) -> Callable[[typer.Context], None]:
-    def passed(context: typer.Context) -> None:
+    def passed(context: options.Context) -> None:
         refuse_ours(tool, context)
         around = Surroundings.of_process()
         become(tool, context.args, locate(around).config / KUBECONFIG, around.environ)

@@ -15,13 +15,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, TextIO
 
 from obol.cli.columns import table_lines
-from obol.cli.results.others import ErrorResult, Failure
 from obol.errors import Interrupted, SettingsError
 from obol.machine.texts import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from obol.cli.results.others import Failure
     from obol.errors import ObolError
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -82,6 +82,7 @@ class Speaker:
     def error(self, error: ObolError) -> None:
         """Tell what failed, why, and what to do next."""
         if self.output is OutputFormat.JSON:
+            from obol.cli.results.others import ErrorResult
             from obol.machine.jsontext import json_bytes
 
             sys.stderr.write(json_bytes(ErrorResult(failure(error))).decode() + "\n")
@@ -94,6 +95,8 @@ class Speaker:
 
 def failure(error: ObolError) -> Failure:
     """An error for programs."""
+    from obol.cli.results.others import Failure
+
     problems = error.problems if isinstance(error, SettingsError) else ()
     return Failure(error.code, error.what, error.why, error.hint, problems, error.exit_code, error.notes)
 

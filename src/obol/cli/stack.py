@@ -15,7 +15,7 @@ import typer
 
 from obol.cli import building, identifying, options
 from obol.cli.present import OutputFormat
-from obol.cli.usage import Group
+from obol.cli.usage import Verbs
 from obol.config.paths import Surroundings, locate
 from obol.config.talk import talk
 from obol.errors import Interrupted, NotThere, UsageError
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from obol.stack.plan import Choice
     from obol.stack.state import Home, Identity
 
-app = typer.Typer(cls=Group, no_args_is_help=True, rich_markup_mode=None)
+app = Verbs()
 
 NoRegistryCache = Annotated[
     bool,

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from obol.config import values
+from obol.config.quoting import shown
 from obol.config.sources import CacheFlags, environment_layer
 from obol.errors import SettingsError, UsageError
 
@@ -188,7 +189,7 @@ def _judged(problems: list[str], said: Mapping[str, str], name: str, otherwise: 
     try:
         return read(text)
     except values.BadValueError as allowed:
-        problems.append(f"{PREFIX}{name}={values.shown(text)}: must be {allowed}")
+        problems.append(f"{PREFIX}{name}={shown(text)}: must be {allowed}")
         return read(otherwise)
 
 
@@ -279,4 +280,4 @@ def _notes(said: Mapping[str, str]) -> Iterator[str]:
 
 
 def _listed(names: list[str]) -> str:
-    return ", ".join(values.shown(f"{PREFIX}{name}") for name in names)
+    return ", ".join(shown(f"{PREFIX}{name}") for name in names)

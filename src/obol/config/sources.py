@@ -13,7 +13,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from obol.config.paths import expand
-from obol.config.values import BadValueError, registry, shown
+from obol.config.quoting import shown
+from obol.config.values import BadValueError, registry
 from obol.errors import SettingsError
 from obol.machine.regular import read_text
 

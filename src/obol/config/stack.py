@@ -10,8 +10,8 @@ import tomllib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from obol.config.quoting import shown
 from obol.config.talk import ALLOWED, NONINTERACTIVE, WORDS
-from obol.config.values import shown
 from obol.errors import SettingsError
 from obol.machine.regular import read_text
 from obol.oci.errors import OciError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from obol.config.values import shown
+from obol.config.quoting import shown
 from obol.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -1,7 +1,6 @@
 """Single values as people write them: parsed, or refused with what is allowed.
 
-Whatever is refused is shown to the person, in a terminal or in a log that others read. So `shown` cuts out what may be
-a secret before anything is quoted: what stands before an @, and what follows a question mark.
+Whatever is refused is shown to the person: see `config.quoting`.
 """
 
 from __future__ import annotations
@@ -17,8 +16,6 @@ from obol.oci.registries import normalise_registry
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(s|m|h|d)?", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*", re.ASCII)
-_OPENING = re.compile(r"(?:[^=@/?]*=)?https?://")
-_SHOWN = 100
 
 
 class BadValueError(ValueError):
@@ -104,22 +101,3 @@ def directory(text: object) -> str:
     if not isinstance(text, str) or not text or "\0" in text:
         raise BadValueError("the path of a directory")
     return text
-
-
-def shown(value: object) -> str:
-    """Quote a refused value on one line, cut to a bearable length, without anything that may be a secret."""
-    match value:
-        case dict():
-            text = "{…}"
-        case bool():
-            text = str(value).lower()
-        case _:
-            text = str(value)
-    before, at, after = text.rpartition("@")
-    if at:
-        opening = _OPENING.match(before)
-        text = f"{opening[0] if opening else ''}***@{after}"
-    open_part, question, _ = text.partition("?")
-    text = f"{open_part}?***" if question else open_part
-    printable = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-    return printable if len(printable) <= _SHOWN else printable[:_SHOWN] + "…"

@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -30,9 +29,6 @@ _LINE_END = re.compile(rb"[\r\n]")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SECRET = re.compile(r"((?:token|password|secret)\S*?[=:]\s*)\S+", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(://)[^/\s@]+@")
-
-_detached: list[subprocess.Popen[bytes]] = []
-"""Kept, because a forgotten Popen warns that its process still runs, which is the purpose here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,30 +136,6 @@ class SystemRunner:
             child.stdin.close()
         await child.wait()
         return out.result(), err.result()
-
-
-def detach(
-    argv: Sequence[str], *, env: Mapping[str, str], output: int, account: Account | None = None
-) -> subprocess.Popen[bytes]:
-    """Start a program that outlives us and our terminal; what it prints goes to the file descriptor `output`.
-
-    As `account` where one is given, which only root can do. Raises OSError where it cannot be run.
-    """
-    child = subprocess.Popen(  # noqa: S603 - running programs is what this is for; argv never goes through a shell
-        argv,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
-        env=env,
-        cwd="/",  # or it would keep the directory we happen to be in from being unmounted
-        umask=0o077,
-        start_new_session=True,
-        user=account.uid if account else None,
-        group=account.gid if account else None,
-        extra_groups=() if account else None,
-    )
-    _detached.append(child)
-    return child
 
 
 async def _start(

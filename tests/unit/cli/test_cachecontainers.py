@@ -43,10 +43,6 @@ class Docker:
     plans: list[ContainersPlan] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
 
-    def traces(self) -> bool:
-        """Tell."""
-        return self.traced
-
     async def look(self) -> tuple[ContainerSeen, ...]:
         """Look."""
         self.calls.append("look")
@@ -83,6 +79,7 @@ def docker(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Docker:
         return found
 
     monkeypatch.setattr(cachecontainers, "containers_of", containers_of)
+    monkeypatch.setattr(cachecontainers, "has_traces", lambda _root: found.traced)
     monkeypatch.setattr(cachecontainers, "bring_up", bring_up)
     monkeypatch.delenv("OBOL_CACHE_ENGINE", raising=False)
     return found

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obol.config import values
-from obol.config.values import BadValueError, shown
+from obol.config.values import BadValueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -112,24 +112,3 @@ def test_any_text(parse: Callable[[object], object], text: str) -> None:
         parse(text)
     except BadValueError as refused:
         assert str(refused)  # noqa: PT017 - any input may be refused, or not
-
-
-@pytest.mark.parametrize(
-    ("value", "quoted"),
-    [
-        ("plain", "plain"),
-        (54100, "54100"),
-        (True, "true"),
-        ("https://ada:se=cr@t@ghcr.io", "https://***@ghcr.io"),
-        ("docker.io=https://ada:secret@mirror", "docker.io=https://***@mirror"),
-        ("docker.io=ada:secret@mirror", "***@mirror"),
-        ("ada:sec://ret@mirror", "***@mirror"),
-        ("https://x.io/?token=secret", "https://x.io/?***"),
-        ("a\x1b[31mb\n", "a\\x1b[31mb\\n"),
-        ("x" * 200, "x" * 100 + "…"),
-        ({"proxy": "http://ada:secret@proxy"}, "{…}"),
-    ],
-)
-def test_shown(value: object, quoted: str) -> None:
-    """A refused value is quoted without secrets, without control characters, and not at any length."""
-    assert shown(value) == quoted

@@ -7,7 +7,6 @@ from typing import Literal
 
 from obol.caches.base import Amount, EngineStatus, Substitute
 from obol.client.base import Kind
-from obol.machine.originals import Action
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +150,10 @@ class FileText:
     """The file."""
     text: str
     """What it is to say."""
+
+
+Action = Literal["written", "unchanged", "restored", "removed", "merged", "gone"]
+"""Those of `machine.originals`, which takes longer to load."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,13 +87,14 @@ def serve(
     log_format: options.LogFormatName = None,
     allow_host: options.AllowHosts = None,
     server_name: options.ServerNames = None,
+    answer_memory: options.AnswerMemory = None,
     log_file: LogFile = None,
 ) -> None:
     """Run the cache engine in the foreground.
 
     Every option is also a setting in obol.toml and an environment variable, OBOL_CACHE_<OPTION>.
     """
-    flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name)
+    flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name, answer_memory)
     settings = _load(flags, Surroundings.of_process())
     for warning in settings.warnings:
         cachelog.warn_in_log(warning, settings.log_format)
@@ -116,6 +117,7 @@ def start(
     log_format: options.LogFormatName = None,
     allow_host: options.AllowHosts = None,
     server_name: options.ServerNames = None,
+    answer_memory: options.AnswerMemory = None,
     output: options.Output = None,
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
@@ -129,7 +131,7 @@ def start(
     from obol.config.sources import CacheFlags
 
     say = options.speaker(context, output, verbose, quiet)
-    flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name)
+    flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name, answer_memory)
     around = Surroundings.of_process()
     there = cachecontainers.look(say, around, store)
     if cachecontainers.serve(there, around.environ, lambda: _builtin_runs(store)):
@@ -345,6 +347,7 @@ def _flags(
     log_format: str | None,
     allow_host: list[str] | None,
     server_name: list[str] | None,
+    answer_memory: str | None,
 ) -> CacheFlags:
     from obol.config.sources import CacheFlags
 
@@ -358,6 +361,7 @@ def _flags(
         log_format=log_format,
         allow_host=tuple(allow_host or ()),
         server_name=tuple(server_name or ()),
+        answer_memory=answer_memory,
     )
 
 

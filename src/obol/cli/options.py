@@ -65,6 +65,14 @@ AllowHosts = Annotated[
         help="A private host that upstreams may redirect to; may be repeated.",
     ),
 ]
+AnswerMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--answer-memory",
+        metavar="SIZE",
+        help="Memory for answers that clients have not read yet, over all of them: 64MiB by default.",
+    ),
+]
 ServerNames = Annotated[
     list[str] | None,
     typer.Option(

@@ -23,6 +23,7 @@ from obol.config.paths import Directories, Surroundings, expand
 from obol.config.sources import CacheFlags, Key, Layer, environment_layer, file_layer, flags_layer
 from obol.errors import SettingsError
 from obol.registry.settings import (
+    ANSWER_MEMORY,
     DEFAULT_PORTS,
     DEFAULT_UPSTREAMS,
     EngineSettings,
@@ -92,6 +93,7 @@ class _Options(BaseSettings):
     log_format: LogFormat = "human"
     allow_host: tuple[_Host, ...] = ()
     server_name: tuple[_Host, ...] = ()
+    answer_memory: Annotated[int, BeforeValidator(values.size)] = ANSWER_MEMORY
 
 
 class _LayerSource(PydanticBaseSettingsSource):
@@ -135,6 +137,7 @@ def load_cache_settings(flags: CacheFlags, around: Surroundings, directories: Di
         offline=options.offline,
         allowed_hosts=options.allow_host,
         server_names=options.server_name,
+        answer_memory=options.answer_memory,
     )
     return CacheSettings(engine, options.log_format, _warnings(options))
 

@@ -51,6 +51,7 @@ class CacheFlags:
     log_format: str | None = None
     allow_host: tuple[str, ...] = ()
     server_name: tuple[str, ...] = ()
+    answer_memory: str | None = None
 
     def argv(self) -> tuple[str, ...]:
         """The same options as arguments of a command line."""

@@ -14,6 +14,8 @@ from obol.oci.errors import OciError
 from obol.oci.registries import normalise_registry
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(s|m|h|d)?", re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,15})(KiB|MiB|GiB)?")
+_BYTES = {"": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _HOST = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*", re.ASCII)
 
@@ -94,6 +96,15 @@ def seconds(value: object) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value >= 0:
         return float(value)
     raise BadValueError("a number of seconds, 0 or more, or one with a unit, such as 90s, 5m or 1h")
+
+
+def size(value: object) -> int:
+    """Read an amount of memory: a number of bytes, or one with a unit (64MiB, 1GiB); raises BadValueError."""
+    if isinstance(value, str) and (found := _SIZE.fullmatch(value.strip())):
+        return int(found[1]) * _BYTES[found[2] or ""]
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise BadValueError("a number of bytes, or one with a unit, such as 64MiB or 1GiB")
 
 
 def directory(text: object) -> str:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 KIB = 1024
 MIB = 1024 * KIB
+ANSWER_MEMORY = 64 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ class EngineSettings:
     """More values of the Host header that are ours, besides loopback names and the addresses we listen on."""
     local_names: bool = False
     """Every address, and every name that public DNS cannot have, is ours too: for a container, see `server.hosts`."""
-    answer_memory: int = 64 * MIB
+    answer_memory: int = ANSWER_MEMORY
     """Bytes of answers that may be kept in memory for clients that have not read them, over all clients."""
     limits: TimeLimits = field(default_factory=TimeLimits)
     fill: FillSettings = field(default_factory=FillSettings)

@@ -8,7 +8,7 @@ from obol.config.paths import Directories, Surroundings
 from obol.config.settings import CacheSettings, load_cache_settings
 from obol.config.sources import CacheFlags
 from obol.errors import SettingsError
-from obol.registry.settings import DEFAULT_UPSTREAMS, EngineSettings, ListenerSettings, UpstreamSettings
+from obol.registry.settings import DEFAULT_UPSTREAMS, MIB, EngineSettings, ListenerSettings, UpstreamSettings
 
 
 class Person:
@@ -69,6 +69,7 @@ def test_precedence(person: Person, sources: str) -> None:
             bind = ["127.0.0.1"]
             allow-host = ["t"]
             server-name = ["t"]
+            answer-memory = "1MiB"
         """)
     if "e" in sources:
         person.environ = {
@@ -78,9 +79,16 @@ def test_precedence(person: Person, sources: str) -> None:
             "OBOL_CACHE_BIND": "127.0.0.2",
             "OBOL_CACHE_ALLOW_HOST": "e",
             "OBOL_CACHE_SERVER_NAME": "e",
+            "OBOL_CACHE_ANSWER_MEMORY": "2MiB",
         }
     flags = CacheFlags(
-        tag_ttl="3", offline=True, log_format="json", bind=("127.0.0.3",), allow_host=("f",), server_name=("f",)
+        tag_ttl="3",
+        offline=True,
+        log_format="json",
+        bind=("127.0.0.3",),
+        allow_host=("f",),
+        server_name=("f",),
+        answer_memory="3MiB",
     )
 
     loaded = person.load(flags if "f" in sources else None)
@@ -95,6 +103,7 @@ def test_precedence(person: Person, sources: str) -> None:
     address = engine.listeners[0].address
     assert (engine.tag_ttl, engine.offline, loaded.log_format, address, engine.allowed_hosts) == expected
     assert engine.server_names == engine.allowed_hosts
+    assert engine.answer_memory == {"f": 3, "e": 2, "t": 1, "": 64}[sources[-1:]] * MIB
 
 
 def test_ports_are_merged(person: Person) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from obol.cli.present import Speaker
     from obol.demo.base import Phase, PhaseName, Watcher
 
+_BESIDE = 45
+"""Columns for all that stands beside the name of a phase."""
 _REDRAWS = 8
 """Of the live line, a second: drawing takes time from what is measured."""
 
@@ -111,6 +113,7 @@ def drawing(phases: Sequence[Phase], screen: Console | None = None) -> Progress:
     from rich.text import Text
 
     console = screen or Console(file=sys.stderr)
+    room = max(10, console.width - _BESIDE)
 
     class Chart(Progress):
         """A bar below a chart."""
@@ -124,7 +127,7 @@ def drawing(phases: Sequence[Phase], screen: Console | None = None) -> Progress:
             yield from (Constrain(part, width) for part in super().get_renderables())
 
     return Chart(
-        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room)),
         BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
         DownloadColumn(table_column=Column(no_wrap=True)),
         TransferSpeedColumn(table_column=Column(no_wrap=True)),

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from obol.machine.tasks import in_steps
 from obol.oci.errors import OciError
-from obol.oci.manifests import Manifest, Platform, parse_manifest
+from obol.oci.manifests import Manifest, Platform, reading
 from obol.oci.mediatypes import is_distributable, is_index
 from obol.oci.platforms import choose
 from obol.oci.references import Digest, ImageReference
@@ -32,7 +33,10 @@ if TYPE_CHECKING:
 DEEPEST = 4
 """Indexes within each other that are looked into."""
 MOST_IMAGES = 500
-MANIFESTS = 256
+LARGEST = 1024 * 1024
+MOST_NAMED = 1000
+"""Bytes of a manifest, and what it may name: to look after more would cost more than it is worth to whoever watches."""
+MANIFESTS = 128
 """Remembered."""
 LOOK_AGAIN = 1.0
 """Seconds after which a blob that was missing is looked for again."""
@@ -223,21 +227,19 @@ class ProgressTaker:
             self._manifests.move_to_end(digest)
             return self._manifests[digest]
         size = await self._store.content.size(digest)
-        body = await self._store.content.read(digest) if size is not None and size <= _LARGEST else None
+        body = await self._store.content.read(digest) if size is not None and size <= LARGEST else None
         if body is None:
             return None
         try:
-            manifest = parse_manifest(body, media_type)
+            manifest = await in_steps(reading(body, media_type))
         except OciError:
+            return None
+        if len(manifest.blobs) + len(manifest.manifests) > MOST_NAMED:
             return None
         self._manifests[digest] = manifest
         while len(self._manifests) > MANIFESTS:
             self._manifests.popitem(last=False)
         return manifest
-
-
-_LARGEST = 1024 * 1024
-"""Bytes: to read larger manifests takes longer than who shows progress would wait; what they name is not told."""
 
 
 def _platform(text: str) -> Platform:

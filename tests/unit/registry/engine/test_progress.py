@@ -215,6 +215,16 @@ async def test_manifests_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
             await one(w)
 
 
+@pytest.mark.parametrize(("what", "most"), [("MOST_NAMED", 2), ("LARGEST", 100)])
+async def test_too_much(monkeypatch: pytest.MonkeyPatch, what: str, most: int) -> None:
+    """Of a manifest that is too long, or names too much to be looked after, nothing is told."""
+    monkeypatch.setattr(progress_module, what, most)
+    async with world(upstream()) as w:
+        await read(w)
+
+        assert (await one(w)).total is None
+
+
 async def test_a_blob_is_no_manifest() -> None:
     """A digest that is that of something else is not known."""
     data = b"a layer"

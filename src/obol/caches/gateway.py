@@ -143,13 +143,18 @@ class GatewayMirrors:
         chosen, substitutes = await asyncio.to_thread(self._listen, running.status, network.gateway, loopback)
         return replace(_offered(network, network.gateway, chosen, loopback), on_gateway=True, substitutes=substitutes)
 
-    async def try_from_inside(self, offer: Offer, image: str) -> Reached | Unreached:
+    async def try_from_inside(
+        self, offer: Offer, image: str, watch: Callable[[str], None] | None = None
+    ) -> Reached | Unreached:
         """Ask each mirror for `/v2/` from a container on the network; `image` has a `wget`, as k3s has.
 
-        An image that is not there is fetched, through the engine where that works.
+        An image that is not there is fetched, through the engine where that works; `watch` takes a line about it.
         """
         try:
-            await self._docker.fetch(image, through=loopback_name(image, offer.loopback))
+            if not await self._docker.has_image(image):
+                if watch is not None:
+                    watch(f"pulling what k3d itself needs: {image}")
+                await self._docker.obtain(image, through=loopback_name(image, offer.loopback))
         except DockerFailed as problem:
             return Unreached(offer, offer.mirrors, str(problem), imageless=True)
         tried = await asyncio.gather(*(self._try(offer.network, mirror, image) for mirror in offer.mirrors))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
     from pathlib import Path
 
+    from obol.backends.base import Watch
     from obol.caches.base import CacheEngine, EngineName, Started, Substitute
     from obol.caches.containerplan import CacheContainer, ContainersPlan
     from obol.caches.containers import ContainerSeen, ContainersStarted
@@ -40,8 +41,8 @@ class Gateway(Protocol):
         """Have the engine listen where nodes can find it. Raises ObolError."""
         ...
 
-    async def try_from_inside(self, offer: Offer, image: str) -> Reached | Unreached:
-        """Try whether nodes get there."""
+    async def try_from_inside(self, offer: Offer, image: str, watch: Watch | None = None) -> Reached | Unreached:
+        """Try whether nodes get there; `watch` takes a line about what that has to wait for."""
         ...
 
 
@@ -109,14 +110,14 @@ class DockerCaches:
             self.discarded.extend(await self._containers().discard())
         return await asyncio.to_thread(self.builtin.start)
 
-    async def wire(self, started: Started | None) -> Wired:
+    async def wire(self, started: Started | None, watch: Watch | None = None) -> Wired:
         """Have nodes reach the caches. Raises ObolError, NoAddressPool."""
         network = await ensure_network(self.docker)
         if started is None:
             return await self._wire_containers(network, ())
         offer = await self.gateway.offer(network)
         self.loopback.update(offer.loopback)
-        found = await self.gateway.try_from_inside(offer, self.image)
+        found = await self.gateway.try_from_inside(offer, self.image, watch)
         notes = (*self._switched(), *moved(await self._named(started.substitutes)))
         if isinstance(found, Reached):
             pushed = await self._push_registry(network)

@@ -176,7 +176,7 @@ class Lifecycle:
                 if started is not None:
                     measurement = Measurement(self._engine)
                     await measurement.open(_registries(started) if self._caches.private else ())
-                wired = await self._reclaiming(lambda: self._caches.wire(started), watch, tell)
+                wired = await self._reclaiming(lambda: self._caches.wire(started, watch), watch, tell)
         except ObolError as problem:
             tell(f"Without a cache, images are pulled directly: {problem}.")
             return Served(started, measurement=measurement)

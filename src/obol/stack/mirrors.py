@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from obol.backends.base import Watch
     from obol.caches.base import CacheEngine, Started, Substitute
     from obol.caches.containers import ContainerSeen
 
@@ -47,8 +48,9 @@ class HostCaches:
         """Start it, if it does not run. Raises ObolError."""
         return await asyncio.to_thread(self.engine.start)
 
-    async def wire(self, started: Started | None) -> Wired:
+    async def wire(self, started: Started | None, watch: Watch | None = None) -> Wired:
         """Say where it serves which registry, and what is not as one would expect."""
+        del watch  # there is nothing to wait for
         if started is None:
             return Wired(())
         standing = addresses_of(started.status.listeners)

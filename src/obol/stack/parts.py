@@ -56,7 +56,7 @@ class Caches(Protocol):
         """Start what is not running; None where this engine has no control socket. Raises ObolError."""
         ...
 
-    async def wire(self, started: Started | None) -> Wired:
+    async def wire(self, started: Started | None, watch: Watch | None = None) -> Wired:
         """Make the caches reachable for nodes, and say where. Raises ObolError."""
         ...
 

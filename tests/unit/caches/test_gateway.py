@@ -168,9 +168,11 @@ async def test_image_is_fetched_through_the_engine(world: World) -> None:
     world.runner.script("docker", "image", code=1, stderr="Error: No such image")
     gateway = world.gateway()
 
-    await gateway.try_from_inside(await gateway.offer(NETWORK), K3S)
+    lines: list[str] = []
+    await gateway.try_from_inside(await gateway.offer(NETWORK), K3S, lines.append)
 
     assert "docker pull --quiet 127.0.0.1:54100/rancher/k3s:v1.35.5-k3s1" in world.runner.lines
+    assert lines == [f"pulling what k3d itself needs: {K3S}"]
 
 
 async def test_firewall(world: World) -> None:

@@ -97,7 +97,7 @@ class StackCaches:
             raise self.problem
         return Started(engine_status(), already=False)
 
-    async def wire(self, started: Started | None) -> Wired:
+    async def wire(self, started: Started | None, watch: Watch | None = None) -> Wired:
         """Wire."""
         self.calls.append("wire")
         return Wired(self.mirrors, ("a note of the caches",))

@@ -23,6 +23,7 @@ from tests.unit.stack.world import FakeCaches, engine_status
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from obol.backends.base import Watch
     from obol.caches.base import EngineName
     from obol.caches.containers import State
     from obol.machine.dockervalues import Network
@@ -75,8 +76,10 @@ class World:
         """Offer the gateway."""
         return Offer(network, (ON_GATEWAY,), (54100,), {"docker.io": 54100}, True, self.substitutes)
 
-    async def try_from_inside(self, offer: Offer, image: str) -> Reached | Unreached:
+    async def try_from_inside(self, offer: Offer, image: str, watch: Watch | None = None) -> Reached | Unreached:
         """Try it."""
+        if watch:
+            watch(f"pulling {image}")
         self.calls.append(f"try {image}")
         if self.reachable:
             return Reached(offer)
@@ -135,6 +138,16 @@ async def test_builtin_by_the_gateway(world: World) -> None:
     assert (wired.mirrors, wired.notes, wired.by_builtin) == ((ON_GATEWAY,), (), True)
     assert world.calls == ["try rancher/k3s:v1"]
     assert world.loopback == {"docker.io": 54100}
+
+
+async def test_what_is_waited_for(world: World) -> None:
+    """A pull that the try has to wait for is shown."""
+    caches = world.caches()
+    lines: list[str] = []
+
+    await caches.wire(await caches.start(), lines.append)
+
+    assert lines == ["pulling rancher/k3s:v1"]
 
 
 async def test_a_port_of_the_gateway_is_taken(world: World) -> None:

@@ -95,6 +95,22 @@ class Person:
         argv = [*self.sandbox.everything, "podman", *words]
         return subprocess.run(argv, env=self.environ, check=True, capture_output=True, text=True).stdout
 
+    def pulls(self, process: subprocess.Popen[str]) -> None:
+        """Wait until podman is in the middle of a layer."""
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "pulling" in line:
+                break
+        deadline = time.monotonic() + 20
+        partials = self.home / "caches/builtin"
+        while not any(path.stat().st_size > MIB for path in partials.rglob("*") if "partial" in str(path)):
+            assert time.monotonic() < deadline, "nothing is being fetched"
+
+    def content(self) -> int:
+        """Bytes that the engine holds."""
+        told = json.loads(self.obol("cache", "status", "-o", "json")[0])
+        return int(told["engine"]["content"]["size"])
+
     def blob_bytes(self) -> int:
         """Bytes of blobs that left the registries since they were last forgotten."""
         return sum(self.upstream.blob_bytes().values())
@@ -127,6 +143,10 @@ def test_cold_warm_offline(person: Person) -> None:
     assert (told["backend"], told["created"], told["gateway"]["url"]) == ("podman", True, "http://127.0.0.1:4000")
     assert set(told["mirrors"]) == set(REGISTRIES)
     assert told["gain"]["bytes_fetched"] > 10 * MIB
+    assert (told["gain"]["bytes_held"], told["gain"]["saved_seconds"]) == (
+        0,
+        None,
+    )  # the prefetch saves nobody anything
     assert person.answers()
 
     person.obol("stack", "purge", "--force", "--yes")
@@ -228,6 +248,37 @@ def test_what_is_seen_while_images_come(person: Person) -> None:
     assert [line for line in err.splitlines() if re.match(r"  ghcr\.io/berriai/litellm\S+: .* MiB in .* s \(", line)]
     assert "\x1b" not in err
     person.obol("stack", "purge", "--force", "--cache", "--yes")
+
+
+def test_engine_dies_during_up(person: Person) -> None:
+    """An engine that is killed while podman pulls is started again, and `up` comes to its end; one line says so."""
+    with person.popen("stack", "up", "--output", "json") as process:
+        person.pulls(process)
+        subprocess.run([*person.sandbox.everything, "pkill", "-9", "-f", "obol cache serve"], check=True)
+        out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, f"{out}\n{err}"
+    told = json.loads(out)
+    assert len([note for note in told["notes"] if "was started again" in note]) == 1
+    assert told["gain"]["measured"] is False
+    assert person.answers()
+    assert "running" in person.obol("cache", "status")[0]
+
+
+def test_what_is_claimed_after_an_interruption(person: Person) -> None:
+    """What an `up` that was interrupted has fetched is claimed by the next as far as it was held then, and once."""
+    with person.popen("stack", "up") as process:
+        person.pulls(process)
+        subprocess.run([*person.sandbox.everything, "pkill", "-INT", "-f", "obol stack up"], check=True)
+        process.communicate(timeout=60)
+    held = person.content()
+
+    gain = person.up()[0]["gain"]
+
+    assert gain["bytes_held"] <= held
+    assert gain["bytes_held"] + gain["bytes_fetched"] <= person.content()
+    assert person.answers()
+    again = person.up()[0]["gain"]
+    assert (again["bytes_held"], again["bytes_fetched"], again["saved_seconds"]) == (0, 0, None)
 
 
 def test_without_caches(person: Person) -> None:

@@ -10,6 +10,8 @@ from typing import Literal, Protocol
 
 Health = Literal["unknown", "ok", "failing", "rate-limited"]
 
+StoreState = Literal["ok", "full", "read-only", "failing"]
+
 EngineName = Literal["auto", "builtin", "containers"]
 """Which caches are wanted; auto: the builtin engine, or containers where nodes cannot reach it."""
 
@@ -112,6 +114,10 @@ class EngineStatus:
     """The registries behind it."""
     fills: int = 0
     """Blobs that are being fetched now."""
+    store_state: StoreState = "ok"
+    """ok; full, read-only or failing: what comes is passed on, and not kept."""
+    store_detail: str = ""
+    """What was wrong last, if anything."""
 
 
 @dataclass(frozen=True, slots=True)

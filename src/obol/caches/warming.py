@@ -20,6 +20,7 @@ from obol.client.pull import ImagePull
 from obol.client.session import RegistryClient
 from obol.errors import UsageError
 from obol.machine.clock import Clock, SystemClock
+from obol.machine.tasks import members
 from obol.oci.manifests import Descriptor
 from obol.oci.platforms import choose
 from obol.oci.references import Digest
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping, Sequence
 
     from obol.caches.base import CacheEngine, EngineStatus, HeldPlatform, Inventory
-    from obol.client.base import Progress
+    from obol.client.base import Progress, Source
     from obol.client.platforms import Selection
     from obol.oci.references import ImageReference
 
@@ -66,6 +67,25 @@ class _Turns:
 
 
 @dataclass(frozen=True, slots=True)
+class _Unended:
+    """A `Progress` that says of no image yet that it is there."""
+
+    beyond: Progress
+
+    def found(self, reference: ImageReference, size: int) -> None:
+        self.beyond.found(reference, size)
+
+    def moved(self, reference: ImageReference, count: int, source: Source) -> None:
+        self.beyond.moved(reference, count, source)
+
+    def done(self, image: PulledImage) -> None:
+        """What came through may not have been kept."""
+
+    def failed(self, problem: PullFailed) -> None:
+        self.beyond.failed(problem)
+
+
+@dataclass(frozen=True, slots=True)
 class Warming:
     """Warms one running cache for the chosen platforms."""
 
@@ -91,10 +111,9 @@ class Warming:
                     problem = not_served(reference, tuple(clients))
                     progress.failed(problem)
                     return problem
-                return await self._pull(client, reference, progress, turns)
+                return await self._kept(await self._pull(client, reference, _Unended(progress), turns), progress)
 
-            outcomes = await _all(one(reference) for reference in references)
-        return await self._kept(outcomes)
+            return tuple(await _all(one(reference) for reference in references))
 
     async def holding(self, references: Sequence[ImageReference], engine: EngineStatus) -> Holding:
         """How much of these images is there, and how much is missing, as far as their manifests can be had.
@@ -146,20 +165,27 @@ class Warming:
         except PullFailed as problem:
             return problem
 
-    async def _kept(self, outcomes: Sequence[Outcome]) -> tuple[Outcome, ...]:
-        """The outcomes, with a failure for each image that came through and was not kept."""
-        pulled = [outcome.reference for outcome in outcomes if isinstance(outcome, PulledImage)]
-        lacking = set(pulled)
+    async def _kept(self, outcome: Outcome, progress: Progress) -> Outcome:
+        """Tell that an image is there; one that came through, and was not kept, has failed."""
+        if isinstance(outcome, PullFailed):
+            return outcome
+        if await self._is_kept(outcome.reference):
+            progress.done(outcome)
+            return outcome
+        problem = not_kept(outcome.reference)
+        progress.failed(problem)
+        return problem
+
+    async def _is_kept(self, reference: ImageReference) -> bool:
+        """Whether a cache has all of an image, or has when its transfers have ended."""
         deadline = self.clock.monotonic() + _COMMITTED_WITHIN
-        while lacking:
+        while True:
             running = await asyncio.to_thread(self.cache.status)
-            busy = running is not None and running.status.fills > 0
-            held = await self.held(pulled)
-            lacking = {reference for reference in pulled if held[reference] != "complete"}
-            if not lacking or not busy or self.clock.monotonic() > deadline:
-                break
+            if (await self.held([reference]))[reference] == "complete":
+                return True
+            if running is None or not running.status.fills or self.clock.monotonic() > deadline:
+                return False
             await self.clock.sleep(_LOOK_EVERY)
-        return tuple(not_kept(one.reference) if one.reference in lacking else one for one in outcomes)
 
     def _held(self, inventory: Inventory, reference: ImageReference) -> Held:
         found: set[Held] = {"missing"}
@@ -193,8 +219,12 @@ class Warming:
 
 
 async def _all(pulls: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one) for one in pulls]
+    """Do all; what one raises ends the others, and is raised."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one) for one in pulls]
+    except ExceptionGroup as problems:
+        raise members(problems)[0] from None
     return [task.result() for task in tasks]
 
 

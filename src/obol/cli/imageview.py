@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from obol.cli.present import counted, size, span, speed
 from obol.cli.progress import came_from
 from obol.cli.results.cache import ImageProblem, WarmedImage, WarmResult
-from obol.client.base import PulledImage
+from obol.client.base import Kind, PulledImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -116,6 +116,8 @@ def _left(image: Unfinished) -> str:
 
 
 def _traffic(result: WarmResult) -> str:
+    if any(image.problem is not None and image.problem.kind == Kind.NO_SPACE for image in result.images):
+        return f"what found no room was not kept ({result.seconds:.1f} s)"
     if not result.bytes_from_upstream:
         return f"nothing was fetched ({result.seconds:.1f} s)"
     rate = speed(result.bytes_from_upstream, result.seconds)

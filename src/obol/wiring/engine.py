@@ -20,6 +20,7 @@ from obol.registry.control.measuring import Measuring
 from obol.registry.control.remembered import RememberedPorts
 from obol.registry.control.socket import Control, Views
 from obol.registry.engine.engine import Engine
+from obol.registry.engine.room import disk_of
 from obol.registry.engine.spaces import Space
 from obol.registry.engine.status import ListenerStatus, Status, amount, upstreams
 from obol.registry.policy.shares import Shares, divide
@@ -53,7 +54,10 @@ class RunningEngine:
     async def status(self, hidden: Callable[[ListenerSettings], bool] | None = None) -> Status:
         """What runs and what it did, without the ports that are nobody's business."""
         shown = [one for one in self.listeners.list() if hidden is None or not hidden(one)]
+        store_state, store_detail = self.engine.store_state(disk_of(self.store.root))
         return Status(
+            store_state=store_state,
+            store_detail=store_detail,
             version=obol.__version__,
             pid=os.getpid(),
             store=str(self.store.root),

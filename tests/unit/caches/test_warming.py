@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +15,7 @@ from obol.caches.base import (
     Running,
     Started,
 )
-from obol.caches.warming import Warming
+from obol.caches.warming import Holding, Warming
 from obol.client.base import Kind, Limits, PulledImage, PullFailed, Silence
 from obol.errors import EngineNotRunning
 from obol.oci.manifests import Platform
@@ -150,6 +150,36 @@ async def test_not_kept(served: FakeRegistry) -> None:
     assert isinstance(app, PullFailed)
     assert (app.reference, app.kind) == (APP, Kind.NO_SPACE)
     assert isinstance(other, PulledImage)
+
+
+async def test_what_is_not_kept_is_not_called_done(served: FakeRegistry) -> None:
+    """An image is said to be there when the cache has it, and only then: nothing is taken back."""
+    told: list[object] = []
+
+    class Told(Silence):
+        def done(self, image: PulledImage) -> None:
+            told.append(image)
+
+        def failed(self, problem: PullFailed) -> None:
+            told.append(problem)
+
+    async with served:
+        partly = Inventory((held(APP, "partial"), held(OTHER, "complete")))
+        app, other = await warm(served, FakeCache([partly]), APP, OTHER, progress=Told())
+
+    assert sorted(map(str, told)) == sorted(map(str, (app, other)))
+
+
+async def test_holding(served: FakeRegistry) -> None:
+    """What is there and what is missing is known by the manifests, which are asked for; no blob is."""
+    partial = HeldPlatform("linux/amd64", IMAGE.children[0], "partial", 70, 1, 30)
+    one, two = held(APP, "complete", "absent"), replace(held(OTHER), platforms=(partial,))
+    async with served:
+        engine = status(Listener("docker.io", "127.0.0.1", served.port))
+        warming = Warming(FakeCache([Inventory((one, two))]), AMD64, LIMITS, FakeClock())
+        found = await warming.holding((APP, OTHER, ABSENT, FOREIGN), engine)
+
+    assert found == Holding({"docker.io": 1 + 40}, 30)
 
 
 async def test_still_committing(served: FakeRegistry) -> None:

@@ -17,6 +17,7 @@ from obol.registry.engine.fill import Fill, FillFailed
 from obol.registry.engine.flights import Flights
 from obol.registry.engine.following import FollowedBlob
 from obol.registry.engine.refusals import refusal, refused
+from obol.registry.engine.room import Room
 from obol.registry.engine.watch import Watch
 from obol.registry.policy.freshness import Refuse, decide_digest
 from obol.registry.store.base import Kind, Place, Right, StoreError
@@ -46,6 +47,7 @@ class Blobs:
         self._around = around
         self._rights = rights
         self._accounts = accounts
+        self.room = Room()
         self._offline = offline
         self._fills: dict[tuple[str, Digest], Fill] = {}
         self._tasks: dict[asyncio.Task[None], Fill] = {}
@@ -201,6 +203,7 @@ class Blobs:
                 del self._fills[space.registry, fill.digest]
             self._leave(space, fetch.received)
             self._remember((space.registry, fill.digest), fill)
+            self._weigh(fill)
             _log(space, fill, self._around.clock.monotonic() - started)
             await granting
 
@@ -221,6 +224,13 @@ class Blobs:
         self._failures[key] = _Failure(until, plain=wrong)
         while len(self._failures) > REMEMBERED_FAILURES:
             self._failures.popitem(last=False)
+
+    def _weigh(self, fill: Fill) -> None:
+        """Tell whether the store had room for a transfer that has ended."""
+        if isinstance(fill.failure, StoreError):
+            self.room.failed(fill.failure, fill.size)
+        elif fill.verified:
+            self.room.kept(fill.frontier)
 
     def _enter(self, space: Space) -> None:
         count = self._busy_count.get(space.registry, 0)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from obol.registry.engine.counters import Counters
     from obol.registry.engine.following import FollowedBlob
     from obol.registry.engine.progress import ProgressRequest, ProgressStatus
+    from obol.registry.engine.room import Disk, StoreState
     from obol.registry.settings import EngineSettings
 
 USES_EVERY = 30.0
@@ -72,6 +73,10 @@ class Engine:
     def fills(self) -> int:
         """How many blobs are being fetched."""
         return len(self._blobs)
+
+    def store_state(self, disk: Disk | None) -> tuple[StoreState, str]:
+        """Whether the store keeps what comes, and why not."""
+        return self._blobs.room.state(disk)
 
     def open_account(self, owner: int) -> Account | None:
         """Begin to count what each client is given; `owner` is the process that asks. None where too many do."""

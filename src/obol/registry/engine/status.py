@@ -65,6 +65,10 @@ class Status(msgspec.Struct, frozen=True):
     partials: Amount
     listeners: list[ListenerStatus]
     upstreams: list[UpstreamStatus]
+    store_state: str = "ok"
+    """ok; full, read-only or failing: what comes is passed on, and not kept"""
+    store_detail: str = ""
+    """What was wrong last, if anything."""
 
 
 def upstreams(engine: Engine) -> list[UpstreamStatus]:

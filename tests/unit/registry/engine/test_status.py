@@ -76,6 +76,8 @@ def test_json() -> None:
         "partials": {"count": 0, "size": 0},
         "listeners": [{"registry": "docker.io", "address": "::1", "port": 5}],
         "upstreams": [],
+        "store_state": "ok",
+        "store_detail": "",
     }
 
 

@@ -57,7 +57,6 @@ class Descriptor:
     digest: Digest
     size: int
     platform: Platform | None = None
-    annotations: tuple[tuple[str, str], ...] = ()
 
     @property
     def is_attestation(self) -> bool:
@@ -74,7 +73,6 @@ class Manifest:
     blobs: tuple[Descriptor, ...]
     subject: Descriptor | None
     artifact_type: str
-    annotations: tuple[tuple[str, str], ...]
 
     @property
     def is_index(self) -> bool:
@@ -91,41 +89,30 @@ class _Platform(msgspec.Struct, frozen=True):
     variant: str | None = None
 
 
-class _Descriptor(msgspec.Struct, frozen=True, rename="camel"):
+class RawDescriptor(msgspec.Struct, frozen=True, rename="camel"):
+    """A descriptor as it is written."""
+
     digest: str
     size: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
     media_type: str | None = None
     platform: _Platform | None = None
-    annotations: dict[str, str] | None = None
 
 
-class _Document(msgspec.Struct, frozen=True, rename="camel"):
+class RawDocument(msgspec.Struct, frozen=True, rename="camel"):
+    """A manifest as it is written; what is left out of it is unset, None or the value that it stands for."""
+
     schema_version: int = 2
     media_type: str | None = None
     artifact_type: str | None = None
     manifests: list[msgspec.Raw] | msgspec.UnsetType | None = msgspec.UNSET
-    config: _Descriptor | None = None
+    config: RawDescriptor | None = None
     layers: list[msgspec.Raw] | None = None
     fs_layers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    subject: _Descriptor | None = None
-    annotations: dict[str, str] | None = None
+    subject: RawDescriptor | None = None
 
 
-class _Outline(msgspec.Struct, frozen=True, rename="camel"):
-    """A document with its parts passed over: that they are JSON is seen, and nothing is made of them."""
-
-    schema_version: int = 2
-    media_type: str | None = None
-    manifests: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    config: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    layers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    fs_layers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-
-
-_PLACEHOLDER = _Descriptor("", 0)
-_decode = msgspec.json.Decoder(_Document).decode
-_outline = msgspec.json.Decoder(_Outline).decode
-_decode_descriptor = msgspec.json.Decoder(_Descriptor).decode
+_decode = msgspec.json.Decoder(RawDocument).decode
+_decode_descriptor = msgspec.json.Decoder(RawDescriptor).decode
 
 
 def parse_manifest(body: bytes, content_type: str) -> Manifest:
@@ -147,8 +134,7 @@ def reading(body: bytes, content_type: str) -> Generator[None, None, Manifest]:
     """As `parse_manifest`, in steps of a few milliseconds: manifests may name some 50,000 objects."""
     declared = _declared(content_type)
     document = _document(body)
-    media_type = _media_type(document, declared)
-    _check_shape(document, is_index=is_index(media_type))
+    media_type = _checked(document, declared)
     manifests = yield from _descriptors(document.manifests)
     layers = yield from _descriptors(document.layers)
     config = [] if document.config is None else [_descriptor(document.config)]
@@ -158,7 +144,6 @@ def reading(body: bytes, content_type: str) -> Generator[None, None, Manifest]:
         blobs=(*config, *layers),
         subject=_descriptor(document.subject) if document.subject is not None else None,
         artifact_type=document.artifact_type or "",
-        annotations=_pairs(document.annotations),
     )
 
 
@@ -170,50 +155,19 @@ def _declared(content_type: str) -> str:
     return declared
 
 
-def stored_type(body: bytes, said: str) -> str:
-    """The type of a document that was said to be of type `said`, from its outline: a hundredth of the work.
+def type_of(document: RawDocument, content_type: str) -> str:
+    """The media type of a document that came with this Content-Type. Raises OciError as `parse_manifest` does."""
+    return _checked(document, _declared(content_type))
 
-    For bytes that were named by their digest in something that calls them a manifest. Raises OciError
-    (MANIFEST_INVALID) for what is no manifest, or another kind of one.
-    """
-    declared = _declared(said)
-    document = _in_outline(body)
+
+def _checked(document: RawDocument, declared: str) -> str:
+    _check_version(document)
     media_type = _media_type(document, declared)
     _check_shape(document, is_index=is_index(media_type))
     return media_type
 
 
-def _in_outline(body: bytes) -> _Document:
-    """The document with placeholders for what it names."""
-    try:
-        outline = _outline(body)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-        raise OciError(MANIFEST_INVALID, str(error)) from None
-    document = _Document(
-        schema_version=outline.schema_version,
-        media_type=outline.media_type,
-        manifests=msgspec.UNSET
-        if outline.manifests is msgspec.UNSET
-        else ([] if _is(b"[", outline.manifests) else None),
-        config=_PLACEHOLDER if _is(b"{", outline.config) else None,
-        layers=[] if _is(b"[", outline.layers) else None,
-        fs_layers=outline.fs_layers,
-    )
-    _check_version(document)
-    return document
-
-
-def _is(opening: bytes, raw: msgspec.Raw | msgspec.UnsetType) -> bool:
-    """Whether a value is of the kind that opens so; not where it is null or left out. Others are refused."""
-    text = b"null" if raw is msgspec.UNSET else bytes(raw)
-    if text[:1] == opening:
-        return True
-    if text != b"null":
-        raise OciError(MANIFEST_INVALID, "a part of it is not what it should be")
-    return False
-
-
-def _document(body: bytes) -> _Document:
+def _document(body: bytes) -> RawDocument:
     if len(body) > MAX_MANIFEST:
         raise OciError(MANIFEST_INVALID, f"larger than {MAX_MANIFEST} bytes")
     try:
@@ -225,12 +179,12 @@ def _document(body: bytes) -> _Document:
     return document
 
 
-def _check_version(document: _Document) -> None:
+def _check_version(document: RawDocument) -> None:
     if document.schema_version != 2 or document.fs_layers is not msgspec.UNSET:
         raise OciError(MANIFEST_INVALID, "only schema version 2 is supported")
 
 
-def _media_type(document: _Document, declared: str) -> str:
+def _media_type(document: RawDocument, declared: str) -> str:
     """What the document is, by its Content-Type, its own word or, failing both, its shape."""
     own = document.media_type or ""
     if declared in MANIFEST_TYPES:
@@ -245,7 +199,7 @@ def _media_type(document: _Document, declared: str) -> str:
     return OCI_INDEX if document.manifests is not msgspec.UNSET else OCI_MANIFEST
 
 
-def _check_shape(document: _Document, *, is_index: bool) -> None:
+def _check_shape(document: RawDocument, *, is_index: bool) -> None:
     has_image = document.config is not None or document.layers is not None
     if is_index and (document.manifests is msgspec.UNSET or has_image):
         raise OciError(MANIFEST_INVALID, "not an index: no manifests, or config or layers beside them")
@@ -267,7 +221,7 @@ def _descriptors(
     return found
 
 
-def _descriptor(raw: _Descriptor) -> Descriptor:
+def _descriptor(raw: RawDescriptor) -> Descriptor:
     try:
         digest = Digest.parse(raw.digest)
     except OciError as error:
@@ -275,8 +229,4 @@ def _descriptor(raw: _Descriptor) -> Descriptor:
     platform = None
     if raw.platform is not None:
         platform = Platform(raw.platform.os or "", raw.platform.architecture or "", raw.platform.variant or "")
-    return Descriptor(raw.media_type or "", digest, raw.size, platform, _pairs(raw.annotations))
-
-
-def _pairs(annotations: dict[str, str] | None) -> tuple[tuple[str, str], ...]:
-    return tuple(annotations.items()) if annotations else ()
+    return Descriptor(raw.media_type or "", digest, raw.size, platform)

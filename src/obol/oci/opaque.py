@@ -23,4 +23,4 @@ def is_opaque(content_type: str) -> bool:
 
 def opaque(content_type: str) -> Manifest:
     """A manifest of which only the kind is known; it names nothing that anybody may read."""
-    return Manifest(bare(content_type), (), (), None, "", ())
+    return Manifest(bare(content_type), (), (), None, "")

@@ -16,6 +16,7 @@ import obol
 from obol.machine import logs
 from obol.machine.clock import Clock, SystemClock
 from obol.machine.files import allow_many_open_files, open_files_limit
+from obol.machine.memory import return_large_pieces
 from obol.registry.control.measuring import Measuring
 from obol.registry.control.remembered import RememberedPorts
 from obol.registry.control.socket import Control, Views
@@ -168,5 +169,6 @@ def serve(settings: EngineSettings, *, log_format: str = "human", log_level: int
     logs.configure(log_format, log_level)
     logs.hide_words_of_libraries(logs.Seldom(SystemClock()))
     allow_many_open_files()
+    return_large_pieces()
     asyncio.run(_serve(settings))
     return 0

@@ -67,7 +67,6 @@ def test_an_image(media_type: str, own: object) -> None:
     assert manifest.blobs == (descriptor("config", CONFIG_TYPE), descriptor("one"), descriptor("two"))
     assert manifest.subject is None
     assert manifest.artifact_type == ""
-    assert manifest.annotations == ()
 
 
 @pytest.mark.parametrize("media_type", INDEXES)
@@ -86,14 +85,13 @@ def test_an_index(media_type: str) -> None:
     assert [child.digest for child in manifest.manifests] == [Digest.of(name) for name in (b"a", b"b", b"c", b"d")]
     assert manifest.manifests[0].platform == Platform("linux", "arm", "v7")
     assert manifest.manifests[1].platform == Platform("unknown", "unknown")
-    assert manifest.manifests[1].annotations == (("k", "v"),)
     assert manifest.manifests[2] == descriptor("c", OCI_INDEX)
     assert manifest.manifests[3].platform == Platform("", "")
 
 
 @pytest.mark.parametrize(("document", "media_type"), [(IMAGE, OCI_MANIFEST), (INDEX, OCI_INDEX)])
 def test_an_artifact(document: dict[str, object], media_type: str) -> None:
-    """Subject, artifact type and annotations are read of both kinds."""
+    """Subject and artifact type are read of both kinds."""
     more = {
         "subject": described("s", OCI_MANIFEST),
         "artifactType": "application/x",
@@ -103,7 +101,6 @@ def test_an_artifact(document: dict[str, object], media_type: str) -> None:
 
     assert manifest.subject == descriptor("s", OCI_MANIFEST)
     assert manifest.artifact_type == "application/x"
-    assert manifest.annotations == (("a", "1"), ("b", ""))
 
 
 @pytest.mark.parametrize(
@@ -297,7 +294,6 @@ def test_what_is_no_image(document: dict[str, object], content_type: str) -> Non
         {"digest": f"sha384:{'0' * 96}"},
         {"digest": f"sha256:{'A' * 64}"},
         {"mediaType": 1},
-        {"annotations": {"a": 1}},
         {"platform": []},
     ],
 )

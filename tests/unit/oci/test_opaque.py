@@ -22,4 +22,4 @@ from obol.oci.opaque import is_opaque, opaque
 def test_other_kinds(kind: str, *, expected: bool) -> None:
     """A document of another kind is passed on unread, and names nothing; blobs, pages and errors are no documents."""
     assert is_opaque(kind) is expected
-    assert opaque("application/x; y=z") == Manifest("application/x", (), (), None, "", ())
+    assert opaque("application/x; y=z") == Manifest("application/x", (), (), None, "")

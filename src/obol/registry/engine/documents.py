@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.oci.errors import OciError
-from obol.oci.manifests import MAX_MANIFEST, stored_type
+from obol.oci.manifests import MAX_MANIFEST
+from obol.oci.outlines import stored_type
 from obol.registry.engine.flights import Flights
 
 if TYPE_CHECKING:

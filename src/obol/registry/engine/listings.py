@@ -23,6 +23,7 @@ from obol.registry.engine.flights import Flights
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.policy.freshness import Refuse, decide_digest
 from obol.registry.upstream.base import Absent, Denied, Misbehaved, UpstreamError
+from obol.registry.upstream.large import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 JSON = "application/json"
 REMEMBERED_PAGES = 256
 LARGEST_REMEMBERED = 256 * 1024
+REMEMBERED_BYTES = 8 * 1024 * 1024
+"""Of all pages together."""
 LONGEST_QUERY = MAX_TARGET - 1024
 """Characters of a query that can come back to us, with the longest name and a namespace."""
 
@@ -56,6 +59,8 @@ class Listings:
     def __init__(self, within: float, *, offline: bool) -> None:
         self._within = within
         self._offline = offline
+        self._turns = Turns()
+        self._remembered = 0
         self._asked: Flights[tuple[Place, str], Page] = Flights()
         self._seen: OrderedDict[tuple[Place, str], Page] = OrderedDict()
 
@@ -117,18 +122,23 @@ class Listings:
         return seen
 
     async def _kept(self, space: Space, key: tuple[Place, str], ask: Callable[[], Coroutine[Any, Any, Page]]) -> Page:
-        page = await ask()
+        page = await self._turns.take(space.registry, ask())
         space.counters.bytes_from_upstream += len(page.body)
         self._remember(key, page)
         return page
 
     def _remember(self, key: tuple[Place, str], page: Page) -> None:
+        self._forget(key)
         if len(page.body) > LARGEST_REMEMBERED:
             return
         self._seen[key] = replace(page, source=Source.STALE)
-        self._seen.move_to_end(key)
-        if len(self._seen) > REMEMBERED_PAGES:
-            self._seen.popitem(last=False)
+        self._remembered += len(page.body)
+        while len(self._seen) > REMEMBERED_PAGES or self._remembered > REMEMBERED_BYTES:
+            self._forget(next(iter(self._seen)))
+
+    def _forget(self, key: tuple[Place, str]) -> None:
+        page = self._seen.pop(key, None)
+        self._remembered -= 0 if page is None else len(page.body)
 
     async def close(self) -> None:
         """Stop what is being asked."""

@@ -40,6 +40,7 @@ from obol.registry.upstream.base import (
     ManifestBody,
     UpstreamError,
 )
+from obol.registry.upstream.large import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -84,6 +85,7 @@ class Manifests:
     ) -> None:
         self._content = content
         self._documents = Documents(content)
+        self._turns = Turns()
         self._names = rights.names
         self._rights = rights
         self._clock = clock
@@ -252,7 +254,10 @@ class Manifests:
     async def _fetch(self, wanted: Wanted, reference: Reference, variant: str = "") -> ManifestBody:
         lines = FULL_ACCEPT if isinstance(reference, Digest) and not wanted.wants_others else wanted.upstream_accept
         key = (wanted.place, reference, lines, variant)
-        return await self._fetches.join(key, lambda: self._fetch_and_keep(wanted, reference, lines, variant))
+        return await self._fetches.join(
+            key,
+            lambda: self._turns.take(wanted.space.registry, self._fetch_and_keep(wanted, reference, lines, variant)),
+        )
 
     async def _fetch_and_keep(self, wanted: Wanted, reference: Reference, lines: str, variant: str) -> ManifestBody:
         try:

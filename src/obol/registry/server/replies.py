@@ -111,6 +111,8 @@ class Reply:
             transport.write(self._head)
             rest = memoryview(self._body)
             while rest:
+                if transport.is_closing():
+                    raise ConnectionResetError("the client was let go")
                 transport.write(rest[:PIECE])
                 rest = rest[PIECE:]
                 if transport.get_write_buffer_size():

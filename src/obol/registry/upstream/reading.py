@@ -21,6 +21,7 @@ from obol.registry.upstream.base import (
     Unavailable,
     UpstreamError,
 )
+from obol.registry.upstream.large import LARGE, take_turn
 from obol.registry.upstream.pieces import piece
 from obol.registry.upstream.transport import give_back
 
@@ -99,6 +100,8 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
             if size > limit:
                 raise Misbehaved("the upstream's answer is too long")
             pieces.append(data)
+            if size > LARGE:
+                await take_turn()
     finally:
         give_back(response)
     return b"".join(pieces)

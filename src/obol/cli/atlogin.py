@@ -84,6 +84,9 @@ def disable(
     say = options.speaker(context, output, verbose, quiet)
     disabled = building.run(say, _service(store).disable())
     result = DisableResult(disabled.path, disabled.removed, disabled.running)
+    if there := cache.serving_containers(say, store):
+        names = " ".join(one.cache.name for one in there)
+        say.note(f"Docker starts the cache containers by itself; to end that: docker update --restart=no {names}")
     if not disabled.removed:
         say.result(result, lambda: ["The caches are not started at login."])
         return

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from obol.caches.base import Listener
     from obol.caches.containerplan import ContainersPlan
     from obol.caches.containers import ContainerSeen, ContainersStarted
     from obol.caches.existing import CacheContainers
@@ -120,6 +121,16 @@ def serve(there: Sequence[ContainerSeen], environ: Mapping[str, str], builtin: C
     if wish != "auto":
         return wish == "containers"
     return any(one.cache.upstream for one in there) and not builtin()
+
+
+def instead(there: Sequence[ContainerSeen], planned: Sequence[Listener]) -> tuple[Listener, ...]:
+    """Where the caches are that are containers, beside those that the builtin engine would have."""
+    from obol.caches.base import Listener
+    from obol.rendering.loopback import LOOPBACK
+
+    ports = {one.cache.registry: one.port for one in there if one.cache.upstream and one.port}
+    serving = (Listener(registry, LOOPBACK, port) for registry, port in ports.items())
+    return (*serving, *(one for one in planned if one.registry not in ports))
 
 
 def refuse(there: Sequence[ContainerSeen], what: str, instead: str = "") -> None:

@@ -96,7 +96,7 @@ def config(
     from obol.caches import clients
     from obol.caches.clientchecks import write_checked
 
-    wanted = clients.setup(client.value, _mirrors(around, store), place)
+    wanted = clients.setup(client.value, _mirrors(say, around, store), place)
     changes = building.run(say, write_checked(wanted, place, originals(around), runner())) if write else ()
     _show(say, wanted, changes)
 
@@ -187,11 +187,12 @@ def originals(around: Surroundings) -> Originals:
     return Originals(locate(around).state / "clients", sudo_account(around.environ, os.geteuid()))
 
 
-def _mirrors(around: Surroundings, store: str | None) -> tuple[Mirror, ...]:
+def _mirrors(say: Speaker, around: Surroundings, store: str | None) -> tuple[Mirror, ...]:
     """Where the caches are: by what runs, or else by the settings and the ports that are remembered."""
     import contextlib
 
     from obol.caches.reachable import addresses_of, planned_listeners
+    from obol.cli import cachecontainers
     from obol.config.sources import CacheFlags
     from obol.rendering.registries import Mirror
 
@@ -200,4 +201,6 @@ def _mirrors(around: Surroundings, store: str | None) -> tuple[Mirror, ...]:
     with contextlib.suppress(EngineUnresponsive):  # it may be starting
         if (running := cache.engine_for(plan).status()) is not None:
             listeners = running.status.listeners
+        elif there := cachecontainers.look(say, around, store):
+            listeners = cachecontainers.instead(there, listeners)
     return tuple(Mirror(registry, base) for registry, base in addresses_of(listeners).items())

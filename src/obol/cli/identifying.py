@@ -59,10 +59,10 @@ def before(say: Speaker, around: Surroundings, home: Home, *, anew: bool) -> Ide
 
 
 def seen(say: Speaker, around: Surroundings, home: Home) -> Identity | None:
-    """The stack to be shown: nothing is looked for where none is written, and nothing is written. Raises NameLost."""
-    from obol.stack.state import STACK_ID
+    """The stack to be shown: nothing is looked for where there was none, and nothing is written. Raises NameLost."""
+    from obol.stack.state import RENDERED
 
-    if not (home.config / STACK_ID).exists():
+    if not any((home.config / name).exists() for name in RENDERED):
         return home.identity()
     return whose(say, around, home, remember=False)
 

@@ -56,7 +56,7 @@ def settle(written: Identity | NameLost | None, there: Clusters, config: Path) -
     Raises NameLost, or ObolError where it might be several.
     """
     if isinstance(written, Identity) and (not there.here or written.stack_id in {*there.here, *there.elsewhere}):
-        return written, ""
+        return written, _besides([stack_name(one) for one in there.here if one != written.stack_id])
     if len(there.here) > 1:
         raise _several(there.here, config)
     if not there.here:
@@ -69,6 +69,16 @@ def settle(written: Identity | NameLost | None, there: Clusters, config: Path) -
     else:
         why = written.why if written else f"there is no {config / STACK_ID}"
     return Identity(name, "k3d"), f"The cluster {stack_name(name)} is this stack's, and is used again: {why}."
+
+
+def _besides(names: Sequence[str]) -> str:
+    """A line about clusters that nobody will find otherwise."""
+    if not names:
+        return ""
+    are = f"The clusters {', '.join(names)} were" if len(names) > 1 else f"The cluster {names[0]} was"
+    return (
+        f"{are} made for this stack's directory too: `k3d cluster delete {' '.join(names)}` removes what is too much."
+    )
 
 
 def _sees(container: Container, data: Path) -> bool:

@@ -282,3 +282,20 @@ def test_a_registry_to_push_to_is_no_cache(terminal: Terminal, docker: Docker) -
     assert terminal.run("cache ls") == 0
     assert terminal.run("cache status") == 0
     assert "no caches, a registry to push to" in terminal.out
+
+
+def test_disable(terminal: Terminal, docker: Docker) -> None:
+    """That containers are not started at login is for Docker to be told, and that is said."""
+    assert terminal.run("cache disable") == 0
+
+    assert f"docker update --restart=no {HUB.name} {GHCR.name}" in terminal.err.replace("\n", " ")
+
+
+def test_config(terminal: Terminal, docker: Docker) -> None:
+    """Clients are pointed at the ports that the containers really have."""
+    assert terminal.run("cache config skopeo") == 0
+
+    assert "127.0.0.1:54100" in terminal.out
+    assert "127.0.0.1:40001" in terminal.out
+    assert "127.0.0.1:54101" not in terminal.out
+    assert "127.0.0.1:54102" in terminal.out

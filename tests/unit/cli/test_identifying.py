@@ -49,9 +49,11 @@ def test_adopted(say: Speaker, around: Surroundings, home: Home, capsys: pytest.
 
 
 def test_gone(say: Speaker, around: Surroundings, home: Home) -> None:
-    """So does one whose file is gone; who only looks looks for nothing then."""
+    """So does one whose file is gone; where there was never a stack, who only looks looks for nothing."""
     (home.config / ".stack-id").unlink()
 
+    assert identifying.seen(say, around, home) == CALM
+    (home.config / ".stack-backend").unlink()
     assert identifying.seen(say, around, home) is None
     assert identifying.whose(say, around, home) == CALM
 

@@ -60,13 +60,28 @@ async def test_no_docker() -> None:
     [
         (CALM, (), ()),
         (CALM, ("calm-otter",), ()),
-        (CALM, ("brave-newt", "calm-otter"), ()),
-        (CALM, ("brave-newt",), ("calm-otter",)),
     ],
 )
 def test_as_written(written: Identity, here: tuple[str, ...], elsewhere: tuple[str, ...]) -> None:
     """What is written holds as long as it is the name of a cluster, or there is none at all."""
     assert settle(written, Clusters(here, frozenset(elsewhere)), CONFIG) == (written, "")
+
+
+@pytest.mark.parametrize(
+    ("here", "elsewhere", "told"),
+    [
+        (("brave-newt", "calm-otter"), (), "The cluster obol-stack-brave-newt was made for this stack's directory too"),
+        (("brave-newt",), ("calm-otter",), "The cluster obol-stack-brave-newt was made for this stack's directory too"),
+        (("brave-newt", "calm-otter", "odd-cat"), (), "The clusters obol-stack-brave-newt, obol-stack-odd-cat were"),
+    ],
+)
+def test_too_many_clusters(here: tuple[str, ...], elsewhere: tuple[str, ...], told: str) -> None:
+    """A cluster of the same directory that bears another name is named, or nobody would find it."""
+    identity, line = settle(CALM, Clusters(here, frozenset(elsewhere)), CONFIG)
+
+    assert identity == CALM
+    assert line.startswith(told)
+    assert "`k3d cluster delete obol-stack-brave-newt" in line
 
 
 @pytest.mark.parametrize(

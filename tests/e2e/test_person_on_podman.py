@@ -108,8 +108,12 @@ class Person:
 
     def content(self) -> int:
         """Bytes that the engine holds."""
-        told = json.loads(self.obol("cache", "status", "-o", "json")[0])
-        return int(told["engine"]["content"]["size"])
+        return int(self.engine()["content"]["size"])
+
+    def engine(self) -> dict[str, Any]:
+        """What the engine says of itself."""
+        told: dict[str, Any] = json.loads(self.obol("cache", "status", "-o", "json")[0])["engine"]
+        return told
 
     def blob_bytes(self) -> int:
         """Bytes of blobs that left the registries since they were last forgotten."""
@@ -270,6 +274,8 @@ def test_what_is_claimed_after_an_interruption(person: Person) -> None:
         person.pulls(process)
         subprocess.run([*person.sandbox.everything, "pkill", "-INT", "-f", "obol stack up"], check=True)
         process.communicate(timeout=60)
+    while person.engine()["fills"]:  # what is on its way goes on for a while
+        pass
     held = person.content()
 
     gain = person.up()[0]["gain"]

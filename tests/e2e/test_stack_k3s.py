@@ -149,10 +149,10 @@ def test_a_day(person: Person) -> None:
     theirs = person.shell(f"cat {THEIRS}; stat -c '%a %u %g %i %Y' {THEIRS}")
     first = person.up()
     assert (first["backend"], first["created"], first["gateway"]["url"]) == ("k3s", True, "http://203.0.113.254:4000")
-    assert first["mirrors"] == {"docker.io": "http://127.0.0.1:54100", "ghcr.io": "http://127.0.0.1:54101"}
+    assert first["mirrors"] == {"docker.io": "http://127.54.0.1:54100", "ghcr.io": "http://127.54.0.1:54101"}
     assert person.seen() == {"docker.io": 200, "ghcr.io": 200}
     assert any(THEIRS in note for note in first["notes"])
-    assert person.listens_on() == {"0100007F", "FE7100CB"}
+    assert person.listens_on() == {"0100007F", "0100367F", "FE7100CB"}
     assert "10.43.0.0/16 dev obol-k3s" in person.shell("ip route")
     assert (person.config / "kubeconfig.yaml").stat().st_mode & 0o777 == 0o600
     assert "K3S_URL" not in (person.data / "server" / "seen.json").read_text()

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import ast
 import inspect
+import re
+from pathlib import Path
 
 import pytest
 
@@ -49,3 +52,16 @@ def test_a_single_settings_problem() -> None:
 def test_the_tree_on_top_is_complete(kind: type[ObolError]) -> None:
     """The drawing at the top of the module names every class."""
     assert kind.__name__ in (errors.__doc__ or "")
+
+
+def test_no_error_names_a_page_of_the_source() -> None:
+    """What people are told names no file of docs/, which is not there where obol is installed."""
+    source = Path(errors.__file__).parent
+    said = [
+        (path.name, node.value)
+        for path in source.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+
+    assert [(name, text) for name, text in said if re.search(r"(?<![\w./])docs/[\w-]+\.md", text)] == []

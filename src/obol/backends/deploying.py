@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from obol.backends import masterkey
 from obol.backends.base import Deployed
+from obol.backends.confighashes import restarting
 from obol.backends.kubeapi import last_status
 from obol.backends.kubectl import secret
 from obol.backends.rollouts import Deployment, applied
@@ -47,7 +48,7 @@ async def deploy(kubectl: Kubectl, config: Path, manifests: Sequence[Manifest], 
         key = await asyncio.to_thread(masterkey.master_key, config)
         text = secret(masterkey.NAMESPACE, masterkey.SECRET, {masterkey.ENTRY: key})
         await kubectl.apply("the key of the gateway", text, hidden=(key, encode(key)))
-    for manifest in manifests:
+    for manifest in restarting(manifests):
         watch(f"applying {manifest.name}")
         await kubectl.apply(manifest.name, manifest.text)
     await kubectl.wait(brought.deployments, watch)

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from obol.cli import building, cache, clientconfig, options
-from obol.cli.present import tilde
+from obol.cli.present import AsIs, tilde
 from obol.config.paths import Surroundings
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def enable(
     result = EnableResult(
         enabled.path, enabled.text, running.status, running.substitutes, enabled.differs, enabled.left_out
     )
-    say.result(result, lambda: [opening, "", enabled.text, closing])
+    say.result(result, lambda: [opening, "", AsIs(enabled.text), closing])
     if enabled.differs:
         say.note("The service goes by the settings; the engine that ran before did not:")
     for sentence in enabled.differs:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from obol.cli import cachelog, options
-from obol.cli.present import OutputFormat, Speaker, counted, tilde
+from obol.cli.present import AsIs, OutputFormat, Speaker, counted, tilde
 from obol.cli.usage import Verbs
 from obol.config.paths import Surroundings, locate
 from obol.errors import Interrupted, NotThere, ObolError
@@ -228,7 +228,7 @@ def logs(
         cachecontainers.refuse(there, "Docker keeps the logs of containers", f"`docker logs -f {there[0].cache.name}`")
     if there:
         said = cachecontainers.logs(say, Surroundings.of_process(), lines)
-        say.result(LogResult("", said), lambda: list(said))
+        say.result(LogResult("", said), lambda: list(map(AsIs, said)))
         return
     if path:
         say.result(LogResult(str(log), ()), lambda: [str(log)])
@@ -240,7 +240,7 @@ def logs(
         cachelog.follow(log, lines)
         return
     found = enginelog.last_lines(log, lines)
-    say.result(LogResult(str(log), tuple(found)), lambda: found)
+    say.result(LogResult(str(log), tuple(found)), lambda: list(map(AsIs, found)))
 
 
 @app.command()

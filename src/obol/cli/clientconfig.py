@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from obol.cli import building, cache, options
-from obol.cli.present import OutputFormat, Speaker, tilde
+from obol.cli.present import AsIs, OutputFormat, Speaker, tilde
 from obol.config.paths import Surroundings, expand, locate
 from obol.errors import EngineUnresponsive, NotThere, UsageError
 
@@ -165,7 +165,7 @@ def _lines(files: Iterable[FileText], changes: tuple[Change, ...]) -> list[str]:
     lines = [_SAID[change.action].format(tilde(change.path)) for change in changes[: len(changes) - len(own)]]
     for number, file in enumerate(files):
         title = _SAID[own[number].action].format(tilde(file.path)) if own else f"{tilde(file.path)}:"
-        lines += [title, "", file.text]
+        lines += [title, "", AsIs(file.text)]
     return lines
 
 

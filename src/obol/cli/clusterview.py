@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from obol.caches.containerplan import INNER_PORT
 from obol.cli.cacheview import container_result, moved_note
-from obol.cli.present import Table, counted, size, span, tilde
+from obol.cli.present import AsIs, Table, counted, size, span, tilde
 from obol.cli.results.stack import GainResult, Gateway, LastUpResult, RegistryGain, StackStatusResult, UpImage, UpResult
 from obol.cli.stackview import count_complete, disk_lines, disk_result, held_rows
 from obol.errors import NotThere, ObolError
@@ -87,7 +87,7 @@ def next_steps(home: Home, url: str) -> list[str]:
     return [
         "",
         "Ask it which models it has:",
-        f'  curl -H "Authorization: Bearer $(obol stack key)" {url.rstrip("/")}/v1/models',
+        AsIs(f'  curl -H "Authorization: Bearer $(obol stack key)" {url.rstrip("/")}/v1/models'),
         f"Add models under model_list in {tilde(str(home.gateway_manifest))}, and run `obol stack up` again.",
     ]
 

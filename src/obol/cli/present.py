@@ -44,6 +44,12 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
 
 
+class AsIs(str):
+    """Text of a result that somebody pastes or writes into a file: it is not folded."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Speaker:
     """Says things in the way that the person chose."""
@@ -102,6 +108,9 @@ def failure(error: ObolError) -> Failure:
 
 
 def _write(part: str | Table) -> None:
+    if isinstance(part, AsIs):
+        sys.stdout.write(f"{part}\n")
+        return
     if isinstance(part, str):
         sys.stdout.write(_fold(part, len(part) - len(part.lstrip(" ")), sys.stdout) + "\n")
         return

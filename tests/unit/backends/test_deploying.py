@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from obol.backends.base import Deployed
+from obol.backends.confighashes import restarting
 from obol.backends.deploying import announce, deploy, gateway, scraping
 from obol.backends.kubectl import Kubectl
 from obol.errors import ObolError, UsageError
@@ -52,7 +53,7 @@ async def test_deploy(tmp_path: Path) -> None:
     assert machine.lines[:-1] == ["kubectl apply -f -"] * 5
     assert ['"kind": "Namespace"' in text for text in sent[:2]] == [True, True]
     assert '"kind": "Secret"' in sent[2]
-    assert sent[3:5] == [manifest.text for manifest in packaged()]
+    assert sent[3:5] == [manifest.text for manifest in restarting(packaged())]
     assert lines == ["applying litellm.yaml", "applying prometheus.yaml", "litellm: ready", "prometheus: ready"]
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from obol.cli.present import OutputFormat, Speaker, Table, counted, size, span, speed, tilde
+from obol.cli.present import AsIs, OutputFormat, Speaker, Table, counted, size, span, speed, tilde
 from obol.errors import Interrupted, ObolError, SettingsError
 from tests.unit.cli.conftest import Screen
 
@@ -214,3 +214,14 @@ def test_line_of_a_program(
     Speaker(verbose=True).child("pulling")
 
     assert capsys.readouterr().err == shown
+
+
+def test_as_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What somebody pastes is not folded, however narrow the terminal is."""
+    monkeypatch.setenv("COLUMNS", "20")
+    screen = Screen()
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", screen)
+        Speaker().result(None, lambda: [AsIs("one line that is longer\nand another one of many words")])
+
+    assert screen.getvalue() == "one line that is longer\nand another one of many words\n"

@@ -112,7 +112,7 @@ def _left(image: Unfinished) -> str:
         return "what was fetched of it is kept; the same command goes on from there"
     if not image.kept or image.total is None:
         return "nothing of it is there yet"
-    return f"{size(image.kept)} of {size(image.total)} are kept; the same command goes on from there"
+    return f"{size(image.kept)} of {size(image.total)} is kept; the same command goes on from there"
 
 
 def _traffic(result: WarmResult) -> str:

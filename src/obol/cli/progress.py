@@ -178,7 +178,7 @@ def came_from(image: PulledImage) -> str:
     rate = present.speed(image.bytes_from_upstream, image.seconds)
     upstream = f"{present.size(image.bytes_from_upstream)} from upstream in {image.seconds:.1f} s ({rate})"
     return (
-        f"{upstream}, {present.size(image.bytes_from_cache)} were in the cache" if image.bytes_from_cache else upstream
+        f"{upstream}, {present.size(image.bytes_from_cache)} was in the cache" if image.bytes_from_cache else upstream
     )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from obol.cli import imageview
 from obol.cli.cacheview import listeners_table
-from obol.cli.present import Table, size, span, tilde
+from obol.cli.present import Table, counted, size, span, tilde
 from obol.cli.results.stack import (
     Disk,
     GainResult,
@@ -239,11 +239,13 @@ def _short(image: StackImage) -> str:
 def _summary(brought: Brought) -> list[str]:
     pulled = [one.outcome for one in brought.images if isinstance(one.outcome, PulledImage)]
     count = len(brought.images)
-    everything = f"All {count} images are" if brought.complete else f"{len(pulled)} of {count} images are"
+    are = "is" if len(pulled) == 1 else "are"
+    whole = f"All {count} images are" if count > 1 else f"{counted(count, 'image')} {are}"
+    everything = whole if brought.complete else f"{len(pulled)} of {counted(count, 'image')} {are}"
     cached, fetched = sum(brought.held.values()), sum(p.bytes_from_upstream for p in pulled)
     lines = [
         f"{everything} in the caches ({span(max(1, brought.seconds))}).",
-        f"{size(fetched)} came from upstream, {size(cached)} were there already.",
+        f"{size(fetched)} came from upstream, {size(cached)} was there already.",
     ]
     if brought.saved is not None and brought.saved >= 1:
         lines.append(f"The caches saved about {span(brought.saved)}.")

@@ -146,7 +146,7 @@ def steps_for(say: Speaker, board: Board | None = None, ask: Ask | None = None, 
 def came(image: Finished) -> str:
     """A line about an image that has come in."""
     before = image.total - image.fetched
-    held = f", {present.size(before)} were there" if before > 0 else ""
+    held = f", {present.size(before)} was there" if before > 0 else ""
     rate = present.speed(image.fetched, image.seconds)
     return f"{image.name}: {present.size(image.fetched)} in {max(image.seconds, 0.1):.1f} s ({rate}){held}"
 

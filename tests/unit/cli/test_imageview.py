@@ -64,7 +64,7 @@ def test_interrupted() -> None:
 
     assert (result.complete, result.interrupted, result.bytes_from_upstream) == (False, True, 17 * MIB)
     assert warm_lines(outcomes, result)[3:] == [
-        "    unfinished: 4.0 MiB of 12.0 MiB are kept; the same command goes on from there",
+        "    unfinished: 4.0 MiB of 12.0 MiB is kept; the same command goes on from there",
         "",
         "2 images: 1 cached, 1 unfinished; 17.0 MiB from upstream in 1.0 s (17.0 MiB/s)",
     ]

@@ -41,7 +41,7 @@ def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err.splitlines() == [
         "docker.io/team/app:1: 12.0 MiB in all",
         "docker.io/team/app:1: 50%, 6.0/12.0 MiB, 410 KiB/s, about 15 s",
-        "docker.io/team/app:1: done, 10.0 MiB from upstream in 2.0 s (5.0 MiB/s), 2.0 MiB were in the cache",
+        "docker.io/team/app:1: done, 10.0 MiB from upstream in 2.0 s (5.0 MiB/s), 2.0 MiB was in the cache",
         "ghcr.io/berriai/litellm-non_root:main-v1.83.14-stable: failed: too often",
     ]
 
@@ -121,7 +121,7 @@ def test_not_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (12 * MIB, 0, "12.0 MiB, all of it was in the cache"),
         (0, 12 * MIB, "12.0 MiB from upstream in 2.0 s (6.0 MiB/s)"),
-        (MIB, 2 * MIB, "2.0 MiB from upstream in 2.0 s (1.0 MiB/s), 1.0 MiB were in the cache"),
+        (MIB, 2 * MIB, "2.0 MiB from upstream in 2.0 s (1.0 MiB/s), 1.0 MiB was in the cache"),
     ],
 )
 def test_came_from(cache: int, upstream: int, text: str) -> None:

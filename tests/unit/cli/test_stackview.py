@@ -55,7 +55,7 @@ def test_up_parts() -> None:
     )
     assert rest == [
         "All 2 images are in the caches (1 min 1 s).",
-        "601 MiB came from upstream, 0 B were there already.",
+        "601 MiB came from upstream, 0 B was there already.",
     ]
 
 
@@ -66,13 +66,22 @@ def test_up_parts_with_a_failure() -> None:
     assert isinstance(table, Table)
     assert table.rows[0] == ("litellm-non_root:main-v1.83.14-stable", "limited", "", "", "")
     assert rest[:3] == [
-        "1 of 2 images are in the caches (1 min 1 s).",
-        "0 B came from upstream, 1.0 MiB were there already.",
+        "1 of 2 images is in the caches (1 min 1 s).",
+        "0 B came from upstream, 1.0 MiB was there already.",
         "The caches saved about 1 min 40 s.",
     ]
     assert re.fullmatch(r"The rate limit of ghcr.io ends at about \d\d:\d\d \(in 1 h 1 min\)\.", str(rest[3]))
     assert errors(LIMITED) == [LIMITED.images[0].outcome]
     assert errors(COLD) == []
+
+
+def test_one_image() -> None:
+    """One image is one, and what is there already is an amount."""
+    whole = Brought(Choice("none"), Started(engine_status(), False), COLD.images[:1], 1.0, None)
+    failing = Brought(Choice("none"), Started(engine_status(), False), LIMITED.images[:1], 1.0, None)
+
+    assert "1 image is in the caches (1 s)." in texts(up_parts(whole, NOW))
+    assert "0 of 1 image are in the caches (1 s)." in texts(up_parts(failing, NOW))
 
 
 def test_errors_alike() -> None:

@@ -106,7 +106,7 @@ def test_an_image_of_which_a_part_was_there() -> None:
 
     steps.tell()
 
-    assert notes.lines == ["  ghcr.io/team/app:1: 60.0 MiB in 2.0 s (30.0 MiB/s), 40.0 MiB were there"]
+    assert notes.lines == ["  ghcr.io/team/app:1: 60.0 MiB in 2.0 s (30.0 MiB/s), 40.0 MiB was there"]
 
 
 def test_the_engine_is_asked_during_steps(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import msgspec
 
 from obol.caches.base import Listener, Substitute
 from obol.errors import PortTaken
-from obol.machine.regular import read, write_atomically
+from obol.machine.regular import READABLE_FILE, find_ours, read, write_atomically
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -106,7 +106,8 @@ def recall(store: Path) -> dict[str, Substitute]:
 def remember(store: Path, substitutes: Sequence[Substitute]) -> None:
     """Write them down, in place of all others."""
     path = store / FILE
+    find_ours(path)
     if not substitutes:
         path.unlink(missing_ok=True)
         return
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(list(substitutes))))
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(list(substitutes))), READABLE_FILE)

@@ -220,6 +220,7 @@ def logs(
     from obol.caches import enginelog
     from obol.cli import cachecontainers
     from obol.cli.results.cache import LogResult
+    from obol.machine import regular
 
     say = options.speaker(context, output, verbose, quiet)
     log = _asking_plan(store).log
@@ -236,10 +237,11 @@ def logs(
     if not log.exists():
         why = "the engine has not run in the background"
         raise NotThere(f"there is no log at {tilde(str(log))}", why=why, hint="start it: `obol cache start`")
-    if follow:
-        cachelog.follow(log, lines)
-        return
-    found = enginelog.last_lines(log, lines)
+    with regular.explained(log, "read"):
+        if follow:
+            cachelog.follow(log, lines)
+            return
+        found = enginelog.last_lines(log, lines)
     say.result(LogResult(str(log), tuple(found)), lambda: list(map(AsIs, found)))
 
 

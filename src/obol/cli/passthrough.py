@@ -154,6 +154,8 @@ def trouble(kubeconfig: Path) -> ObolError | None:
     import socket
 
     try:
+        if kubeconfig.exists() and not kubeconfig.is_file():  # a named pipe would be waited for
+            _refuse()
         found = _SERVER.search(kubeconfig.read_text(encoding="utf-8"))
         address = urlsplit(found[1] if found else "")
         with socket.create_connection((str(address.hostname or _refuse()), address.port or _refuse()), _PATIENCE):

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
-from obol.machine.regular import open_regular
+from obol.machine.regular import find_ours, open_regular
 from obol.stack.state import STACK_ID, explained
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def at_work(config: Path) -> Iterator[None]:
 def _locked(path: Path) -> int:
     """Open and lock the file that is at the path now: one that was removed meanwhile locks nobody out."""
     while True:
+        find_ours(path)
         descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -122,3 +123,14 @@ def test_as_it_is() -> None:
     assert as_it_is(known, ("127.0.0.1",), probe) == replace(known, holder="caddy (pid 9)")
     assert as_it_is(known, ("127.0.0.1",), FakePorts()) == replace(known, holder="", free=True)
     assert as_it_is(replace(known, wanted=0), ("127.0.0.1",), probe) == replace(known, wanted=0)
+
+
+def test_memory_that_is_no_file(tmp_path: Path) -> None:
+    """A pipe or a device in the place of the file is neither read, nor written, nor removed."""
+    os.mkfifo(tmp_path / "ports.json")
+
+    assert recall(tmp_path) == {}
+    for substitutes in ([], [Substitute("docker.io", 54100, 40000, "")]):
+        with pytest.raises(OSError, match="a named pipe"):
+            remember(tmp_path, substitutes)
+    assert [path.name for path in tmp_path.iterdir()] == ["ports.json"]

@@ -195,3 +195,13 @@ def test_kubectl_of_k3s(became: list[tuple[str, list[str], dict[str, str]]], api
     assert program.endswith("/k3s")
     assert argv == ["k3s", "kubectl", "version"]
     assert given["KUBECONFIG"] == str(api)
+
+
+def test_a_pipe_for_a_kubeconfig(tmp_path: Path) -> None:
+    """A named pipe in the place of the kubeconfig is told of, and nobody waits at it."""
+    os.mkfifo(tmp_path / "kubeconfig.yaml")
+
+    problem = trouble(tmp_path / "kubeconfig.yaml")
+
+    assert problem is not None
+    assert "cannot be used" in problem.what

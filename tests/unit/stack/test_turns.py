@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -49,3 +50,11 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
         raise AssertionError
 
     assert "sudo" in caught.value.hint
+
+
+def test_a_lock_that_is_no_file(tmp_path: Path) -> None:
+    """A named pipe in the place of the lock is told of, and nobody waits at it."""
+    os.mkfifo(tmp_path / LOCK)
+
+    with pytest.raises(ObolError, match="a named pipe"), at_work(tmp_path):
+        raise AssertionError

@@ -79,14 +79,14 @@ class _Entry:
 class Board:
     """Keeps the last readings; one thread takes them, another draws.
 
-    `wanted` are the images that are waited for, `others` those that may come besides. `fetched_ahead`: all that are
-    wanted will come, so that one of which nothing is known yet makes the total unknown.
+    `wanted` are the images that may come, `others` those that may come besides. Where it is known which of them will,
+    `expect` says so: then one of which nothing is known yet makes the total unknown.
     """
 
-    def __init__(self, wanted: Iterable[str], others: Iterable[str] = (), *, fetched_ahead: bool = True) -> None:
+    def __init__(self, wanted: Iterable[str], others: Iterable[str] = (), *, foretold: bool = True) -> None:
         self._entries = {name: _Entry(name, wanted=True) for name in wanted}
         self._entries |= {name: _Entry(name, wanted=False) for name in others if name not in self._entries}
-        self._fetched_ahead = fetched_ahead
+        self._expected: frozenset[str] | None = frozenset() if foretold else None
         self._lock = threading.Lock()
         self._meter = Meter()
         self._came = 0
@@ -98,6 +98,11 @@ class Board:
     def names(self) -> tuple[str, ...]:
         """The images to ask about, in order."""
         return tuple(self._entries)
+
+    def expect(self, names: Iterable[str]) -> None:
+        """These images come, and no others unless one is seen to come."""
+        with self._lock:
+            self._expected = frozenset(names)
 
     def take(self, status: ProgressStatus | None, now: float) -> None:
         """Take what an engine says; None: it says nothing now, and so nothing is known."""
@@ -139,10 +144,16 @@ class Board:
             overall = self._overall(now)
             return [*(entry.row(now) for entry in under_way), overall] if under_way or overall.percent == 100 else []
 
+    def _counts(self, entry: _Entry) -> bool:
+        """Whether it is one of all: it has come or will, or where nobody says which will, it may and is known."""
+        if entry.began_at is not None:
+            return True
+        return entry.name in self._expected if self._expected is not None else entry.wanted and entry.total is not None
+
     def _overall(self, now: float) -> Row:
-        counted = [entry for entry in self._entries.values() if entry.wanted or entry.began_at is not None]
+        counted = [entry for entry in self._entries.values() if self._counts(entry)]
         known = [entry for entry in counted if entry.total is not None]
-        unknown = len(counted) - len(known) if self._fetched_ahead else sum(e.under_way for e in counted if not e.total)
+        unknown = len(counted) - len(known)
         complete = sum(entry.complete for entry in known)
         stalled = self._meter.stalled(now)
         return Row(

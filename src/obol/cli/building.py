@@ -187,7 +187,7 @@ def steps_with_images(say: Speaker, around: Surroundings, wanted: Wanted) -> Ste
         return steps_for(say)
     last = home(around).last_up()
     names = [str(image.reference) for image in wanted.images]
-    board = Board(names, last.images if last else (), fetched_ahead=wanted.prefetch)
+    board = Board(names, last.images if last else (), foretold=wanted.prefetch)
     return steps_for(say, board, engine_at(store_directory(None, around, locate(around)), (str(this_machine()),)))
 
 

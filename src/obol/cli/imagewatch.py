@@ -68,7 +68,8 @@ class ImageWatch:
 
         def work() -> None:
             while not over.wait(self.every):
-                self.look()
+                with contextlib.suppress(OSError):  # the terminal has gone, say: who works learns of it soon enough
+                    self.look()
 
         thread = threading.Thread(target=work, name="images", daemon=True)
         thread.start()

@@ -16,7 +16,7 @@ from obol.cli.progress import Writer, about
 from obol.machine.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from rich.console import Console
@@ -56,6 +56,11 @@ class LineSteps:
     def warn(self, text: str) -> None:
         """Say a sentence."""
         self._writer.warn(text)
+
+    def expect(self, images: Sequence[str]) -> None:
+        """These images come."""
+        if self._board is not None:
+            self._board.expect(images)
 
     @contextmanager
     def step(self, label: str) -> Iterator[Callable[[str], None]]:
@@ -105,6 +110,11 @@ class LiveSteps:
     def warn(self, text: str) -> None:
         """Say a sentence, above the spinner where one turns."""
         self._writer.warn(text)
+
+    def expect(self, images: Sequence[str]) -> None:
+        """These images come."""
+        if self._board is not None:
+            self._board.expect(images)
 
     @contextmanager
     def step(self, label: str) -> Iterator[Callable[[str], None]]:

@@ -13,12 +13,13 @@ from obol.oci.references import ImageReference
 from obol.stack.space import too_little_room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from obol.backends.base import Backend
     from obol.caches.base import EngineStatus
     from obol.stack.nocluster import Warmth
     from obol.stack.state import LastUp
+    from obol.stack.telling import Telling
 
 
 def expected(needed: Iterable[ImageReference], last: LastUp | None) -> tuple[ImageReference, ...]:
@@ -35,13 +36,14 @@ async def fetch_ahead(
     warmth: Warmth,
     references: Sequence[ImageReference],
     engine: EngineStatus,
-    tell: Callable[[str], None],
+    tell: Telling,
 ) -> None:
     """Fetch what nodes do not have yet. Nobody waits for it; failures show where the images are used."""
     with contextlib.suppress(ObolError):
         if isinstance(backend, Stocked):
             lacking = frozenset(await backend.lacking(stack_id, [str(one) for one in references]))
             references = [one for one in references if str(one) in lacking]
+        tell.steps.expect([str(one) for one in references])
         if not references:
             return
         if short := await too_little_room(await warmth.holding(references, engine), engine):

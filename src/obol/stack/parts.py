@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
     from obol.backends.base import Watch
@@ -24,6 +25,10 @@ class Steps(Protocol):
 
     def warn(self, text: str) -> None:
         """Say a sentence that must not be missed, now: what follows may fail."""
+        ...
+
+    def expect(self, images: Sequence[str]) -> None:
+        """These images are going to come into the caches, and are shown as they come."""
         ...
 
 

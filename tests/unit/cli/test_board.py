@@ -9,6 +9,13 @@ LITELLM, PROMETHEUS, OTHER = "ghcr.io/a/litellm:1", "docker.io/prom/prometheus:2
 ALL = "All images ({} of {} in the cache)"
 
 
+def expecting(*names: str, others: tuple[str, ...] = ()) -> Board:
+    """A board that was told which images come."""
+    board = Board(names, others)
+    board.expect(names)
+    return board
+
+
 def image(
     name: str, present: int, total: int | None, *, own: tuple[int, int] | None = None, transfers: int | None = None
 ) -> ImageProgress:
@@ -25,7 +32,7 @@ def status(*images: ImageProgress, pid: int = 7) -> ProgressStatus:
 
 def test_from_nothing_to_all() -> None:
     """Sizes become known, bytes come, images come in; each has its row while it is under way, and all have one."""
-    board = Board([LITELLM, PROMETHEUS])
+    board = expecting(LITELLM, PROMETHEUS)
     board.take(status(image(LITELLM, 0, None), image(PROMETHEUS, 0, None)), 0.0)
     assert board.rows(0.0) == []
 
@@ -53,7 +60,7 @@ def test_from_nothing_to_all() -> None:
 
 def test_what_was_there_was_not_fetched() -> None:
     """A warm cache has all at once: one row says so, nothing counts as fetched, and no speed is claimed."""
-    board = Board([LITELLM])
+    board = expecting(LITELLM)
 
     for second in range(4):
         board.take(status(image(LITELLM, 1000, 1000)), float(second))
@@ -65,7 +72,7 @@ def test_what_was_there_was_not_fetched() -> None:
 
 def test_a_size_that_becomes_known_late() -> None:
     """Bytes that were there before the size was known are no speed."""
-    board = Board([LITELLM])
+    board = expecting(LITELLM)
     board.take(status(image(LITELLM, 0, None)), 0.0)
 
     board.take(status(image(LITELLM, 900, 1000, transfers=1)), 1.0)
@@ -78,7 +85,7 @@ def test_a_size_that_becomes_known_late() -> None:
 
 def test_stalled() -> None:
     """What brings nothing has no estimate; without a transfer it waits. It goes on as if nothing had been."""
-    board = Board([LITELLM])
+    board = expecting(LITELLM)
     board.take(status(image(LITELLM, 0, 1000, transfers=1)), 0.0)
     board.take(status(image(LITELLM, 100, 1000)), 1.0)
 
@@ -92,7 +99,7 @@ def test_stalled() -> None:
 
 def test_an_engine_that_was_restarted() -> None:
     """Another process may have less: nothing counts twice, nothing goes below nothing."""
-    board = Board([LITELLM])
+    board = expecting(LITELLM)
     board.take(status(image(LITELLM, 0, 1000, transfers=1)), 0.0)
     board.take(status(image(LITELLM, 800, 1000)), 1.0)
     board.take(None, 2.0)
@@ -109,7 +116,7 @@ def test_an_engine_that_was_restarted() -> None:
 
 def test_a_total_that_changes() -> None:
     """A tag that moved makes the image another one: its bytes so far are no speed, and percents stay within bounds."""
-    board = Board([LITELLM])
+    board = expecting(LITELLM)
     board.take(status(image(LITELLM, 0, 1000, transfers=1)), 0.0)
     board.take(status(image(LITELLM, 900, 1000)), 1.0)
 
@@ -122,7 +129,7 @@ def test_a_total_that_changes() -> None:
 
 def test_shared_layers() -> None:
     """What two images share counts once in all."""
-    board = Board([LITELLM, PROMETHEUS])
+    board = expecting(LITELLM, PROMETHEUS)
     board.take(status(image(LITELLM, 0, 1000, transfers=1), image(PROMETHEUS, 0, 1000, own=(0, 0))), 0.0)
 
     board.take(status(image(LITELLM, 500, 1000), image(PROMETHEUS, 500, 1000, own=(0, 0))), 1.0)
@@ -133,7 +140,7 @@ def test_shared_layers() -> None:
 
 def test_others() -> None:
     """An image that is not waited for counts from the moment on when it comes."""
-    board = Board([LITELLM], [OTHER, LITELLM])
+    board = expecting(LITELLM, others=(OTHER, LITELLM))
     assert board.names == (LITELLM, OTHER)
     board.take(status(image(LITELLM, 0, 1000, transfers=1), image(OTHER, 0, 500)), 0.0)
     assert board.rows(0.0)[-1].total == 1000
@@ -146,7 +153,7 @@ def test_others() -> None:
 
 def test_without_fetching_ahead() -> None:
     """Where only nodes pull, an image that none has asked for may never be: it does not make the total unknown."""
-    board = Board([LITELLM, PROMETHEUS], fetched_ahead=False)
+    board = Board([LITELLM, PROMETHEUS], foretold=False)
     board.take(status(image(LITELLM, 0, 1000, transfers=1), image(PROMETHEUS, 0, None)), 0.0)
 
     board.take(status(image(LITELLM, 500, 1000), image(PROMETHEUS, 0, None)), 1.0)
@@ -155,9 +162,34 @@ def test_without_fetching_ahead() -> None:
     assert (overall.name, overall.percent) == (ALL.format(0, 1), 50)
 
 
+def test_what_nodes_have() -> None:
+    """An image that nodes have is not fetched: it is not waited for, and its size is nobody's business."""
+    board = Board([LITELLM, PROMETHEUS])
+    board.take(status(image(LITELLM, 0, 1000, transfers=1), image(PROMETHEUS, 0, None)), 0.0)
+    board.expect([LITELLM])
+
+    board.take(status(image(LITELLM, 500, 1000), image(PROMETHEUS, 0, None)), 1.0)
+
+    overall = board.rows(1.0)[-1]
+    assert (overall.name, overall.percent) == (ALL.format(0, 1), 50)
+    board.expect([])
+    assert board.rows(1.0)[-1].percent == 50  # what has begun counts
+
+
+def test_before_it_is_known_what_comes() -> None:
+    """What is in the cache is not shown as if somebody waited for it."""
+    board = Board([LITELLM])
+
+    board.take(status(image(LITELLM, 1000, 1000)), 0.0)
+
+    assert board.rows(0.0) == []
+    board.expect([LITELLM])
+    assert board.rows(0.0)[0].percent == 100
+
+
 def test_nothing_is_known() -> None:
     """Where nothing is known there is nothing to draw, and an image that was not asked for is passed over."""
-    board = Board([LITELLM], fetched_ahead=False)
+    board = Board([LITELLM], foretold=False)
     assert board.rows(0.0) == []
 
     board.take(status(image(LITELLM, 0, None), image("a/b:1", 5, 5)), 0.0)
@@ -167,7 +199,7 @@ def test_nothing_is_known() -> None:
 
 def test_drawn() -> None:
     """A board is laid out as it is."""
-    board = Board([LITELLM])
+    board = expecting(LITELLM)
     board.take(status(image(LITELLM, 0, 1000, transfers=1)), 0.0)
     board.take(status(image(LITELLM, 250, 1000)), 1.0)
 

@@ -96,6 +96,20 @@ def test_images_in_a_log() -> None:
     ]
 
 
+@pytest.mark.parametrize("live", [True, False])
+def test_which_images_come(live: bool) -> None:
+    """Both kinds of steps pass on which images come, and do without a board."""
+    board, console = Board([NAME]), Console(file=io.StringIO())
+    held = ImageProgress(NAME, 100, 100, 100, 100, 100, 0)
+    board.take(ProgressStatus(7, (held,), ()), 0.0)
+    for known in (None, board):
+        steps = LiveSteps(Notes(), console, FakeClock(), known) if live else LineSteps(Notes(), FakeClock(), known)
+        assert board.rows(0.0) == []
+        steps.expect([NAME])
+
+    assert [row.percent for row in board.rows(0.0)] == [100]
+
+
 def test_an_image_of_which_a_part_was_there() -> None:
     """What was in the cache is not said to have come."""
     notes, clock, board = Notes(), FakeClock(), Board([NAME])

@@ -130,6 +130,11 @@ class FakeSteps:
 
     seen: list[str] = field(default_factory=list)
     warned: list[str] = field(default_factory=list)
+    expected: list[str] | None = None
+
+    def expect(self, images: Sequence[str]) -> None:
+        """Keep which images will come."""
+        self.expected = list(images)
 
     def warn(self, text: str) -> None:
         """Keep a sentence."""

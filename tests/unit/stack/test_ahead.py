@@ -8,7 +8,8 @@ from obol.caches.warming import Holding
 from obol.errors import ObolError
 from obol.stack.ahead import expected, fetch_ahead
 from obol.stack.state import LastUp
-from tests.unit.stack.clusterworld import FakeBackend
+from obol.stack.telling import Telling
+from tests.unit.stack.clusterworld import FakeBackend, FakeSteps
 from tests.unit.stack.world import LITELLM, PAUSE, FakeWarmth, engine_status
 
 if TYPE_CHECKING:
@@ -33,9 +34,10 @@ class Stocking(FakeBackend):
 
 async def ahead(backend: FakeBackend, warmth: FakeWarmth) -> list[str]:
     """Fetch, and give what was told."""
-    told: list[str] = []
-    await fetch_ahead(backend, "brave-otter", warmth, IMAGES, engine_status(), told.append)
-    return told
+    steps, before = FakeSteps(), len(warmth.asked)
+    await fetch_ahead(backend, "brave-otter", warmth, IMAGES, engine_status(), Telling(steps))
+    assert (steps.expected or []) == [str(one) for asked in warmth.asked[before:] for one in asked]
+    return steps.warned
 
 
 def test_expected() -> None:

@@ -62,6 +62,8 @@ class FakePodman:
     logs: str = ""
     refusing: dict[str, Completed] = field(default_factory=dict)
     """Answers to command lines that begin so, in place of the real ones."""
+    bound: set[int] = field(default_factory=set)
+    """Ports of the machine that somebody else has, whatever is told of them."""
     ran: list[Ran] = field(default_factory=list)
     interrupted_at: int | None = None
     interrupted_after: bool = False
@@ -238,6 +240,9 @@ class FakePodman:
             self.pods[name] = self._created(name, document)
             if missing := set(self.pods[name].containers.values()) - self.images:
                 return refused(f"{missing} would be pulled")
+            if taken := self.bound & {int(port["host_port"]) for port in self.pods[name].ports}:
+                self.pods[name].status = "Created"
+                return refused(f"rootlessport listen tcp 127.0.0.1:{min(taken)}: bind: address already in use")
         return OK
 
     @staticmethod

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from obol.backends import masterkey
 from obol.backends.base import Deployed, Details, Up, Workload, never, no_caches
-from obol.backends.publishing import Held, publish
+from obol.backends.publishing import Held, on_free_ports, publish
 from obol.errors import DependencyMissing, ObolError, UsageError
 from obol.machine import ports as machine_ports
 from obol.machine.files import make_private_directory
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.backends.base import BackendName, ClusterSpec, ClusterState, Watch
-    from obol.backends.publishing import Ports
+    from obol.backends.publishing import Ports, Published
     from obol.machine.clock import Clock
     from obol.machine.podman import Installation, Pod, Podman
     from obol.machine.probe import Probe
@@ -128,16 +128,23 @@ class PodmanBackend:
         Raises UsageError for manifests that cannot be used, ObolError; what runs by then is left running.
         """
         documents = kubernetes.read((manifest.name, manifest.text) for manifest in manifests)
-        published = publish(ports_of(documents), await self._held(spec.stack_id), self._looks.ports)
-        notes = list(published.notes)
+        notes: list[str] = []
         key = masterkey.master_key(spec.config)
         secrets = {(masterkey.NAMESPACE, masterkey.SECRET): {masterkey.ENTRY: key}}
         caches = await self._cache_targets(spec, notes)
-        around = Surroundings(spec.stack_id, str(self._folder), published.ports, secrets, key, caches)
-        played = render(documents, around)
+
+        def rendered(published: Published) -> Played:
+            around = Surroundings(spec.stack_id, str(self._folder), published.ports, secrets, key, caches)
+            return render(documents, around)
+
+        async def choose(refused: Collection[int]) -> Published:
+            held = await self._held(spec.stack_id)
+            return publish(ports_of(documents), held, self._looks.ports, refused)
+
+        published = await on_free_ports(choose, lambda chosen: self._bring(spec, rendered(chosen), watch))
+        played, notes = rendered(published), [*published.notes, *notes]
         if played.left_out:
             notes.append(f"podman has nothing for these, so they are left out: {', '.join(played.left_out)}.")
-        await self._bring(spec, played, watch)
         await self._wait(played, watch, key)
         if MONITORING_WORKLOAD in (urls := dict(_urls(played.pods))):
             notes.append(f"Prometheus answers on {urls[MONITORING_WORKLOAD]}.")

@@ -5,13 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from obol.errors import PortTaken
+from obol.machine.dockererrors import ports_named
 from obol.rendering.loopback import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
     from obol.machine.ports import Holder
     from obol.rendering.podman import Port
+
+
+ATTEMPTS = 5
+"""How often workloads are started, each time on other ports."""
 
 
 class Ports(Protocol):
@@ -48,10 +54,12 @@ class Published:
     """Ports that are not the usual ones, a sentence each."""
 
 
-def publish(wanted: Iterable[Port], held: Mapping[Port, Held], ports: Ports) -> Published:
+def publish(
+    wanted: Iterable[Port], held: Mapping[Port, Held], ports: Ports, refused: Collection[int] = ()
+) -> Published:
     """Choose: a workload that runs keeps its port; then comes the port's own number, then the earlier one, then any.
 
-    Raises OSError where no port is free.
+    Those that the runtime has `refused` are not tried again, though they may look free. Raises OSError where none is.
     """
     chosen: dict[Port, int] = {}
     notes = []
@@ -61,7 +69,7 @@ def publish(wanted: Iterable[Port], held: Mapping[Port, Held], ports: Ports) -> 
             chosen[port] = before.port
             continue
         candidates = (port.number, before.port) if before is not None else (port.number,)
-        taken = set(chosen.values())
+        taken = {*chosen.values(), *refused}
         free = (one for one in candidates if one not in taken and ports.is_free(LOOPBACK, one))
         chosen[port] = next(free, 0) or ports.pick_free((LOOPBACK,))
         if chosen[port] not in candidates:
@@ -69,3 +77,23 @@ def publish(wanted: Iterable[Port], held: Mapping[Port, Held], ports: Ports) -> 
             by = f" by {holder}" if holder else ""
             notes.append(f"Port {port.number} is taken{by}: {port.workload} answers on {chosen[port]} instead.")
     return Published(chosen, tuple(notes))
+
+
+async def on_free_ports(
+    choose: Callable[[Collection[int]], Awaitable[Published]], use: Callable[[Published], Awaitable[None]]
+) -> Published:
+    """Choose ports and use them, once more on others where somebody takes one in between. Raises what both raise."""
+    refused: frozenset[int] = frozenset()
+    for left in reversed(range(ATTEMPTS)):
+        published = await choose(refused)
+        try:
+            await use(published)
+        except PortTaken as problem:
+            if not left:
+                raise
+            ports = frozenset(published.ports.values())
+            # Where the runtime does not say which, none of them is tried again.
+            refused |= (ports_named(problem.why) & ports) or ports
+        else:
+            break
+    return published

@@ -5,7 +5,7 @@ Docker is asked only where a cache root has traces of containers: all others are
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from obol.caches.traces import has_traces
 from obol.cli import building
@@ -16,7 +16,7 @@ from obol.config.paths import locate
 from obol.errors import EngineNotRunning, NotThere, ObolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
     from obol.caches.base import Listener
@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from obol.caches.existing import CacheContainers
     from obol.cli.present import Speaker
     from obol.config.paths import Surroundings
+
+T = TypeVar("T")
+
+_PATIENCE = 5.0
+"""Seconds that somebody who only asks waits for Docker."""
 
 SWITCH = "obol stack up --cache-engine builtin"
 
@@ -49,10 +54,21 @@ def look(say: Speaker, around: Surroundings, store: str | None) -> tuple[Contain
     if store is not None or not has_traces(root):
         return ()
     try:
-        return building.run(say, containers_of(root).look())
+        return building.run(say, _in_time(containers_of(root).look()))
     except ObolError as problem:
         say.warn(f"Whether there are cache containers is not known: {problem}.")
-        return ()
+    except TimeoutError:
+        say.warn(
+            f"Whether there are cache containers is not known: Docker did not answer within {_PATIENCE:g} seconds."
+        )
+    return ()
+
+
+async def _in_time(work: Coroutine[object, object, T]) -> T:
+    import asyncio
+
+    async with asyncio.timeout(_PATIENCE):
+        return await work
 
 
 def stop(say: Speaker, around: Surroundings, store: str | None) -> tuple[str, ...]:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from obol.errors import DependencyMissing, ObolError
+from obol.errors import DependencyMissing, ObolError, PortTaken
+from obol.machine.dockererrors import refused
 from obol.machine.tasks import to_its_end
 
 if TYPE_CHECKING:
@@ -306,7 +307,8 @@ class Podman:
 
 def _accept(what: str, done: Completed) -> Completed:
     if done.code:
-        raise ObolError(what, why=_said(done))
+        why = _said(done)
+        raise (PortTaken if isinstance(refused("podman", done.stderr), PortTaken) else ObolError)(what, why=why)
     return done
 
 

@@ -41,9 +41,9 @@ async def test_up(world: World) -> None:
         f"network create --label {label} {name}",
         f"network inspect {name}",
         pods,
+        f"network inspect {name}",
         pods,
         containers,
-        f"network inspect {name}",
         pods,
         f"image exists {LITELLM}",
         f"image exists {PROMETHEUS}",
@@ -357,3 +357,15 @@ async def test_details(world: World) -> None:
     assert (await world.backend.details(STACK)).workloads[0] == Workload("litellm", 1, 1, url="http://127.0.0.1:4000")
     await world.backend.down(STACK)
     assert (await world.backend.details(STACK)).workloads[0] == Workload("litellm", 0, 1)
+
+
+async def test_port_taken_meanwhile(world: World) -> None:
+    """A port that was free when it was chosen, and is taken when podman binds it, is chosen anew."""
+    world.podman.bound = {4000}
+
+    deployed = await world.up()
+
+    assert deployed.url == "http://127.0.0.1:41234"
+    ports = [port["host_port"] for pod in world.podman.pods.values() for port in pod.ports]
+    assert sorted(ports) == [9090, 41234]
+    assert all(pod.status == "Running" for pod in world.podman.pods.values())

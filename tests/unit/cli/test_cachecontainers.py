@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -37,6 +38,7 @@ class Docker:
     there: Sequence[ContainerSeen] = RUNS
     problem: ObolError | None = None
     traced: bool = True
+    silent: bool = False
     done: ContainersStarted = field(
         default_factory=lambda: ContainersStarted((Serving(HUB, 54100, "started"), Serving(GHCR, 54101, "found")))
     )
@@ -46,6 +48,8 @@ class Docker:
     async def look(self) -> tuple[ContainerSeen, ...]:
         """Look."""
         self.calls.append("look")
+        if self.silent:
+            await asyncio.Event().wait()
         if self.problem:
             raise self.problem
         return tuple(self.there)
@@ -157,6 +161,16 @@ def test_the_exit_code(terminal: Terminal, docker: Docker, there: Sequence[Conta
     docker.there = there
 
     assert terminal.run("cache status --exit-code") == code
+
+
+def test_a_docker_that_never_answers(terminal: Terminal, docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who only asks does not wait for ever, and is told what is not known."""
+    monkeypatch.setattr(cachecontainers, "_PATIENCE", 0.0)
+    docker.silent = True
+
+    assert terminal.run("cache status") == 0
+
+    assert "Docker did not answer within 0 seconds" in terminal.err
 
 
 def test_stop(terminal: Terminal, docker: Docker) -> None:

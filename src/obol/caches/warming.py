@@ -47,6 +47,8 @@ RESOLVED_AT_ONCE = 6
 _COMMITTED_WITHIN = 120.0
 """Seconds: a client has the last byte of a blob before the cache has synced it to its disk, which may be slow."""
 _LOOK_EVERY = 0.1
+_KNOWN_WITHIN = 10.0
+"""Seconds for the manifests of all images, where only sizes are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,10 @@ class Warming:
                         with contextlib.suppress(PullFailed):
                             await ImagePull(client, reference, self.limits, Silence()).resolve(self.platforms)
 
-            await _all(read(reference) for reference in references)
+            # What is not known by then is not counted: nobody is to wait long for an estimate.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_KNOWN_WITHIN):
+                    await _all(read(reference) for reference in references)
         inventory = await asyncio.to_thread(self.cache.images)
         held: dict[str, int] = {}
         missing = 0

@@ -18,6 +18,7 @@ from obol.errors import UsageError
 from obol.machine.clock import SystemClock
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
+from obol.stack.space import too_little_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -85,13 +86,22 @@ def run(say: Speaker, warmth: Warming, references: Sequence[ImageReference], eng
     with watching(say, len(references)) as shown:
         remembering = _Remembering(shown)
         try:
-            outcomes = asyncio.run(warmth.warm(references, engine, remembering))
+            outcomes = asyncio.run(_warm(say, warmth, references, engine, remembering))
             warmed.outcomes |= dict(zip(references, outcomes, strict=True))
         except KeyboardInterrupt:
             warmed.interrupted = True
             warmed.outcomes |= _kept(remembering, references, ask) | remembering.outcomes
     warmed.seconds = clock.monotonic() - since
     return warmed
+
+
+async def _warm(
+    say: Speaker, warmth: Warming, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
+) -> Sequence[Outcome]:
+    """Warm, having said before where there is too little room."""
+    if short := await too_little_room(await warmth.holding(references, engine), engine):
+        say.warn(short)
+    return await warmth.warm(references, engine, progress)
 
 
 def asking(engine: EngineStatus, platforms: Selection) -> Ask:

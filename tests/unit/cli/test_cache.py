@@ -10,6 +10,7 @@ import pytest
 
 from obol.caches import enginelog
 from obol.caches.base import HeldImage, Inventory, Listener, Running, Started
+from obol.caches.warming import Holding
 from obol.cli import cache, warming
 from obol.client.base import PulledImage
 from obol.config.sources import OPTIONS
@@ -270,6 +271,10 @@ class FakeWarmth:
     def __init__(self, *outcomes: Outcome) -> None:
         self.outcomes = outcomes
         self.wired: tuple[Selection, int] | None = None
+
+    async def holding(self, references: Sequence[ImageReference], engine: EngineStatus) -> Holding:
+        """All is there."""
+        return Holding({}, 0)
 
     async def warm(
         self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress

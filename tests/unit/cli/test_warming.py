@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.base import ImageProgress, ProgressStatus
+from obol.caches.warming import Holding
 from obol.cli import warming
 from obol.cli.imageview import Unfinished
 from obol.cli.present import Speaker
@@ -33,6 +34,11 @@ class FakeWarmth:
 
     interrupted: bool = False
     asked: list[ImageReference] = field(default_factory=list)
+    missing: int = 0
+
+    async def holding(self, references: Sequence[ImageReference], engine: EngineStatus) -> Holding:
+        """Tell what is missing."""
+        return Holding({}, self.missing)
 
     async def warm(
         self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
@@ -158,3 +164,13 @@ def test_no_references(tmp_path: Path) -> None:
     ):
         with pytest.raises(UsageError, match=text):
             warming.references(words, file)
+
+
+def test_too_little_room_is_said_before(capsys: pytest.CaptureFixture[str]) -> None:
+    """What does not fit on the disk is said, and fetched all the same: it is passed on."""
+    warmth = FakeWarmth(missing=5 << 60)
+
+    run(warmth)
+
+    assert "OBOL_REGISTRY_CACHE_DIR" in capsys.readouterr().err
+    assert warmth.asked

@@ -172,7 +172,7 @@ async def test_blob_is_served_where_its_right_cannot_be_written(start: Start, mo
         async with start(upstream.url) as cache:
             await cache.pull(IMAGE)
 
-            async def full(names: SqliteNames, place: Place, rights: Sequence[Right]) -> None:
+            async def full(names: SqliteNames, place: Place, rights: Sequence[Right], given: Digest) -> None:
                 raise StoreError("record rights: no space left", full=True)
 
             monkeypatch.setattr(SqliteNames, "grant", full)

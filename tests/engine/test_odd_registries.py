@@ -200,6 +200,7 @@ async def test_revoked_access_reaches_ready_answers(start: Start) -> None:
         upstream.add("library/app", "1", IMAGE)
         async with start(upstream.url, tag_ttl=0.0, clock=clock) as cache:
             await cache.pull(IMAGE)
+            await cache.settled()
             await cache.pull(IMAGE)
             upstream.status_for = {"/manifests/1": 404}
             assert (await cache.manifest("1")).status == 404

@@ -176,7 +176,7 @@ _WORDS = {
     404: "the upstream does not have it",
     410: "the upstream does not have it any more",
     402: "the upstream wants to be paid for it (402)",
-    407: "the proxy wants a login (407): set the upstream's `proxy` to one that needs none",
+    407: "the proxy wants a login (407): name one that needs none, as proxy in [cache.upstreams] of obol.toml",
     412: "a policy of the upstream forbids to pull it (412)",
     423: "the upstream has locked it (423)",
     451: "the upstream may not give it, for legal reasons (451)",

@@ -50,15 +50,16 @@ class RegistryBlob:
     async def open(self, start: int, stop: int | None, *, plain: bool = False) -> RegistryStream:
         """See `BlobSource.open`."""
         wanted = Wanted(start, stop, plain)
+        ranged = bool(wanted.headers())
         try:
             response = await self._answer(wanted.headers())
         except Denied as problem:
-            if not wanted.headers() or self._ranges:
+            if not ranged:
                 raise
             raise RangesRefused("the upstream refuses the range") from problem
-        # Ranges that were honoured before are not refused now: what is wrong is something else.
-        unproved = bool(wanted.headers()) and (not self._ranges or response.status == 416)
-        await judge(response, Phase.RANGE if unproved else Phase.BLOB, self._clock.wall())
+        # Where ranges were honoured before, a failure of the server's is one; any other refusal may be of this range.
+        phase = Phase.RANGE if ranged and (response.status < 500 or not self._ranges) else Phase.BLOB
+        await judge(response, phase, self._clock.wall())
         try:
             body = body_of(response, wanted, self._size)
         except BaseException:

@@ -59,6 +59,9 @@ class Transport:
         self._proxy = settings.proxy
         self._known_hosts = allowed_hosts | {_host(settings.url)}
         self._https_only = urlsplit(settings.url).scheme == "https"
+        self._patient = aiohttp.ClientTimeout(
+            total=None, sock_connect=limits.connect, sock_read=max(limits.late_answer, limits.idle)
+        )
         context = _tls(settings)
         self._known = self._session(Connector(context))
         # A proxy looks names up itself and is often on our own network: what is left is the check of the URL.
@@ -199,6 +202,11 @@ def _tls(settings: UpstreamSettings) -> ssl.SSLContext | bool:
     context = ssl.create_default_context()
     context.load_verify_locations(cafile=settings.ca_file)
     return context
+
+
+def _begins(headers: Mapping[str, str]) -> bool:
+    """Whether an answer may take long to begin: not where bytes of the same blob have come already."""
+    return headers.get("Range", "bytes=0-").startswith("bytes=0-")
 
 
 def _host(url: str) -> str:

@@ -272,12 +272,13 @@ async def unresolved(*_: object, **__: object) -> list[object]:
     raise OSError(None, "no such name")
 
 
-async def test_silence_is_not_waited_out() -> None:
-    """An upstream that takes the request and says nothing is Unavailable after the idle limit."""
-    limits = replace(LIMITS, idle=0.05)
+@pytest.mark.parametrize(("span", "idle", "late"), [("bytes=5-", 0.05, 9.0), ("bytes=0-9", 0.01, 0.05)])
+async def test_silence_is_not_waited_out(span: str, idle: float, late: float) -> None:
+    """An upstream that says nothing is given up: in the midst of a blob after the idle limit, else after a late one."""
+    limits = replace(LIMITS, idle=idle, late_answer=late)
     async with HostileRegistry({"ping": stall_before_headers}) as server, transport_to(server.url, limits) as transport:
         with pytest.raises(Unavailable, match="in time"):
-            await get(transport, server.url + PING)
+            await transport.send("GET", server.url + PING, {"Range": span}, None)
 
 
 @pytest.mark.parametrize(

@@ -204,6 +204,8 @@ class Handler:
         return self._render(request, rendered, _shown(request, body))
 
     def _render(self, request: web.BaseRequest, rendered: Rendered, body: bytes) -> Reply:
+        if len(body) > PIECE:
+            body = self._budget.shared(body)
         if len(body) > PIECE and not self._budget.admits(body):
             raise OciError(UNAVAILABLE, "too many clients read large answers slowly", retry_after=1)
         return Reply(self._head(request, rendered), body, self._budget, keep_alive=_kept(request))

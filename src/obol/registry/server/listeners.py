@@ -42,7 +42,7 @@ class Listeners:
 
     def __init__(self, make: Callable[[str], Handler], shared: Shared) -> None:
         self._make = make
-        self._shared = shared
+        self.shared = shared
         self._door = Door(shared.connections, shared.seldom)
         self._open: dict[ListenerSettings, Listening] = {}
         self._handlers: dict[str, Handler] = {}
@@ -61,9 +61,9 @@ class Listeners:
         bound = _bind(wanted, absent_address=absent_address)
         real = replace(wanted, port=bound.getsockname()[1])
         handler = self._handlers.setdefault(wanted.registry, self._make(wanted.registry))
-        server = Connections(handler.handle, handler.repeat, self._shared, self._door)
+        server = Connections(handler.handle, handler.repeat, self.shared, self._door)
         entrance = Entrance(bound, server, self._door)
-        self._shared.hosts.listen(wanted.address)
+        self.shared.hosts.listen(wanted.address)
         self._open[real] = Listening(real, entrance, server)
         return real
 
@@ -86,7 +86,7 @@ class Listeners:
 
     def _patience(self) -> float:
         """Half of the limit, because aiohttp waits twice: for an answer to end, and for its task to."""
-        return self._shared.limits.shutdown / 2
+        return self.shared.limits.shutdown / 2
 
 
 def _bind(wanted: ListenerSettings, *, absent_address: bool) -> socket.socket:

@@ -79,3 +79,17 @@ def test_one_that_is_larger_than_all() -> None:
     assert not budget.admits(b"x")
     with_it.release()
     assert budget.kept == 0
+
+
+def test_equal_bytes_are_shared() -> None:
+    """Whoever asks for it is given the object that is kept already where it has the same bytes."""
+    budget = Budget(200, FakeClock().monotonic)
+    first, same, other = bytes(60), bytes(60), b"x" * 60
+
+    assert budget.shared(same) is same
+    kept = budget.keep(first, lambda: None)
+    assert budget.shared(same) is budget.shared(first) is first
+    assert budget.shared(other) is other
+    kept.release()
+
+    assert budget.shared(same) is same

@@ -124,7 +124,7 @@ class Newcomer:
     def completion(self) -> str:
         """Ask the model by LiteLLM; what it says."""
         question = {"model": "local", "messages": [{"role": "user", "content": "Say hello."}]}
-        key = '"Authorization: Bearer $(cat ~/.config/obol/litellm-master-key)"'
+        key = '"Authorization: Bearer $(obol stack key)"'
         asking = f"curl -sS -H {key} -H 'Content-Type: application/json' -d '{json.dumps(question)}'"
         answer = json.loads(self.run("bash", "-c", f"{asking} http://127.0.0.1:4000/v1/chat/completions"))
         said: str = answer.get("choices", [{"message": {"content": str(answer)}}])[0]["message"]["content"]

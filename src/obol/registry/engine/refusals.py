@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from obol.oci.errors import UNAVAILABLE, UPSTREAM_BROKEN, ErrorKind, OciError
 from obol.registry.store.base import StoreError
-from obol.registry.upstream.base import Absent, Denied, OnHold, RateLimited, TooManyMisses, UpstreamError
+from obol.registry.upstream.base import Absent, Busy, Denied, OnHold, RateLimited, TooManyMisses, UpstreamError
 
 if TYPE_CHECKING:
     from obol.registry.policy.freshness import Refuse
@@ -27,13 +27,14 @@ OFFLINE = "not in the cache, and the cache is offline: start it without --offlin
 def refusal(problem: Exception, absent: ErrorKind) -> OciError:
     """The answer for an UpstreamError or StoreError; `absent` is the code for "there is no such thing"."""
     match problem:
-        case Absent():
-            return OciError(absent, str(problem), problem="absent")
-        case Denied():
-            return OciError(absent, str(problem), problem="denied")
+        case Absent() | Denied():
+            word = "absent" if isinstance(problem, Absent) else "denied"
+            return OciError(absent, str(problem), problem=word)
         case RateLimited(seconds=seconds) | TooManyMisses(seconds=seconds):
             word = "rate-limited" if isinstance(problem, RateLimited) else "misses"
             return OciError(UNAVAILABLE, str(problem), _whole(seconds), word)
+        case Busy(seconds=seconds):
+            return OciError(UNAVAILABLE, str(problem), _whole(seconds), "failing")
         case OnHold(hold=hold):
             return OciError(UNAVAILABLE, str(problem), _whole(hold.seconds), hold.reason.value)
         case StoreError():

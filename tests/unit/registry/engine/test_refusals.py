@@ -9,6 +9,7 @@ from obol.registry.policy.health import Hold, Reason
 from obol.registry.store.base import StoreError
 from obol.registry.upstream.base import (
     Absent,
+    Busy,
     Denied,
     Misbehaved,
     OnHold,
@@ -28,6 +29,7 @@ from obol.registry.upstream.base import (
         (RateLimited(0.0), UNAVAILABLE, 1),
         (OnHold(Hold(4.5, Reason.BROKEN)), UNAVAILABLE, 5),
         (TooManyMisses(), UNAVAILABLE, 1),
+        (Busy(7.5), UNAVAILABLE, 8),
         (StoreError("no space", full=True), UNAVAILABLE, None),
         (Unavailable("no answer"), UPSTREAM_BROKEN, None),
         (Misbehaved("wrong digest"), UPSTREAM_BROKEN, None),

@@ -27,6 +27,7 @@ from tests.soak.damage import DAMAGE
 from tests.soak.days import DAY
 from tests.soak.full import FULL
 from tests.soak.herd import HERD
+from tests.soak.hostile import HOSTILE
 from tests.soak.kills import KILL
 from tests.soak.newcomer import NEWCOMER
 from tests.soak.report import PAGE, Machine, render
@@ -37,7 +38,7 @@ from tests.soak.vast import VAST
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SCENARIOS = (KILL, DAMAGE, FULL, CANCELS, HERD, SLOW, VAST, DAY, NEWCOMER)
+SCENARIOS = (KILL, DAMAGE, FULL, CANCELS, HERD, SLOW, VAST, DAY, HOSTILE, NEWCOMER)
 
 
 def say(text: str) -> None:

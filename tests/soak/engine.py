@@ -37,10 +37,13 @@ class Told(msgspec.Struct, frozen=True):
 
 
 class WatchedEngine(EngineProcess):
-    """`obol cache serve` over a store, with its log beside the store."""
+    """`obol cache serve` over a store, with its log beside the store; `meter`: see `tests.engine.gapmeter`."""
 
-    def __init__(self, store: Path, upstreams: Mapping[str, str], *options: str) -> None:
+    def __init__(self, store: Path, upstreams: Mapping[str, str], *options: str, meter: Path | None = None) -> None:
         super().__init__(store, dict(upstreams), *options)
+        self._meter = meter
+        if meter is not None:
+            self._argv[self._argv.index("obol")] = "tests.engine.gapmeter"
         self._log = store.parent / f"{store.name}.log"
 
     async def _port(self) -> int:
@@ -53,6 +56,8 @@ class WatchedEngine(EngineProcess):
     async def _spawn(self) -> asyncio.subprocess.Process:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("OBOL_")}
         environment["OBOL_CONFIG_DIR"] = str(self._store.parent / "config")
+        if self._meter is not None:
+            environment["GAP_FILE"] = str(self._meter)
         with self._log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
                 *self._argv,
@@ -101,6 +106,10 @@ class WatchedEngine(EngineProcess):
     def open_files(self) -> int:
         """Descriptors, sockets included."""
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
+
+    def log_size(self) -> int:
+        """Bytes of its log."""
+        return self._log.stat().st_size if self._log.exists() else 0
 
     def mistakes(self) -> int:
         """Tracebacks and complaints of the interpreter in the log."""

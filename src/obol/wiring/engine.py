@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -154,11 +155,18 @@ async def _serve(settings: EngineSettings) -> None:
         await control.start(running.store.root / "control.sock")
         for one in running.listeners.list():
             logs.get().info("listening", registry=one.registry, address=one.address, port=one.port)
+        _spare_the_collector()
         try:
             await stopping.wait()
         finally:
             await control.close()
             await measuring.end()
+
+
+def _spare_the_collector() -> None:
+    """Keep what is there for good out of each collection: to look at all modules again holds everybody for 50 ms."""
+    gc.collect()
+    gc.freeze()
 
 
 def serve(settings: EngineSettings, *, log_format: str = "human", log_level: int = logging.INFO) -> int:

@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of a head, with the interim answers before it. Presigned URLs in a Location have been seen to take 12 KiB."""
-SLICE = 8 * 1024
-"""Bytes that are parsed before the limit is looked at again."""
+INTERIM_LIMIT = 8 * 1024
+"""Bytes of a head where interim answers came before it: each costs a thousand times what its bytes do."""
+SLICE = 4 * 1024
+"""Bytes that are parsed before the limits are looked at again."""
+
+SIP = 64 * 1024
+"""Bytes that are read at once of what may be chunked. asyncio has 256 KiB, which are 40,000 chunks of one byte."""
 
 
 class BoundedHead(ResponseHandler):
@@ -34,13 +39,13 @@ class BoundedHead(ResponseHandler):
         self._head_left = 0
         self._awaited = False
         """A head is awaited: no body has begun since the last request."""
-        self._earlier: object = None
 
     def set_response_params(self, **params: Any) -> None:
         """What aiohttp calls when it has sent a request."""
         self._head_left = HEAD_LIMIT
         self._awaited = True
-        self._earlier = self._payload
+        self._payload = None
+        self._read_at_once(SIP)
         super().set_response_params(**params)
 
     def data_received(self, data: bytes) -> None:
@@ -50,18 +55,37 @@ class BoundedHead(ResponseHandler):
             part = data[start : start + SLICE]
             start += len(part)
             super().data_received(part)
-            self._awaited = self._payload is None or self._payload is self._earlier or self._payload is EMPTY_PAYLOAD
             self._head_left -= len(part)
-            if self._awaited and self._head_left < 0:
+            interim = self._payload is EMPTY_PAYLOAD
+            self._awaited = self._payload is None or interim
+            if self._awaited and self._head_left < (HEAD_LIMIT - INTERIM_LIMIT if interim else 0):
                 self._refuse()
                 return
         if start < len(data) or not data:
             super().data_received(data[start:])
 
+    def read_freely(self) -> None:
+        """The body is not chunked: read as much of it at once as asyncio does."""
+        self._read_at_once(getattr(type(self.transport), "max_size", SIP))
+
+    def _read_at_once(self, size: int) -> None:
+        transport = self.transport
+        if transport is not None and hasattr(transport, "max_size"):
+            transport.max_size = size
+
     def _refuse(self) -> None:
         self.set_exception(HttpProcessingError(code=400, message="the head is too long"))
         if self.transport is not None:
             self.transport.abort()
+
+
+def expect_body(response: aiohttp.ClientResponse) -> None:
+    """Prepare the connection for the body of an answer whose head is there."""
+    connection = response.connection
+    if connection is not None and "Transfer-Encoding" not in response.headers:
+        protocol = connection.protocol
+        if isinstance(protocol, BoundedHead):
+            protocol.read_freely()
 
 
 class Connector(aiohttp.TCPConnector):

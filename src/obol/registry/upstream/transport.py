@@ -21,7 +21,7 @@ from yarl import URL
 
 from obol.registry.upstream.base import Misbehaved, NoConnection, Unavailable
 from obol.registry.upstream.guard import ForbiddenAddress, forbidden, is_public, public_socket
-from obol.registry.upstream.heads import Connector
+from obol.registry.upstream.heads import Connector, expect_body
 from obol.registry.upstream.pieces import notice_loss
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ class Transport:
             response = await session.request(method, target, headers=headers, allow_redirects=False, proxy=self._proxy)
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             raise translate(problem) from problem
+        expect_body(response)
         notice_loss(response)
         return response
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.backends.base import Deployed
+    from obol.machine.scratch import Scratch
 
 STACK = "brave-otter"
 LITELLM = "ghcr.io/berriai/litellm-non_root:main-v1.83.14-stable"
@@ -59,6 +60,7 @@ class World:
     lines: list[str] = field(default_factory=list)
     listening: list[str] = field(default_factory=list)
     mirrors: tuple[Mirror, ...] = MIRRORS
+    scratch: Scratch | None = None
 
     @classmethod
     def empty(cls, place: Path) -> World:
@@ -70,7 +72,7 @@ class World:
     @property
     def backend(self) -> PodmanBackend:
         """A backend as a new command has it."""
-        podman = Podman(self.podman, {"CONTAINERS_CONF": "/mine.conf"})
+        podman = Podman(self.podman, {"CONTAINERS_CONF": "/mine.conf"}, scratch=self.scratch)
         return PodmanBackend(podman, self.config, Looks(self.clock, self.ports, self._probe, self._listen))
 
     async def up(self, *manifests: Manifest) -> Deployed:

@@ -10,12 +10,14 @@ from obol.backends.podman import READY_WITHIN, Looks, PodmanBackend
 from obol.errors import DependencyMissing, ObolError, PortTaken
 from obol.machine.commands import Completed
 from obol.machine.podman import Podman
+from obol.machine.scratch import Scratch
 from obol.workloads.sources import Manifest, packaged
 from tests.fakes.podman import FakePod, refused
 from tests.unit.backends.podmanworld import LITELLM, LITELLM_POD, MIRRORS, PROMETHEUS, PROMETHEUS_POD, STACK
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from pathlib import Path
 
     from tests.unit.backends.podmanworld import World
 
@@ -259,6 +261,22 @@ async def test_no_cache_answers(world: World, listen: Callable[[str], Awaitable[
     await backend.apply(spec, packaged(), world.lines.append)
 
     assert "10.89.1.1" not in (world.config / "podman/prometheus.yaml").read_text()
+
+
+@pytest.mark.parametrize("purges", [True, False])
+async def test_what_a_killed_pull_left(world: World, tmp_path: Path, purges: bool) -> None:
+    """Layers that podman was unpacking when all was killed go with the next up, and with purge, wherever they are."""
+    room = tmp_path / "room"
+    (room / "obol-pull-x" / "storage1").mkdir(parents=True)
+    home = world.config / "podman" / "pulls"
+    home.mkdir(parents=True)
+    (home / "obol-pull-x.place").write_text(str(room / "obol-pull-x"))
+    world.scratch = Scratch(home)
+
+    await (world.backend.purge(STACK, images=True) if purges else world.up())
+
+    assert sorted(room.glob("*")) == []
+    assert sorted(home.glob("*")) == []
 
 
 async def test_down_and_up(world: World) -> None:

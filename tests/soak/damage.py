@@ -237,8 +237,10 @@ DAMAGE = Scenario(
             "A stored file that was written to, truncated or deleted since it was stored is not served as if it "
             "were right: it is hashed again, and fetched again where it is damaged, without anybody's help."
         ),
-        "A manifest of up to 60 KiB is hashed whenever it is read from the disk; "
-        "a larger one is sent as a file, like a blob.",
+        (
+            "A manifest of up to 60 KiB is hashed whenever it is read from the disk; "
+            "a larger one is sent as a file, like a blob."
+        ),
     ),
     limits=(
         (

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tests.fakes import jsonshape
+
 COMMAND_WITHIN = 60.0
 ENDED_WITHIN = 10.0
 """Seconds."""
@@ -54,8 +56,10 @@ class Person:
         path.chmod(0o755)
 
     async def obol(self, *arguments: str) -> Ran:
-        """Run a command to its end."""
-        return await self.run(self.python, "-m", "obol", *arguments)
+        """Run a command to its end; what it writes as JSON is held to its schema."""
+        ran = await self.run(self.python, "-m", "obol", *arguments)
+        jsonshape.hold(arguments, ran.out, ran.err)
+        return ran
 
     async def run(self, *argv: str) -> Ran:
         """Run any program to its end."""

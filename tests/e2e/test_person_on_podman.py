@@ -21,6 +21,7 @@ from tests.clients.servers import Upstream, get
 from tests.e2e.podmanhost import REGISTRIES, filled, podman_environment, slow_line
 from tests.e2e.standins import MIB
 from tests.e2e.terminal import Terminal
+from tests.fakes import jsonshape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -75,6 +76,7 @@ class Person:
         with self.popen(*words, **environ) as process:
             out, err = process.communicate(timeout=300)
         assert process.returncode == code, f"{process.returncode}\n{out}\n{err}"
+        jsonshape.hold(words, out, err)
         return out, err
 
     def up(self) -> tuple[dict[str, Any], float]:

@@ -22,6 +22,7 @@ import pytest
 from tests.clients.sandbox import Sandbox, needs_root, open_sandbox
 from tests.clients.servers import environment, run
 from tests.e2e import k3skubectl, k3sprogram
+from tests.fakes import jsonshape
 from tests.fakes.tls import make_certificate
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ class Person:
         with self.popen(*words, **environ) as process:
             out, err = process.communicate(timeout=100)
         assert process.returncode == code, f"{process.returncode}\n{out}\n{err}"
+        jsonshape.hold(words, out, err)
         return out, err
 
     def up(self, *words: str) -> dict[str, Any]:

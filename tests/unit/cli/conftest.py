@@ -102,11 +102,7 @@ class Terminal:
         """Run a command line that contains no quotes; gives the exit code. JSON is held to its schema."""
         code = main.run(line.split())
         self.out, self.err = self.capture.readouterr()
-        verb = jsonshape.verb_of(line.split())
-        if verb and self.out.startswith("{\n") and '"$schema"' not in self.out:
-            jsonshape.told(verb, self.out)
-        if self.err.startswith('{"error"'):
-            jsonshape.told_failure(self.err)
+        jsonshape.hold(line.split(), self.out, self.err)
         return code
 
 

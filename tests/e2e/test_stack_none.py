@@ -223,7 +223,7 @@ async def test_uninstall(person: Person) -> None:
     for line in uninstalling():
         command = line.replace("obol ", f"{sys.executable} -m obol ", 1).replace("rm ", "/bin/rm ", 1)
         ran = await person.run("/bin/sh", "-c", command)
-        assert ran.code == 0, f"{line}: {ran.err}"
+        assert ran.code in {0, 4}, f"{line}: {ran.err}"  # 4: there was nothing to undo
 
     assert await person.gone()
     assert [path for path in person.tree() if "obol" in path] == []

@@ -35,8 +35,8 @@ KUBECONFIG = "kubeconfig.yaml"
 _OPTION = "--kubeconfig"
 _PATIENCE = 0.5
 """Seconds for the cluster's API to take a connection."""
-_SERVER = re.compile(r"""^\s*(?:-\s+)?server:\s*["']?(\S+?)["']?\s*$""", re.MULTILINE)
-"""The address in a kubeconfig; a parser of YAML would take longer to load than all the rest."""
+_SERVER = re.compile(r"""(?<![\w-])server["']?\s*:\s*["']?(https?://[^\s"',}]+)""")
+"""The address in a kubeconfig, be it YAML or JSON; a parser of YAML would take longer to load than all the rest."""
 _ANEW = "`obol stack up` writes it anew"
 _HELP = frozenset({"-h", "--help"})
 _VALUED = frozenset({"-n", "--namespace", "--context", "--kube-context", "--cluster", "--user", "-l", "--logLevel"})

@@ -165,6 +165,26 @@ def test_trouble(api: Path, tmp_path: Path) -> None:
     assert told(tmp_path / "stopped") == (4, "the stack's cluster does not run: `obol stack up` starts it")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "clusters:\n- cluster:\n    certificate-authority-data: c2VydmVy\n    server: https://127.0.0.1:{port}\n  name: a\n",
+        "clusters:\n- cluster: {{server: 'https://127.0.0.1:{port}'}}\n",
+        '{{"clusters": [{{"cluster": {{"tls-server-name": "x", "server": "https://127.0.0.1:{port}"}}}}]}}',
+    ],
+)
+def test_the_address_in_a_kubeconfig(tmp_path: Path, text: str) -> None:
+    """It is found however the file is written."""
+    path = tmp_path / "kubeconfig.yaml"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        path.write_text(text.format(port=server.getsockname()[1]))
+        assert trouble(path) is None
+
+    problem = trouble(path)
+    assert problem is not None
+    assert problem.exit_code == 4
+
+
 def test_an_api_that_is_slow(monkeypatch: pytest.MonkeyPatch, api: Path) -> None:
     """An API that takes its time is left to the tool, which has more patience."""
 

@@ -9,24 +9,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from obol.caches.reachable import addresses_of
-from obol.client.base import Limits, PulledImage, PullFailed, Silence
+from obol.client.base import Limits, PulledImage, PullFailed
 from obol.client.failures import not_kept, not_served
 from obol.client.platforms import parse_platform
 from obol.client.pull import ImagePull
 from obol.client.session import RegistryClient
-from obol.errors import UsageError
+from obol.errors import ObolError, UsageError
 from obol.machine.clock import Clock, SystemClock
-from obol.machine.tasks import members
+from obol.machine.tasks import members, spawn
 from obol.oci.manifests import Descriptor
 from obol.oci.platforms import choose
 from obol.oci.references import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
     from obol.caches.base import CacheEngine, EngineStatus, HeldPlatform, Inventory
     from obol.client.base import Progress, Source
@@ -60,12 +60,30 @@ class Holding:
     missing: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Turns:
     """How many images at a time: manifests of all are read before most blobs, so that the whole size is known soon."""
 
     resolving: asyncio.Semaphore
     bringing: asyncio.Semaphore
+    waiting: int = 0
+    """Images whose manifests somebody waits for before blobs are asked for."""
+    known: asyncio.Event = field(default_factory=asyncio.Event)
+    begin: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        self.begin.set()
+
+    def wait_for(self, count: int) -> None:
+        """Let no blob be asked for until the manifests of so many images are there, or cannot be had."""
+        self.waiting = count
+        self.begin.clear()
+
+    def is_known(self) -> None:
+        """The manifests of one more image are there, or cannot be had."""
+        self.waiting -= 1
+        if self.waiting <= 0:
+            self.known.set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +115,30 @@ class Warming:
     clock: Clock = SYSTEM
 
     async def warm(
-        self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
+        self,
+        references: Sequence[ImageReference],
+        engine: EngineStatus,
+        progress: Progress,
+        before: Callable[[Holding], None] | None = None,
     ) -> tuple[Outcome, ...]:
         """Bring what is missing of these images; the outcomes are in their order, and one failure stops no other.
 
-        Raises EngineNotRunning, EngineUnresponsive where the cache cannot say what it has kept.
+        `before` is told what is there, and what is missing, before any blob is asked for. Raises EngineNotRunning,
+        EngineUnresponsive where the cache cannot say what it has kept.
         """
         turns = _Turns(asyncio.Semaphore(RESOLVED_AT_ONCE), asyncio.Semaphore(self.limits.images))
         async with AsyncExitStack() as stack:
+            if before is not None:
+                turns.wait_for(len(references))
+                looking = spawn(self._look(references, turns, before), name="holding")
+                stack.push_async_callback(asyncio.wait, [looking])
+                stack.callback(looking.cancel)
             clients = await self._clients(stack, engine)
 
             async def one(reference: ImageReference) -> Outcome:
                 client = clients.get(reference.registry)
                 if client is None:
+                    turns.is_known()
                     problem = not_served(reference, tuple(clients))
                     progress.failed(problem)
                     return problem
@@ -117,26 +146,26 @@ class Warming:
 
             return tuple(await _all(one(reference) for reference in references))
 
-    async def holding(self, references: Sequence[ImageReference], engine: EngineStatus) -> Holding:
-        """How much of these images is there, and how much is missing, as far as their manifests can be had.
+    async def held(self, references: Sequence[ImageReference]) -> Mapping[ImageReference, Held]:
+        """How much of each image is there. Raises EngineNotRunning, EngineUnresponsive."""
+        inventory = await asyncio.to_thread(self.cache.images)
+        return {reference: self._held(inventory, reference) for reference in references}
 
-        Raises EngineNotRunning, EngineUnresponsive.
-        """
-        async with AsyncExitStack() as stack:
-            clients = await self._clients(stack, engine)
-            slots = asyncio.Semaphore(self.limits.images)
-
-            async def read(reference: ImageReference) -> None:
-                if (client := clients.get(reference.registry)) is not None:
-                    async with slots:
-                        with contextlib.suppress(PullFailed):
-                            await ImagePull(client, reference, self.limits, Silence()).resolve(self.platforms)
-
+    async def _look(
+        self, references: Sequence[ImageReference], turns: _Turns, before: Callable[[Holding], None]
+    ) -> None:
+        """Tell what is there as soon as all manifests are, and let blobs be asked for."""
+        try:
             # What is not known by then is not counted: nobody is to wait long for an estimate.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_KNOWN_WITHIN):
-                    await _all(read(reference) for reference in references)
-        inventory = await asyncio.to_thread(self.cache.images)
+                    await turns.known.wait()
+            with contextlib.suppress(ObolError):
+                before(self._holding(await asyncio.to_thread(self.cache.images), references))
+        finally:
+            turns.begin.set()
+
+    def _holding(self, inventory: Inventory, references: Sequence[ImageReference]) -> Holding:
         held: dict[str, int] = {}
         missing = 0
         for reference in references:
@@ -146,11 +175,6 @@ class Warming:
             there = sum(one.size for one in platforms) - lacking
             held[reference.registry] = held.get(reference.registry, 0) + there
         return Holding({registry: count for registry, count in held.items() if count}, missing)
-
-    async def held(self, references: Sequence[ImageReference]) -> Mapping[ImageReference, Held]:
-        """How much of each image is there. Raises EngineNotRunning, EngineUnresponsive."""
-        inventory = await asyncio.to_thread(self.cache.images)
-        return {reference: self._held(inventory, reference) for reference in references}
 
     async def _clients(self, stack: AsyncExitStack, engine: EngineStatus) -> dict[str, RegistryClient]:
         return {
@@ -163,8 +187,12 @@ class Warming:
     ) -> Outcome:
         image = ImagePull(client, reference, self.limits, progress)
         try:
-            async with turns.resolving:
-                await image.resolve(self.platforms)
+            try:
+                async with turns.resolving:
+                    await image.resolve(self.platforms)
+            finally:
+                turns.is_known()
+            await turns.begin.wait()
             async with turns.bringing:
                 return await image.bring()
         except PullFailed as problem:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from obol.caches.base import CacheEngine, EngineStatus
-    from obol.caches.warming import Outcome, Warming
+    from obol.caches.warming import Holding, Outcome, Warming
     from obol.cli.imagewatch import Ask
     from obol.cli.present import Speaker
     from obol.client.base import Progress, PulledImage, PullFailed
@@ -85,23 +85,19 @@ def run(say: Speaker, warmth: Warming, references: Sequence[ImageReference], eng
     warmed = Warmed(dict.fromkeys(references, Unfinished()))
     with watching(say, len(references)) as shown:
         remembering = _Remembering(shown)
+
+        def before(holding: Holding) -> None:
+            if short := too_little_room(holding, engine):
+                say.warn(short)
+
         try:
-            outcomes = asyncio.run(_warm(say, warmth, references, engine, remembering))
+            outcomes = asyncio.run(warmth.warm(references, engine, remembering, before))
             warmed.outcomes |= dict(zip(references, outcomes, strict=True))
         except KeyboardInterrupt:
             warmed.interrupted = True
             warmed.outcomes |= _kept(remembering, references, ask) | remembering.outcomes
     warmed.seconds = clock.monotonic() - since
     return warmed
-
-
-async def _warm(
-    say: Speaker, warmth: Warming, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
-) -> Sequence[Outcome]:
-    """Warm, having said before where there is too little room."""
-    if short := await too_little_room(await warmth.holding(references, engine), engine):
-        say.warn(short)
-    return await warmth.warm(references, engine, progress)
 
 
 def asking(engine: EngineStatus, platforms: Selection) -> Ask:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from obol.backends.base import Backend
     from obol.caches.base import EngineStatus
+    from obol.caches.warming import Holding
     from obol.stack.nocluster import Warmth
     from obol.stack.state import LastUp
     from obol.stack.telling import Telling
@@ -46,6 +47,9 @@ async def fetch_ahead(
         tell.steps.expect([str(one) for one in references])
         if not references:
             return
-        if short := await too_little_room(await warmth.holding(references, engine), engine):
-            tell(short)
-        await warmth.warm(references, engine, Silence())
+
+        def before(holding: Holding) -> None:
+            if short := too_little_room(holding, engine):
+                tell(short)
+
+        await warmth.warm(references, engine, Silence(), before)

@@ -31,15 +31,15 @@ class Warmth(Protocol):
     """Brings images into the caches, and knows which are there."""
 
     async def warm(
-        self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
+        self,
+        references: Sequence[ImageReference],
+        engine: EngineStatus,
+        progress: Progress,
+        before: Callable[[Holding], None] | None = None,
     ) -> Sequence[PulledImage | PullFailed]:
-        """Fetch what is missing of these images; one that fails stops no other. The answers are in their order."""
-        ...
+        """Fetch what is missing of these images; one that fails stops no other. The answers are in their order.
 
-    async def holding(self, references: Sequence[ImageReference], engine: EngineStatus) -> Holding:
-        """Tell how much of these images is there, and how much is missing, as far as their manifests can be had.
-
-        Raises EngineNotRunning, EngineUnresponsive.
+        `before` is told what is there before any blob is asked for, where that can be told.
         """
         ...
 
@@ -109,17 +109,23 @@ class CachesOnly:
         began = self._clock.monotonic()
         started = await asyncio.to_thread(self._caches.start)
         references = [image.reference for image in images]
-        before = await self._warmth.holding(references, started.status)
-        if short := await too_little_room(before, started.status):
-            warn(short)
-        outcomes = await self._warmth.warm(references, started.status, progress)
+        held: dict[str, int] = {}
+        short = ""
+
+        def before(found: Holding) -> None:
+            nonlocal short
+            held.update(found.held)
+            if short := too_little_room(found, started.status):
+                warn(short)
+
+        outcomes = await self._warmth.warm(references, started.status, progress, before)
         return Brought(
             choice,
             started,
             tuple(WarmedImage(image, outcome) for image, outcome in zip(images, outcomes, strict=True)),
             self._clock.monotonic() - began,
-            time_saved(before.held, await self._throughput()),
-            before.held,
+            time_saved(held, await self._throughput()),
+            held,
             short,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 from dataclasses import dataclass
@@ -37,12 +36,12 @@ def space(caches: Path, data: Path) -> Space:
     return Space(str(caches), _size(caches), _free(caches), str(data), data.is_dir())
 
 
-async def too_little_room(holding: Holding, engine: EngineStatus) -> str:
+def too_little_room(holding: Holding, engine: EngineStatus) -> str:
     """A sentence where the caches' disk has no room for what is missing of some images; "" where it has."""
     needed = holding.missing
     if not needed:
         return ""
-    free = await asyncio.to_thread(_free, Path(engine.store))
+    free = _free(Path(engine.store))
     if free is None or needed <= free:
         return ""
     return (

@@ -170,16 +170,44 @@ async def test_what_is_not_kept_is_not_called_done(served: FakeRegistry) -> None
     assert sorted(map(str, told)) == sorted(map(str, (app, other)))
 
 
-async def test_holding(served: FakeRegistry) -> None:
-    """What is there and what is missing is known by the manifests, which are asked for; no blob is."""
+async def test_what_is_there_is_told_before_any_blob_is_asked_for(served: FakeRegistry) -> None:
+    """What is there and what is missing is known by the manifests, which are read once; images without are left out."""
     partial = HeldPlatform("linux/amd64", IMAGE.children[0], "partial", 70, 1, 30)
     one, two = held(APP, "complete", "absent"), replace(held(OTHER), platforms=(partial,))
+    told: list[Holding] = []
+
+    def before(holding: Holding) -> None:
+        assert served.count("GET", "/blobs/") == 0
+        told.append(holding)
+
     async with served:
         engine = status(Listener("docker.io", "127.0.0.1", served.port))
-        warming = Warming(FakeCache([Inventory((one, two))]), AMD64, LIMITS, FakeClock())
-        found = await warming.holding((APP, OTHER, ABSENT, FOREIGN), engine)
+        cache = FakeCache([Inventory((one, two)), complete(APP, OTHER)])
+        warming = Warming(cache, AMD64, LIMITS, FakeClock())
+        outcomes = await warming.warm((APP, OTHER, ABSENT, FOREIGN), engine, Silence(), before)
 
-    assert found == Holding({"docker.io": 1 + 40}, 30)
+    assert told == [Holding({"docker.io": 1 + 40}, 30)]
+    assert [isinstance(one, PulledImage) for one in outcomes] == [True, True, False, False]
+
+
+async def test_a_cache_that_cannot_tell_what_is_there(served: FakeRegistry) -> None:
+    """Nothing is told then, and the images are fetched all the same."""
+
+    class Late(FakeCache):
+        asked = 0
+
+        def images(self) -> Inventory:
+            self.asked += 1
+            if self.asked == 1:
+                raise EngineNotRunning("busy")
+            return complete(APP)
+
+    async with served:
+        engine = status(Listener("docker.io", "127.0.0.1", served.port))
+        warming = Warming(Late(), AMD64, LIMITS, FakeClock())
+        (outcome,) = await warming.warm((APP,), engine, Silence(), lambda _holding: pytest.fail("told"))
+
+    assert isinstance(outcome, PulledImage)
 
 
 async def test_still_committing(served: FakeRegistry) -> None:

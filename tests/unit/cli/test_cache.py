@@ -10,7 +10,6 @@ import pytest
 
 from obol.caches import enginelog
 from obol.caches.base import HeldImage, Inventory, Listener, Running, Started
-from obol.caches.warming import Holding
 from obol.cli import cache, warming
 from obol.client.base import PulledImage
 from obol.config.sources import OPTIONS
@@ -20,11 +19,11 @@ from tests.unit.cli import images
 from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from obol.caches.base import EngineStatus
-    from obol.caches.warming import Outcome
+    from obol.caches.warming import Holding, Outcome
     from obol.client.base import Progress
     from obol.client.platforms import Selection
     from obol.oci.references import ImageReference
@@ -272,12 +271,12 @@ class FakeWarmth:
         self.outcomes = outcomes
         self.wired: tuple[Selection, int] | None = None
 
-    async def holding(self, references: Sequence[ImageReference], engine: EngineStatus) -> Holding:
-        """All is there."""
-        return Holding({}, 0)
-
     async def warm(
-        self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
+        self,
+        references: Sequence[ImageReference],
+        engine: EngineStatus,
+        progress: Progress,
+        before: Callable[[Holding], None] | None = None,
     ) -> tuple[Outcome, ...]:
         """As told."""
         assert engine.pid == 4711

@@ -19,7 +19,7 @@ from tests.unit.cli.conftest import FakeEngine, engine_status
 from tests.unit.cli.images import APP, LITELLM, failed, pulled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from obol.caches.base import EngineStatus
@@ -36,15 +36,17 @@ class FakeWarmth:
     asked: list[ImageReference] = field(default_factory=list)
     missing: int = 0
 
-    async def holding(self, references: Sequence[ImageReference], engine: EngineStatus) -> Holding:
-        """Tell what is missing."""
-        return Holding({}, self.missing)
-
     async def warm(
-        self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
+        self,
+        references: Sequence[ImageReference],
+        engine: EngineStatus,
+        progress: Progress,
+        before: Callable[[Holding], None] | None = None,
     ) -> tuple[Outcome, ...]:
         """As told."""
         assert engine.pid == 4711
+        assert before is not None
+        before(Holding({}, self.missing))
         self.asked += references
         image, problem = pulled(), failed()
         progress.found(APP, 5)

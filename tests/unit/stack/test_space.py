@@ -62,13 +62,13 @@ def test_a_file_that_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert space(tmp_path, tmp_path).held == 0
 
 
-async def test_too_little_room(tmp_path: Path) -> None:
+def test_too_little_room(tmp_path: Path) -> None:
     """What does not fit is said with both sizes and the way out; what fits, or is there, is no matter."""
     engine = replace(engine_status(), store=str(tmp_path / "not there yet"))
 
-    told = await too_little_room(Holding({}, 5 << 60), engine)
+    told = too_little_room(Holding({}, 5 << 60), engine)
 
     assert f"need {5 << 40:,} MiB more" in told
     assert "OBOL_REGISTRY_CACHE_DIR" in told
-    assert await too_little_room(Holding({}, 1), engine) == ""
-    assert await too_little_room(Holding({"docker.io": 5 << 60}, 0), engine) == ""
+    assert too_little_room(Holding({}, 1), engine) == ""
+    assert too_little_room(Holding({"docker.io": 5 << 60}, 0), engine) == ""

@@ -17,7 +17,7 @@ from obol.stack.plan import StackImage
 from tests.fakes.control import status_body
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from obol.caches.warming import Held
     from obol.client.base import Progress
@@ -124,9 +124,15 @@ class FakeWarmth:
     holds: Holding = NOTHING
 
     async def warm(
-        self, references: Sequence[ImageReference], engine: EngineStatus, progress: Progress
+        self,
+        references: Sequence[ImageReference],
+        engine: EngineStatus,
+        progress: Progress,
+        before: Callable[[Holding], None] | None = None,
     ) -> Sequence[PulledImage | PullFailed]:
         """Give the outcomes, and tell `progress`."""
+        if before is not None:
+            before(self.holds)
         self.engines.append(engine)
         self.asked.append(references)
         found: list[PulledImage | PullFailed] = []
@@ -139,10 +145,6 @@ class FakeWarmth:
                 progress.failed(outcome)
             found.append(outcome)
         return found
-
-    async def holding(self, references: Sequence[ImageReference], engine: EngineStatus) -> Holding:
-        """Give `holds`."""
-        return self.holds
 
     async def held(self, references: Sequence[ImageReference]) -> Mapping[ImageReference, Held]:
         """Give the holdings."""

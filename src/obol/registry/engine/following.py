@@ -152,6 +152,12 @@ class FollowedBlob:
         try:
             async for data in relay(self._fill.source, start, stop, check):
                 self._counters.bytes_from_upstream += len(data)
-                yield data
+                # A client that reads slowly must not keep others from being fetched for.
+                lent = self._slots.lend()
+                try:
+                    yield data
+                finally:
+                    if lent:
+                        self._slots.reclaim()
         finally:
             self._slots.release()

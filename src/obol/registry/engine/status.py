@@ -40,6 +40,8 @@ class UpstreamStatus(msgspec.Struct, frozen=True):
     throughput: float | None
     """Bytes a second that blobs came with, None where too little came to tell."""
     ratelimit: RateLimit | None
+    transfers: dict[str, int] = {}
+    """Transfers that brought nothing, by what became of them: failed (all), corrupt, stalled."""
 
 
 class ListenerStatus(msgspec.Struct, frozen=True):
@@ -96,6 +98,11 @@ def upstreams(engine: Engine) -> list[UpstreamStatus]:
                 upstream_requests=upstream.requests,
                 throughput=counters.throughput(),
                 ratelimit=upstream.budget,
+                transfers={
+                    "failed": counters.fills_failed,
+                    "corrupt": counters.corrupt,
+                    "stalled": counters.fills_stalled,
+                },
             )
         )
     return found

@@ -32,8 +32,11 @@ class StatusCollector:
         asked = CounterMetricFamily("obol_cache_upstream_requests", "Requests to the upstream.", labels=["registry"])
         left = GaugeMetricFamily("obol_cache_ratelimit_remaining", "What the upstream allows.", labels=["registry"])
         healthy = GaugeMetricFamily("obol_cache_upstream_ok", "1 unless failing or limited.", labels=["registry"])
+        ended = CounterMetricFamily("obol_cache_bad_transfers", "Blobs not fetched.", labels=["registry", "why"])
         for upstream in status.upstreams:
             label = [upstream.registry]
+            for why, count in upstream.transfers.items():
+                ended.add_metric([upstream.registry, why], count)
             for outcome, count in upstream.requests.items():
                 requests.add_metric([upstream.registry, outcome], count)
             cached.add_metric(label, upstream.bytes_from_cache)
@@ -42,7 +45,7 @@ class StatusCollector:
             healthy.add_metric(label, float(upstream.health in {"ok", "unknown"}))
             if upstream.ratelimit is not None and upstream.ratelimit.remaining is not None:
                 left.add_metric(label, upstream.ratelimit.remaining)
-        yield from (requests, cached, fetched, asked, left, healthy)
+        yield from (requests, cached, fetched, asked, left, healthy, ended)
         yield GaugeMetricFamily("obol_cache_content_bytes", "Bytes of complete content.", value=status.content.size)
         yield GaugeMetricFamily("obol_cache_content_objects", "Complete objects.", value=status.content.count)
         yield GaugeMetricFamily("obol_cache_fills", "Blobs being fetched.", value=status.fills)

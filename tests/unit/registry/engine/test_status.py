@@ -22,6 +22,7 @@ async def test_upstreams() -> None:
         one.budget = RateLimit(100, 76, 21600)
         one.last_problem = "was down yesterday"
         one.requests = 5
+        w.spaces[0].counters.fills_stalled = 2
         first, second = upstreams(w.engine)
 
     assert first == UpstreamStatus(
@@ -36,6 +37,7 @@ async def test_upstreams() -> None:
         upstream_requests=5,
         throughput=None,
         ratelimit=RateLimit(100, 76, 21600),
+        transfers={"failed": 0, "corrupt": 0, "stalled": 2},
     )
     assert (second.health, second.ratelimit) == ("unknown", None)
 

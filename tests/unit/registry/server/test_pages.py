@@ -9,7 +9,9 @@ OUTCOMES = {"hit": 3, "miss": 2, "stale": 1, "error": 0}
 
 def upstream(registry: str, health: str, limit: RateLimit | None) -> UpstreamStatus:
     """One upstream as a status tells it."""
-    return UpstreamStatus(registry, f"https://{registry}", health, "", None, OUTCOMES, 700, 500, 9, None, limit)
+    return UpstreamStatus(
+        registry, f"https://{registry}", health, "", None, OUTCOMES, 700, 500, 9, None, limit, {"stalled": 1}
+    )
 
 
 def status(*upstreams: UpstreamStatus) -> Status:
@@ -38,6 +40,7 @@ def test_metrics() -> None:
     assert told['obol_cache_fetched_bytes_total{registry="docker.io"}'] == 500
     assert told['obol_cache_upstream_requests_total{registry="quay.io"}'] == 9
     assert told['obol_cache_ratelimit_remaining{registry="docker.io"}'] == 76
+    assert told['obol_cache_bad_transfers_total{registry="docker.io",why="stalled"}'] == 1
     assert told['obol_cache_upstream_ok{registry="docker.io"}'] == 1
     assert told['obol_cache_upstream_ok{registry="quay.io"}'] == 0
     assert told["obol_cache_content_bytes"] == 1000

@@ -168,7 +168,7 @@ def test_trouble(api: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "clusters:\n- cluster:\n    certificate-authority-data: c2VydmVy\n    server: https://127.0.0.1:{port}\n  name: a\n",
+        "clusters:\n- cluster:\n    certificate-authority-data: c2VydmVy\n    server: https://127.0.0.1:{port}\n",
         "clusters:\n- cluster: {{server: 'https://127.0.0.1:{port}'}}\n",
         '{{"clusters": [{{"cluster": {{"tls-server-name": "x", "server": "https://127.0.0.1:{port}"}}}}]}}',
     ],

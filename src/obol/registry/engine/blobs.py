@@ -49,6 +49,7 @@ class Blobs:
         self._accounts = accounts
         self.room = Room()
         self._offline = offline
+        self._seldom = logs.Seldom(around.clock)
         self._fills: dict[tuple[str, Digest], Fill] = {}
         self._tasks: dict[asyncio.Task[None], Fill] = {}
         self._fetches: set[Fetch] = set()
@@ -204,7 +205,7 @@ class Blobs:
             self._leave(space, fetch.received)
             self._remember((space.registry, fill.digest), fill)
             self._weigh(fill)
-            _log(space, fill, self._around.clock.monotonic() - started)
+            _log(self._seldom, space, fill, self._around.clock.monotonic() - started)
             await granting
 
     async def _grant(self, fill: Fill) -> None:
@@ -260,9 +261,10 @@ def _right(digest: Digest) -> Right:
     return Right(digest, Kind.BLOB, "", None)
 
 
-def _log(space: Space, fill: Fill, seconds: float) -> None:
-    about = {"registry": space.registry, "repository": str(fill.place.repository), "digest": str(fill.digest)}
+def _log(seldom: logs.Seldom, space: Space, fill: Fill, seconds: float) -> None:
     if fill.verified:
+        about = {"registry": space.registry, "repository": str(fill.place.repository), "digest": str(fill.digest)}
         logs.get().info("blob fetched", **about, bytes=fill.size, seconds=round(seconds, 3))
     else:
-        logs.get().warning("blob not fetched", **about, why=str(fill.failure), bytes=fill.frontier)
+        # Anybody may ask for what there is not, as often as they like, and no byte of that is to be in the log.
+        seldom.warning("blob not fetched", registry=space.registry, why=str(fill.failure), bytes=fill.frontier)

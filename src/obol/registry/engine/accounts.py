@@ -129,38 +129,39 @@ class Accounts:
     """The open accounts; false where there are none, which is all that most answers look at."""
 
     def __init__(self) -> None:
-        self._open: dict[str, Account] = {}
+        self.running: dict[str, Account] = {}
+        """By name; empty for most of the time, which is all that an answer from memory looks at."""
 
     def __bool__(self) -> bool:
-        return bool(self._open)
+        return bool(self.running)
 
     def open(self, owner: int, busy: Iterable[Digest]) -> Account | None:
         """Open an account; None where there are too many. `busy` is what is being fetched now."""
-        if len(self._open) >= MOST_OPEN:
+        if len(self.running) >= MOST_OPEN:
             return None
         account = Account(secrets.token_hex(8), owner)
         for digest in busy:
             account.fetches(digest)
-        self._open[account.name] = account
+        self.running[account.name] = account
         return account
 
     def find(self, name: str) -> Account | None:
         """An open account."""
-        return self._open.get(name)
+        return self.running.get(name)
 
     def close(self, name: str) -> Account | None:
         """Close an account, and give what it came to."""
-        return self._open.pop(name, None)
+        return self.running.pop(name, None)
 
     def owners(self) -> dict[str, int]:
         """By the name of each account: whose it is."""
-        return {name: account.owner for name, account in self._open.items()}
+        return {name: account.owner for name, account in self.running.items()}
 
     def fetches(self, digest: Digest) -> None:
         """Content is being fetched, or was fetched just now."""
-        for account in self._open.values():
+        for account in self.running.values():
             account.fetches(digest)
 
     def meter(self, ends: Ends, registry: str, digest: Digest) -> Meter:
         """Begin to count an answer."""
-        return Meter([(one, one.holds(digest)) for one in self._open.values()], ends, registry, digest)
+        return Meter([(one, one.holds(digest)) for one in self.running.values()], ends, registry, digest)

@@ -54,6 +54,7 @@ class Handler:
 
     def __init__(self, engine: Engine, registry: str, pages: dict[str, Page], shared: Shared) -> None:
         self._engine = engine
+        self._accounts = engine.accounts
         self._registry = registry
         self._hosts = shared.hosts
         self._pages = pages
@@ -104,12 +105,13 @@ class Handler:
     def _count(self, hot: Hot, transport: asyncio.BaseTransport | None) -> None:
         hot.counters.hit += 1
         hot.counters.bytes_from_cache += len(hot.body)
-        self._meter(transport, hot.digest, len(hot.body))
+        if self._accounts.running:
+            self._meter(transport, hot.digest, len(hot.body))
         if hot.manifest is not None:
             self._engine.used(*hot.manifest)
 
     def _meter(self, transport: asyncio.BaseTransport | None, digest: Digest | None, count: int) -> None:
-        if meter := meter_of(self._engine.accounts, transport, self._registry, digest):
+        if meter := meter_of(self._accounts, transport, self._registry, digest):
             meter.sent(0, count)
 
     async def _answer(self, request: web.BaseRequest, keys: Keys | None) -> Reply | Sent:
@@ -164,7 +166,7 @@ class Handler:
                 body = b"" if head else answer.body
                 self._meter(request.transport, answer.digest, len(body))
                 return self._render(request, rendered, body)
-            meter = meter_of(self._engine.accounts, request.transport, self._registry, answer.digest)
+            meter = meter_of(self._accounts, request.transport, self._registry, answer.digest)
             run = FileRun(answer.content.fileno(), 0, answer.size)
             reply, count = await send_file(request, self._head(request, rendered), run, self._stall)
             if meter:

@@ -25,6 +25,7 @@ INTRODUCTION = """\
 
 A setting is looked for in four places, and the last one that has it wins: our defaults, `obol.toml`, the environment,
 the command line. Every problem of every place is reported at once, and nothing starts before all are right.
+A variable that begins with `OBOL_` and has no effect is told of, with the one that was meant.
 
 `obol.toml` lies in the configuration directory (below). Purging never removes it.
 

@@ -23,6 +23,7 @@ from obol.cli.options import speaker
 from obol.cli.present import OutputFormat, Speaker
 from obol.cli.usage import ParserProblem, Verbs, explained
 from obol.config.talk import OUTPUT, talk
+from obol.config.variables import unread
 from obol.errors import Interrupted, ObolError, UsageError
 from obol.machine.texts import lenient
 
@@ -77,6 +78,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     say = _speaker_for_errors(given)
     lenient((sys.stdout, sys.stderr))
+    code = _carried_out(given, say)
+    # A mistake in the settings is told with the error, and an error as JSON stands alone.
+    if code == 0 or (say.output is OutputFormat.HUMAN and code not in {UsageError.exit_code, Interrupted.exit_code}):
+        for sentence in unread(os.environ):
+            say.warn(sentence)
+    return code
+
+
+def _carried_out(given: list[str], say: Speaker) -> int:
     try:
         result = typer.main.get_command(app).main(given, prog_name="obol", standalone_mode=False)
         sys.stdout.flush()

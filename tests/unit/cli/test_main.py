@@ -153,3 +153,15 @@ def test_a_fast_start() -> None:
     ran = subprocess.run([sys.executable, "-c", asked], env={}, capture_output=True, text=True, check=True)
 
     assert ran.stdout == "[]\n"
+
+
+def test_a_variable_with_a_typing_error(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that nobody reads is told of once, unless the error names it, or is JSON for a program."""
+    monkeypatch.setenv("OBOL_CACHE_TAGTTL", "5m")
+
+    assert terminal.run("cache status") == 0
+    assert terminal.err.count("OBOL_CACHE_TAGTTL has no effect; did you mean OBOL_CACHE_TAG_TTL?") == 1
+    assert terminal.run("cache config podman") == 2
+    assert terminal.err.count("OBOL_CACHE_TAGTTL") == 1
+    assert terminal.run("cache logs -o json") == 4
+    assert "TAGTTL" not in terminal.err

@@ -7,6 +7,7 @@ an earlier version has none: it is known by the stack's data directory, which it
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from obol.machine.docker import Docker
     from obol.machine.dockervalues import Container
 
+LOOK_WITHIN = 5.0
+"""Seconds that a command waits for Docker, which it may have no other use for."""
+
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
@@ -34,10 +38,11 @@ class Clusters:
 
 
 async def look(docker: Docker, config: Path, data: Path, mark: str) -> Clusters:
-    """Look for the clusters of stacks. There are none where Docker cannot be asked."""
+    """Look for the clusters of stacks. There are none where Docker cannot be asked, or takes too long."""
     try:
-        containers = await docker.containers(labels=("app=k3d", STACK_LABEL))
-    except ObolError:
+        async with asyncio.timeout(LOOK_WITHIN):
+            containers = await docker.containers(labels=("app=k3d", STACK_LABEL))
+    except (ObolError, TimeoutError):
         return Clusters()
     owned = is_ours(data, config)
     here = {

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from obol.errors import ObolError
 from obol.machine.docker import Docker
+from obol.stack import adoption
 from obol.stack.adoption import Clusters, look, settle
 from obol.stack.state import Identity, NameLost
 from tests.fakes import docker as fake
@@ -53,6 +55,18 @@ async def test_no_docker() -> None:
     runner = FakeRunner(missing={"docker"})
 
     assert await look(Docker(runner), CONFIG, Path("/data"), "ours") == Clusters()
+
+
+async def test_a_docker_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Docker that does not answer in time keeps nobody from going on."""
+
+    async def containers(_self: Docker, *, labels: tuple[str, ...]) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(adoption, "LOOK_WITHIN", 0.0)
+    monkeypatch.setattr(Docker, "containers", containers)
+
+    assert await look(Docker(FakeRunner()), CONFIG, Path("/data"), "ours") == Clusters()
 
 
 @pytest.mark.parametrize(

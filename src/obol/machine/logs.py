@@ -138,6 +138,11 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
+SPARING_BURST = 200.0
+SPARING_PAUSE = 20.0
+"""Lines of one event at once, and the seconds after which one more may be told: a mebibyte in a day."""
+
+
 class Seldom:
     """Warnings about what others can cause as often as they like: the first one at once, then few, with a count.
 
@@ -167,6 +172,42 @@ class Seldom:
     def failure(self, event: str, problem: BaseException) -> None:
         """Tell where an exception that nobody expected came from; not its text, where bytes of a request may be."""
         self.warning(event, problem=type(problem).__name__, where=_where(problem))
+
+
+class Sparing:
+    """Lines about what goes on all the time: all of a burst, then few, with a count of those left out.
+
+    A whole image, or a cold cluster, is told line by line; who makes us do the same thing for hours fills no disk.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._left: dict[str, float] = {}
+        self._at: dict[str, float] = {}
+        self._left_out: dict[str, int] = {}
+
+    def info(self, event: str, **about: object) -> None:
+        """Tell it, or count it for the next line of this event."""
+        if self._may(event, about):
+            get().info(event, **about)
+
+    def warning(self, event: str, **about: object) -> None:
+        """Tell it, or count it for the next line of this event."""
+        if self._may(event, about):
+            get().warning(event, **about)
+
+    def _may(self, event: str, about: dict[str, object]) -> bool:
+        now = self._clock.monotonic()
+        back = (now - self._at.get(event, now)) / SPARING_PAUSE
+        left = min(SPARING_BURST, self._left.get(event, SPARING_BURST) + max(0.0, back))
+        self._at[event] = now
+        self._left[event] = left - 1 if left >= 1 else left
+        if left < 1:
+            self._left_out[event] = self._left_out.get(event, 0) + 1
+            return False
+        if count := self._left_out.pop(event, 0):
+            about["left_out"] = count
+        return True
 
 
 @dataclass(slots=True)

@@ -267,3 +267,21 @@ def test_libraries_without_their_words(style: str, capsys: pytest.CaptureFixture
     assert "ValueError" in failed
     assert "test_logs.py" in failed
     assert "s3cr3t" not in warning + failed
+
+
+def test_what_goes_on_all_the_time_is_told_sparingly(capsys: pytest.CaptureFixture[str]) -> None:
+    """A burst is told line by line; then a line now and then tells how many were left out, each event by itself."""
+    logs.configure("json")
+    clock = FakeClock()
+    sparing = logs.Sparing(clock)
+    for number in range(int(logs.SPARING_BURST) + 7):
+        sparing.info("blob fetched", bytes=number)
+    sparing.warning("blob not fetched")
+    clock.advance(logs.SPARING_PAUSE)
+    sparing.info("blob fetched", bytes=0)
+
+    lines = [json.loads(line) for line in written(capsys)]
+
+    assert len(lines) == logs.SPARING_BURST + 2
+    assert lines[-2]["event"] == "blob not fetched"
+    assert lines[-1]["left_out"] == 7

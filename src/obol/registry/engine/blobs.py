@@ -54,6 +54,7 @@ class Blobs:
         self._tasks: dict[asyncio.Task[None], Fill] = {}
         self._fetches: set[Fetch] = set()
         self._watch = Watch(around.limits.standstill)
+        self._sparing = logs.Sparing(around.clock)
         self._confirming: Flights[tuple[Place, Digest], int | None] = Flights()
         self._failures: OrderedDict[tuple[str, Digest], _Failure] = OrderedDict()
         self._busy_since: dict[str, float] = {}
@@ -205,7 +206,7 @@ class Blobs:
             self._leave(space, fetch.received)
             self._remember((space.registry, fill.digest), fill)
             self._weigh(fill)
-            _log(self._seldom, space, fill, self._around.clock.monotonic() - started)
+            self._tell(space, fill, self._around.clock.monotonic() - started)
             await granting
 
     async def _grant(self, fill: Fill) -> None:
@@ -245,6 +246,16 @@ class Blobs:
         if self._busy_count[space.registry] == 0:
             space.counters.fill_seconds += self._around.clock.monotonic() - self._busy_since[space.registry]
 
+    def _tell(self, space: Space, fill: Fill, seconds: float) -> None:
+        if fill.verified:
+            about = {"registry": space.registry, "repository": str(fill.place.repository), "digest": str(fill.digest)}
+            self._sparing.info("blob fetched", **about, bytes=fill.size, seconds=round(seconds, 3))
+        else:
+            # Anybody may ask for what there is not, as often as they like, and no byte of that is to be in the log.
+            self._seldom.warning(
+                "blob not fetched", registry=space.registry, why=str(fill.failure), bytes=fill.frontier
+            )
+
     async def close(self) -> None:
         """Stop every transfer; what has arrived is kept for the next start, and what is verified becomes content."""
         await self._watch.close()
@@ -259,12 +270,3 @@ class Blobs:
 def _right(digest: Digest) -> Right:
     """The right to a blob that the upstream confirmed. What it said of the size is not kept: nothing has proved it."""
     return Right(digest, Kind.BLOB, "", None)
-
-
-def _log(seldom: logs.Seldom, space: Space, fill: Fill, seconds: float) -> None:
-    if fill.verified:
-        about = {"registry": space.registry, "repository": str(fill.place.repository), "digest": str(fill.digest)}
-        logs.get().info("blob fetched", **about, bytes=fill.size, seconds=round(seconds, 3))
-    else:
-        # Anybody may ask for what there is not, as often as they like, and no byte of that is to be in the log.
-        seldom.warning("blob not fetched", registry=space.registry, why=str(fill.failure), bytes=fill.frontier)

@@ -92,6 +92,7 @@ class Manifests:
         self._settings = settings
         self._accounts = accounts
         self._confirmed: Recent[tuple[Place, Tag, str]] = Recent(clock)
+        self._sparing = logs.Sparing(clock)
         self._absent: Recent[tuple[Place, Reference]] = Recent(clock)
         self._fetches: Flights[tuple[Place, Reference, str, str], ManifestBody] = Flights()
         self._heads: Flights[tuple[Place, Reference, str, str], DocumentHead | None] = Flights()
@@ -269,7 +270,7 @@ class Manifests:
         wanted.space.counters.bytes_from_upstream += len(got.body)
         self._accounts.fetches(got.digest)
         about = {"registry": wanted.space.registry, "repository": str(wanted.place.repository)}
-        logs.get().info("manifest fetched", **about, reference=str(reference), digest=str(got.digest))
+        self._sparing.info("manifest fetched", **about, reference=str(reference), digest=str(got.digest))
         with suppress(StoreError):  # it can be served without being kept
             await self._content.put(got.digest, got.body)
             self._documents.proved(got.digest, got.manifest.media_type, got.manifest.media_type)

@@ -388,24 +388,3 @@ async def test_failure_is_told_to_all(at: int) -> None:
         blob.failing_at = None
 
         assert await take(await following(w)) == WHOLE
-
-
-async def test_a_slow_reader_of_a_relay_lends_its_slot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a client takes what was relayed to it, its connection holds nobody up; all slots come back."""
-    monkeypatch.setattr(following_module, "FAR_AHEAD", 100)
-    one, blob = held()
-    blob.hold(1000)
-    async with world(one) as w:
-        with await following(w) as first:
-            await first.opened(0)
-            with await following(w) as far:
-                await far.opened(9000)
-                blob.let_go()
-                runs = far.runs(9000, 9500)
-                assert await anext(runs)
-                lent = one.connections.lent
-                await runs.aclose()
-        await w.idle()
-
-    assert lent >= 1
-    assert (one.connections.lent, one.connections.taken) == (0, 0)

@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.oci.references import Digest, Repository
+from obol.registry.engine import following
 from obol.registry.engine.answers import CutShort
+from obol.registry.engine.following import FollowedBlob
 from obol.registry.engine.relay import ATTEMPTS, Check, relay
 from obol.registry.upstream.base import Misbehaved, RangesRefused
 from tests.fakes.upstream import FakeBlob, FakeSource, FakeUpstream
+from tests.unit.registry.world import REPOSITORY as WORLDS
+from tests.unit.registry.world import world
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -151,3 +155,27 @@ async def test_check_cannot_be_resumed(file: int) -> None:
 
     with ThreadPoolExecutor(1) as threads, pytest.raises(CutShort):
         await Check(DIGEST, 100).resume(file, 1001, threads)
+
+
+async def test_a_slow_reader_lends_the_slot_of_its_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a client takes what was relayed to it, its connection holds nobody up; all slots come back."""
+    monkeypatch.setattr(following, "FAR_AHEAD", 100)
+    one = FakeUpstream()
+    blob = one.add_blob(WORLDS, DIGEST, DATA)
+    blob.hold(1000)
+    async with world(one) as w:
+        first, far = await w.blob(DIGEST), await w.blob(DIGEST)
+        assert isinstance(first, FollowedBlob)
+        assert isinstance(far, FollowedBlob)
+        with first, far:
+            await first.opened(0)
+            await far.opened(4000)
+            blob.let_go()
+            runs = far.runs(4000, 4500)
+            assert await anext(runs)
+            lent = one.connections.lent
+            await runs.aclose()
+        await w.idle()
+
+    assert lent >= 1
+    assert (one.connections.lent, one.connections.taken) == (0, 0)

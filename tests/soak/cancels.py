@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import structlog
+
 from obol.oci.references import Digest
 from obol.registry.settings import EngineSettings, ListenerSettings, UpstreamSettings
 from obol.wiring.engine import RunningEngine, running_engine
@@ -68,14 +70,16 @@ class _Complaints(logging.Handler):
 
 @contextmanager
 def listening() -> Iterator[list[str]]:
-    """Collect what asyncio and the libraries complain of; the loop is in debug mode meanwhile."""
+    """Collect what asyncio, the libraries and the engine itself complain of; the loop is in debug mode meanwhile."""
     loop = asyncio.get_running_loop()
     complaints = _Complaints()
     logging.getLogger().addHandler(complaints)
     slow, loop.slow_callback_duration = loop.slow_callback_duration, _SLOW_CALLBACK
     loop.set_debug(True)
     try:
-        yield complaints.heard
+        with structlog.testing.capture_logs() as said:
+            yield complaints.heard
+        complaints.heard += [line["event"] for line in said if line["event"].endswith(" failed")]
     finally:
         loop.set_debug(False)
         loop.slow_callback_duration = slow

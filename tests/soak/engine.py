@@ -16,7 +16,10 @@ from tests.engine.processes import EngineProcess
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_MISTAKE = re.compile(r"^\s*Traceback|Task was destroyed|was never (?:retrieved|awaited)", re.MULTILINE)
+_MISTAKE = re.compile(
+    r"^\s*Traceback|Task was destroyed|was never (?:retrieved|awaited)|(?:request|connection|library) failed",
+    re.MULTILINE,
+)
 
 MEMORY_BOUND_MIB = 150.0
 
@@ -112,7 +115,7 @@ class WatchedEngine(EngineProcess):
         return self._log.stat().st_size if self._log.exists() else 0
 
     def mistakes(self) -> int:
-        """Tracebacks and complaints of the interpreter in the log."""
+        """Failures of ours, and complaints of the interpreter and the libraries, in the log."""
         if not self._log.exists():
             return 0
         return len(_MISTAKE.findall(self._log.read_text(encoding="utf-8", errors="replace")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.backends.base import ClusterSpec
+from obol.backends.base import ClusterSpec, never
 from obol.backends.podman import Looks, PodmanBackend
 from obol.machine.podman import Podman
 from obol.machine.ports import Holder
@@ -15,6 +15,7 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.podman import FakePodman
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from obol.backends.base import Deployed
@@ -61,6 +62,9 @@ class World:
     listening: list[str] = field(default_factory=list)
     mirrors: tuple[Mirror, ...] = MIRRORS
     scratch: Scratch | None = None
+    own: tuple[Mirror, ...] = ()
+    """Mirrors of one `up` only."""
+    died: Callable[[], Awaitable[bool]] = never
 
     @classmethod
     def empty(cls, place: Path) -> World:
@@ -77,7 +81,8 @@ class World:
 
     async def up(self, *manifests: Manifest) -> Deployed:
         """Bring the stack up as `obol stack up` does."""
-        backend, spec = self.backend, ClusterSpec(STACK, self.config, self.config / "data", self.mirrors)
+        data = self.config / "data"
+        backend, spec = self.backend, ClusterSpec(STACK, self.config, data, self.mirrors, self.own, self.died)
         await backend.check()
         self.notes = (await backend.up(spec, self.lines.append)).notes
         return await backend.apply(spec, manifests or packaged(), self.lines.append)

@@ -181,6 +181,17 @@ async def test_read() -> None:
     assert "`kubectl --kubeconfig /config/kubeconfig.yaml get nodes`" in caught.value.hint
 
 
+async def test_images() -> None:
+    """An image is there when every node has it; nothing is known of a cluster that does not answer."""
+    runner = FakeRunner()
+    runner.script("kubectl", "get", stdout="a:1 b:1 b@sha256:1\nb:1 c:1\n")
+    runner.script("kubectl", "get", code=1)
+    kubectl = await chosen(runner)
+
+    assert await kubectl.images() == {"b:1"}
+    assert await kubectl.images() == frozenset()
+
+
 async def test_what_may_be_shown() -> None:
     """What the cluster says to a manifest goes to the loud runner, unless there is a secret in it."""
     quiet, loud = FakeRunner(), FakeRunner()

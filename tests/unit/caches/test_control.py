@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,23 @@ def test_orders(store: Path) -> None:
         ("DELETE /listeners", AS_JSON),
         ("POST /stop", b""),
     ]
+
+
+def test_accounts(store: Path) -> None:
+    """An account is opened for this process, with ports for its clients, and tells what they were given."""
+    opened = b'{"name":"a1","whole":true,"listeners":[' + AS_JSON + b'],"given":[]}'
+    given = b'{"address":"127.0.0.1","port":54101,"peer":"127.0.0.1","registry":"ghcr.io","held":5,"fetched":7}'
+    closed = opened.replace(b"[]", b"[" + given + b"]")
+    with FakeEngine(store) as engine:
+        engine.answers |= {"POST /accounts": (200, opened), "DELETE /accounts/a1": (200, closed)}
+        control = Control(store)
+
+        account = control.open_account([LISTENER])
+        told = control.close_account(account.name)
+
+    assert (account.listeners, account.given) == ((LISTENER,), ())
+    assert [(one.held, one.fetched) for one in told.given] == [(5, 7)]
+    assert engine.asked[0] == ("POST /accounts", b'{"owner":%d,"listeners":[%s]}' % (os.getpid(), AS_JSON))
 
 
 def test_images(store: Path) -> None:

@@ -40,6 +40,18 @@ async def test_no_mirrors() -> None:
         await NodeDocker(runner, Docker(runner)).mirrors(NODE)
 
 
+async def test_addresses() -> None:
+    """Nodes that run are known by their addresses on every network; one that was stopped has none."""
+    runner = FakeRunner()
+    running, stopped = fake.container("a"), fake.container("b", status="exited")
+    for one, address in ((running, "172.18.0.3"), (stopped, "172.18.0.4")):
+        one["NetworkSettings"]["Networks"] = {"obol-net": {"NetworkID": "n", "IPAddress": address}, "off": None}
+    fake.all_containers(runner, running, stopped)
+
+    assert await NodeDocker(runner, Docker(runner)).addresses(NAME) == {"172.18.0.3"}
+    assert runner.lines[0] == PS
+
+
 async def test_write_registries() -> None:
     """The file goes to the node through standard input, with the directories that it is in."""
     runner = FakeRunner()

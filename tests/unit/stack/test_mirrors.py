@@ -62,3 +62,18 @@ async def test_removing_stops_the_engine(tmp_path: Path) -> None:
 async def test_no_networks() -> None:
     """There is nothing to free."""
     assert await NoNetworks().reclaim() == ()
+
+
+async def test_nodes_that_are_told_once_ask_at_an_address_of_their_own(tmp_path: Path) -> None:
+    """What they were given is known by that address; where it cannot be had, they ask where others do."""
+    engine = FakeCaches(taken=frozenset({54100}))
+    caches = HostCaches(engine, tmp_path / "store", apart="127.54.0.1")
+
+    wired = await caches.wire(await caches.start())
+
+    assert wired.own_addresses == {"127.54.0.1"}
+    assert [mirror.endpoint for mirror in wired.mirrors] == ["http://127.0.0.1:54100"]
+    engine.taken = frozenset()
+    wired = await caches.wire(await caches.start())
+    assert [mirror.endpoint for mirror in wired.mirrors] == ["http://127.54.0.1:54100"]
+    assert "listen 127.54.0.1:54100" in engine.calls

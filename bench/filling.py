@@ -76,6 +76,9 @@ def _fill_ours(root: Path, count: int) -> None:
             "INSERT INTO rights (space, repository, digest, kind, media_type, size) VALUES (?, ?, ?, 'blob', '', ?)",
             ((HUB, blob.repository, blob.digest, blob.size) for blob in blobs),
         )
+        index.executemany(
+            "INSERT INTO given (space, digest, media_type) VALUES (?, ?, '')", ((HUB, blob.digest) for blob in blobs)
+        )
 
 
 def _fill_registry(root: Path, count: int) -> None:

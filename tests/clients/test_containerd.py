@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 
+from obol.caches.containerdsettings import trust
+from obol.rendering.hoststoml import hosts_toml
+from obol.rendering.registries import Mirror
 from tests.clients.daemons import Daemon, containerd
 from tests.clients.images import FLAVOURS, GREETING, Flavour, Image, Library, push
 from tests.clients.sandbox import needs_root
-from tests.clients.servers import Engine, Upstream
+from tests.clients.servers import Engine, Upstream, environment
+from tests.fakes.tls import make_certificate, secure_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -182,3 +189,34 @@ class TestTwoRegistries:
 
         assert ctr.contents() == native_contents(library.images["docker"])
         assert upstream.requests() == []
+
+
+@pytest.mark.tool("openssl")
+def test_certificates_beside_a_hosts_toml(workdir: Path) -> None:
+    """The registry is trusted by the ca.crt beside our hosts.toml only because that names it."""
+    make_certificate(workdir)
+    server = asyncio.new_event_loop()
+    with ThreadPoolExecutor(1) as pool, containerd(workdir) as ctr:
+        closing = asyncio.Event()
+        port = Future[int]()
+
+        async def serve() -> None:
+            async with secure_server(workdir / "both.pem") as bound:
+                port.set_result(bound)
+                await closing.wait()
+
+        pool.submit(server.run_until_complete, serve())
+        registry = f"127.0.0.1:{port.result(10)}"
+        folder = workdir / "certs.d" / registry
+        folder.mkdir(parents=True)
+        (folder / "ca.crt").write_bytes((workdir / "cert.pem").read_bytes())
+        pull = (*ctr.client, "images", "pull", f"--hosts-dir={workdir / 'certs.d'}", f"{registry}/a/b:c")
+        said = []
+        for trusted in (trust(registry, (workdir / "certs.d",)), None):
+            (folder / "hosts.toml").write_text(hosts_toml(Mirror(registry, "http://127.0.0.1:1"), trusted))
+            done = subprocess.run(pull, env=environment(workdir), capture_output=True, timeout=30, check=False)
+            said.append(b"x509" in done.stderr + done.stdout)
+        server.call_soon_threadsafe(closing.set)
+    server.close()
+
+    assert said == [False, True]

@@ -139,8 +139,8 @@ def _printable(text: str) -> str:
 
 
 SPARING_BURST = 200.0
-SPARING_PAUSE = 20.0
-"""Lines of one event at once, and the seconds after which one more may be told: a mebibyte in a day."""
+SPARING_PAUSE = 60.0
+"""Lines of one event at once, and the seconds after which one more may be told: half a mebibyte in a day."""
 
 
 class Seldom:

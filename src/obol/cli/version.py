@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from obol import __version__
 from obol.cli import building, options
-from obol.cli.results.others import EngineVersion, RuntimeVersion, VersionResult
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
     from obol.caches.base import EngineStatus
     from obol.cli.present import Speaker, Table
+    from obol.cli.results.others import VersionResult
 
 COMMIT_DIGITS = 12
 
@@ -32,6 +32,8 @@ def version(
 
 async def _look(say: Speaker) -> VersionResult:
     import asyncio
+
+    from obol.cli.results.others import EngineVersion, RuntimeVersion, VersionResult
 
     runtimes, engine = await asyncio.gather(building.runtimes(), asyncio.to_thread(_engine, say))
     return VersionResult(

@@ -23,7 +23,6 @@ from obol.cli.options import speaker
 from obol.cli.present import OutputFormat, Speaker
 from obol.cli.usage import ParserProblem, Verbs, explained
 from obol.config.talk import OUTPUT, talk
-from obol.config.variables import unread
 from obol.errors import Interrupted, ObolError, UsageError
 from obol.machine.texts import lenient
 
@@ -81,9 +80,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
     code = _carried_out(given, say)
     # A mistake in the settings is told with the error, and an error as JSON stands alone.
     if code == 0 or (say.output is OutputFormat.HUMAN and code not in {UsageError.exit_code, Interrupted.exit_code}):
+        _warn_of_variables(say)
+    return code
+
+
+def _warn_of_variables(say: Speaker) -> None:
+    """Name variables that begin like ours and are read by nobody; who has none of ours does not wait for the list."""
+    if any(name.upper().startswith("OBOL") for name in os.environ):
+        from obol.config.variables import unread
+
         for sentence in unread(os.environ):
             say.warn(sentence)
-    return code
 
 
 def _carried_out(given: list[str], say: Speaker) -> int:

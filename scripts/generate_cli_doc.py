@@ -25,22 +25,21 @@ INTRODUCTION = """\
 
 # The command line
 
-Results go to standard output; everything else that people read goes to standard error. With `-o json` a result is
-JSON, and so is an error, as `{"error": {...}}` on standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
-3 a dependency is missing, 4 not there, 130 interrupted ([errors](errors.md)). What the options mean as settings, and
-where else they can be given, is in [settings](settings.md).
+obol writes results to standard output, and everything else that people read to standard error. With `-o json` a result
+is [JSON](json.md), and so is an error. Each failure has its exit code ([errors](errors.md)). Most options can also be
+set elsewhere ([settings](settings.md)).
 """
 
 
 PASSED = f"""\
 ### {", ".join(f"obol {tool}" for tool in TOOLS)}
 
-The process becomes the tool, pointed at the stack's cluster: every argument is the tool's, `--help` too, and so are
-the output and the exit code. A leading `--` is dropped, a `--kubeconfig` of your own goes before the stack's. Options
-of obol before the name of a tool would mean nothing, and are refused. A tool that is not installed is exit code 3.
-Where the stack has no cluster that runs, that is exit code 4, and the tool is not run: it would ask whoever listens on
+obol becomes the tool, with the stack's cluster as its cluster. The tool gets every argument, `--help` too, and the
+output and the exit code are the tool's. obol drops a leading `--`, and leaves a `--kubeconfig` of your own as it is. It
+refuses its own options before the name of a tool, because they would mean nothing. If the tool is not installed, the
+exit code is 3. If no cluster of the stack runs, the exit code is 4, and obol does not run the tool, which would ask
 localhost:8080. What needs no cluster works without one: `--help`, `completion`, `kubectl version --client`, `helm
-template`, and all with a `--kubeconfig` of your own.
+template`, and everything with a `--kubeconfig` of your own.
 """
 
 

@@ -24,7 +24,7 @@ EXIT_CODES = """\
 | 0 | done |
 | 1 | something failed |
 | 2 | the command line or a setting is wrong |
-| 3 | a program that we call is not there |
+| 3 | a program that obol calls is not there |
 | 4 | what the command is about is not there: no stack, no cluster, no cache that runs, nothing to undo |
 | 130 | interrupted |
 """
@@ -38,13 +38,13 @@ INTRODUCTION = f"""\
 A failed command says on standard error what failed, why, and what to do next. Scripts can rely on the exit code:
 
 {EXIT_CODES}
-Each class of error, with the more special ones below the general one:
+These are the classes of errors. Special ones stand below the general one:
 
 | error | exit code | `code` in JSON | when |
 |---|---|---|---|
 """
 REFUSALS = """
-## What registry clients are told
+## What registry clients get
 
 The body of a refusal is the JSON of the
 [distribution specification](https://github.com/opencontainers/distribution-spec/blob/v1.1.0/spec.md#error-codes):

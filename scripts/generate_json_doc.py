@@ -28,20 +28,20 @@ INTRODUCTION = f"""\
 
 `-o json`, before the verb or behind it, makes the result one JSON object on standard output. Notes for people go to
 standard error, and `-q` leaves them out. Every verb takes it but these, whose output is a tool's own, a log or a
-script: {{without}}. `OBOL_OUTPUT=json` says it once for all commands.
+script: {{without}}. `OBOL_OUTPUT=json` sets it for all commands.
 
 `obol schema VERB` prints the JSON Schema (draft 2020-12) of what a verb writes, as in `obol schema stack up`; `obol
 schema` lists the verbs. The schemas are in the package: nothing is fetched.
 
 **What is stable.** A field that is here stays: with its name, its type, its unit and its meaning, on every backend and
-with every cache engine. Every field is always there; what a backend does not have is null or empty. Fields may be
-added, and so may words where a field lists some: a program passes over what it does not know.
+with every cache engine. Every field is always there; what a backend does not have is null or empty. Later versions may
+add fields, and words where a field lists some: let your program ignore what it does not know.
 
 {EXIT_CODES}
 ## What a failure writes
 
-A command that fails writes this object to standard error; standard output stays empty, unless there is a part of a
-result to tell.
+A command that fails writes this object to standard error. Standard output stays empty, unless a part of the result is
+there.
 
 """
 

@@ -23,11 +23,11 @@ INTRODUCTION = """\
 
 # Settings
 
-A setting is looked for in four places, and the last one that has it wins: our defaults, `obol.toml`, the environment,
-the command line. Every problem of every place is reported at once, and nothing starts before all are right.
-A variable that begins with `OBOL_` and has no effect is told of, with the one that was meant.
+obol reads settings from four places, and the later one wins: its defaults, `obol.toml`, the environment, the command
+line. It reports every mistake of every place at once, and starts nothing before all are right. It also warns of a
+variable that begins with `OBOL_` and has no effect, and names the one that you probably mean.
 
-`obol.toml` lies in the configuration directory (below). Purging never removes it.
+`obol.toml` is in the configuration directory ([below](#directories)). `obol stack purge` never removes it.
 
 ## The cache
 
@@ -35,9 +35,10 @@ A variable that begins with `OBOL_` and has no effect is told of, with the one t
 |---|---|---|---|
 """
 REST = """
-Lists are repeated options, comma-separated variables and TOML lists. Upstreams in `obol.toml` add to or replace the
-three defaults, while upstreams given by options or by the variable are a choice: only those are served. An upstream may
-have its own certificates and its own HTTP proxy:
+To give several values, repeat the option, separate them by commas in the variable, or write a TOML list. Upstreams in
+`obol.toml` add to the three defaults or replace one. If you name upstreams by options or by the variable, the engine
+serves only these. An upstream may have its own certificates and its own HTTP proxy (the engine does not use
+`HTTPS_PROXY`):
 
 ```toml
 [cache]
@@ -52,32 +53,31 @@ allow-host = ["minio.corp.example"]
 "gcr.io" = 54110
 ```
 
-A host that is named as an upstream may be a private one. What it redirects to, and where it sends us for tokens, must
-be public or the same host; `allow-host` names exceptions.
+An upstream may be a private host. Where it redirects the engine, and where it sends the engine for tokens, must be
+public or the same host; `allow-host` names exceptions.
 
 ## The stack
 
 | variable or table | meaning |
 |---|---|
-| `OBOL_DISABLE_REGISTRY_CACHE` | `true` (or 1, yes, on): use no cache. Looked at before anything is touched. |
+| `OBOL_DISABLE_REGISTRY_CACHE` | `true` (or 1, yes, on): use no cache. obol reads it before it touches anything. |
 | `OBOL_BACKEND` | `k3d`, `k3s`, `podman` or `none`: what `init` and the first `up` choose; `auto` by default |
-| `OBOL_NONINTERACTIVE` | `true`: sudo, which k3s on this machine takes, asks for no password, and fails instead |
 | `OBOL_CACHE_ENGINE` | `builtin` or `containers`: [which caches](registry-cache.md#two-engines); `auto` by default |
 | `OBOL_CACHE_IMAGE` | the image of cache containers (default: `registry:3`) |
 | `OBOL_DEVELOPMENT` | `true`: directories below `.workspace`, and a registry to push into |
 | `[stack.images]` | image references to use in place of the stack's own, by container name |
 
-## How it talks
+## Output
 
 | variable | option | meaning |
 |---|---|---|
 | `OBOL_OUTPUT` | `-o` | `human` (default) or `json` |
 | `OBOL_VERBOSE` | `-v` | `true` (or 1, yes, on): say more, and show what other programs say |
 | `OBOL_QUIET` | `-q` | `true`: say nothing but results, warnings and errors |
-| `OBOL_NONINTERACTIVE` | | `true`: ask nothing, as where standard input is no terminal |
+| `OBOL_NONINTERACTIVE` | | `true`: ask nothing. Where sudo needs a password (k3s), obol fails |
 | `NO_COLOR` | | anything: no colours ([no-color.org](https://no-color.org)) |
 
-An option counts more than its variable, and one behind the verb more than one before it.
+An option wins over its variable, and an option behind the verb over one before it.
 
 ## Directories
 
@@ -89,8 +89,8 @@ An option counts more than its variable, and one behind the verb more than one b
 | cache root | `OBOL_REGISTRY_CACHE_DIR`, `$XDG_STATE_HOME/obol/registry-cache`, `~/.local/state/obol/registry-cache` |
 
 With `OBOL_DEVELOPMENT=true` the first three are below `.workspace` in the current directory, unless their variable is
-set; the cache root is not, because caches are worth more the more checkouts share them. Under `sudo` all of them are
-those of the user who called it.
+set. The cache root is not, so that all checkouts share the caches. Under `sudo` all of them are those of the user who
+called it.
 """
 
 

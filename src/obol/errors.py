@@ -1,4 +1,4 @@
-"""What a person is told when something does not work.
+"""What obol says to a person when something does not work.
 
     ObolError                       exit 1
     ├── UsageError                  exit 2   the command line or a settings file is wrong
@@ -37,21 +37,21 @@ class ObolError(Exception):
         self.why = why
         self.hint = hint
         self.notes: tuple[str, ...] = ()
-        """What the person was told before it failed, a sentence each."""
+        """What the command said to the person before it failed, a sentence each."""
 
     def __str__(self) -> str:
         return f"{self.what}: {self.why}" if self.why else self.what
 
 
 class UsageError(ObolError):
-    """The command line or a settings file says something that we cannot follow."""
+    """The command line or a settings file is wrong."""
 
     exit_code = 2
     code = "usage"
 
 
 class SettingsError(UsageError):
-    """A setting is unknown or has a value that we cannot use; all such problems are told together."""
+    """A setting is unknown, or its value cannot be used; the error names all such settings at once."""
 
     code = "settings"
 
@@ -66,26 +66,26 @@ class SettingsError(UsageError):
 
 
 class DependencyMissing(ObolError):
-    """A program that we call is not installed, or is too old."""
+    """A program that obol calls is not installed, or is too old."""
 
     exit_code = 3
     code = "dependency-missing"
 
 
 class StoreInUse(ObolError):
-    """Another process owns the store: one process per store, or two would tread on each other's files."""
+    """Another process uses the store; only one may, or two would overwrite each other's files."""
 
     code = "store-in-use"
 
 
 class StoreUnusable(ObolError):
-    """The store's directory cannot be created, written or read, or is of a newer version than ours."""
+    """obol cannot create, write or read the store, or a newer version of obol wrote it."""
 
     code = "store-unusable"
 
 
 class PortTaken(ObolError):
-    """An address to listen on is held by somebody else."""
+    """Another program holds an address to listen on."""
 
     code = "port-taken"
 
@@ -110,7 +110,7 @@ class EngineUnresponsive(ObolError):
 
 
 class Interrupted(ObolError):
-    """The user stopped us."""
+    """The user stopped the command."""
 
     exit_code = 130
     code = "interrupted"

@@ -64,7 +64,7 @@ class RateLimit:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamStatus:
-    """How one upstream does."""
+    """The state of one upstream."""
 
     registry: str
     """Its name, as in image references."""
@@ -79,7 +79,7 @@ class UpstreamStatus:
     requests: RequestCounts = RequestCounts()
     """What became of requests for its images."""
     bytes_from_cache: int = 0
-    """What clients were given out of the store, since the engine started."""
+    """What clients got from the store, since the engine started."""
     bytes_from_upstream: int = 0
     """What was fetched, since the engine started."""
     upstream_requests: int = 0
@@ -115,7 +115,7 @@ class EngineStatus:
     fills: int = 0
     """Blobs that are being fetched now."""
     store_state: StoreState = "ok"
-    """ok; full, read-only or failing: what comes is passed on, and not kept."""
+    """ok; with full, read-only or failing the engine passes on what comes, and does not keep it."""
     store_detail: str = ""
     """What was wrong last, if anything."""
 
@@ -253,7 +253,7 @@ class Substitute:
     port: int
     """The port that serves."""
     holder: str
-    """Who has the wanted one, as far as known: a process, or "" for nobody we could name."""
+    """The process that holds the wanted one; "" where that is not known."""
     free: bool = False
     """The wanted one is free again: the next engine takes it."""
 
@@ -267,7 +267,7 @@ class Started:
     """It ran before we were asked."""
     substitutes: tuple[Substitute, ...] = ()
     differs: tuple[str, ...] = ()
-    """Where an engine that ran before is not what was asked for: a sentence each."""
+    """How an engine that ran before differs from what was asked for: a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

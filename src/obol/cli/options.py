@@ -13,26 +13,28 @@ Context = typer.Context
 """For modules that have no other use for typer; it reads the annotations of commands when they run."""
 
 Output = Annotated[
-    OutputFormat | None, typer.Option("--output", "-o", help="How results are written.", show_default=False)
+    OutputFormat | None, typer.Option("--output", "-o", help="How to write results.", show_default=False)
 ]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show what other programs say.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, and show the output of other programs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but results, warnings and errors.")]
 
 ExitCode = Annotated[
     bool,
-    typer.Option("--exit-code", help="Exit with 0 where it runs, with 4 where it does not, with 1 where not all does."),
+    typer.Option(
+        "--exit-code", help="Exit with 0 if all of it runs, with 1 if only a part does, with 4 if nothing does."
+    ),
 ]
 
 Store = Annotated[
     str | None,
-    typer.Option("--store", metavar="DIR", help="Where content is kept (default: builtin, in the cache root)."),
+    typer.Option("--store", metavar="DIR", help="The directory of the content (default: builtin, in the cache root)."),
 ]
 Upstreams = Annotated[
     list[str] | None,
     typer.Option(
         "--upstream",
         metavar="HOST=URL",
-        help="A registry to serve, and where it is; may be repeated. Only these are served then "
+        help="A registry to serve, and its address; may be repeated. The engine then serves only these "
         "(default: docker.io, ghcr.io and quay.io).",
     ),
 ]
@@ -51,7 +53,7 @@ Binds = Annotated[
 ]
 TagTtl = Annotated[
     str | None,
-    typer.Option("--tag-ttl", metavar="SECONDS", help="How long a tag is trusted, such as 90, 5m or 1h (default: 60)."),
+    typer.Option("--tag-ttl", metavar="SECONDS", help="How long to trust a tag, such as 90, 5m or 1h (default: 60)."),
 ]
 Offline = Annotated[bool | None, typer.Option("--offline/--no-offline", help="Never ask an upstream.")]
 LogFormatName = Annotated[
@@ -70,7 +72,7 @@ AnswerMemory = Annotated[
     typer.Option(
         "--answer-memory",
         metavar="SIZE",
-        help="Memory for answers that clients have not read yet, over all of them: 64MiB by default.",
+        help="Memory for answers that clients have not read yet, for all clients together (default: 64MiB).",
     ),
 ]
 ServerNames = Annotated[
@@ -78,7 +80,7 @@ ServerNames = Annotated[
     typer.Option(
         "--server-name",
         metavar="NAME",
-        help="A name that clients call us by, besides localhost and our addresses; may be repeated.",
+        help="A name by which clients call the cache, besides localhost and its addresses; may be repeated.",
     ),
 ]
 

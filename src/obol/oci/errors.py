@@ -33,7 +33,7 @@ PAGINATION_NUMBER_INVALID = ErrorKind(
 )
 TARGET_INVALID = ErrorKind(400, "TARGET_INVALID", "the request target is not valid")
 REQUEST_INVALID = ErrorKind(400, "REQUEST_INVALID", "the request is not valid HTTP")
-FOREIGN_SITE = ErrorKind(403, "FOREIGN_SITE", "requests that another web site makes a browser send are refused")
+FOREIGN_SITE = ErrorKind(403, "FOREIGN_SITE", "a browser sent this request for another web site, which is not allowed")
 NAME_UNKNOWN = ErrorKind(404, "NAME_UNKNOWN", "the repository is not known here")
 MANIFEST_UNKNOWN = ErrorKind(404, "MANIFEST_UNKNOWN", "the manifest is not known here")
 BLOB_UNKNOWN = ErrorKind(404, "BLOB_UNKNOWN", "the blob is not known here")
@@ -41,11 +41,11 @@ NOT_FOUND = ErrorKind(404, "NOT_FOUND", "there is nothing at this path")
 UNSUPPORTED = ErrorKind(405, "UNSUPPORTED", "the operation is not supported here")
 REQUEST_TIMEOUT = ErrorKind(408, "REQUEST_TIMEOUT", "the request did not arrive in time")
 RANGE_INVALID = ErrorKind(416, "RANGE_INVALID", "the range lies outside the content")
-FOREIGN_HOST = ErrorKind(421, "FOREIGN_HOST", "the request names a host that we are not")
+FOREIGN_HOST = ErrorKind(421, "FOREIGN_HOST", "the request names a host that this cache does not have")
 HEAD_TOO_LARGE = ErrorKind(431, "HEAD_TOO_LARGE", "the head of the request is too large")
 INTERNAL = ErrorKind(500, "INTERNAL", "the cache failed; its log says where")
-UPSTREAM_BROKEN = ErrorKind(502, "UPSTREAM_BROKEN", "the upstream registry failed or gave an answer of no use")
-UNAVAILABLE = ErrorKind(503, "UNAVAILABLE", "the content cannot be had now, try again later")
+UPSTREAM_BROKEN = ErrorKind(502, "UPSTREAM_BROKEN", "the upstream registry failed, or its answer cannot be used")
+UNAVAILABLE = ErrorKind(503, "UNAVAILABLE", "the content is not available now, try again later")
 
 
 class OciError(Exception):

@@ -113,7 +113,7 @@ def test_a_tool_that_is_of_no_help(tool: str, words: list[str], tmp_path: Path) 
 def test_through_the_command_line(terminal: Terminal) -> None:
     """The hidden command answers a candidate a line with what it is for, and is in no help."""
     assert terminal.run("__complete stack down --verb") == 0
-    assert terminal.out == "--verbose\tSay more, and show what other programs say.\n:4\n"
+    assert terminal.out == "--verbose\tSay more, and show the output of other programs.\n:4\n"
 
     assert terminal.run("--help") == 0
     assert "__complete" not in terminal.out

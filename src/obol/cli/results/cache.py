@@ -51,7 +51,7 @@ class StartResult:
     already: bool
     """It ran before."""
     differs: tuple[str, ...]
-    """Where what runs is not what was asked for, a sentence each."""
+    """How the engine that runs differs from what was asked for, a sentence each."""
     cache_engine: Literal["builtin", "containers"]
     """Which one serves."""
     engine: EngineStatus | None
@@ -93,7 +93,7 @@ class ImageProblem:
     hint: str
     """What to do next."""
     retry_after_seconds: float | None
-    """When it is worth another try, where that was told."""
+    """When another try makes sense; null where the registry does not say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +163,8 @@ class FileChange:
     path: str
     """The file."""
     action: Action
-    """By a write: written, unchanged. By --undo: restored: as it was; removed: there was none before; merged: only our
-    part was taken out; gone: nothing of ours was there any more."""
+    """After --write: written, unchanged. After --undo: restored (as it was), removed (there was none before), merged
+    (only our part was taken out), gone (nothing of ours was there any more)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +178,9 @@ class ConfigResult:
     changes: tuple[FileChange, ...]
     """What became of files; empty without --write and --undo."""
     restart: str
-    """The command after which it holds; "" where there is none."""
+    """The command that makes the client read it; "" where none is needed."""
     notes: tuple[str, ...]
-    """What else a person is told, a sentence each."""
+    """What else the command says to people, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +196,7 @@ class EnableResult:
     substitutes: tuple[Substitute, ...]
     """Ports that serve in place of those that were asked for."""
     differs: tuple[str, ...]
-    """Where an engine that ran before was not what the settings ask for, a sentence each."""
+    """How an engine that ran before differed from the settings, a sentence each."""
     left_out: tuple[str, ...]
     """Variables that hold a password, and are therefore not in the file."""
 

@@ -74,7 +74,7 @@ class RuntimeVersion:
     version: str | None
     """Null where it is not installed, or does not answer."""
     trouble: str
-    """Why it is installed and yet of no use; "" otherwise."""
+    """Why it does not work although it is installed; "" otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class SchemaListResult:
     """`schema` without a verb."""
 
     verbs: tuple[str, ...]
-    """Those that a schema can be asked for; `error` stands for what a failure writes."""
+    """The verbs that have a schema; `error` stands for what a failure writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +114,13 @@ class Failure:
     why: str
     """The cause, as far as it is known; "" where it is not."""
     hint: str
-    """What to do next; "" where nothing can be said."""
+    """What to do next; "" where that is not known."""
     problems: tuple[str, ...]
-    """All that is wrong with settings, one by one; empty for other errors."""
+    """Every mistake in the settings, one by one; empty for other errors."""
     exit_code: int
     """What the command exits with."""
     notes: tuple[str, ...] = ()
-    """What else a person was told before it failed, a sentence each."""
+    """What else the command said to people before it failed, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ class Gateway:
 
 @dataclass(frozen=True, slots=True)
 class RegistryGain:
-    """What nodes were given of the images of one registry."""
+    """What nodes got of the images of one registry."""
 
     registry: str
     """The registry."""
@@ -41,13 +41,13 @@ class GainResult:
     """What the caches gave to the nodes of one `up`."""
 
     measured: bool
-    """False: nobody could count, and the numbers that follow are null."""
+    """False: nothing was counted, and the numbers that follow are null."""
     bytes_held: int | None = None
     """Out of the cache, which had it before the `up` began."""
     bytes_fetched: int | None = None
     """From the registries themselves, during the `up`."""
     saved_seconds: float | None = None
-    """An estimate; null where nothing was measured that it could rest on."""
+    """An estimate; null where there is no measurement to base it on."""
     registries: tuple[RegistryGain, ...] = ()
     """The same for each registry that something came from."""
 
@@ -61,17 +61,17 @@ class UpImage:
     needed_by: tuple[str, ...]
     """The containers that run it, or the version of k3s that comes with it."""
     state: Literal["cached", "failed", "unknown"]
-    """cached: whole in the caches; failed: it could not be had; unknown: there is no cache that could tell."""
+    """cached: whole in the caches; failed: it could not be fetched; unknown: no cache counted it."""
     digest: str | None = None
     """Of what the reference names, where that was looked up."""
     bytes_total: int | None = None
-    """Null where it was not counted for this image alone, as the next two."""
+    """Null, like the next two, where it was not counted for this image alone."""
     bytes_from_cache: int | None = None
     """What the caches had of it before."""
     bytes_from_upstream: int | None = None
     """What came from its registry."""
     problem: ImageProblem | None = None
-    """Why it could not be had."""
+    """Why it could not be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class UpResult:
     stack: str | None
     """The name of the stack; null without a cluster."""
     backend: BackendName
-    """none: there is nothing that could run the stack, so only the caches were filled."""
+    """none: nothing here can run the stack, so only the caches were filled."""
     created: bool
     """The cluster, or the pods, were not there before."""
     complete: bool
@@ -103,7 +103,7 @@ class UpResult:
     images: tuple[UpImage, ...]
     """Every image that the stack needs."""
     notes: tuple[str, ...]
-    """What else a person is told, a sentence each."""
+    """What else the command says to people, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class HeldImageRow:
     needed_by: tuple[str, ...]
     """The containers that run it, or the version of k3s that comes with it."""
     held: Literal["complete", "incomplete", "missing"] | None
-    """How much of it the builtin engine has; null where it does not run, so that nobody can tell."""
+    """How much of it the builtin engine has; null where that engine does not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,9 +155,9 @@ class StackStatusResult:
     backend: BackendName
     """none where there is no stack."""
     cluster: Literal["absent", "stopped", "running", "unknown"]
-    """Whether it runs; unknown: it could not be asked."""
+    """Whether it runs; unknown: it did not answer."""
     trouble: str
-    """Why the cluster is unknown, or nodes and workloads are not told; "" otherwise."""
+    """Why the cluster is unknown, or nodes and workloads are missing here; "" otherwise."""
     gateway: Gateway | None
     """Null where LiteLLM does not answer, or has no address on this machine."""
     manifests: str | None
@@ -173,11 +173,11 @@ class StackStatusResult:
     containers: tuple[CacheContainer, ...]
     """The cache containers that are there; the registry of development mode is among them."""
     mirrors: dict[str, str]
-    """By registry: the address that nodes were told to ask first."""
+    """By registry: the address that nodes ask first."""
     substitutes: tuple[Substitute, ...]
     """Ports of the builtin engine that serve in place of those that were asked for."""
     images_complete: bool | None
-    """Every image of the stack is in the caches; null where nobody can tell."""
+    """Every image of the stack is in the caches; null where the builtin engine does not run."""
     images: tuple[HeldImageRow, ...]
     """Every image that the stack needs."""
     last_up: LastUpResult | None
@@ -238,7 +238,7 @@ class PurgeResult:
     kept: tuple[Kept, ...]
     """Files of yours, and data without --force."""
     notes: tuple[str, ...]
-    """What else a person is told, a sentence each."""
+    """What else the command says to people, a sentence each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ class KubernetesDeployments:
         """Look at one; None where there is none, nor perhaps its namespace."""
         where = ("--namespace", deployment.namespace, "--ignore-not-found", "-o", "json")
         kubectl = await self._kubectl()
-        text = await kubectl.read(f"{deployment} cannot be looked at", "get", "deployment", deployment.name, *where)
+        text = await kubectl.read(f"obol cannot look at {deployment}", "get", "deployment", deployment.name, *where)
         return _found(_decoded(text, _Item)) if text.strip() else None
 
     async def swapped(self) -> tuple[Found, ...]:

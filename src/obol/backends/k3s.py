@@ -144,7 +144,7 @@ class K3sBackend:
             if serving is None:
                 refuse_beside_another(other_kubernetes(self._around.listens, self._around.holder))
             notes = self._notes(spec, restarted=serving is not None)
-            watch("stopping k3s, which reads what it is told only when it starts" if serving else "starting k3s")
+            watch("stopping k3s, which reads its configuration only when it starts" if serving else "starting k3s")
             await self._server.stop()
             await self._start(wanted, told)
         watch("waiting for the cluster's API")
@@ -332,4 +332,4 @@ def _restarted(spec: ClusterSpec, *, known: bool) -> str:
         return "k3s had been told of registry caches: it was restarted, and pulls images directly now."
     if spec.mirrors and not known:
         return "k3s had been started without registry caches: it was restarted, and uses them now."
-    return "k3s was restarted: what it is told has changed, and it reads that only when it starts."
+    return "k3s was restarted: its configuration has changed, and it reads that only when it starts."

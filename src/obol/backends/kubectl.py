@@ -119,7 +119,7 @@ class Kubectl:
         done = await self._run(*_LISTING)
         if done.code:
             why = last_line(plain(done.stderr), f"exit code {done.code}")
-            raise ObolError("the cluster does not tell what it runs", why=why)
+            raise ObolError("the cluster does not say what it runs", why=why)
         return deployed(done.stdout, without=_SYSTEM)
 
     def _stuck(self, waiting: Sequence[Rollout], within: float, then: str) -> ObolError:

@@ -144,7 +144,7 @@ class PodmanBackend:
         published = await on_free_ports(choose, lambda chosen: self._bring(spec, rendered(chosen), watch))
         played, notes = rendered(published), [*published.notes, *notes]
         if played.left_out:
-            notes.append(f"podman has nothing for these, so they are left out: {', '.join(played.left_out)}.")
+            notes.append(f"podman has nothing for these, so obol leaves them out: {', '.join(played.left_out)}.")
         await self._wait(played, watch, key)
         if MONITORING_WORKLOAD in (urls := dict(_urls(played.pods))):
             notes.append(f"Prometheus answers on {urls[MONITORING_WORKLOAD]}.")

@@ -123,7 +123,7 @@ class LoginService:
             return systemd_unit(service) if self.supervisor == "systemd" else launchd_agent(service)
         except ValueError as problem:
             raise ObolError(
-                f"{self.supervisor} cannot be told of the service",
+                f"{self.supervisor} cannot take the service",
                 why=str(problem),
                 hint="rename the directory or change the variable that it comes from, or run `obol cache start`",
             ) from problem
@@ -152,7 +152,7 @@ class LoginService:
     def _refuse_strange(self, path: Path) -> None:
         """Leave alone, before anything is stopped, what somebody else wrote or changed."""
         if path.exists() and not self.originals.changed_below(path):
-            raise ObolError(f"{shown(path)} is there already", why="somebody else wrote it", hint="move it away")
+            raise ObolError(f"{shown(path)} is there already", why="obol did not write it", hint="move it away")
         self.originals.check_undo(path, WholeFile(str(path), ""))
 
     async def _ask_supervisor(self) -> None:

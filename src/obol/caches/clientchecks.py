@@ -26,7 +26,7 @@ async def write_checked(wanted: Setup, place: Place, originals: Originals, runne
     if any(change.action != "unchanged" for change in changes) and (why := await _refusal(wanted, place, runner)):
         undo(wanted.client, place, originals)
         raise ObolError(
-            f"{wanted.client} does not take the files as they would be, so they are as they were before",
+            f"{wanted.client} refuses the new files, so obol put back the former ones",
             why=why,
             hint="mend what it names, and repeat the command",
         )

@@ -181,7 +181,7 @@ def _docker(mirrors: Sequence[Mirror], path: Path, place: Place) -> tuple[tuple[
     hub = next((mirror for mirror in mirrors if mirror.registry == DOCKER_HUB), None)
     if hub is None:
         raise ObolError(
-            "there is nothing that Docker could be told",
+            "there is nothing to write for Docker",
             why="it takes mirrors for Docker Hub only, and the caches do not serve docker.io",
             hint="add docker.io to the upstreams of the caches",
         )
@@ -199,11 +199,13 @@ def _docker(mirrors: Sequence[Mirror], path: Path, place: Place) -> tuple[tuple[
 def _containers(
     mirrors: Sequence[Mirror], paths: tuple[Path, ...], place: Place
 ) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
-    notes = ["podman, skopeo and buildah read the same file: it is written, and undone, for all three."]
+    notes = ["podman, skopeo and buildah read the same file: obol writes, and undoes, for all three."]
     if not place.per_user:
-        notes.append("Whoever has a registries.conf in ~/.config/containers needs it there: --user.")
+        notes.append(
+            "If you have a registries.conf in ~/.config/containers, use --user: podman then reads only your own files."
+        )
     if len(paths) > 1:
-        notes.append("Older versions do not go by XDG_CONFIG_HOME, and newer ones do: it is written for both.")
+        notes.append("Older versions do not follow XDG_CONFIG_HOME, and newer ones do: obol writes for both.")
     if place.given is None and place.environ.get(containers.FOLDER_VARIABLE):
         notes.append(f"{containers.FOLDER_VARIABLE} names the directory; skopeo does not go by it.")
     notes += containers.narrower([mirror.registry for mirror in mirrors], place)
@@ -246,7 +248,7 @@ def _buildkit(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...]
             "Docker's mirrors: obol cache config docker."
         ),
         (
-            "A builder in a container is given the file when it is made: docker buildx create --driver-opt "
+            "A builder in a container gets the file when you make it: docker buildx create --driver-opt "
             f"network=host --buildkitd-config {in_shell(path)}"
         ),
     )

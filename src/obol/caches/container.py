@@ -92,7 +92,7 @@ class ContainerStart:
         if cache.outdated(found):
             return await self._answering(cache, await self._make_anew(cache, found, port), "made")
         if cache.foreign(found):
-            raise _unusable(cache, "it is not ours, and stands for another registry", f"docker rm -f {cache.name}")
+            raise _unusable(cache, "it is not obol's, and stands for another registry", f"docker rm -f {cache.name}")
         return await self._use(cache, found, port)
 
     async def fetch_image(self) -> None:
@@ -193,7 +193,7 @@ class ContainerStart:
     async def _look(self, cache: CacheContainer) -> Container:
         found = await self._docker.container(cache.name)
         if found is None:
-            raise _unusable(cache, "it was removed by somebody else")
+            raise _unusable(cache, "another program removed it")
         return found
 
     async def _crashing(self, cache: CacheContainer) -> EngineUnresponsive:
@@ -207,11 +207,11 @@ class ContainerStart:
 def _of_others(cache: CacheContainer, found: Container) -> EngineUnresponsive:
     source = found.mounts.get(STORAGE) or "no directory of the host"
     return EngineUnresponsive(
-        f"{cache.name} is of no use",
-        why=f"it keeps its content in {source}, so it is not ours to make anew",
-        hint=f"if nobody needs it, `docker rm -f {cache.name}`: the next start makes one of ours",
+        f"{cache.name} cannot be used",
+        why=f"it keeps its content in {source}, so obol does not make it anew",
+        hint=f"if you do not need it, `docker rm -f {cache.name}`: the next start makes a new one",
     )
 
 
 def _unusable(cache: CacheContainer, why: str, command: str = "") -> EngineUnresponsive:
-    return EngineUnresponsive(f"{cache.name} is of no use", why=why, hint=f"`{command}`" if command else "")
+    return EngineUnresponsive(f"{cache.name} cannot be used", why=why, hint=f"`{command}`" if command else "")

@@ -65,7 +65,7 @@ class WholeFile:
         if before is not None and before != self.text:
             raise ObolError(
                 f"{shown(self.path)} is there already",
-                why="somebody else wrote it, and it would be lost",
+                why="another program or person wrote it, and it would be lost",
                 hint="move it away, or put the mirror in by hand: the same command without --write shows it",
             )
         return self.text

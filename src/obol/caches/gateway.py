@@ -85,7 +85,7 @@ class Unreached:
     def __str__(self) -> str:
         """One line for a person."""
         if self.imageless:
-            return f"the way to the registry caches could not be tried: {self.why}"
+            return f"obol could not try the way to the registry caches: {self.why}"
         endpoint = self.missed[0].endpoint
         told = f"the builtin cache engine cannot be reached from Docker's network {self.offer.network.name}"
         told += f" ({endpoint}: {self.why})"

@@ -38,8 +38,8 @@ def enable(
 ) -> None:
     """Start the caches at each login from now on.
 
-    So they are there after a reboot. systemd does it, or launchd on macOS. Settings are those of obol.toml and the
-    environment as they are now. An engine that runs is stopped and started again as the service.
+    So they run after a reboot. systemd starts them, or launchd on macOS. The settings are those of obol.toml
+    and the environment as they are now. If an engine runs, it stops and starts again as the service.
     """
     from obol.cli import cachecontainers
     from obol.cli.results.cache import EnableResult

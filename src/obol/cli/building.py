@@ -157,7 +157,7 @@ def establish(say: Speaker, home: Home, before: Identity | None, backend: Backen
     if identity != before:
         home.establish(identity)
     for name in home.refresh(packaged()):
-        say.note(f"workloads/{name} was changed by you and is used as it is.")
+        say.note(f"You changed workloads/{name}: obol uses it as it is.")
     return identity
 
 

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 app = Verbs()
 
 Lines = Annotated[int, typer.Option("--lines", "-n", min=0, metavar="N", help="How many lines.")]
-Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is appended, until interrupted.")]
-PathOnly = Annotated[bool, typer.Option("--path", help="Only tell where the log is.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show new lines as they come, until Ctrl-C.")]
+PathOnly = Annotated[bool, typer.Option("--path", help="Only print the path of the log.")]
 Images = Annotated[
     list[str] | None, typer.Argument(metavar="IMAGE", help="References, such as alpine or ghcr.io/org/app:1.2.")
 ]
@@ -124,8 +124,8 @@ def start(
 ) -> None:
     """Start the cache engine in the background.
 
-    Where it runs already, nothing happens. Options are those of `obol cache serve`. A port that somebody else holds is
-    replaced by a free one.
+    If it runs already, nothing happens. The options are those of `obol cache serve`. If another program holds a port,
+    the engine takes a free one.
     """
     from obol.cli import cachecontainers
     from obol.config.sources import CacheFlags
@@ -178,7 +178,7 @@ def status(
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Show if the cache engine runs, and what it has served."""
+    """Show whether the cache engine runs, and what it has served."""
     from obol.cli import cachecontainers
     from obol.cli.cacheview import container_result, engine_parts
     from obol.cli.results.cache import CacheStatusResult
@@ -260,8 +260,8 @@ def warm(
 ) -> None:
     """Pull images through the cache, so that they are in it.
 
-    Starts the cache if it does not run. What it holds already is not fetched again. Exits with 1 if an image could not
-    be fetched.
+    Starts the cache if it does not run, and fetches only what the cache does not hold. Exits with 1 if it could not
+    fetch an image.
     """
     from obol.cli import cachecontainers, imageview, warming
     from obol.config.sources import CacheFlags
@@ -269,7 +269,7 @@ def warm(
     say = options.speaker(context, output, verbose, quiet)
     references = warming.references(image or (), file)
     chosen = warming.selection(platform or (), every=all_platforms)
-    cachecontainers.refuse(serving_containers(say, store), "cache containers cannot be told to fetch images")
+    cachecontainers.refuse(serving_containers(say, store), "cache containers cannot fetch images ahead")
     cache = engine_for(planned(Surroundings.of_process(), CacheFlags(store=store), say.warn))
     started = cache.start()
     ask = warming.asking(started.status, chosen)

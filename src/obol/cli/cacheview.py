@@ -34,7 +34,7 @@ def engine_parts(engine: EngineStatus, substitutes: Iterable[Substitute], now: f
     lines = [f"{title:<9}{text}" for title, text in about]
     notes = [note for upstream in engine.upstreams for note in _upstream_notes(upstream)]
     if engine.store_state != "ok":
-        notes.append(f"The store is {engine.store_state}: what is pulled is passed on, and not kept.")
+        notes.append(f"The store is {engine.store_state}: clients get what they pull, and the cache does not keep it.")
         notes.append(f"  why: {engine.store_detail}; free some space there, or set OBOL_REGISTRY_CACHE_DIR")
     return [*lines, "", listeners_table(engine, substitutes), "", _upstreams_table(engine.upstreams), *notes]
 

@@ -38,7 +38,7 @@ _IN_A_FILE = frozenset({Client.DOCKER, Client.BUILDKIT})
 _PER_PERSON = frozenset({Client.PODMAN, Client.SKOPEO})
 
 Which = Annotated[Client, typer.Argument(help="The client.", show_default=False)]
-Write = Annotated[bool, typer.Option("--write", help="Write it; what was there is kept.")]
+Write = Annotated[bool, typer.Option("--write", help="Write it, and keep a copy of what was there.")]
 Undo = Annotated[bool, typer.Option("--undo", help="Put back what was there before --write.")]
 PerUser = Annotated[
     bool | None,
@@ -80,7 +80,7 @@ def config(
 ) -> None:
     """Point a container client of this machine at the caches.
 
-    Shows what to put where, with the ports as they are. With --write it is put there, with --undo taken away again.
+    Shows what to put where, with the ports as they are. --write puts it there, and --undo takes it away again.
     """
     say = options.speaker(context, output, verbose, quiet)
     if write and undo:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = Verbs()
 
-_INTERRUPTED = "Interrupted. What the cluster was told it goes on with; the same command again finishes the rest."
+_INTERRUPTED = "Interrupted. The cluster goes on with what it began; run the same command again to finish the rest."
 
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help="An image of this machine's Docker, such as app:dev.")]
 _TARGET = "NAMESPACE/NAME[:CONTAINER]"
@@ -29,7 +29,7 @@ Into = Annotated[
         "--deployment",
         "-d",
         metavar=_TARGET,
-        help="The Deployment that is to run it; which container of it, where it has several.",
+        help="The Deployment that is to run the image; name the container if it has several.",
     ),
 ]
 Back = Annotated[
@@ -51,8 +51,8 @@ def push(
 ) -> None:
     """Push an image to the stack's own registry, run it in a Deployment, and wait until it is ready.
 
-    Needs development mode (OBOL_DEVELOPMENT=true) on k3d. Only layers that changed are pushed. What ran before is
-    remembered at the Deployment: `obol dev reset` goes back to it.
+    Needs development mode (OBOL_DEVELOPMENT=true) on k3d. Pushes only layers that changed. The Deployment keeps the
+    name of the image that ran before, and `obol dev reset` goes back to it.
     """
     from obol.cli.devview import swapped_parts, swapped_result
     from obol.stack.development import Source, Target
@@ -74,9 +74,9 @@ def reset(
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Have Deployments run their released images again, and wait until they are ready.
+    """Make Deployments run their released images again, and wait until they are ready.
 
-    Without an option this is for all that `obol dev push` has changed.
+    Without an option it takes all Deployments that `obol dev push` has changed.
     """
     from obol.cli.devview import restored_parts, restored_result
     from obol.stack.development import Target

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from obol.stack.state import Identity
 
 NOT_OURS = "it was not made by obol for this stack"
-CHANGED = "it was changed by you"
+CHANGED = "you changed it"
 DATA = "it is the stack's data; `obol stack purge --force` removes it"
 
 _NAMES = {

@@ -35,7 +35,7 @@ NoRegistryCache = Annotated[
     bool,
     typer.Option(
         "--no-registry-cache",
-        help="Do without registry caches, as with OBOL_DISABLE_REGISTRY_CACHE=true.",
+        help="Use no registry caches, as with OBOL_DISABLE_REGISTRY_CACHE=true.",
     ),
 ]
 BackendOption = Annotated[
@@ -45,7 +45,7 @@ EngineOption = Annotated[
     building.AskedEngine,
     typer.Option(
         "--cache-engine",
-        help="What serves the caches of a cluster in Docker: our own process, or a registry container for each.",
+        help="What serves the caches of a cluster in Docker: one process of obol, or a registry container for each.",
     ),
 ]
 Files = Annotated[
@@ -54,18 +54,18 @@ Files = Annotated[
         "--file",
         "-f",
         metavar="FILE|DIR",
-        help="More manifests to deploy, whose images are needed too; may be repeated.",
+        help="More manifests to deploy, and to fetch the images of; may be repeated.",
     ),
 ]
 NoPrefetch = Annotated[
     bool, typer.Option("--no-prefetch", help="Do not fetch images into the caches while the stack starts.")
 ]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Do so although there is a stack; its name is kept.")]
+Force = Annotated[bool, typer.Option("--force", "-f", help="Begin anew although there is a stack; it keeps its name.")]
 Everything = Annotated[bool, typer.Option("--force", "-f", help="Remove the stack's data and images too.")]
 Caches = Annotated[bool, typer.Option("--cache", help="Remove the registry caches and all that they hold too.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
-_INTERRUPTED = "Interrupted. What is left is done by the same command."
+_INTERRUPTED = "Interrupted. Run the same command again to do the rest."
 
 
 @app.command()
@@ -79,7 +79,7 @@ def init(
 ) -> None:
     """Name the stack and put its manifests where you can change them.
 
-    `obol stack up` does so by itself; this is for those who want to look, or to choose the backend, before.
+    `obol stack up` does so by itself. Use this to look at the manifests, or to choose the backend, before.
     """
     from obol.cli.results.stack import InitResult
 
@@ -118,8 +118,8 @@ def up(
     """Bring the stack up, and wait until it answers.
 
     Starts the registry caches, and LiteLLM and Prometheus in a cluster of k3d, as pods of podman, or in k3s on this
-    machine. Where nothing is installed that could run them, the caches are filled with every image that the stack
-    needs; exits with 1 if one could not be fetched.
+    machine. If none of these is installed, it fills the caches with every image that the stack needs, and exits with 1
+    if it could not fetch one.
     """
     from obol.config.stack import cache_disabled
 
@@ -177,9 +177,9 @@ def purge(
     verbose: options.Verbose = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Remove the stack and what was written for it. The registry caches and what they hold stay.
+    """Remove the stack and the files that obol wrote for it. The registry caches and what they hold stay.
 
-    Your obol.toml stays, and so do manifests that you changed.
+    Your obol.toml stays, and so do the manifests that you changed.
     """
     from obol.cli.purging import Wish, dispose, purge_result, purged_lines
 
@@ -253,7 +253,7 @@ def status(
         shown = building.run(say, building.lifecycle(plans, home, identity.backend, say).status(identity))
         say.result(shown_result(home, shown, seen, disk), lambda: shown_parts(home, shown, seen, disk))
         if shown.trouble:
-            say.warn(f"What runs is not known, or not all of it: {shown.trouble}.")
+            say.warn(f"Not all that runs is known: {shown.trouble}.")
         raise typer.Exit(shown_code(shown) if exit_code else 0)
     say.result(status_result(seen, disk), lambda: status_parts(seen, disk))
     if seen.caches is None:
@@ -283,7 +283,7 @@ def _choose_to_run(say: Speaker, asked: building.AskedBackend, around: Surroundi
         return choice.backend
     if not choice.looked:
         raise UsageError(
-            "without a backend there is nothing to initialise",
+            "nothing can be initialised without a backend",
             hint="`obol stack up --backend none` fills the caches, and needs no stack",
         )
     raise needed(choice)
@@ -297,7 +297,7 @@ def _forget(say: Speaker, around: Surroundings, home: Home, before: Identity) ->
         former = _idle(say, around, home, before.backend)
         building.run(say, former.purge(before, building.steps(say), images=False, caches=False))
     except ObolError as problem:
-        say.warn(f"What runs on {before.backend} could not be removed, and is left: {problem}.")
+        say.warn(f"obol could not remove what runs on {before.backend}, so it stays: {problem}.")
 
 
 def _raise(

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from obol.stack.space import Space
 
 WITHOUT_CACHE = (
-    "The registry caches are turned off, and nothing here can run the stack without a cluster runtime,",
-    "so nothing was done or touched. Caches that run already go on, with what they hold.",
+    "The registry caches are turned off, and nothing here can run the stack,",
+    "so obol did nothing. Caches that run already go on, with what they hold.",
 )
 RUNTIMES = (
     ("k3d, which needs Docker", ("https://k3d.io/stable/#installation", "https://docs.docker.com/engine/install/")),

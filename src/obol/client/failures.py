@@ -13,15 +13,15 @@ WORDS: dict[Kind, tuple[str, str]] = {
     Kind.ABSENT: ("{registry} has no such image", "check its name and its tag"),
     Kind.NO_PLATFORM: ("{why}", "choose another with --platform, or take all with --all-platforms"),
     Kind.DENIED: (
-        "{registry} does not give it to everybody: it is private, or there is no such image",
-        "check its name; we ask without credentials",
+        "{registry} denies it without a login: it is private, or there is no such image",
+        "check its name; obol asks without credentials",
     ),
     Kind.RATE_LIMITED: (
         "the rate limit of {registry} is reached{when}",
         "repeat the command then: what has been fetched is kept",
     ),
     Kind.UPSTREAM_DOWN: (
-        "{registry} cannot be had: {why}{when}",
+        "{registry} does not serve it: {why}{when}",
         "check the connection and repeat the command: what has been fetched is kept",
     ),
     Kind.OFFLINE: (
@@ -34,7 +34,7 @@ WORDS: dict[Kind, tuple[str, str]] = {
     ),
     Kind.UNREACHABLE: ("{why}", "`obol cache status` tells whether the cache runs, `obol cache logs` what it met"),
     Kind.UNTRUSTED: (
-        "what {registry} sends cannot be trusted: {why}",
+        "what {registry} sends is not right: {why}",
         "try again; if it stays so, something on the way changes what is sent",
     ),
 }

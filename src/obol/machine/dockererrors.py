@@ -79,7 +79,7 @@ _TOLD: Mapping[type[ObolError], tuple[str, str]] = {
     ),
     NoAddressPool: (
         "Docker has no address range left for another network",
-        "remove networks that nobody needs: `docker network prune`; or add to default-address-pools in daemon.json",
+        "remove networks that you do not need: `docker network prune`; or add to default-address-pools in daemon.json",
     ),
 }
 """What failed, and what to do; for the others it is the command that failed, and the reason says the rest."""

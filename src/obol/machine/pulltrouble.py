@@ -58,8 +58,8 @@ def explain(reference: str, said: str, daemon: DockerInfo, environ: Mapping[str,
     shell = _proxy_of(environ, host)
     last = _last(said)
     if cause in {"name", "way"} and shell and (not _has_proxy(daemon) or _excepted(host, daemon.no_proxy)):
-        kept = f"has no proxy for {host}" if _has_proxy(daemon) else "is not told of it"
-        why = f"this shell goes by the proxy {masked(shell)}, and Docker's daemon {kept} ({last})"
+        kept = f"has no proxy for {host}" if _has_proxy(daemon) else "does not"
+        why = f"this shell uses the proxy {masked(shell)}, and Docker's daemon {kept} ({last})"
         return why, _proxy_hint(daemon, shell)
     return f"{_why(cause, host, daemon)} ({last})", _hint(cause, host, daemon)
 
@@ -69,9 +69,9 @@ def _why(cause: Cause, host: str, daemon: DockerInfo) -> str:
     reasons: Mapping[Cause, str] = {
         "proxy": f"Docker's daemon does not get through the proxy {proxy}",
         "proxy-login": f"the proxy {proxy} wants Docker's daemon to log in",
-        "clock": f"the certificate of {host} is not valid now: its time is over, or this machine's clock is wrong",
-        "authority": f"Docker's daemon does not trust the certificate that is shown for {host}, as behind a proxy of a "
-        "company that looks into TLS",
+        "clock": f"the certificate of {host} is not valid now: it has expired, or this machine's clock is wrong",
+        "authority": f"Docker's daemon does not trust the certificate that is shown for {host}: a proxy may have "
+        "replaced it",
         "limit": f"the rate limit of {host} is reached",
         "denied": f"{host} denies it, or a proxy in between does",
         "disk": "there is no room left where Docker keeps its images",
@@ -90,7 +90,7 @@ def _hint(cause: Cause, host: str, daemon: DockerInfo) -> str:
         "authority": _authority_hint(daemon),
         "limit": f"log in: `docker login{at}`; or wait, and try again",
         "denied": f"a login that is no longer valid does this too: `docker logout{at}`, then try again",
-        "disk": "make room: `docker system df` tells what takes it, `docker system prune` removes what nobody uses",
+        "disk": "make room: `docker system df` tells what takes it, `docker system prune` removes what is not used",
         "name": f"be online once, then the caches have it; behind a proxy, {_proxy_hint(daemon, _ANY)}",
         "way": f"be online once, then the caches have it; behind a proxy, {_proxy_hint(daemon, _ANY)}",
     }

@@ -182,7 +182,7 @@ def token_url(realm: str, service: str, scope: str) -> str:
     Raises OciError (UPSTREAM_BROKEN) for a realm that is not an absolute http or https URL.
     """
     if _REALM.fullmatch(realm) is None:
-        raise OciError(UPSTREAM_BROKEN, f"the token server's address is of no use: {realm}")
+        raise OciError(UPSTREAM_BROKEN, f"the token server's address cannot be used: {realm}")
     address = realm.partition("#")[0]
     parameters = [("service", service)] if service else []
     parameters += [("scope", part) for part in scope.split()[:MAX_SCOPES]]

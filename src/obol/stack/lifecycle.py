@@ -1,7 +1,7 @@
 """What `up`, `down`, `purge` and `status` do where there is a cluster, against ports.
 
 Everything is safe to do again, also after an interruption at any point: each step looks at what is there first. The
-caches are never a reason to fail: what cannot be had of them is said, and the images are pulled directly.
+caches are never a reason to fail: where one does not serve, `up` says so, and images are pulled directly.
 """
 
 from __future__ import annotations

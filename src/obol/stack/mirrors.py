@@ -78,7 +78,7 @@ class HostCaches:
         """Stop it and remove its store. Raises ObolError."""
         await asyncio.to_thread(self.engine.stop)
         left = await asyncio.to_thread(remove_store, self.store)
-        return tuple(f"{path} is not ours and stays." for path in left)
+        return tuple(f"{path} is not obol's, and stays." for path in left)
 
 
 def moved(substitutes: Iterable[Substitute]) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ class LeakedNetworks:
             networks = [one for one in await self._docker.networks(name=f"^{PREFIX}") if one.name.startswith(PREFIX)]
             containers = await self._docker.containers() if networks else ()
         except ObolError as problem:
-            return Reclaimed(left=(f"Docker's networks were not looked at: {problem}.",))
+            return Reclaimed(left=(f"obol could not look at Docker's networks: {problem}.",))
         freed, left = [], []
         for network in networks:
             match judge(network, containers):

@@ -104,7 +104,7 @@ def explained(path: Path) -> Iterator[None]:
         raise ObolError(
             f"{problem.filename or path} cannot be used",
             why=problem.strerror or str(problem),
-            hint=f"look at who owns {path}: a command that ran with sudo may have made it",
+            hint=f"see who owns {path}: a command that ran with sudo may have made it",
         ) from problem
 
 

@@ -83,7 +83,7 @@ async def test_a_proxy_that_only_the_shell_has() -> None:
         await world.obtain()
 
     told = f"{caught.value} {caught.value.hint}"
-    assert "this shell goes by the proxy http://…@proxy.example:3128, and Docker's daemon is not told of it" in told
+    assert "this shell uses the proxy http://…@proxy.example:3128, and Docker's daemon does not" in told
     assert "s3cret" not in told
 
 

@@ -185,7 +185,7 @@ spec: {containers: [{name: c, image: quay.io/me/app:1, ports: [{containerPort: 8
     deployed = await world.up(Manifest("mine.yaml", text))
 
     assert deployed.url == "http://127.0.0.1:8080"
-    assert deployed.notes == ("podman has nothing for these, so they are left out: CronJob nightly.",)
+    assert deployed.notes == ("podman has nothing for these, so obol leaves them out: CronJob nightly.",)
 
 
 async def test_nothing_to_deploy(world: World) -> None:

@@ -254,7 +254,7 @@ async def test_a_path_that_no_supervisor_can_be_told(supervisor: Supervisor, tmp
     (tmp_path / os.fsdecode(b"h\xf6me")).mkdir()
     odd = replace(wanted, plan=replace(wanted.plan, store=tmp_path / os.fsdecode(b"h\xf6me")))
 
-    with pytest.raises(ObolError, match=f"{supervisor} cannot be told of the service") as caught:
+    with pytest.raises(ObolError, match=f"{supervisor} cannot take the service") as caught:
         await odd.enable()
 
     assert "not UTF-8" in caught.value.why

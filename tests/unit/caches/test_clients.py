@@ -107,7 +107,7 @@ def test_docker_is_told_of_docker_hub_only(place: Place) -> None:
 
     assert "images of quay.io do not come through the caches" in note
     assert setup("docker", (HUB,), place).notes == (reload,)
-    with pytest.raises(ObolError, match="nothing that Docker could be told"):
+    with pytest.raises(ObolError, match="nothing to write for Docker"):
         setup("docker", (QUAY,), place)
 
 

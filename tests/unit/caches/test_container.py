@@ -221,7 +221,7 @@ async def test_removed_while_we_wait(world: World) -> None:
     world.silent[54100] = 99
     absent(world.runner, "container", NAME)
 
-    with pytest.raises(EngineUnresponsive, match="removed by somebody else"):
+    with pytest.raises(EngineUnresponsive, match="another program removed it"):
         await bring_up(world)
 
 
@@ -263,7 +263,7 @@ async def test_over_another_root(world: World, storage: str, named: str, trouble
     said = "port is already allocated" if trouble == "its port is taken" else "it is broken"
     world.runner.script("docker", "start", code=1, stderr=said)
 
-    with pytest.raises(EngineUnresponsive, match=f"keeps its content in {named}.*not ours to make anew") as caught:
+    with pytest.raises(EngineUnresponsive, match=f"keeps its content in {named}.*does not make it anew") as caught:
         await bring_up(world, theirs)
     assert f"`docker rm -f {NAME}`" in caught.value.hint
     assert not any(" rm " in line or " run " in line for line in world.changes())

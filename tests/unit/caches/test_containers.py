@@ -94,8 +94,8 @@ async def test_one_fails(world: World) -> None:
 
     assert [mirror.registry for mirror in started.mirrors] == ["docker.io"]
     assert str(started.left_out[0]) == (
-        "ghcr.io is pulled directly: k3d-obol-ghcr-io.localhost is of no use: it ends as soon as it is started: panic: "
-        "no such host (`docker logs k3d-obol-ghcr-io.localhost`)"
+        "ghcr.io is pulled directly: k3d-obol-ghcr-io.localhost cannot be used: it ends as soon as it is started: "
+        "panic: no such host (`docker logs k3d-obol-ghcr-io.localhost`)"
     )
 
 

@@ -243,7 +243,7 @@ async def test_no_image(world: World) -> None:
 
     assert isinstance(found, Unreached)
     assert (found.missed, found.remedy, found.imageless) == (offer.mirrors, "", True)
-    assert str(found).startswith("the way to the registry caches could not be tried: `docker pull` failed: no route")
+    assert str(found).startswith("obol could not try the way to the registry caches: `docker pull` failed: no route")
 
 
 def test_loopback_ports(world: World) -> None:

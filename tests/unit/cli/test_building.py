@@ -114,7 +114,7 @@ def test_establish(say: Speaker, tmp_path: Path, capsys: pytest.CaptureFixture[s
     (tmp_path / "workloads/litellm.yaml").write_text("{}")
 
     assert building.establish(say, home, first, "podman") == first
-    assert "workloads/litellm.yaml was changed by you" in capsys.readouterr().err
+    assert "You changed workloads/litellm.yaml" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -352,4 +352,4 @@ def test_status_where_the_backend_cannot_be_asked(terminal: Terminal, cluster: c
 
     assert "Cluster  not known (backend k3d)" in terminal.out
     assert "Disk " in terminal.out
-    assert terminal.err == "What runs is not known, or not all of it: Docker is not installed.\n"
+    assert terminal.err == "Not all that runs is known: Docker is not installed.\n"

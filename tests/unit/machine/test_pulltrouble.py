@@ -63,7 +63,7 @@ def test_proxy_of_the_shell(daemon: DockerInfo, command: str) -> None:
     told = explain(K3S, TIMEOUT, daemon, PROXY)
 
     assert told is not None
-    assert told[0].startswith("this shell goes by the proxy http://…@proxy.example:3128, and Docker's daemon is not")
+    assert told[0].startswith("this shell uses the proxy http://…@proxy.example:3128, and Docker's daemon does not")
     assert command in told[1]
     assert "s3cret" not in "".join(told)
 

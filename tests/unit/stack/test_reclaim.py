@@ -169,7 +169,7 @@ async def test_trouble_is_no_error(runner: FakeRunner) -> None:
     found = await LeakedNetworks(Docker(runner)).free()
 
     assert found.freed == ()
-    assert "were not looked at" in found.left[0]
+    assert "obol could not look at Docker's networks" in found.left[0]
     assert await LeakedNetworks(Docker(runner)).reclaim() == ()
 
 

@@ -117,9 +117,9 @@ def _check_owner(root: Path) -> None:
     found = root.stat()
     if found.st_uid != os.geteuid():
         raise StoreUnusable(
-            f"the store {root} belongs to somebody else",
-            why=f"its owner is user {found.st_uid}, and we are user {os.geteuid()}",
-            hint=f"make it ours: sudo chown -R {os.geteuid()} {shlex.quote(str(root))}; or choose another store",
+            f"the store {root} belongs to another user",
+            why=f"its owner is user {found.st_uid}, and obol runs as user {os.geteuid()}",
+            hint=f"make it yours: sudo chown -R {os.geteuid()} {shlex.quote(str(root))}; or choose another store",
         )
     if not found.st_mode & WRITABLE_BY_OTHERS:
         return
@@ -128,8 +128,8 @@ def _check_owner(root: Path) -> None:
         return
     raise StoreUnusable(
         f"the store {root} can be written to by others",
-        why=f"its mode is {found.st_mode & 0o7777:04o}, and what others put there would be served to every client",
-        hint=f"take that from them: chmod go-w {shlex.quote(str(root))}; or choose another store",
+        why=f"its mode is {found.st_mode & 0o7777:04o}, and every client would get what others put there",
+        hint=f"forbid it: chmod go-w {shlex.quote(str(root))}; or choose another store",
     )
 
 

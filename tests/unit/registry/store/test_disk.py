@@ -286,7 +286,7 @@ async def test_somebody_elses_directory(tmp_path: Path, monkeypatch: pytest.Monk
     """A directory of another user is refused: its owner can put into it what they like."""
     monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
 
-    with pytest.raises(StoreUnusable, match="belongs to somebody else") as caught:
+    with pytest.raises(StoreUnusable, match="belongs to another user") as caught:
         open_store(tmp_path)
 
     assert "chown" in (caught.value.hint or "")

@@ -234,18 +234,18 @@ DAMAGE = Scenario(
     needs=Needs(disk=1 << 30, memory=1 << 30),
     guarantees=(
         (
-            "A stored file that was written to, truncated or deleted since it was stored is not served as if it "
-            "were right: it is hashed again, and fetched again where it is damaged, without anybody's help."
+            "If a stored file was written to, truncated or deleted, the engine does not serve it as if it were "
+            "right: it hashes the file again, and by itself fetches again what is damaged."
         ),
         (
-            "A manifest of up to 60 KiB is hashed whenever it is read from the disk; "
-            "a larger one is sent as a file, like a blob."
+            "The engine hashes a manifest of up to 60 KiB whenever it reads it from the disk; "
+            "it sends a larger one as a file, like a blob."
         ),
     ),
     limits=(
         (
-            "**A stored blob whose bytes decay on the disk, with size and time as they were, is served as it is.** "
-            "It goes from the file to the socket by the kernel, and hashing it each time would cost more than "
+            "**If the bytes of a stored blob decay on the disk, and its size and time stay, the engine serves it as "
+            "it is.** The kernel sends it from the file to the socket, and hashing it each time would cost more than "
             "serving it. Container runtimes hash every blob and refuse a wrong one, but they get the same bytes "
             "again until its file is deleted from the store (`<store>/blobs/sha256/…`); then it is fetched afresh."
         ),

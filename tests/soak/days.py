@@ -278,9 +278,9 @@ DAY = Scenario(
     needs=Needs(disk=256 << 20, memory=512 << 20),
     guarantees=(
         (
-            f"A tag is never served older than its time to live ({TTL:.0f} s here) without being marked stale, and "
-            "marked so only while the upstream cannot be asked; it is asked once however many clients wait, and "
-            "what is kept of tags grows with their moves, not with time."
+            f"The engine marks a tag as stale if it is older than its time to live ({TTL:.0f} s here), and only "
+            "while the upstream does not answer. It asks once, however many clients wait. What it keeps of tags "
+            "grows with their moves, not with time."
         ),
     ),
     limits=(

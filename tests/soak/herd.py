@@ -85,8 +85,8 @@ HERD = Scenario(
     needs=Needs(disk=5 * GIB, memory=6 * GIB),
     guarantees=(
         (
-            f"Resident memory stays below {MEMORY_BOUND_MIB:.0f} MiB with {CLIENTS} clients on blobs of 2 GiB, "
-            "every one of whom gets all of it, while each blob comes from the upstream once."
+            f"With {CLIENTS} clients on blobs of 2 GiB, resident memory stays below {MEMORY_BOUND_MIB:.0f} MiB. "
+            "Every client gets all of its blob, and the engine fetches each blob once."
         ),
     ),
 )

@@ -23,10 +23,10 @@ INTRODUCTION = """\
 
 # What the cache engine withstands
 
-`make soak` does to the engine what seldom happens, on purpose and often, and writes this page. It takes some
-minutes and up to 16 GB in the directory for temporary files (`TMPDIR`). `make soak ARGS="--only kills"` runs one
-scenario and leaves the page alone. A scenario that the machine cannot run is refused with the reason, and claims
-nothing.
+`make soak` does to the engine what seldom happens, on purpose and often, and writes this page. It needs up to 16 GB in
+the directory for temporary files (`TMPDIR`), and more than an hour; `SOAK_MINUTES` shortens the hour of attacks.
+`make soak ARGS="--only kills"` runs one scenario and does not write the page. If the machine cannot run a scenario, the
+page says why, and claims nothing for it.
 """
 
 
@@ -97,7 +97,7 @@ def _names(outcomes: Sequence[Outcome]) -> str:
 
 
 def _claims(outcomes: Sequence[Outcome]) -> Iterator[str]:
-    yield "Each line is borne out by the figures of the last run below.\n"
+    yield "The figures of the last run, below, show each of these.\n"
     for outcome in outcomes:
         if outcome.held:
             for claim in outcome.scenario.guarantees:

@@ -157,8 +157,8 @@ SLOW = Scenario(
     needs=Needs(disk=6 * GIB, memory=4 * GIB),
     guarantees=(
         (
-            f"{READERS} clients who hardly read neither hold up another client nor the transfer, and memory stays "
-            f"below {MEMORY_BOUND_MIB:.0f} MiB; when they leave, what they held is given back."
+            f"{READERS} clients that hardly read do not hold up another client or the transfer, and memory stays "
+            f"below {MEMORY_BOUND_MIB:.0f} MiB. When they leave, the engine gives back what they held."
         ),
     ),
     limits=("What waits for slow readers in the kernel's socket buffers is not counted as memory of the engine.",),

@@ -60,7 +60,7 @@ async def test_up_again(stack: Stack) -> None:
 @pytest.mark.parametrize(
     ("before", "now", "said"),
     [
-        (ELSEWHERE, MIRRORS, "what it is told has changed"),
+        (ELSEWHERE, MIRRORS, "its configuration has changed"),
         ((), MIRRORS, "uses them now"),
         (MIRRORS, (), "pulls images directly now"),
     ],

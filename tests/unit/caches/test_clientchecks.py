@@ -33,7 +33,7 @@ async def test_dockerd_refuses(tmp_path: Path) -> None:
     runner = FakeRunner()
     runner.script("dockerd", code=1, stderr="x\nunable to configure: nonsense\n")
 
-    with pytest.raises(ObolError, match="docker does not take the files") as caught:
+    with pytest.raises(ObolError, match="docker refuses the new files") as caught:
         await written("docker", tmp_path, runner)
 
     assert caught.value.why == "unable to configure: nonsense"
@@ -58,7 +58,7 @@ async def test_podman_refuses(program: str, tmp_path: Path) -> None:
     runner = FakeRunner(missing=set() if program == "skopeo" else {"skopeo"})
     runner.script(program, code=1, stderr="level=fatal msg=loading registries configuration: x\n")
 
-    with pytest.raises(ObolError, match="podman does not take the files") as caught:
+    with pytest.raises(ObolError, match="podman refuses the new files") as caught:
         await written("podman", tmp_path, runner)
 
     assert "loading registries" in caught.value.why

@@ -236,7 +236,7 @@ async def test_foreign(world: World) -> None:
     """A container of our name that stands for another registry is neither used nor removed."""
     theirs = world.seen(GHCR) | {"Name": f"/{NAME}"}
 
-    with pytest.raises(EngineUnresponsive, match="not ours"):
+    with pytest.raises(EngineUnresponsive, match="not obol's"):
         await bring_up(world, theirs)
     assert world.changes() == []
 

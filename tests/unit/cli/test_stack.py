@@ -33,7 +33,7 @@ def test_help(terminal: Terminal) -> None:
     assert terminal.run("stack up --help") == 0
 
     assert max(map(len, terminal.out.splitlines())) <= 80
-    assert "the caches are filled" in " ".join(terminal.out.split())
+    assert "it fills the caches" in " ".join(terminal.out.split())
 
 
 def test_up(terminal: Terminal, stack_world: StackWorld, tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_init_with_another_backend(terminal: Terminal, cluster: clusterworld.Wor
 
     cluster.backend.failing["purge brave-otter False"] = [DependencyMissing("podman is not installed")]
     assert terminal.run("stack init --force --backend k3d") == 0
-    assert "What runs on podman could not be removed" in terminal.err
+    assert "obol could not remove what runs on podman" in terminal.err
 
 
 def test_init_where_nothing_runs(terminal: Terminal, stack_world: StackWorld) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from obol.demo.base import REAL_STACK, Link, Phase, Result, Settings, shortcomings
 from obol.demo.images import QUARTER
 
-PAGE = Path(__file__).parents[3] / "docs/demo.md"
+PAGE = Path(__file__).parents[3] / "docs/json.md"
 
 
 def result(*seconds: float, size: int = QUARTER) -> Result:
@@ -78,7 +78,7 @@ def phase(name: str, seconds: float, faster: float, upstream: int = 0, cache: in
 
 
 def test_every_field_is_documented() -> None:
-    """The page about the demo explains each field of the JSON."""
+    """The page about JSON explains each field of the JSON."""
     page = PAGE.read_text(encoding="utf-8")
 
     fields = [field.name for kind in (Result, Link, Phase) for field in dataclasses.fields(kind)]

@@ -127,7 +127,7 @@ class Workload:
     ready: int
     """Parts of it that are ready."""
     wanted: int
-    """Parts of it that there are to be."""
+    """Parts of it that it should have."""
     why: str = ""
     """Why not all of it is ready, in a word or two."""
     url: str = ""

@@ -85,7 +85,7 @@ class UpstreamStatus:
     upstream_requests: int = 0
     """How often it was asked, since the engine started."""
     throughput: float | None = None
-    """Bytes per second, as measured; None where nothing was."""
+    """Bytes per second, as measured; null where nothing was."""
     ratelimit: RateLimit | None = None
     """What it allows; null where it does not say."""
 
@@ -109,7 +109,7 @@ class EngineStatus:
     content: Amount
     """The blobs that it holds."""
     partials: Amount
-    """Blobs of which a part is there."""
+    """Blobs that are stored in part."""
     upstreams: tuple[UpstreamStatus, ...]
     """The registries behind it."""
     fills: int = 0
@@ -117,7 +117,7 @@ class EngineStatus:
     store_state: StoreState = "ok"
     """ok; with full, read-only or failing the engine passes on what comes, and does not keep it."""
     store_detail: str = ""
-    """What was wrong last, if anything."""
+    """The last trouble; "" where there was none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,15 +175,15 @@ class HeldImage:
     repository: str
     """Its repository there."""
     tags: tuple[str, ...]
-    """None for an image that was pulled by its digest only."""
+    """Empty for an image that was pulled by its digest only."""
     digest: str
     """Of its index or manifest."""
     complete: bool
-    """A platform is there, and nothing is missing of any that is."""
+    """At least one platform is there, and of those that are there nothing is missing."""
     size: int
     """Bytes that are held, shared with other images or not."""
     missing_blobs: int
-    """Blobs that are not held, of platforms of which anything is."""
+    """Blobs that are missing, of the platforms that are there at least in part."""
     missing_bytes: int
     """Their size."""
     used_at: float | None

@@ -51,7 +51,7 @@ class Phase:
     bytes_from_upstream: int
     """Bytes of bodies, manifests included, as the origin counted them."""
     bytes_from_cache: int
-    """Bytes that the node was given out of the cache's store."""
+    """Bytes that the node got from the cache's store."""
     times_faster: float
     """The seconds of the direct pull divided by these: 1 for the direct pull itself."""
 
@@ -69,7 +69,7 @@ class Result:
     layers: int
     """How many layers they have."""
     link: Link
-    """The internet that was played."""
+    """The slowed link that stood for the internet."""
     phases: tuple[Phase, ...]
     """Direct, cold, warm, offline, in this order."""
     missed: tuple[str, ...]

@@ -149,7 +149,7 @@ class FileText:
     path: str
     """The file."""
     text: str
-    """What it is to say."""
+    """Its text for the caches."""
 
 
 Action = Literal["written", "unchanged", "restored", "removed", "merged", "gone"]

@@ -31,7 +31,7 @@ class RegistryGain:
     registry: str
     """The registry."""
     bytes_held: int
-    """Out of the cache, which had it before the `up` began."""
+    """From the cache, which had it before the `up` began."""
     bytes_fetched: int
     """From the registry itself, during the `up`."""
 
@@ -43,7 +43,7 @@ class GainResult:
     measured: bool
     """False: nothing was counted, and the numbers that follow are null."""
     bytes_held: int | None = None
-    """Out of the cache, which had it before the `up` began."""
+    """From the cache, which had it before the `up` began."""
     bytes_fetched: int | None = None
     """From the registries themselves, during the `up`."""
     saved_seconds: float | None = None

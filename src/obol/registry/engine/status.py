@@ -29,7 +29,7 @@ class UpstreamStatus(msgspec.Struct, frozen=True):
     health: str
     """unknown (not asked yet), ok, failing, or rate-limited"""
     detail: str
-    """What was wrong last, if anything."""
+    """The last trouble; "" where there was none."""
     retry_after: float | None
     """Seconds until it is asked again, None if it may be asked now."""
     requests: dict[str, int]
@@ -70,7 +70,7 @@ class Status(msgspec.Struct, frozen=True):
     store_state: str = "ok"
     """ok; full, read-only or failing: what comes is passed on, and not kept"""
     store_detail: str = ""
-    """What was wrong last, if anything."""
+    """The last trouble; "" where there was none."""
 
 
 def upstreams(engine: Engine) -> list[UpstreamStatus]:

@@ -15,7 +15,7 @@ MAX_LINE = 16 * 1024
 MAX_LINKS = 100
 """Links that are looked at, in all lines together."""
 
-_TARGET = re.compile(r"[ \t,]*<(?P<target>[!-;=?-~]+)>")
+_TARGET = re.compile(r"[ \t,]*<[ \t]*(?P<target>[!-;=?-~]+)[ \t]*>")
 _NEXT = re.compile(r"\bnext\b", re.IGNORECASE)
 _EMPTY = re.compile(r"<[ \t]*>")
 _PARAMETER = re.compile(
@@ -38,7 +38,7 @@ def next_page(link_headers: Sequence[str]) -> str | None:
             relation, position = _relation(text, match.end())
             if relation is None:
                 bare.append(match["target"])
-            elif "next" in relation.lower().split():
+            elif "next" in relation.lower().strip("'").split():
                 return match["target"]
         if _NEXT.search(text, position) is not None and not _EMPTY.search(text, position):
             raise ValueError("a link to the next page that cannot be read")

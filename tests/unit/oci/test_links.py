@@ -17,6 +17,8 @@ from obol.oci.links import MAX_LINE, next_page
         (['</v2/a/tags/list?n=2&last=b>; rel="next"'], "/v2/a/tags/list?n=2&last=b"),
         (["</v2/a/tags/list?last=b>; rel=next"], "/v2/a/tags/list?last=b"),
         (["</x>;rel=next"], "/x"),
+        (["</x>; rel='next'"], "/x"),
+        (['< /x > ; rel = "next"'], "/x"),
         (['<https://other.test/x>; REL="Next"'], "https://other.test/x"),
         (['</x>; title="a, <b>; rel=prev"; rel="next"'], "/x"),
         (['</x>; rel="last next"'], "/x"),

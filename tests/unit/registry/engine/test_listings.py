@@ -82,6 +82,14 @@ async def test_no_tags(listings: Listings, upstream: FakeUpstream, space: Space)
     assert names(await listings.tags(space, TAGS)) == []
 
 
+@pytest.mark.parametrize("body", [b"{}", b'{"errors":[{"code":"UNKNOWN"}]}', b'{"tags":{}}', b"[]", b""])
+async def test_no_list(listings: Listings, upstream: FakeUpstream, space: Space, body: bytes) -> None:
+    """A document without tags, such as an error under 200, is no empty list."""
+    upstream.lists["team/app/tags/list"] = Listing(body, JSON, None)
+
+    assert (await refused(listings, space)).kind is UPSTREAM_BROKEN
+
+
 async def test_hub_name(listings: Listings) -> None:
     """On Docker Hub the upstream is asked with `library/`, and the client told its own name."""
     hub = FakeUpstream("docker.io")
@@ -105,6 +113,8 @@ ABOVE = "/v2/team/app/tags/list"
         (f"http://REGISTRY.test{ABOVE}?next_page=x", "next_page=x"),
         (f"https://registry.test/artifactory/api/docker/x{ABOVE}?last=b", "last=b"),
         (f"http://internal:5000{ABOVE}?n=2&last=b", "n=2&last=b"),
+        (f"https://registry.test:443{ABOVE}?next_page=x", "next_page=x"),
+        (f"http://elsewhere.test{ABOVE}?next_page=x", "next_page=x"),
         ("?last=a%2Fb", "last=a%2Fb"),
         ("/v2/team%2Fapp/tags/list?last=b", "last=b"),
         (f"{ABOVE}?ns=other.test&last=b", "last=b"),
@@ -126,7 +136,6 @@ async def test_next_page(listings: Listings, upstream: FakeUpstream, space: Spac
 @pytest.mark.parametrize(
     "link",
     [
-        f"https://elsewhere.test{ABOVE}?next_page=x",
         "https://registry.test/v2/other/tags/list?last=b",
         "/v2/_catalog?last=b",
         ABOVE,

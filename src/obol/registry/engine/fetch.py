@@ -25,7 +25,9 @@ from obol.registry.policy.segments import Segment, SegmentMap, connections
 from obol.registry.store.base import Content, Partial, Partials, StoreError
 from obol.registry.upstream.base import (
     BlobStream,
+    Busy,
     Misbehaved,
+    NoConnection,
     OnHold,
     RangesRefused,
     RateLimited,
@@ -86,6 +88,7 @@ class Fetch:
         self._first_line: Line | None = None
         self._ungrown: asyncio.TaskGroup | None = None
         self._over = False
+        self._asked_range = False
         self._problems: list[Exception] = []
 
     async def run(self) -> None:
@@ -172,11 +175,19 @@ class Fetch:
                 self._fill.plain = True
                 continue
             except (Unavailable, RateLimited, OnHold) as problem:
+                if self._may_be_the_range(problem):
+                    self._fill.plain = True
+                    continue
                 barren = 0 if self._gained - before >= PROGRESS else barren + 1
                 if barren > self._around.settings.resumes:
                     raise
                 self._target = max(1, self._target // 2)
                 await self._pause(problem, barren)
+
+    def _may_be_the_range(self, problem: UpstreamError) -> bool:
+        """Whether a plain request may bring what a range has not: a store may answer ranges with any error."""
+        away = isinstance(problem, NoConnection | Busy) or not isinstance(problem, Unavailable)
+        return self._asked_range and not self._fill.opened and not self._fill.plain and not away
 
     async def _pause(self, problem: Unavailable | RateLimited | OnHold, barren: int) -> None:
         """Wait before another round, or raise `problem` where that is no use.
@@ -223,6 +234,7 @@ class Fetch:
         fill = self._fill
         small = self._map.frontier == 0 and fill.size is not None and fill.size <= self._around.settings.segmented_above
         segment = None if fill.plain or small else self._map.take()
+        self._asked_range = segment is not None
         if segment is None:
             stream = await fill.source.open(0, None, plain=True)
         else:

@@ -88,17 +88,20 @@ def _decoder(encoding: str) -> zlib._Decompress:
 
 def _part(response: aiohttp.ClientResponse, wanted: Wanted, size: int | None) -> Body:
     told = parse_content_range(response.headers.get("Content-Range"))
-    if told is None or told.start != wanted.start or not wanted.headers():
+    asked = bool(wanted.headers())
+    if told is None or told.start != wanted.start:
         raise RangesRefused("the upstream answers another range than it was asked for")
     total = told.total if told.total is not None else size
     if size is not None and total != size:
         raise RangesRefused("the upstream's range is of a blob of another length")
-    end = wanted.stop if total is None or wanted.stop is None else min(wanted.stop, total)
+    # Without a range, some caches call the whole a part.
+    stop = wanted.stop if asked else None
+    end = stop if total is None or stop is None else min(stop, total)
     if told.stop != (total if end is None else end):
         raise RangesRefused("the upstream answers another range than it was asked for")
     if response.content_length not in {None, told.stop - told.start}:
         raise RangesRefused("the upstream's range has another length than it says")
-    return Body(told.start, told.stop - told.start, total, ranged=True)
+    return Body(told.start, told.stop - told.start, total, ranged=asked)
 
 
 class Trickle:

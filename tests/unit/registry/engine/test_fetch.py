@@ -203,6 +203,15 @@ async def test_ranges_refused() -> None:
     assert one.connections.taken == 0
 
 
+async def test_a_range_that_fails_at_first_is_given_up() -> None:
+    """A store may answer ranges with any error: where none has come yet, the blob is asked for without one."""
+    one, blob = held()
+    blob.open_problems = deque([Unavailable("the upstream answered 502")])
+    async with world(one) as w:
+        assert await got(w) == Got(DATA, complete=True)
+    assert [stream.ranged for stream in blob.streams] == [False]
+
+
 async def test_ranges_refused_without_any() -> None:
     """An upstream that refuses even a plain GET that way is broken."""
     one, _ = held()

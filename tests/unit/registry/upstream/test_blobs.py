@@ -84,6 +84,17 @@ async def test_a_range_may_meet_other_trouble(status: int, kind: type[UpstreamEr
             await at.blob.open(0, 1000)
 
 
+async def test_a_206_that_is_the_whole_will_do() -> None:
+    """Some caches answer a plain request with a part that is all there is."""
+    async with FakeRegistry() as server, reached(server.url) as at:
+        server.status_for = {DIGEST: Forced(206, (("Content-Range", f"bytes 0-{SIZE - 1}/{SIZE}"),), DATA)}
+
+        stream = await at.blob.open(0, None, plain=True)
+
+        assert (stream.ranged, stream.total) == (False, SIZE)
+        stream.close()
+
+
 async def test_the_registry_is_asked_once_for_all_segments() -> None:
     """Where the registry redirects, the other segments go where the first was sent, without a token."""
     async with FakeHub() as hub, reached(hub.url) as at:

@@ -127,7 +127,7 @@ def negotiate(scope: str, remembered: FetchToken | None, told: Answer | None = N
             return Proceed()
         challenges = parse_challenges(answer.challenges)
         narrow = authorization is not None and _asks_for_more(challenges)
-        if answer.status == 403 and not narrow:
+        if answer.status == 403 and authorization is not None and not narrow:
             return Denied("the registry answered 403")
         if widened or (fetch is not None and fetch.fresh and not narrow):
             break
@@ -137,7 +137,7 @@ def negotiate(scope: str, remembered: FetchToken | None, told: Answer | None = N
             challenges = parse_challenges(ping.challenges) if isinstance(ping, Answer) else ()
         fetch = _wanted(challenges, scope, fresh=authorization is not None)
         if fetch is None:
-            return Denied("the registry answered 401 and offers no Bearer tokens")
+            return Denied(f"the registry answered {answer.status} and offers no Bearer tokens")
     return Denied("the registry does not take the token that it asked for")
 
 

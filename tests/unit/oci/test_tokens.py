@@ -177,12 +177,28 @@ def test_bearer_goes_before_basic() -> None:
     assert steps[-1] == FETCH
 
 
-@pytest.mark.parametrize("replies", [[], [refused(OFFER), Bearer("t")]])
-def test_forbidden_is_forbidden(replies: list[Reply]) -> None:
-    """403 is a denial, without and with a token, even if a challenge comes with it."""
-    steps, outcome = play([*replies, refused(OFFER, status=403)])
+def test_forbidden_is_forbidden() -> None:
+    """403 to a token that was just got is a denial, even if a challenge comes with it."""
+    steps, outcome = play([refused(OFFER), Bearer("t"), refused(OFFER, status=403)])
 
     assert isinstance(steps[-1], SendResource)
+    assert isinstance(outcome, Denied)
+
+
+@pytest.mark.parametrize("replies", [[refused(OFFER, status=403)], [refused(status=403), refused(OFFER)]])
+def test_forbidden_without_a_token_may_want_one(replies: list[Reply]) -> None:
+    """Some registries answer 403 where 401 is meant: clients that ping first get a token, and so do we."""
+    steps, outcome = play([*replies, Bearer("t"), Answer(200, ())])
+
+    assert steps[-2:] == [FETCH, SendResource("Bearer t")]
+    assert outcome == Proceed()
+
+
+def test_forbidden_where_there_are_no_tokens() -> None:
+    """A registry that offers none at its ping has denied us."""
+    steps, outcome = play([refused(status=403), Answer(200, ())])
+
+    assert steps == [SendResource(None), SendPing()]
     assert isinstance(outcome, Denied)
 
 

@@ -4,7 +4,9 @@ Listening on loopback is no defence against a web page: its name may be made to 
 and the browser then sends that name as Host. So a request must name a host that only somebody who means us would name.
 
 Names that end in `.internal` are ours in any case: ICANN keeps that word out of public DNS, and the runtimes of virtual
-machines and containers call the machine that they run on by such names: host.docker.internal, host.lima.internal.
+machines and containers call the machine that they run on by such names: host.docker.internal, host.lima.internal. Those
+runtimes lead their gateway's address to our loopback, too, and a guest without a name for it uses that: it is ours, as
+no name can be made to stand in a Host header as an address.
 
 A container is called by names and addresses that it cannot know: those that Docker gives it on each network. There
 every address is ours, and every name that public DNS cannot have. A web page has neither: its own name is public.
@@ -21,9 +23,20 @@ REMEMBERED = 1000
 ALWAYS_SUFFIXES = (".localhost", ".internal")
 LOCAL_SUFFIXES = (".local", ".home.arpa", ".test")
 """Never delegated in public DNS: RFC 6761, 6762 and 8375."""
+GATEWAYS = {
+    "10.0.2.2": "QEMU's user network, slirp4netns, NAT of VirtualBox and Vagrant",
+    "169.254.1.2": "pasta, with podman 5",
+    "192.168.5.2": "Lima's user network: colima, Rancher Desktop, Finch",
+    "192.168.65.2": "Docker Desktop, before 4.19",
+    "192.168.65.254": "Docker Desktop",
+    "192.168.127.254": "gvproxy: podman machine, OpenShift Local",
+}
+"""Addresses by which guests reach the loopback interface of their host, and of what."""
+GUEST_NAMES = frozenset({"host.crc.testing"})
+"""What gvproxy calls the host besides; public DNS has no domain `testing`."""
 WAY_OUT = "if clients may call the cache by this name, start it with --server-name NAME (OBOL_CACHE_SERVER_NAME)"
 
-_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::[0-9]{1,5})?")
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::[0-9]{0,5})?")
 _ABSOLUTE = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#]*)(?P<path>/[^?#]*)?(?P<rest>[?#].*)?"
 )
@@ -37,7 +50,7 @@ class Hosts:
 
     def __init__(self, names: tuple[str, ...], *, local: bool = False) -> None:
         self._local = local
-        self._names = {"localhost"} | {name.lower().rstrip(".") for name in names}
+        self._names = {"localhost"} | GATEWAYS.keys() | GUEST_NAMES | {name.lower().rstrip(".") for name in names}
         self._addresses: set[str] = set()
         self._known: dict[str, bool] = {}
 

@@ -240,7 +240,9 @@ async def _manifest(raw: bytes, response: aiohttp.ClientResponse, reference: Ref
     expected = reference if isinstance(reference, Digest) else _digest(response.headers)
     body, digest = _verified(raw, expected, response.headers.get("Content-Encoding", ""))
     kind = response.headers.get("Content-Type", "")
-    if is_opaque(kind) and (by_digest or bare(kind) not in SCHEMA1 or bare(kind) in listed(accept)):
+    if is_opaque(kind) and (
+        by_digest or bare(kind) not in SCHEMA1 or not listed(accept).isdisjoint({bare(kind), "*/*"})
+    ):
         return ManifestBody(digest, opaque(kind), body)
     try:
         manifest = await in_steps(reading(body, kind))

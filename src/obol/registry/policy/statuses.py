@@ -83,11 +83,12 @@ TABLE: tuple[Row, ...] = (
     _row((404,), {Phase.HELD_TOKEN}, Meaning.TOKEN_SPENT, "15.5.4: 404 may hide a 403; Harbor, GitLab"),
     # What every question has in common.
     _row((200, 203), _ALL, Meaning.GIVEN, "15.3.1, 15.3.4: the representation; its digest is verified by us"),
-    _row((429,), _ALL, Meaning.LIMITED, "RFC 6585, 4: too many requests, with or without Retry-After"),
+    _row((201,), {Phase.TOKEN}, Meaning.GIVEN, "15.3.2: services that make a token for who asks; clients take any 2xx"),
+    _row((429,), _GETTING, Meaning.LIMITED, "RFC 6585, 4: too many requests, with or without Retry-After"),
     _row((206,), {Phase.RANGE, Phase.BLOB}, Meaning.GIVEN, "15.3.7: a part; which one is looked at where it is read"),
     # HEAD is a hint: whatever else it says, only a GET tells (9.3.2, 8.6).
     _row(
-        (400, 401, 403, 404, 405, 410, 501),
+        (400, 401, 403, 404, 405, 410, 429, 501),
         {Phase.HEAD},
         Meaning.METHOD_REFUSED,
         "moby#50065, watchtower#1528: a GET of the same path gives 200",

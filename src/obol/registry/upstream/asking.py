@@ -101,7 +101,7 @@ class Asking:
         """Ask once what need not be answered, within `limits.stale_after`; None if nothing of use came.
 
         What it does not tell is to be asked in another way, so trouble with it is no failure, and a breaker that lets
-        one question through leaves that to the other. Raises OnHold, TooManyMisses, RateLimited, NoConnection.
+        one question through leaves that to the other. Raises OnHold, TooManyMisses, NoConnection.
         """
         if self._entrance(about).probe:
             return None
@@ -110,9 +110,6 @@ class Asking:
         try:
             async with asyncio.timeout(self._limits.stale_after):
                 answer = await question()
-        except RateLimited as limited:
-            self._limited(limited)
-            raise
         except NoConnection as problem:
             self._failed(about, problem)
             raise
@@ -180,7 +177,7 @@ class Asking:
     def _failed(self, about: About, problem: Unavailable) -> None:
         now = self._clock.monotonic()
         self.last_problem = str(problem)
-        if isinstance(problem, NoConnection):
+        if isinstance(problem, NoConnection) and not problem.elsewhere:
             self._fail(None)
             return
         self._fail(about.repository)

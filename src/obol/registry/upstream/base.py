@@ -89,15 +89,20 @@ class Unavailable(UpstreamError):
 
 
 class Busy(Unavailable):
-    """503 with Retry-After, for one path."""
+    """503 with Retry-After, for one path; or 429 of a host that the registry redirects this path to."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(f"the upstream answered 503; next try in {seconds:.0f} s")
+    def __init__(self, seconds: float, status: int = 503) -> None:
+        super().__init__(f"the upstream answered {status}; next try in {seconds:.0f} s")
         self.seconds = seconds
 
 
 class NoConnection(Unavailable):
-    """Nobody listens, or the name leads nowhere: that will not be otherwise in a moment, so nothing is tried again."""
+    """Nobody listens, or the name leads nowhere: that will not be otherwise in a moment, so nothing is tried again.
+
+    `elsewhere`: that is so of a host that the registry names, not of the registry.
+    """
+
+    elsewhere = False
 
 
 @dataclass(frozen=True, slots=True)

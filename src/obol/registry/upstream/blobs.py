@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from obol.registry.policy.statuses import Phase
-from obol.registry.upstream.base import Denied, RangesRefused, Unavailable
+from obol.registry.upstream.base import Busy, Denied, RangesRefused, RateLimited, Unavailable
 from obol.registry.upstream.reading import drain, judge
 from obol.registry.upstream.streams import RegistryStream, Trickle, Wanted, body_of
 from obol.registry.upstream.transport import Arrived, Transport
@@ -59,7 +59,13 @@ class RegistryBlob:
             raise RangesRefused("the upstream refuses the range") from problem
         # Where ranges were honoured before, a failure of the server's is one; any other refusal may be of this range.
         phase = Phase.RANGE if ranged and (response.status < 500 or not self._ranges) else Phase.BLOB
-        await judge(response, phase, self._clock.wall())
+        try:
+            await judge(response, phase, self._clock.wall())
+        except RateLimited as limited:
+            if self._transport.is_own(str(response.url)):
+                raise
+            # It is the store's limit, for what is there: the registry may be asked as ever.
+            raise Busy(limited.seconds, 429) from limited
         try:
             body = body_of(response, wanted, self._size)
         except BaseException:

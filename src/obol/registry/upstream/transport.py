@@ -58,6 +58,7 @@ class Transport:
         self._limits = limits
         self._proxy = settings.proxy
         self._known_hosts = allowed_hosts | {_host(settings.url)}
+        self._own = _origin(settings.url)
         self._https_only = urlsplit(settings.url).scheme == "https"
         self._patient = aiohttp.ClientTimeout(
             total=None, sock_connect=limits.connect, sock_read=max(limits.late_answer, limits.idle)
@@ -137,13 +138,20 @@ class Transport:
         if host not in self._known_hosts and _looks_like_address(host) and not is_public(host):
             raise Misbehaved(forbidden(host))
 
+    def is_own(self, url: str) -> bool:
+        """Whether a URL is of the registry itself, not of a host that it names."""
+        return _origin(url) == self._own
+
     async def _once(self, method: str, url: str, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
         session = self._known if _host(url) in self._known_hosts else self._guarded
         target = URL(url, encoded=True)
         try:
             response = await session.request(method, target, headers=headers, allow_redirects=False, proxy=self._proxy)
         except (aiohttp.ClientError, OSError, ValueError) as problem:
-            raise translate(problem) from problem
+            told = translate(problem)
+            if isinstance(told, NoConnection):
+                told.elsewhere = not self.is_own(url)
+            raise told from problem
         expect_body(response)
         notice_loss(response)
         return response

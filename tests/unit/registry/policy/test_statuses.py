@@ -42,7 +42,8 @@ EXPECTED: dict[tuple[int, ...], dict[Phase, Meaning]] = {
         Phase.HEAD: Meaning.METHOD_REFUSED,
     },
     (503,): {**dict.fromkeys(GETS, Meaning.BUSY), Phase.HEAD: Meaning.METHOD_REFUSED},
-    (429,): dict.fromkeys([*GETS, Phase.HEAD], Meaning.LIMITED),
+    (429,): {**dict.fromkeys(GETS, Meaning.LIMITED), Phase.HEAD: Meaning.METHOD_REFUSED},
+    (201,): {Phase.TOKEN: Meaning.GIVEN, Phase.MANIFEST: Meaning.UNUSABLE, Phase.HEAD: Meaning.METHOD_REFUSED},
     (400,): {
         Phase.HELD_TOKEN: Meaning.TOKEN_SPENT,
         Phase.MANIFEST: Meaning.UNUSABLE,
@@ -137,12 +138,12 @@ def test_every_row_has_an_effect_and_a_reason(row: Row) -> None:
 
 @pytest.mark.parametrize("phase", list(Phase))
 def test_every_status_means_something(phase: Phase) -> None:
-    """Also a status that nobody has thought of; and a HEAD never shows absence or denial."""
+    """Also a status that nobody has thought of; and a HEAD never shows absence, denial or a limit."""
     told = {meaning(phase, status) for status in range(100, 1000)}
 
     assert told <= set(Meaning)
     if phase is Phase.HEAD:
-        assert told == {Meaning.GIVEN, Meaning.LIMITED, Meaning.METHOD_REFUSED}
+        assert told == {Meaning.GIVEN, Meaning.METHOD_REFUSED}
 
 
 def test_words() -> None:

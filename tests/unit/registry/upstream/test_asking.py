@@ -28,6 +28,7 @@ from tests.fakes import behaviours
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.content import make_image
 from tests.fakes.hostile import HostileRegistry
+from tests.fakes.hub import FakeHub
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.fakes.server import Answer
 from tests.unit.registry.upstream.reach import (
@@ -46,7 +47,6 @@ from tests.unit.registry.world import eventually
 if TYPE_CHECKING:
     from obol.registry.upstream.client import RegistryUpstream
     from tests.fakes.behaviours import Behaviour, Exchange
-    from tests.fakes.hub import FakeHub
 
 IMAGE = make_image(1000)
 TOP = Digest(IMAGE.top)
@@ -226,6 +226,35 @@ async def test_a_busy_path_is_asked_when_it_said() -> None:
         clock.advance(30.0)
         with pytest.raises(Absent):
             await upstream.get_manifest(APP, NONE, ACCEPT)
+
+
+async def test_a_store_that_is_away_leaves_the_registry() -> None:
+    """That a host which blobs are redirected to is not there is a matter of their repository."""
+    async with (
+        HostileRegistry({"blob": behaviours.redirect_to("http://127.0.0.1:1/x")}) as server,
+        upstream_at(server.url) as upstream,
+    ):
+        served(server)
+        for _ in range(FAILURES_TO_OPEN + 1):
+            with pytest.raises((NoConnection, OnHold)):
+                await upstream.blob(APP, LAYER, SIZE).open(0, 10)
+
+        assert isinstance(upstream.gate(), Ask)
+        assert (await upstream.get_manifest(APP, TAG, ACCEPT)).digest == TOP
+
+
+async def test_a_rate_limit_of_the_store_leaves_the_registry() -> None:
+    """A host that blobs are redirected to limits what is there; only that blob is left alone."""
+    async with FakeHub() as hub, upstream_at(hub.url) as upstream:
+        shelved(hub.api)
+        hub.cdn.status_for = {"/": Forced(429, (("Retry-After", "30"),))}
+
+        with pytest.raises(Busy, match="429"):
+            await upstream.blob(APP, LAYER, SIZE).open(0, None)
+        with pytest.raises(OnHold, match="next try in 30 s"):
+            await upstream.blob(APP, LAYER, SIZE).open(0, None)
+
+        assert isinstance(upstream.gate(), Ask)
 
 
 async def test_nobody_there_closes_the_registry() -> None:

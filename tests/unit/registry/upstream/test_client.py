@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.oci.mediatypes import OCI_INDEX, upstream_accept
+from obol.oci.mediatypes import DOCKER_SCHEMA1, OCI_INDEX, upstream_accept
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.upstream.base import (
     Absent,
@@ -69,7 +69,9 @@ async def test_a_head_tells_what_a_tag_means() -> None:
         assert upstream.requests == 1
 
 
-@pytest.mark.parametrize("status", [204, 206, 304, 400, 401, 402, 403, 404, 405, 410, 418, 451, 500, 501, 502, 503])
+@pytest.mark.parametrize(
+    "status", [204, 206, 304, 400, 401, 402, 403, 404, 405, 410, 418, 429, 451, 500, 501, 502, 503]
+)
 async def test_a_head_that_is_refused_tells_nothing(status: int) -> None:
     """That is no error, and no absence or denial: the caller is to GET."""
     async with HostileRegistry({"manifest": answers(status)}) as server, upstream_at(server.url) as upstream:
@@ -133,6 +135,17 @@ async def test_a_manifest_by_another_algorithm() -> None:
         server.status_for = {digest: Forced(200, (("Content-Type", OCI_INDEX),), IMAGE.index.body)}
 
         assert (await upstream.get_manifest(APP, digest, ACCEPT)).digest == digest
+
+
+async def test_schema_1_comes_to_who_takes_anything() -> None:
+    """A kind that nobody has any more is passed on to who asks for whatever there is, and to nobody else."""
+    body = b'{"schemaVersion": 1}'
+    async with FakeRegistry() as server, upstream_at(server.url) as upstream:
+        server.status_for = {"/manifests/1": Forced(200, (("Content-Type", DOCKER_SCHEMA1),), body)}
+
+        assert (await upstream.get_manifest(APP, TAG, upstream_accept(("*/*",)))).body == body
+        with pytest.raises(Misbehaved):
+            await upstream.get_manifest(APP, TAG, ACCEPT)
 
 
 async def test_a_lying_digest_header_is_a_lie_by_tag_and_ignored_by_digest() -> None:

@@ -36,11 +36,11 @@ _RELOAD = (
     "for pulls; builds (BuildKit) take the mirror after a restart only."
 )
 _DESKTOP = (
-    "Docker Desktop runs dockerd in a virtual machine, which reads ~/.docker/daemon.json and has a loopback of its "
-    "own: the caches are not reached from there."
+    "Docker Desktop runs dockerd in a virtual machine, which reads ~/.docker/daemon.json and has its own "
+    "loopback: it does not reach the caches."
 )
 _K3S = (
-    "k3s and RKE2 write the configuration of their own containerd anew at each start: for them the mirrors belong into "
+    "k3s and RKE2 write the configuration of their own containerd anew at each start: put their mirrors into "
     "registries.yaml in {}."
 )
 
@@ -207,7 +207,7 @@ def _containers(
     if len(paths) > 1:
         notes.append("Older versions do not follow XDG_CONFIG_HOME, and newer ones do: obol writes for both.")
     if place.given is None and place.environ.get(containers.FOLDER_VARIABLE):
-        notes.append(f"{containers.FOLDER_VARIABLE} names the directory; skopeo does not go by it.")
+        notes.append(f"{containers.FOLDER_VARIABLE} names the directory; skopeo does not follow it.")
     notes += containers.narrower([mirror.registry for mirror in mirrors], place)
     text = registries_drop_in(mirrors)
     return tuple(Wanted(path, WholeFile(str(path), text)) for path in paths), tuple(notes)
@@ -244,7 +244,7 @@ def _beside(directory: Path, place: Place) -> tuple[Path, ...]:
 def _buildkit(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
     notes = (
         (
-            "This is for a buildkitd on this machine's own network. `docker build` with Docker's own builder goes by "
+            "This is for a buildkitd on this machine's own network. `docker build` with Docker's own builder uses "
             "Docker's mirrors: obol cache config docker."
         ),
         (

@@ -57,7 +57,7 @@ def enable(
     )
     say.result(result, lambda: [opening, "", AsIs(enabled.text), closing])
     if enabled.differs:
-        say.note("The service goes by the settings; the engine that ran before did not:")
+        say.note("The service follows the settings; the engine that ran before did not:")
     for sentence in enabled.differs:
         say.note(f"  - {sentence}")
     for substitute in enabled.running.substitutes:

@@ -200,7 +200,7 @@ def status(
     beside = ("", cachecontainers.table(there)) if there else ()
     say.result(result, lambda: [*engine_parts(found.status, found.substitutes, time.time()), *beside])
     if any(one.cache.upstream and one.state == "running" for one in there):
-        say.note(f"Containers serve beside it, which nodes may ask: `{cachecontainers.SWITCH}` leaves one engine")
+        say.note(f"Cache containers run too, and nodes may ask them: `{cachecontainers.SWITCH}` leaves one engine")
     failing = any(upstream.health in {"failing", "rate-limited"} for upstream in found.status.upstreams)
     raise typer.Exit(ObolError.exit_code if exit_code and failing else 0)
 

@@ -63,7 +63,7 @@ def start_warnings(started: Started) -> list[str]:
     """Where what runs is not what was asked for, line by line."""
     lines = [f"warning: {substitute_note(one)}" for one in started.substitutes if one.wanted]
     if started.differs:
-        lines.append("warning: what runs is not what was asked for:")
+        lines.append("warning: the engine that runs differs from what you asked for:")
         lines += [f"  - {difference}" for difference in started.differs]
         lines.append("To change it: obol cache stop, then obol cache start with these options")
     return lines

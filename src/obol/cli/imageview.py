@@ -117,7 +117,7 @@ def _left(image: Unfinished) -> str:
 
 def _traffic(result: WarmResult) -> str:
     if any(image.problem is not None and image.problem.kind == Kind.NO_SPACE for image in result.images):
-        return f"what found no room was not kept ({result.seconds:.1f} s)"
+        return f"the cache had no room to keep the rest ({result.seconds:.1f} s)"
     if not result.bytes_from_upstream:
         return f"nothing was fetched ({result.seconds:.1f} s)"
     rate = speed(result.bytes_from_upstream, result.seconds)

@@ -81,9 +81,8 @@ def _besides(names: Sequence[str]) -> str:
     if not names:
         return ""
     are = f"The clusters {', '.join(names)} were" if len(names) > 1 else f"The cluster {names[0]} was"
-    return (
-        f"{are} made for this stack's directory too: `k3d cluster delete {' '.join(names)}` removes what is too much."
-    )
+    way = f"`k3d cluster delete {' '.join(names)}` removes what you do not need."
+    return f"{are} made for this stack's directory too: {way}"
 
 
 def _sees(container: Container, data: Path) -> bool:

@@ -358,5 +358,5 @@ def test_podman_in_both_places(place: Place, originals: Originals, tmp_path: Pat
     assert (tmp_path / "home/.config/containers/registries.conf.d/obol.conf").is_file()
     assert any("XDG_CONFIG_HOME" in note for note in wanted.notes)
     named = replace(own, environ={"CONTAINERS_REGISTRIES_CONF_DIR": str(tmp_path / "x")})
-    assert any("skopeo does not go by it" in note for note in setup("podman", MIRRORS, named).notes)
+    assert any("skopeo does not follow it" in note for note in setup("podman", MIRRORS, named).notes)
     assert len(undo("podman", own, originals)) == 2

@@ -66,7 +66,7 @@ def test_start_twice(terminal: Terminal) -> None:
     assert terminal.err.splitlines() == [
         "warning: listening on 0.0.0.0: everyone who can reach this machine can pull through the cache",
         "warning: port 54100 is held by nginx (pid 7): docker.io is served on port 40000 instead",
-        "warning: what runs is not what was asked for:",
+        "warning: the engine that runs differs from what you asked for:",
         "  - it is online",
         "To change it: obol cache stop, then obol cache start with these options",
     ]

@@ -94,7 +94,9 @@ def test_up_with_an_engine_that_is_not_as_asked(terminal: Terminal, stack_world:
 
     assert terminal.run("stack up --backend none") == 0
 
-    assert terminal.err.count("warning: what runs is not what was asked for:\n  - it is offline\n") == 1
+    assert (
+        terminal.err.count("warning: the engine that runs differs from what you asked for:\n  - it is offline\n") == 1
+    )
 
 
 @pytest.mark.parametrize("word", ["true", "1", "yes", "on"])

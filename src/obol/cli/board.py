@@ -26,6 +26,8 @@ class Finished:
     total: int
     fetched: int
     seconds: float
+    whole: bool = True
+    """False: its size became known while it came, so nobody saw the beginning: the rest need not have been there."""
 
 
 @dataclass
@@ -42,6 +44,9 @@ class _Entry:
     fetched: int = 0
     began_at: float | None = None
     ended: bool = False
+    looked_at: float | None = None
+    unknown: bool = False
+    """The engine that speaks now did not know its size at first."""
     meter: Meter = field(default_factory=Meter)
 
     @property
@@ -58,7 +63,10 @@ class _Entry:
         came = 0 if anew else max(0, told.present - self.present)
         own = 0 if anew else max(0, told.own_present - self.own_present)
         if (came or told.transfers) and self.began_at is None:
-            self.began_at = now
+            # What came since the last reading began after it, whatever is over by now.
+            self.began_at = self.looked_at if came and self.looked_at is not None else now
+        self.looked_at = now
+        self.unknown |= told.total is None
         self.fetched += came
         self.total, self.present, self.transfers = told.total, told.present, told.transfers
         self.own_total, self.own_present = told.own_total, told.own_present
@@ -115,6 +123,7 @@ class Board:
                 self._pid = status.pid
                 for known in self._entries.values():
                     known.total = None
+                    known.unknown = False
             for told in status.images:
                 if (entry := self._entries.get(told.reference)) is not None:
                     self._came += entry.take(now, told)
@@ -127,7 +136,8 @@ class Board:
         elif not entry.ended:
             entry.ended = True
             if entry.began_at is not None and entry.total is not None:
-                self._finished.append(Finished(entry.name, entry.total, entry.fetched, now - entry.began_at))
+                seconds, whole = now - entry.began_at, not entry.unknown
+                self._finished.append(Finished(entry.name, entry.total, entry.fetched, seconds, whole))
 
     def finished(self) -> Sequence[Finished]:
         """What has come in whole since this was last asked."""

@@ -67,9 +67,10 @@ class ImageWatch:
         over = threading.Event()
 
         def work() -> None:
-            while not over.wait(self.every):
+            while not over.is_set():  # at once: what is there now was there before
                 with contextlib.suppress(OSError):  # the terminal has gone, say: who works learns of it soon enough
                     self.look()
+                over.wait(self.every)
 
         thread = threading.Thread(target=work, name="images", daemon=True)
         thread.start()

@@ -155,10 +155,13 @@ def steps_for(say: Speaker, board: Board | None = None, ask: Ask | None = None, 
 
 def came(image: Finished) -> str:
     """A line about an image that has come in."""
-    before = image.total - image.fetched
-    held = f", {present.size(before)} was there" if before > 0 else ""
-    rate = present.speed(image.fetched, image.seconds)
-    return f"{image.name}: {present.size(image.fetched)} in {max(image.seconds, 0.1):.1f} s ({rate}){held}"
+    before, seconds = image.total - image.fetched, max(image.seconds, 0.1)
+    came_in = f"{present.size(image.fetched)} in {seconds:.1f} s ({present.speed(image.fetched, seconds)})"
+    if before <= 0:
+        return f"{image.name}: {came_in}"
+    if not image.whole:
+        return f"{image.name}: {present.size(image.total)} in all, the last {came_in}"
+    return f"{image.name}: {came_in}, {present.size(before)} was there"
 
 
 def _running(watch: ImageWatch | None) -> AbstractContextManager[None]:

@@ -50,7 +50,7 @@ def test_from_nothing_to_all() -> None:
     one, overall = board.rows(3.0)
     assert one.name == PROMETHEUS
     assert (overall.name, overall.percent) == (ALL.format(1, 2), 83)
-    assert board.finished() == [Finished(LITELLM, 1000, 1000, 2.0)]
+    assert board.finished() == [Finished(LITELLM, 1000, 1000, 2.0, whole=False)]
     assert board.finished() == []
 
     board.take(status(image(LITELLM, 1000, 1000), image(PROMETHEUS, 500, 500)), 4.0)
@@ -80,7 +80,17 @@ def test_a_size_that_becomes_known_late() -> None:
 
     assert board.rows(2.0)[0].speed == 5.0
     board.take(status(image(LITELLM, 1000, 1000)), 3.0)
-    assert board.finished() == [Finished(LITELLM, 1000, 100, 2.0)]
+    assert board.finished() == [Finished(LITELLM, 1000, 100, 2.0, whole=False)]
+
+
+def test_what_comes_between_two_readings() -> None:
+    """An image that is there at the next reading took the time between the two, and not none."""
+    board = expecting(LITELLM)
+    board.take(status(image(LITELLM, 100, 1000, transfers=0)), 1.0)
+
+    board.take(status(image(LITELLM, 1000, 1000)), 2.0)
+
+    assert board.finished() == [Finished(LITELLM, 1000, 900, 1.0)]
 
 
 def test_stalled() -> None:

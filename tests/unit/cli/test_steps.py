@@ -10,9 +10,9 @@ from rich.console import Console
 
 from obol.caches.base import ImageProgress, ProgressStatus
 from obol.cli import steps as steps_module
-from obol.cli.board import Board
+from obol.cli.board import Board, Finished
 from obol.cli.present import Speaker
-from obol.cli.steps import LINE_EVERY, LineSteps, LiveSteps, steps_for
+from obol.cli.steps import LINE_EVERY, LineSteps, LiveSteps, came, steps_for
 from tests.fakes.clock import FakeClock
 from tests.unit.cli.conftest import Screen
 
@@ -123,6 +123,22 @@ def test_an_image_of_which_a_part_was_there() -> None:
     assert notes.lines == ["  ghcr.io/team/app:1: 60.0 MiB in 2.0 s (30.0 MiB/s), 40.0 MiB was there"]
 
 
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (Finished("a:1", 3 * MIB, 3 * MIB, 0.0), "a:1: 3.0 MiB in 0.1 s (30.0 MiB/s)"),
+        (Finished("a:1", 9 * MIB, 8 * MIB, 2.0), "a:1: 8.0 MiB in 2.0 s (4.0 MiB/s), 1.0 MiB was there"),
+        (
+            Finished("a:1", 9 * MIB, 8 * MIB, 2.0, whole=False),
+            "a:1: 9.0 MiB in all, the last 8.0 MiB in 2.0 s (4.0 MiB/s)",
+        ),
+    ],
+)
+def test_an_image_that_came(image: Finished, said: str) -> None:
+    """What is not known to have been there is not said to have been, and no speed is of no time."""
+    assert came(image) == said
+
+
 def test_the_engine_is_asked_during_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine is asked while a step runs, and not between steps."""
     monkeypatch.setattr(steps_module, "LOOK_EVERY", 0.001)
@@ -144,7 +160,7 @@ def test_images_on_a_terminal(width: int) -> None:
     notes, clock, board = Notes(), FakeClock(), Board([NAME])
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, width=width, height=24, color_system=None)
-    steps = LiveSteps(notes, console, clock, board, lambda _: None)
+    steps = LiveSteps(notes, console, clock, board, lambda _: reading(50 * MIB))
     for megabytes in (0, 50):
         board.take(reading(megabytes * MIB), clock.now)
         clock.advance(5.0)

@@ -18,7 +18,11 @@ nothing of ours, so that everything may raise from it. Refusals to registry clie
 
 from __future__ import annotations
 
-from typing import ClassVar
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 
 class ObolError(Exception):
@@ -114,3 +118,13 @@ class Interrupted(ObolError):
 
     exit_code = 130
     code = "interrupted"
+
+
+@contextmanager
+def noted(notes: Sequence[str]) -> Iterator[None]:
+    """Have whatever fails in the block tell these notes, too: who waits for its result would never hear of them."""
+    try:
+        yield
+    except ObolError as problem:
+        problem.notes = tuple(dict.fromkeys((*notes, *problem.notes)))
+        raise

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from obol import errors
-from obol.errors import DependencyMissing, Interrupted, ObolError, SettingsError, StoreInUse, UsageError
+from obol.errors import DependencyMissing, Interrupted, ObolError, SettingsError, StoreInUse, UsageError, noted
 
 KINDS = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, ObolError)]
 
@@ -65,3 +65,16 @@ def test_no_error_names_a_page_of_the_source() -> None:
     ]
 
     assert [(name, text) for name, text in said if re.search(r"(?<![\w./])docs/[\w-]+\.md", text)] == []
+
+
+def test_notes_of_what_fails() -> None:
+    """What was to be told with the result is told with the failure, once, before what came later."""
+    problem = ObolError("it failed")
+    problem.notes = ("b", "c")
+
+    with pytest.raises(ObolError) as caught, noted(("a", "b")):
+        raise problem
+    with noted(("a",)):
+        pass
+
+    assert caught.value.notes == ("a", "b", "c")

@@ -23,7 +23,7 @@ from obol.backends.k3dnode import NodeDocker
 from obol.backends.k3dports import holder_of
 from obol.backends.kubeapi import Access, api_status, wait_for_api
 from obol.backends.kubectl import kubectl_for, kubectl_of_node
-from obol.errors import DependencyMissing, ObolError
+from obol.errors import DependencyMissing, ObolError, noted
 from obol.machine import ports as machine_ports
 from obol.machine.clock import SystemClock
 from obol.machine.docker import Docker
@@ -123,11 +123,12 @@ class K3dBackend:
             await self._remove(spec.name)
             cluster = None
         notes = await (self._create(spec, watch) if cluster is None else self._revive(spec, cluster, watch))
-        self._being_made.unlink(missing_ok=True)
-        watch("waiting for the cluster's API")
-        kubeconfig = on_loopback(await self._k3d.kubeconfig(spec.name))
-        self._write(KUBECONFIG, kubeconfig)
-        await wait_for_api(Access.of(kubeconfig), self._around.clock, self._around.api)
+        with noted(notes):
+            self._being_made.unlink(missing_ok=True)
+            watch("waiting for the cluster's API")
+            kubeconfig = on_loopback(await self._k3d.kubeconfig(spec.name))
+            self._write(KUBECONFIG, kubeconfig)
+            await wait_for_api(Access.of(kubeconfig), self._around.clock, self._around.api)
         return Up(created=cluster is None, notes=tuple(notes))
 
     async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
@@ -276,14 +277,16 @@ class K3dBackend:
         if known == wanted:
             if not cluster.runs:
                 watch("starting the cluster")
-                notes += await self._start(cluster)
+                with noted(notes):
+                    notes += await self._start(cluster)
             return notes
         if not cluster.stopped:
             watch("stopping the cluster, to tell it where the registry caches are")
             await self._k3d.stop(spec.name)
         note = await self._tell(spec, has_mirrors=bool(known))
         watch("starting the cluster")
-        return [note, *notes, *await self._start(cluster)]
+        with noted([note, *notes]):
+            return [note, *notes, *await self._start(cluster)]
 
     async def _start(self, cluster: Cluster) -> list[str]:
         """Start it, on a new network of ours if the one that it was on was removed meanwhile; notes for the person.

@@ -27,7 +27,7 @@ from obol.backends.k3sserver import LOG, K3sServer
 from obol.backends.kubeapi import UP_WITHIN, Access, api_status, wait_for_api
 from obol.backends.kubectl import Kubectl, kubectl_for
 from obol.backends.rollouts import applied
-from obol.errors import DependencyMissing, ObolError
+from obol.errors import DependencyMissing, ObolError, noted
 from obol.machine.clock import SystemClock
 from obol.machine.mounts import holding
 from obol.machine.ports import holder, listens
@@ -145,11 +145,13 @@ class K3sBackend:
                 refuse_beside_another(other_kubernetes(self._around.listens, self._around.holder))
             notes = self._notes(spec, restarted=serving is not None)
             watch("stopping k3s, which reads its configuration only when it starts" if serving else "starting k3s")
-            await self._server.stop()
-            await self._start(wanted, told)
+            with noted(notes):
+                await self._server.stop()
+                await self._start(wanted, told)
         watch("waiting for the cluster's API")
-        kubeconfig = await self._kubeconfig()
-        await wait_for_api(Access.of(kubeconfig), self._around.clock, self._api, look=f"see {self._config / LOG}")
+        with noted(notes):
+            kubeconfig = await self._kubeconfig()
+            await wait_for_api(Access.of(kubeconfig), self._around.clock, self._api, look=f"see {self._config / LOG}")
         return Up(created=created, notes=notes)
 
     async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:

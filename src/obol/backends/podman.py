@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from obol.backends import masterkey
 from obol.backends.base import Deployed, Details, Up, Workload, never, no_caches
 from obol.backends.publishing import Held, on_free_ports, publish
-from obol.errors import DependencyMissing, ObolError, UsageError
+from obol.errors import DependencyMissing, ObolError, UsageError, noted
 from obol.machine import ports as machine_ports
 from obol.machine.files import make_private_directory
 from obol.machine.probe import status_on_loopback
@@ -141,11 +141,13 @@ class PodmanBackend:
             held = await self._held(spec.stack_id)
             return publish(ports_of(documents), held, self._looks.ports, refused)
 
-        published = await on_free_ports(choose, lambda chosen: self._bring(spec, rendered(chosen), watch))
+        with noted(notes):
+            published = await on_free_ports(choose, lambda chosen: self._bring(spec, rendered(chosen), watch))
         played, notes = rendered(published), [*published.notes, *notes]
         if played.left_out:
             notes.append(f"podman has nothing for these, so obol leaves them out: {', '.join(played.left_out)}.")
-        await self._wait(played, watch, key)
+        with noted(notes):
+            await self._wait(played, watch, key)
         if MONITORING_WORKLOAD in (urls := dict(_urls(played.pods))):
             notes.append(f"Prometheus answers on {urls[MONITORING_WORKLOAD]}.")
         return Deployed(urls.get(GATEWAY_WORKLOAD) or next(iter(urls.values()), ""), tuple(notes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from obol.errors import PortTaken
+from obol.errors import PortTaken, noted
 from obol.machine.dockererrors import ports_named
 from obol.rendering.loopback import LOOPBACK
 
@@ -87,7 +87,8 @@ async def on_free_ports(
     for left in reversed(range(ATTEMPTS)):
         published = await choose(refused)
         try:
-            await use(published)
+            with noted(published.notes):
+                await use(published)
         except PortTaken as problem:
             if not left:
                 raise

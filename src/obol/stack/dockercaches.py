@@ -17,7 +17,7 @@ from obol.caches.containerplan import push_registry
 from obol.caches.containers import ContainersEngine
 from obol.caches.gateway import Reached, loopback_ports
 from obol.caches.network import ensure_network, remove_network
-from obol.errors import ObolError
+from obol.errors import ObolError, noted
 from obol.stack.mirrors import HostCaches, moved
 from obol.stack.parts import Wired
 
@@ -120,13 +120,15 @@ class DockerCaches:
         found = await self.gateway.try_from_inside(offer, self.image, watch)
         notes = (*self._switched(), *moved(await self._named(started.substitutes)))
         if isinstance(found, Reached):
-            pushed = await self._push_registry(network)
+            with noted(notes):
+                pushed = await self._push_registry(network)
             notes = (*notes, *_moved(offer.substitutes, network.gateway), *_told(pushed))
             return Wired((*offer.mirrors, *(pushed.mirrors if pushed else ())), notes)
         if self.engine == "builtin" or found.imageless:
             return Wired((), (*notes, f"{_sentence(str(found))} Images are pulled directly."))
         why = f"{_sentence(str(found))} Containers serve instead; `--cache-engine builtin` tries it again."
-        return await self._wire_containers(network, (why,))
+        with noted((why,)):
+            return await self._wire_containers(network, (why,))
 
     async def remove(self) -> tuple[str, ...]:
         """Remove both engines and what they hold, and the network unless a cluster is on it. Raises ObolError."""

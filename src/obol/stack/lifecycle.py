@@ -146,6 +146,7 @@ class Lifecycle:
         try:
             return await self._up(wanted, tell, clock)
         except ObolError as problem:
+            tell.all(problem.notes)
             problem.notes = tuple(tell.notes)
             raise
 
@@ -178,6 +179,7 @@ class Lifecycle:
                     await measurement.open(_registries(started) if self._caches.private else ())
                 wired = await self._reclaiming(lambda: self._caches.wire(started, watch), watch, tell)
         except ObolError as problem:
+            tell.all(problem.notes)
             tell(f"Without a cache, images are pulled directly: {problem}.")
             return Served(started, measurement=measurement)
         tell.all(wired.notes)
@@ -267,10 +269,7 @@ class Lifecycle:
         mirrors = {mirror.registry: mirror.endpoint for mirror in raised.mirrors}
         last = LastUp(clock.wall(), raised.seconds, images, mirrors=mirrors)
         if (gained := raised.gain) is not None:
-            last = replace(
-                last,
-                gain=gained,
-            )
+            last = replace(last, gain=gained)
         with contextlib.suppress(OSError):
             self._home.record(last)
 

@@ -53,4 +53,6 @@ async def _explained(
         why = f"{why} ({detail})"
     if failure not in named:
         why = f"{failure.what}: {why}"
-    return ObolError(problem.what, why=why, hint=failure.hint)
+    told = ObolError(problem.what, why=why, hint=failure.hint)
+    told.notes = problem.notes
+    return told

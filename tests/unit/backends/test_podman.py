@@ -354,6 +354,17 @@ async def test_taken_port(world: World) -> None:
     assert world.ports.spare == 41235
 
 
+async def test_notes_of_an_up_that_fails(world: World) -> None:
+    """A port that is not the usual one is told where the pod does not get ready, too."""
+    world.ports.taken.add(4000)
+    world.answers[41234] = 503
+
+    with pytest.raises(ObolError, match="is not ready") as caught:
+        await world.up()
+
+    assert "Port 4000 is taken by nginx (pid 7): litellm answers on 41234 instead." in caught.value.notes
+
+
 async def test_port_that_is_free_again(world: World) -> None:
     """A stopped pod goes back to the port that people know once that is free, else it keeps the one it had."""
     world.ports.taken.add(4000)

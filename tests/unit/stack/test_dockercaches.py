@@ -177,6 +177,23 @@ async def test_unreachable(world: World) -> None:
     assert world.loopback == {"docker.io": 54100}
 
 
+async def test_unreachable_and_no_container(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The firewall is told with what keeps containers from serving in its place."""
+
+    async def fail(_: object) -> None:
+        raise DockerFailed("no image")
+
+    world.reachable = False
+    world.builtin.running = RUNS
+    monkeypatch.setattr(Containers, "fetch_image", fail)
+    caches = world.caches()
+
+    with pytest.raises(DockerFailed) as caught:
+        await caches.wire(await caches.start())
+
+    assert "ufw allow" in caught.value.notes[0]
+
+
 async def test_unreachable_and_insisted_on(world: World) -> None:
     """Who asked for the builtin engine by name gets no other, but knows that images are pulled directly."""
     world.reachable = False

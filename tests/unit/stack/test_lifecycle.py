@@ -330,6 +330,29 @@ async def test_notes_are_told_when_they_arise(world: World) -> None:
     assert caught.value.notes == ("a note of the caches", "a note of the cluster")
 
 
+async def test_notes_of_what_fails_are_told(world: World) -> None:
+    """What the part that failed had to say besides is told once, also where the caches know the reason better."""
+    problem = ObolError("litellm is not ready", why="x" * 400)
+    problem.notes = ("Port 4000 is taken.", "a note of the caches")
+    world.backend.failing["apply"] = [problem]
+    world.warmth.outcomes[LITELLM.reference] = failed(LITELLM, Kind.DENIED)
+
+    with pytest.raises(ObolError, match="for a reason") as caught:
+        await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert caught.value.notes == ("a note of the caches", "a note of the cluster", *problem.notes[:1])
+
+
+async def test_notes_of_caches_that_fail_are_told(world: World) -> None:
+    """Why containers were to serve is told where these cannot be had either."""
+    world.caches.problem = ObolError("no image")
+    world.caches.problem.notes = ("A firewall is in the way.",)
+
+    await world.stack.up(world.wanted(), world.steps, FakeClock())
+
+    assert [text.partition(" ")[0] for text in world.steps.warned[:2]] == ["A", "Without"]
+
+
 async def test_the_caches_reason_is_told(world: World) -> None:
     """Where an image is what is missing, the reason is the one that the caches have."""
     world.backend.failing["apply"] = [ObolError("litellm is not ready", why="x" * 400)]

@@ -28,7 +28,7 @@ _CHUNK = 65536
 _LINE_END = re.compile(rb"[\r\n]")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _SECRET = re.compile(r"((?:token|password|secret)\S*?[=:]\s*)\S+", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(://)[^/\s@]+@")
+_CREDENTIALS = re.compile(r"(://)[^/\s]+@")
 
 
 @dataclass(frozen=True, slots=True)

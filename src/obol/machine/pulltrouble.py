@@ -20,15 +20,17 @@ Cause = Literal["proxy", "proxy-login", "clock", "authority", "limit", "denied",
 
 _WORDINGS: tuple[tuple[Cause, str], ...] = (
     ("disk", r"no space left on device|disk quota exceeded"),
-    ("proxy-login", r"proxy authentication required|proxyconnect tcp: .*\b407\b"),
+    ("proxy-login", r"proxy authentication required|(?:proxyconnect|\bHTTP|\bstatus)\b.*\b407\b"),
     ("proxy", r"proxyconnect|socks connect"),
     ("clock", r"certificate has expired|not yet valid"),
     ("authority", r"x509: |unknown authority|failed to verify certificate|certificate is not trusted|bad certificate"),
-    ("limit", r"toomanyrequests|too many requests|rate limit"),
-    ("denied", r"\bdenied\b|unauthorized|authentication required|forbidden"),
+    ("limit", r"toomanyrequests|too many requests|rate limit|(?:\bHTTP|\bstatus)\b.*\b429\b"),
+    ("denied", r"\bdenied\b|unauthorized|authentication required|forbidden|(?:\bHTTP|\bstatus)\b.*\b40[13]\b"),
     ("name", r"no such host|name resolution|server misbehaving|lookup \S+(?: on \S+)?: "),
     ("way", r"time-?out|timed out|deadline exceeded|connection (?:refused|reset)|unreachable|no route to host"),
     ("way", r"\bEOF\b|request canceled|broken pipe|service unavailable|bad gateway"),
+    # Something answers that is no registry: a proxy without TLS, or the page of one that wants something.
+    ("way", r"handshake|HTTP response to HTTPS client|malformed HTTP response|error parsing HTTP \d{3} response"),
 )
 _CAUSES = tuple((cause, re.compile(pattern, re.IGNORECASE)) for cause, pattern in _WORDINGS)
 
@@ -59,13 +61,13 @@ def explain(reference: str, said: str, daemon: DockerInfo, environ: Mapping[str,
     last = _last(said)
     if cause in {"name", "way"} and shell and (not _has_proxy(daemon) or _excepted(host, daemon.no_proxy)):
         kept = f"has no proxy for {host}" if _has_proxy(daemon) else "does not"
-        why = f"this shell uses the proxy {masked(shell)}, and Docker's daemon {kept} ({last})"
+        why = f"this shell uses the proxy {_place(shell)}, and Docker's daemon {kept} ({last})"
         return why, _proxy_hint(daemon, shell)
     return f"{_why(cause, host, daemon)} ({last})", _hint(cause, host, daemon)
 
 
 def _why(cause: Cause, host: str, daemon: DockerInfo) -> str:
-    proxy = masked(daemon.https_proxy or daemon.http_proxy) or "that it was given"
+    proxy = _place(daemon.https_proxy or daemon.http_proxy) or "that it was given"
     reasons: Mapping[Cause, str] = {
         "proxy": f"Docker's daemon does not get through the proxy {proxy}",
         "proxy-login": f"the proxy {proxy} wants Docker's daemon to log in",
@@ -104,7 +106,7 @@ def _proxy_hint(daemon: DockerInfo, proxy: str) -> str:
     sudo, user, directory = (
         ("", " --user", "~/.config/systemd/user") if daemon.rootless else ("sudo ", "", "/etc/systemd/system")
     )
-    value = masked(proxy)
+    value = _place(proxy)
     lines = f'`[Service]` and `Environment="HTTP_PROXY={value}" "HTTPS_PROXY={value}"`'
     password = ", with your login in place of …" if "…" in value else ""
     return (
@@ -143,6 +145,13 @@ def _proxy_of(environ: Mapping[str, str], host: str) -> str:
     found = (environ.get(name) or environ.get(name.lower()) for name in _PROXIES)
     proxy = next((proxy for proxy in found if proxy), "")
     return "" if _excepted(host, environ.get("NO_PROXY") or environ.get("no_proxy") or "") else proxy
+
+
+def _place(proxy: str) -> str:
+    """The address of a proxy without its login, which may stand there without a scheme before it."""
+    scheme, mark, rest = proxy.rpartition("://")
+    login, _, host = rest.rpartition("@")
+    return f"{scheme}{mark}{'…@' if login else ''}{host}"
 
 
 def _excepted(host: str, no_proxy: str) -> bool:

@@ -38,6 +38,14 @@ PROXY = {"HTTPS_PROXY": "http://me:s3cret@proxy.example:3128"}
         ("unauthorized: incorrect username or password", "denied"),
         ('Get "https://ghcr.io/v2/": Forbidden', "denied"),
         ("write /var/lib/docker/tmp/x: no space left on device", "disk"),
+        ("error parsing HTTP 407 response body: invalid character '<' looking for beginning of value", "proxy-login"),
+        ("error parsing HTTP 403 response body: invalid character '<' looking for beginning of value", "denied"),
+        ("unexpected status code [manifests v1] 401", "denied"),
+        ("error parsing HTTP 429 response body: unexpected end of JSON input", "limit"),
+        ("error parsing HTTP 200 response body: invalid character '<' looking for beginning of value", "way"),
+        ('Get "https://ghcr.io/v2/": tls: first record does not look like a TLS handshake', "way"),
+        ('Get "https://ghcr.io/v2/": remote error: tls: handshake failure', "way"),
+        ('Get "https://ghcr.io/v2/": http: server gave HTTP response to HTTPS client', "way"),
         ("manifest unknown", None),
         ("", None),
     ],
@@ -66,6 +74,15 @@ def test_proxy_of_the_shell(daemon: DockerInfo, command: str) -> None:
     assert told[0].startswith("this shell uses the proxy http://…@proxy.example:3128, and Docker's daemon does not")
     assert command in told[1]
     assert "s3cret" not in "".join(told)
+
+
+@pytest.mark.parametrize("proxy", ["me:s3cret@proxy.example:3128", "http://me:s3@cret@proxy.example:3128"])
+def test_no_login_of_a_proxy(proxy: str) -> None:
+    """However the login of a proxy is written, it is shown nowhere."""
+    told = "".join(explain(K3S, TIMEOUT, PLAIN, {"HTTPS_PROXY": proxy}) or ())
+
+    assert "…@proxy.example:3128" in told
+    assert "cret" not in told
 
 
 @pytest.mark.parametrize(

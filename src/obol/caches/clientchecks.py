@@ -1,7 +1,8 @@
-"""A client's own check of the files that were written for it; where it refuses them, they are as they were before."""
+"""A client's own check of the files that were written for it; where it refuses them, nothing of ours is in them."""
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from typing import TYPE_CHECKING
 
@@ -21,12 +22,22 @@ _NOWHERE = "docker://127.0.0.1:1/nothing"
 
 
 async def write_checked(wanted: Setup, place: Place, originals: Originals, runner: Runner) -> tuple[Change, ...]:
-    """Let the files say it, and ask the client whether it reads them. Raises ObolError, and nothing is changed then."""
+    """Let the files say it, and ask the client whether it reads them.
+
+    Raises ObolError, and nothing of ours is in them then.
+    """
     changes = write(wanted, place, originals)
-    if any(change.action != "unchanged" for change in changes) and (why := await _refusal(wanted, place, runner)):
+    if all(change.action == "unchanged" for change in changes):
+        return changes
+    try:
+        why = await _refusal(wanted, place, runner)
+    except asyncio.CancelledError:  # nobody knows whether it would take them
+        undo(wanted.client, place, originals)
+        raise
+    if why:
         undo(wanted.client, place, originals)
         raise ObolError(
-            f"{wanted.client} refuses the new files, so obol put back the former ones",
+            f"{wanted.client} refuses the new files, so obol took out again what it had written",
             why=why,
             hint="mend what it names, and repeat the command",
         )

@@ -15,9 +15,10 @@ from obol.caches import containerssettings as containers
 from obol.caches.dockersettings import SNAP, docker_conflicts, file_of, usual_file
 from obol.caches.edits import DockerMirror, MarkedBlock, WholeFile
 from obol.errors import ObolError
+from obol.machine.regular import explained
 from obol.machine.texts import in_shell, shown
 from obol.rendering.buildkitd import buildkitd_block
-from obol.rendering.hoststoml import hosts_toml
+from obol.rendering.hoststoml import Trust, hosts_toml
 from obol.rendering.registriesconf import registries_drop_in
 
 if TYPE_CHECKING:
@@ -219,13 +220,12 @@ def _containerd(mirrors: Sequence[Mirror], directory: Path, place: Place) -> tup
     notes = ["nerdctl reads these files as they are; ctr needs --hosts-dir."]
     for mirror in mirrors:
         path = containerd.folder_of(mirror.registry, directory) / containerd.HOSTS
-        trust = containerd.trust(mirror.registry, _beside(directory, place))
+        trust, told = _trusted(mirror.registry, _beside(directory, place))
+        notes += told
         try:
             files.append(Wanted(path, WholeFile(str(path), hosts_toml(mirror, trust))))
         except ValueError as problem:
             raise ObolError(f"{shown(path)} cannot be written", why=str(problem), hint="rename that file") from problem
-        if named := [*trust.authorities, *(shown(one) for pair in trust.clients for one in pair)]:
-            notes.append(f"The certificates for {mirror.registry} are named in the file: {', '.join(named)}.")
     if not place.per_user and (note := containerd.config_path_note(settings, directory)):
         notes.append(note)
     notes += [_K3S.format(one) for one in ("rancher/k3s", "rancher/rke2") if (place.etc / one).is_dir()]
@@ -239,6 +239,18 @@ def _beside(directory: Path, place: Place) -> tuple[Path, ...]:
     base = place.config if place.per_user else place.etc
     read = () if place.per_user else containerd.settings_of(place).folders
     return tuple(dict.fromkeys((directory, *read, base / "containerd/certs.d", base / "docker/certs.d")))
+
+
+def _trusted(registry: str, directories: tuple[Path, ...]) -> tuple[Trust, tuple[str, ...]]:
+    """The certificates for a registry, with what is to be said of them."""
+    try:
+        trust = containerd.trust(registry, directories)
+    except OSError as problem:  # who writes is told again, and stopped
+        denied = f"{shown(problem.filename)} cannot be looked at ({problem.strerror})"
+        return Trust(), (f"Certificates for {registry} may be missing here: {denied}. With sudo they are seen.",)
+    named = [*trust.authorities, *(one for pair in trust.clients for one in pair)]
+    listed = ", ".join(map(shown, named))
+    return trust, (f"The certificates for {registry} are named in the file: {listed}.",) if named else ()
 
 
 def _buildkit(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
@@ -262,8 +274,9 @@ def _conflicts(wanted: Setup, place: Place, originals: Originals) -> Iterator[st
             yield from containers.conflicts(wanted.registries, place)
         case "containerd":
             directory = roots_of("containerd", place)[0]
-            for registry in wanted.registries:
-                yield from containerd.conflicts(registry, _beside(directory, place))
+            with explained(directory, "looked at"):
+                for registry in wanted.registries:
+                    yield from containerd.conflicts(registry, _beside(directory, place))
         case "docker":
             (file,) = wanted.files
             yield from docker_conflicts(file.path, originals.check(file.path, file.edit), place)

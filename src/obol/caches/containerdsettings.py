@@ -7,6 +7,8 @@ one of ours must not hide another one.
 
 from __future__ import annotations
 
+import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,8 +29,6 @@ HOSTS = "hosts.toml"
 _DEFAULT = "_default"
 _PLUGINS = ("io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri", "cri")
 """Whose registry settings count: in a configuration of version 3, 2 and 1."""
-_NESTED = 8
-"""Files that import files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,15 @@ def settings_of(place: Place) -> Settings:
     """Read the configuration, and the files that it imports."""
     file = _config_file(place)
     try:
-        tables = list(_tables(file, _NESTED))
-    except (OSError, ValueError) as problem:
-        return Settings(file, (), (), version=2, problem=str(problem))
+        tables = list(_tables(file, set()))
+    except (OSError, ValueError, RecursionError) as problem:
+        why = getattr(problem, "strerror", None) or str(problem)
+        return Settings(file, (), (), version=2, problem=why)
     sections = [_table(one, "plugins", plugin, "registry") for one in tables for plugin in _PLUGINS]
     named = [str(section["config_path"]) for section in sections if section.get("config_path")]
     folders = tuple(Path(one) for one in named[-1].split(":") if one) if named else ()
-    version = next((one["version"] for one in tables if isinstance(one.get("version"), int)), 2 if tables else 0)
+    versions = (one["version"] for one in tables if type(one.get("version")) is int)
+    version = next(versions, 2 if tables else 0)
     older = ["its mirrors section"] if any("mirrors" in section for section in sections) else []
     hosts = [host for section in sections for host in _tables_in(section.get("configs"))]
     older += ["the tls of its configs section"] if any("tls" in host for host in hosts) else []
@@ -84,14 +86,17 @@ def folder_of(registry: str, directory: Path) -> Path:
     """The folder of a registry: of the two names that one with a port may have, the one that is there."""
     host, colon, port = registry.partition(":")
     other = directory / f"{host}_{port}_"
-    return other if colon and other.is_dir() else directory / registry
+    return other if colon and os.path.isdir(other) else directory / registry  # noqa: PTH112 - denied is no error
 
 
 def trust(registry: str, directories: tuple[Path, ...]) -> Trust:
-    """The certificates that containerd takes for a registry today: of the first folder that there is for it."""
+    """The certificates that containerd takes for a registry today: of the first folder that there is for it.
+
+    Raises OSError where that cannot be seen.
+    """
     for directory in directories:
         folder = folder_of(registry, directory)
-        if folder.is_dir():
+        if _kind(folder) == stat.S_IFDIR:
             names = sorted(entry.name for entry in folder.iterdir())
             pairs = [(name, f"{name.removesuffix('.cert')}.key") for name in names if name.endswith(".cert")]
             return Trust(
@@ -102,16 +107,27 @@ def trust(registry: str, directories: tuple[Path, ...]) -> Trust:
 
 
 def conflicts(registry: str, directories: tuple[Path, ...]) -> Iterator[str]:
-    """Which other hosts.toml would no longer be read for a registry, or be read in place of ours. Ours is the first."""
+    """Which other hosts.toml would no longer be read for a registry, or be read in place of ours. Ours is the first.
+
+    Raises OSError where that cannot be seen.
+    """
     own = folder_of(registry, directories[0])
     for directory in directories[1:]:
         theirs = folder_of(registry, directory) / HOSTS
-        if theirs.is_file():
+        if _kind(theirs) == stat.S_IFREG:
             yield f"{shown(theirs)} speaks of {registry} too, and only one of the two would be read"
     for directory in directories:
         default = directory / _DEFAULT / HOSTS
-        if default.is_file() and not own.is_dir():
+        if _kind(default) == stat.S_IFREG and _kind(own) != stat.S_IFDIR:
             yield f"{shown(default)} would no longer be read for {registry}"
+
+
+def _kind(path: Path) -> int | None:
+    """Of which kind a file is; None where there is none. Raises OSError where that is not ours to see."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
 
 
 def _config_file(place: Place) -> Path:
@@ -124,18 +140,24 @@ def _config_file(place: Place) -> Path:
     return place.etc / "containerd/config.toml"
 
 
-def _tables(file: Path, depth: int) -> Iterator[Mapping[str, object]]:
-    """A file of settings, and those that it imports, which say more than itself. Raises OSError, ValueError."""
+def _tables(file: Path, seen: set[str]) -> Iterator[Mapping[str, object]]:
+    """A file of settings, and those that it imports, which say more than itself, each once.
+
+    Raises OSError, ValueError.
+    """
+    if (name := os.path.realpath(file)) in seen:
+        return
+    seen.add(name)
     try:
         written = tomllib.loads(read_text(file))
     except FileNotFoundError:
         return
     yield written
     imports = written.get("imports", [])
-    for pattern in imports if isinstance(imports, list) and depth else ():
+    for pattern in imports if isinstance(imports, list) else ():
         base = Path("/") if str(pattern).startswith("/") else file.parent
         for path in sorted(base.glob(str(pattern).lstrip("/"))):
-            yield from _tables(path, depth - 1)
+            yield from _tables(path, seen)
 
 
 def _tables_in(found: object) -> list[Mapping[str, object]]:

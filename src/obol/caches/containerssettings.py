@@ -6,6 +6,7 @@ for a registry that we mirror is told of, and nothing is written.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from obol.machine.regular import read_text
@@ -43,8 +44,8 @@ def conflicts(mirrored: Collection[str], place: Place) -> Iterator[str]:
     for path, main in _others(place):
         try:
             theirs = registries_configured(read_text(path), drop_in=not main)
-        except (OSError, ValueError) as problem:
-            yield f"{shown(path)} cannot be read: {problem}"
+        except (OSError, ValueError, RecursionError) as problem:
+            yield f"{shown(path)} cannot be read: {getattr(problem, 'strerror', None) or problem}"
             continue
         for name in sorted(theirs & frozenset(mirrored)):
             yield f"{shown(path)} has a [[registry]] for {name}"
@@ -55,7 +56,7 @@ def narrower(mirrored: Collection[str], place: Place) -> Iterator[str]:
     for path, main in _others(place):
         try:
             theirs = registries_configured(read_text(path), drop_in=not main)
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             continue
         for name in sorted(theirs):
             if any(name.startswith(f"{registry}/") for registry in mirrored):
@@ -73,17 +74,22 @@ def _others(place: Place) -> list[tuple[Path, bool]]:
     else:
         main += [folder.with_name("registries.conf") for folder in drop_ins]
     machine = place.etc / _FOLDER
-    if place.per_user and place.given is None and not any(path.exists() for path in main):
+    if place.per_user and place.given is None and not any(_there(path) for path in main):
         # Whoever has a registries.conf of their own does not get the machine's files at all.
         main.append(machine.with_name("registries.conf"))
         drop_ins.append(machine)
     listed = [(path, True) for path in main]
     listed += [(path, False) for folder in drop_ins for path in _configurations(folder)]
-    return [(path, kind) for path, kind in listed if path.name != DROP_IN and path.exists()]
+    return [(path, kind) for path, kind in listed if path.name != DROP_IN and _there(path)]
 
 
 def _configurations(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.conf")) if folder.is_dir() else []
+    return sorted(folder.glob("*.conf")) if _there(folder) else []
+
+
+def _there(path: Path) -> bool:
+    """What may not be looked at is not there for podman either, which runs as we do."""
+    return os.path.exists(path)  # noqa: PTH110 - the other one raises
 
 
 def _named(place: Place, variable: str) -> Path | None:

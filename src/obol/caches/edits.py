@@ -84,5 +84,7 @@ class WholeFile:
 def _by_hand(path: str, hint: str) -> Iterator[None]:
     try:
         yield
+    except RecursionError as problem:
+        raise ObolError(f"{shown(path)} cannot be changed", why="it is nested too deeply", hint=hint) from problem
     except ValueError as problem:
         raise ObolError(f"{shown(path)} cannot be changed", why=str(problem), hint=hint) from problem

@@ -95,7 +95,7 @@ def unit_command(unit: str, folders: Sequence[Path], root: Path) -> tuple[Word, 
             elif key == "EnvironmentFile":
                 files = [*files, value.removeprefix("-")] if value else []
     for name in files:
-        for path in sorted(root.glob(name.lstrip("/"))) if name.startswith("/") else ():
+        for path in _matching(root, name):
             variables |= _assigned(_lines(_text(path)), shown(path))
     return () if command is None else tuple(_expanded(command, variables))
 
@@ -160,6 +160,16 @@ def _fragments(unit: str, folders: Sequence[Path]) -> list[Path]:
                 if path.suffix == ".conf":
                     drop_ins.setdefault(path.name, path)
     return [main, *(drop_ins[name] for name in sorted(drop_ins))]
+
+
+def _matching(root: Path, pattern: str) -> list[Path]:
+    """The files that an absolute pattern names; one that systemd does not understand either names none."""
+    if not pattern.startswith("/"):
+        return []
+    try:
+        return sorted(root.glob(pattern.lstrip("/")))
+    except (ValueError, OSError, NotImplementedError):
+        return []
 
 
 def _entries(directory: Path) -> list[Path]:

@@ -179,18 +179,20 @@ def explained(path: Path, done: str = "changed") -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        named = problem.filename or path
+        # What is named within an open directory is no path, and no name that a person knows.
+        named = Path(os.fsdecode(problem.filename)) if isinstance(problem.filename, str | bytes) else path
+        named = named if named.is_absolute() else path
         why = problem.strerror or str(problem)
-        raise ObolError(f"{shown(named)} cannot be {done}", why=why, hint=_way_out(problem)) from problem
+        raise ObolError(f"{shown(named)} cannot be {done}", why=why, hint=_way_out(problem, named)) from problem
 
 
-def _way_out(problem: OSError) -> str:
+def _way_out(problem: OSError, named: Path) -> str:
     match problem.errno:
         case errno.EROFS:
             return "the file system is read-only: make the change where this machine's files are configured"
         case errno.EBUSY:
             return "it is mounted by itself, as files in containers are: change it where it comes from"
-        case errno.EPERM | errno.EACCES if problem.filename and _is_fixed(Path(os.fsdecode(problem.filename))):
+        case errno.EPERM | errno.EACCES if _is_fixed(named):
             return "it is marked as immutable: `chattr -i` and `chattr -a` end that"
         case errno.EPERM | errno.EACCES:
             return "run the same command with sudo" if os.geteuid() else "look at `lsattr` and at the mount's options"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,8 @@ from tests.fakes.runner import FakeRunner
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from obol.machine.commands import Completed
 
 MIRRORS = (Mirror("docker.io", "http://127.0.0.1:54100"),)
 
@@ -73,3 +76,16 @@ async def test_podman_has_other_trouble(tmp_path: Path) -> None:
     assert await written("podman", tmp_path, runner) == ["written"]
     assert await written("skopeo", tmp_path, FakeRunner(missing={"skopeo", "podman"}), tmp_path / "x") == ["written"]
     assert await written("containerd", tmp_path, FakeRunner(missing={"skopeo", "podman"})) == ["written"]
+
+
+async def test_interrupted_check(tmp_path: Path) -> None:
+    """Where the check is interrupted, nobody knows what it would have said: nothing of ours stays."""
+
+    class Interrupting(FakeRunner):
+        async def run(self, *_: object, **__: object) -> Completed:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await written("docker", tmp_path, Interrupting())
+
+    assert not (tmp_path / "etc").exists()

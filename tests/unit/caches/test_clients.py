@@ -360,3 +360,18 @@ def test_podman_in_both_places(place: Place, originals: Originals, tmp_path: Pat
     named = replace(own, environ={"CONTAINERS_REGISTRIES_CONF_DIR": str(tmp_path / "x")})
     assert any("skopeo does not follow it" in note for note in setup("podman", MIRRORS, named).notes)
     assert len(undo("podman", own, originals)) == 2
+
+
+def test_a_folder_that_cannot_be_seen(place: Place, originals: Originals, tmp_path: Path) -> None:
+    """Where it cannot be seen which certificates there are, the files are shown, with that, and nothing is written."""
+    closed = tmp_path / "etc/docker"
+    closed.parent.mkdir(parents=True)
+    closed.symlink_to(closed)
+
+    wanted = setup("containerd", MIRRORS, place)
+    with pytest.raises(ObolError, match="cannot be looked at") as caught:
+        write(wanted, place, originals)
+
+    assert "may be missing here" in wanted.notes[1]
+    assert "Too many levels" in caught.value.why
+    assert not (tmp_path / "etc/containerd").exists()

@@ -53,9 +53,10 @@ def test_folders(text: str, place: Place) -> None:
 
 
 def test_imported_in_a_circle(place: Place) -> None:
-    """Files that import each other are read a few times, and not for ever."""
-    path = config(place, "")
-    path.write_text(f'imports = ["{path}"]\n')
+    """Files that import each other are read once each, and not for ever."""
+    folder = config(place, 'imports = ["*.toml"]\n').parent
+    for number in range(30):
+        put(folder / f"{number}.toml", 'imports = ["*.toml"]\n')
 
     assert settings_of(place).folders == ()
 
@@ -114,3 +115,11 @@ def test_conflicts(tmp_path: Path) -> None:
     assert second == f"{default} would no longer be read for quay.io"
     (own / "quay.io").mkdir()  # then it was not read before, either
     assert len(list(conflicts("quay.io", (own,)))) == 0
+
+
+@pytest.mark.parametrize("version", ["true", '"2"', "2.0"])
+def test_version_of_an_odd_kind(version: str, place: Place) -> None:
+    """A version that is no number is passed over."""
+    config(place, f"version = {version}\n")
+
+    assert settings_of(place).version == 2

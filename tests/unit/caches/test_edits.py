@@ -53,3 +53,12 @@ def test_whole_file() -> None:
         edit.applied("theirs\n")
     with pytest.raises(ObolError, match="was changed after we wrote it"):
         edit.taken_out("changed\n", None, "text\n")
+
+
+@pytest.mark.parametrize("edit", [DockerMirror("/f", "http://a:1"), MarkedBlock("/f", "x = 1\n")])
+def test_nested_too_deeply(edit: DockerMirror | MarkedBlock) -> None:
+    """A file in which everything is in something else is refused like any other that cannot be read."""
+    with pytest.raises(ObolError, match="/f cannot be changed") as caught:
+        edit.applied("a = " + "[" * 100_000 if isinstance(edit, MarkedBlock) else "[" * 100_000)
+
+    assert "nested too deeply" in caught.value.why

@@ -112,6 +112,15 @@ def test_variables(tmp_path: Path) -> None:
     assert found[1].source == str(file)
 
 
+@pytest.mark.parametrize("name", ["/", "/a**b", "/etc/[", "/etc/**/x/../**"])
+def test_odd_patterns(name: str, tmp_path: Path) -> None:
+    """A pattern of files that nobody understands names none."""
+    text = f"[Service]\nEnvironmentFile={name}\nExecStart=/usr/bin/dockerd\n"
+    put(tmp_path / "lib/systemd/system" / UNIT, text)
+
+    assert words(tmp_path) == ["/usr/bin/dockerd"]
+
+
 def test_init_words(tmp_path: Path) -> None:
     """What an init script reads is taken whole, whatever its variables are called."""
     first = put(tmp_path / "docker", "DOCKER_OPTS='--registry-mirror=https://a'\nnonsense\nX=\"it's\"\n")

@@ -211,3 +211,13 @@ def test_immutable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         raise PermissionError(errno.EPERM, "Operation not permitted", str(tmp_path / "x"))
 
     assert "chattr -i" in caught.value.hint
+
+
+def test_a_name_within_a_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was called by its name in an open directory is told as the path that somebody named."""
+    monkeypatch.setattr("fcntl.ioctl", lambda *_: bytes([0x10, 0, 0, 0]))
+
+    with pytest.raises(ObolError, match=f"{tmp_path}/x cannot be changed") as caught, explained(tmp_path / "x"):
+        raise PermissionError(errno.EPERM, "Operation not permitted", ".x.obol-new")
+
+    assert "chattr -i" in caught.value.hint

@@ -60,7 +60,7 @@ def enable(
         say.note("The service follows the settings; the engine that ran before did not:")
     for sentence in enabled.differs:
         say.note(f"  - {sentence}")
-    for substitute in enabled.running.substitutes:
+    for substitute in (one for one in enabled.running.substitutes if one.wanted):
         say.note(f"{substitute.registry} is served on port {substitute.port} instead of {substitute.wanted}, for good")
     for name in enabled.left_out:
         say.note(f"warning: {name} holds a password and is not in the file: give it to the service by other means")

@@ -11,8 +11,9 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, TypeVar
 
+from obol.cli.present import OutputFormat
 from obol.config.paths import locate
-from obol.errors import UsageError
+from obol.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator, Mapping, Sequence
@@ -54,14 +55,14 @@ class AskedEngine(StrEnum):
 
 
 def run(say: Speaker, work: Coroutine[object, object, T], interrupted: str = "") -> T:
-    """Do what a verb does with others; where Ctrl-C ends it, `interrupted` says what that means."""
+    """Do what a verb does with others; where Ctrl-C ends it, `interrupted` says what that means: Interrupted then."""
     import asyncio
 
     try:
         return asyncio.run(work)
     except KeyboardInterrupt:
-        if interrupted:
-            say.note(interrupted)
+        if interrupted or say.output is OutputFormat.JSON:
+            raise Interrupted("interrupted", why=interrupted) from None
         raise
 
 

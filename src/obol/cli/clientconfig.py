@@ -34,6 +34,7 @@ class Client(StrEnum):
     SKOPEO = "skopeo"
 
 
+_TAKEN_OUT = "what obol wrote was taken out again"
 _IN_A_FILE = frozenset({Client.DOCKER, Client.BUILDKIT})
 _PER_PERSON = frozenset({Client.PODMAN, Client.SKOPEO})
 
@@ -97,7 +98,8 @@ def config(
     from obol.caches.clientchecks import write_checked
 
     wanted = clients.setup(client.value, _mirrors(say, around, store), place)
-    changes = building.run(say, write_checked(wanted, place, originals(around), runner())) if write else ()
+    writing = write_checked(wanted, place, originals(around), runner()) if write else None
+    changes = building.run(say, writing, _TAKEN_OUT) if writing is not None else ()
     _show(say, wanted, changes)
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = Verbs()
 
-_INTERRUPTED = "Interrupted. The cluster goes on with what it began; run the same command again to finish the rest."
+_INTERRUPTED = "the cluster goes on with what it began; run the same command again to finish the rest."
 
 Image = Annotated[str, typer.Argument(metavar="IMAGE", help="An image of this machine's Docker, such as app:dev.")]
 _TARGET = "NAMESPACE/NAME[:CONTAINER]"

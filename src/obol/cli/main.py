@@ -7,6 +7,7 @@ Help is written by typer without rich: it looks as good at 80 columns, and is th
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -28,6 +29,8 @@ from obol.machine.texts import lenient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
 app = Verbs(
     name="obol",
@@ -75,6 +78,7 @@ def _root(
 def run(arguments: Sequence[str] | None = None) -> int:
     """Carry out a command line (that of the process, unless given); gives the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _have_streams()
     say = _speaker_for_errors(given)
     lenient((sys.stdout, sys.stderr))
     code = _carried_out(given, say)
@@ -82,6 +86,18 @@ def run(arguments: Sequence[str] | None = None) -> int:
     if code == 0 or (say.output is OutputFormat.HUMAN and code not in {UsageError.exit_code, Interrupted.exit_code}):
         _warn_of_variables(say)
     return code
+
+
+def _have_streams() -> None:
+    """Where somebody closed a standard stream, say nothing there, and let no file of ours take its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - kept open
+
+
+def _let_go_of_output() -> None:
+    """Python would complain once more when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _warn_of_variables(say: Speaker) -> None:
@@ -98,11 +114,14 @@ def _carried_out(given: list[str], say: Speaker) -> int:
         result = typer.main.get_command(app).main(given, prog_name="obol", standalone_mode=False)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # typer makes the one into the other, mostly
-        # Whoever read our output has gone. Python would complain once more when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _let_go_of_output()  # whoever read it has gone
         return ObolError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return Interrupted.exit_code
+    except Interrupted as error:
+        if error.why or error.what != "interrupted" or say.output is OutputFormat.JSON:  # else they know
+            say.error(error)
+        return error.exit_code
     except ObolError as error:
         if say.verbose:
             traceback.print_exc()
@@ -123,6 +142,10 @@ def _unforeseen(problem: Exception, say: Speaker) -> int:
         else:
             problem.show()
         return problem.exit_code
+    if isinstance(problem, OSError) and problem.errno in _NO_ROOM and problem.filename is None:
+        _let_go_of_output()
+        say.error(ObolError("the result cannot be written", why=problem.strerror or str(problem)))
+        return ObolError.exit_code
     if say.verbose:
         traceback.print_exc()
     hint = "" if say.verbose else "the same command with -v shows where; please report it"

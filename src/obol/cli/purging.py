@@ -34,6 +34,7 @@ class Wish:
 
     force: bool
     caches: bool
+    """And there were some."""
 
 
 def dispose(data: Path, config: Path, *, force: bool) -> Kept | None:

@@ -65,7 +65,7 @@ Everything = Annotated[bool, typer.Option("--force", "-f", help="Remove the stac
 Caches = Annotated[bool, typer.Option("--cache", help="Remove the registry caches and all that they hold too.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
-_INTERRUPTED = "Interrupted. Run the same command again to do the rest."
+_INTERRUPTED = "run the same command again to do the rest."
 
 
 @app.command()
@@ -192,6 +192,7 @@ def purge(
     backend = building.run(say, building.choose(building.AskedBackend.AUTO, identity, {})).backend
     plans = building.cache_plans(say, around) if cache else building.idle_plans(around)
     stack = building.lifecycle(plans, home, backend, say)
+    had_caches = cache and (plans.builtin.store.exists() or locate(around).cache_root.exists())
     with building.at_work(around):
         purged = building.run(say, stack.purge(identity, building.steps(say), images=force, caches=cache), _INTERRUPTED)
         if cache:
@@ -199,7 +200,7 @@ def purge(
         data = locate(around).data
         had_data = data.exists()
         kept = dispose(data, home.config, force=force)
-    result = purge_result(identity, purged, kept, Wish(force, cache), had_data=had_data)
+    result = purge_result(identity, purged, kept, Wish(force, had_caches), had_data=had_data)
     say.result(result, lambda: purged_lines(result))
     for note in result.notes:
         say.note(note)
@@ -322,7 +323,7 @@ def _raise(
     raised = building.run(
         say,
         stack.up(wanted, building.steps_with_images(say, around, wanted), SystemClock()),
-        "Interrupted. What is there stays; `obol stack up` goes on from there.",
+        "what is there stays; `obol stack up` goes on from there.",
     )
     say.result(raised_result(home, images, identity, raised), lambda: raised_parts(home, identity, raised))
 
@@ -344,7 +345,7 @@ def _up_without_cluster(
         brought = building.run(
             say,
             stack.up(choice, images, progress, say.warn),
-            "Interrupted. What has been fetched is kept; `obol stack up` goes on from there.",
+            "what has been fetched is kept; `obol stack up` goes on from there.",
         )
     advised = advice(brought.choice, asked=not choice.looked)
     short = [brought.short] if brought.short else []
@@ -371,5 +372,10 @@ def _confirm(*, force: bool, cache: bool) -> None:
             *(["the registry caches with all images"] if cache else []),
         ]
     )
-    if not typer.confirm(f"Remove {what}?", err=True):
+    try:
+        confirmed = typer.confirm(f"Remove {what}?", err=True)
+    except typer.Abort:  # Ctrl-C
+        confirmed = False
+        sys.stderr.write("\n")
+    if not confirmed:
         raise Interrupted("nothing was removed")

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from obol.cli.parameters import quicken
-from obol.errors import UsageError
+from obol.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -67,6 +67,13 @@ class Group(TyperGroup):
     def get_params(self, ctx: Any) -> Any:
         """Give the options of the group itself."""
         return quicken(super().get_params(ctx))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Carry the command out. Raises Interrupted for Ctrl-C, which the parser would make an exit code of."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted") from None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command. Raises UsageError."""

@@ -40,7 +40,7 @@ class Surroundings:
         """Those of this process."""
         environ = dict(os.environ)
         home = person_home(environ, os.geteuid(), home_of)
-        return cls(environ, Path.cwd(), _sound(home, "the home directory"))
+        return cls(environ, _where(environ), _sound(home, "the home directory"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,14 @@ class Directories:
     def builtin_store(self) -> Path:
         """Where the builtin engine keeps its content unless it is told otherwise."""
         return self.cache_root / "builtin"
+
+
+def _where(environ: Mapping[str, str]) -> Path:
+    """Where we are, by its last name if it was removed meanwhile: most commands have no need of it."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path(os.path.normpath(os.path.join("/", environ.get("PWD", ""))))  # noqa: PTH118 - pure text
 
 
 def locate(around: Surroundings) -> Directories:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -113,6 +114,38 @@ def test_reader_went_away(line: str) -> None:
     _out, err = child.communicate()
 
     assert (child.returncode, err) == (1, b"")
+
+
+@pytest.mark.parametrize("streams", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(streams: str) -> None:
+    """Who closes standard streams wants nothing to be said there, and gets the same exit code."""
+    program = f"{sys.executable} -c 'from obol.cli.main import run; exit(run([\"--version\"]))'"
+
+    ran = subprocess.run(f"{program} {streams}", shell=True, capture_output=True, text=True, check=False)
+
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_no_room_for_the_result() -> None:
+    """A result that cannot be written has failed, with one reason."""
+    program = "from obol.cli.main import run; exit(run(['--version']))"
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        ran = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+
+    assert ran.returncode == 1
+    assert ran.stderr == "error: the result cannot be written\n  why: No space left on device\n"
+
+
+def test_interrupted_as_json(terminal: Terminal) -> None:
+    """Ctrl-C is a failure like others to a program: it is told as JSON, and silent for people who know."""
+    terminal.engine.problem = KeyboardInterrupt()
+
+    assert terminal.run("cache status -o json") == 130
+    assert json.loads(terminal.err)["error"]["code"] == "interrupted"
+    assert terminal.run("cache status") == 130
+    assert terminal.err == ""
 
 
 def test_arguments_of_the_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

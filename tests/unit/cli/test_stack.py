@@ -345,6 +345,19 @@ def test_questions(monkeypatch: pytest.MonkeyPatch, word: str, asked: bool) -> N
     assert questions == ["Remove the stack's data and images?"] * asked
 
 
+def test_ctrl_c_at_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who ends the question itself has removed nothing either, and is told so."""
+
+    def confirm(question: str, *, err: bool) -> bool:
+        raise typer.Abort
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "confirm", confirm)
+
+    with pytest.raises(Interrupted, match="nothing was removed"):
+        stack._confirm(force=True, cache=True)
+
+
 def test_status_where_the_backend_cannot_be_asked(terminal: Terminal, cluster: clusterworld.World) -> None:
     """Status is told without Docker too, with exit code 0 and the reason for what is not known."""
     cluster.home.establish(Identity("brave-otter", "k3d"))

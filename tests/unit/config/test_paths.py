@@ -134,6 +134,20 @@ def test_surroundings_of_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     assert found.environ == dict(os.environ)
 
 
+@pytest.mark.parametrize(("pwd", "cwd"), [("/home/a/gone", "/home/a/gone"), ("", "/"), ("x/..", "/")])
+def test_a_working_directory_that_was_removed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, pwd: str, cwd: str
+) -> None:
+    """Who stands in a directory that is no more can go on with all that needs none."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setenv("PWD", pwd)
+
+    assert Surroundings.of_process().cwd == Path(cwd)
+
+
 @pytest.mark.parametrize(("word", "wanted"), [("true", True), ("1", False), ("True", False), ("", False)])
 def test_development(word: str, wanted: bool) -> None:
     """Development mode has one word."""

@@ -333,12 +333,14 @@ NESTED = b"[" * 100_000 + b"]" * 100_000
         b'{"manifests":[],"x":' + b'{"a":' * 100_000,
         NESTED,
         b" " * (MAX_MANIFEST + 1),
+        b'{"manifests":[' + b"0," * 100_000 + b"0]}",
+        b'{"manifests":[],"layers":[' + b"{}," * 100_000 + b"{}]}",
         b'{"manifests":[]}\x00',
         '{"manifests":[]}'.encode("utf-16"),
     ],
 )
 def test_hostile_documents(body: bytes) -> None:
-    """Nesting, huge numbers, NaN, broken text and mere size are refused and do no harm."""
+    """Nesting, huge numbers, NaN, broken text, parts by the thousand and mere size are refused and do no harm."""
     assert refusal(body, OCI_INDEX)
 
 
@@ -356,6 +358,16 @@ def test_the_largest_manifest() -> None:
 
     assert len(body) == MAX_MANIFEST
     assert parse_manifest(body, OCI_INDEX).is_index
+
+
+def test_many_small_parts() -> None:
+    """A document is refused for small parts when there are very many; 20,000 short annotations are not."""
+    annotations = {f"k{number}": "v" for number in range(20_000)}
+    few = {"config": CONFIG, "layers": [], "annotations": annotations}
+    many = {"config": CONFIG, "layers": [], "annotations": {"": [0] * 20_000}}
+
+    assert parse_manifest(json.dumps(few).encode(), OCI_MANIFEST).blobs
+    assert refusal(json.dumps(many, separators=(",", ":")).encode(), OCI_MANIFEST)
 
 
 def test_many_names() -> None:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 MAX_REDIRECTS = 10
 HEADER_LIMIT = 32 * 1024  # presigned URLs of 12 KiB have been seen; aiohttp's default is 8190
 READ_BUFFER = 256 * 1024
+QUESTION_BUFFER = 32 * 1024
+"""Of an answer that is read as a whole (manifests, lists, tokens): many of them may wait for their turn."""
 UNTRUSTED = (
     "the upstream's certificate is not trusted. If an authority of your own signed it, name its certificate with"
     " ca-file in [cache.upstreams] of obol.toml, or with SSL_CERT_FILE"
@@ -55,14 +57,12 @@ class Transport:
     """Sends requests for one upstream; knows nothing of registries."""
 
     def __init__(self, settings: UpstreamSettings, limits: TimeLimits, allowed_hosts: frozenset[str]) -> None:
-        self._limits = limits
         self._proxy = settings.proxy
         self._known_hosts = allowed_hosts | {_host(settings.url)}
         self._own = _origin(settings.url)
         self._https_only = urlsplit(settings.url).scheme == "https"
-        self._patient = aiohttp.ClientTimeout(
-            total=None, sock_connect=limits.connect, sock_read=max(limits.late_answer, limits.idle)
-        )
+        # What takes longer is asked again, within `limits.late_answer`: most silence is that of a lost connection.
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=limits.connect, sock_read=limits.idle)
         context = _tls(settings)
         self._known = self._session(Connector(context))
         # A proxy looks names up itself and is often on our own network: what is left is the check of the URL.
@@ -74,9 +74,8 @@ class Transport:
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._limits.connect, sock_read=self._limits.idle),
+            timeout=self._timeout,
             requote_redirect_url=False,
-            read_bufsize=READ_BUFFER,
             max_line_size=HEADER_LIMIT,
             max_field_size=HEADER_LIMIT,
             headers={"User-Agent": "obol", "Accept-Encoding": "identity"},
@@ -146,7 +145,14 @@ class Transport:
         session = self._known if _host(url) in self._known_hosts else self._guarded
         target = URL(url, encoded=True)
         try:
-            response = await session.request(method, target, headers=headers, allow_redirects=False, proxy=self._proxy)
+            response = await session.request(
+                method,
+                target,
+                headers=headers,
+                allow_redirects=False,
+                proxy=self._proxy,
+                read_bufsize=QUESTION_BUFFER if "Accept" in headers else READ_BUFFER,
+            )
         except (aiohttp.ClientError, OSError, ValueError) as problem:
             told = translate(problem)
             if isinstance(told, NoConnection):
@@ -211,11 +217,6 @@ def _tls(settings: UpstreamSettings) -> ssl.SSLContext | bool:
     context = ssl.create_default_context()
     context.load_verify_locations(cafile=settings.ca_file)
     return context
-
-
-def _begins(headers: Mapping[str, str]) -> bool:
-    """Whether an answer may take long to begin: not where bytes of the same blob have come already."""
-    return headers.get("Range", "bytes=0-").startswith("bytes=0-")
 
 
 def _host(url: str) -> str:

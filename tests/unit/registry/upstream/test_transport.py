@@ -272,10 +272,10 @@ async def unresolved(*_: object, **__: object) -> list[object]:
     raise OSError(None, "no such name")
 
 
-@pytest.mark.parametrize(("span", "idle", "late"), [("bytes=5-", 0.05, 9.0), ("bytes=0-9", 0.01, 0.05)])
-async def test_silence_is_not_waited_out(span: str, idle: float, late: float) -> None:
-    """An upstream that says nothing is given up: in the midst of a blob after the idle limit, else after a late one."""
-    limits = replace(LIMITS, idle=idle, late_answer=late)
+@pytest.mark.parametrize("span", ["bytes=5-", "bytes=0-9"])
+async def test_silence_is_not_waited_out(span: str) -> None:
+    """An upstream that takes the request and says nothing is Unavailable after the idle limit, however late."""
+    limits = replace(LIMITS, idle=0.05, late_answer=9.0)
     async with HostileRegistry({"ping": stall_before_headers}) as server, transport_to(server.url, limits) as transport:
         with pytest.raises(Unavailable, match="in time"):
             await transport.send("GET", server.url + PING, {"Range": span}, None)

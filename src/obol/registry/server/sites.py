@@ -2,12 +2,14 @@
 
 A page may make a browser ask any address for an image or a script, and we would fetch what it names. The page sees no
 answer, but our line and disk would be at its disposal. Browsers say for whom they ask: in Sec-Fetch-Site (W3C, Fetch
-Metadata), and in Origin. Registry clients send neither.
+Metadata), in Origin, and in Referer, which is all that they say where we are called by a name that is not of this
+machine. Registry clients send none of them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from obol.oci.errors import FOREIGN_SITE, OciError
 
@@ -24,10 +26,20 @@ def refuse_other_sites(headers: CIMultiDictProxy[str]) -> None:
         value.strip().lower() in OURS for value in headers.getall("Sec-Fetch-Site")
     ):
         raise OciError(FOREIGN_SITE)
-    if "Origin" in headers:
+    if "Origin" in headers or "Referer" in headers:
         own = _without_default_port(f"http://{headers.get('Host', '')}")
-        if any(_without_default_port(origin) != own for origin in headers.getall("Origin")):
+        named = [*headers.getall("Origin", ()), *map(_origin, headers.getall("Referer", ()))]
+        if any(_without_default_port(origin) != own for origin in named):
             raise OciError(FOREIGN_SITE)
+
+
+def _origin(page: str) -> str:
+    """The origin of a page; of what is none, nothing."""
+    try:
+        parts = urlsplit(page.strip())
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _without_default_port(origin: str) -> str:

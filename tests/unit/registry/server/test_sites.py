@@ -15,6 +15,7 @@ OWN = [
     (("sec-fetch-site", " Same-Origin "),),
     (("Origin", "http://127.0.0.1:54100"),),
     (("Origin", "HTTP://127.0.0.1:54100"), ("Sec-Fetch-Site", "same-origin")),
+    (("Referer", "http://127.0.0.1:54100/metrics?a=b"),),
 ]
 FOREIGN = [
     (("Sec-Fetch-Site", "cross-site"),),
@@ -30,6 +31,10 @@ FOREIGN = [
     (("Origin", ""),),
     (("Origin", "http://127.0.0.1:54100"), ("Origin", "http://attacker.example")),
     (("Origin", "http://127.0.0.1:54100"), ("Sec-Fetch-Site", "cross-site")),
+    (("Referer", "http://attacker.example/127.0.0.1:54100/"),),
+    (("Referer", "http://127.0.0.1:54100@attacker.example/"),),
+    (("Referer", "http://[127.0.0.1:54100/"),),
+    (("Origin", "http://127.0.0.1:54100"), ("Referer", "http://attacker.example/")),
 ]
 
 

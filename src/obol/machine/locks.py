@@ -46,7 +46,7 @@ def locked(directory: Path, *, make: bool = True) -> Iterator[None]:
 
 def holder(directory: Path) -> int | None:
     """The process that holds the lock, 0 where it is not known which; None where nobody does. Raises OSError."""
-    for name, flags in ((NAME, os.O_NOFOLLOW), ("", os.O_DIRECTORY)):
+    for name, flags in ((NAME, os.O_NOFOLLOW | os.O_NONBLOCK), ("", os.O_DIRECTORY)):
         try:
             descriptor = os.open(directory / name, os.O_RDONLY | os.O_CLOEXEC | flags)
         except (FileNotFoundError, NotADirectoryError):

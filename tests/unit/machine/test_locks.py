@@ -39,6 +39,14 @@ def test_a_removed_file_lets_nobody_in(tmp_path: Path) -> None:
             pass
 
 
+@pytest.mark.timeout(10)
+def test_a_pipe_in_the_place_of_the_file(tmp_path: Path) -> None:
+    """Nobody waits at a named pipe to learn who holds the lock."""
+    os.mkfifo(tmp_path / NAME)
+
+    assert holder(tmp_path) is None
+
+
 def test_what_earlier_versions_hold_counts(tmp_path: Path) -> None:
     """A process that locks the file alone keeps us out."""
     descriptor = os.open(tmp_path / NAME, os.O_RDWR | os.O_CREAT)

@@ -302,7 +302,7 @@ class Fetch:
                 if not stream.ranged:
                     raise RangesRefused("the upstream honours only some ranges")
             while data := await stream.read():
-                self._lines.brought(line)
+                self._lines.brought(line, len(data))
                 await self._write(at, data)
                 at += len(data)
         finally:

@@ -1,7 +1,7 @@
 """The connections of one transfer, each of which takes a slot of its upstream.
 
 All slots of a transfer are taken and given back here, so that none is left behind, however the transfer ends. A line
-that brings nothing for a while lends its slot: blobs that stand still must not keep others from being fetched.
+that brings next to nothing for a while lends its slot: blobs that hardly move must not keep others from being fetched.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from obol.registry.upstream.base import Slots
 
 LEND_AFTER = 2.0
-"""Seconds without a byte after which a line's slot is lent."""
+"""Seconds after which the slot of a line is lent that brought less than `WORTH` in them."""
+WORTH = 16 * 1024
+"""Bytes."""
 
 
 @dataclass(slots=True, eq=False)
@@ -23,6 +25,8 @@ class Line:
 
     quiet_since: float
     lent: bool = False
+    count: int = 0
+    """Bytes that came since it was quiet."""
 
 
 class Lines:
@@ -49,12 +53,14 @@ class Lines:
         """Whether a transfer with several lines should give one back."""
         return len(self._open) > 1 and self._slots.crowded()
 
-    def brought(self, line: Line) -> None:
-        """Bytes came by this line."""
+    def brought(self, line: Line, count: int) -> None:
+        """So many bytes came by this line."""
+        line.count += count
+        if line.count < WORTH:
+            return
+        line.count = 0
         line.quiet_since = self._clock.monotonic()
-        if line.lent:
-            line.lent = False
-            self._slots.reclaim()
+        self._reclaim(line)
 
     def lend(self) -> None:
         """Lend the slots of the lines that have been quiet for long."""
@@ -68,14 +74,18 @@ class Lines:
         if line not in self._open:
             return
         self._open.remove(line)
-        if line.lent:
-            self._slots.reclaim()
+        self._reclaim(line)
         self._slots.release()
 
     def close(self) -> None:
         """Give all back; safe to repeat."""
         for line in tuple(self._open):
             self.leave(line)
+
+    def _reclaim(self, line: Line) -> None:
+        if line.lent:
+            line.lent = False
+            self._slots.reclaim()
 
     def _new(self) -> Line:
         line = Line(self._clock.monotonic())

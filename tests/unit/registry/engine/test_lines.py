@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from obol.registry.engine.lines import LEND_AFTER, Lines
+from obol.registry.engine.lines import LEND_AFTER, WORTH, Lines
 from obol.registry.upstream.base import Unavailable
 from obol.registry.upstream.slots import Share, SlotPool
 from tests.fakes.clock import FakeClock
@@ -26,7 +26,7 @@ async def test_every_slot_comes_back_once() -> None:
 
 
 async def test_a_quiet_line_lends_its_slot_until_it_brings_something() -> None:
-    """After a while without a byte others may have the slot; it is taken back with the next byte."""
+    """After a while without bytes worth the name others may have the slot; it is taken back when some come."""
     slots, clock = FakeSlots(), FakeClock()
     lines = Lines(slots, clock)
     line = await lines.first(1.0)
@@ -37,10 +37,42 @@ async def test_a_quiet_line_lends_its_slot_until_it_brings_something() -> None:
     lines.lend()
     lines.lend()
     assert slots.lent == 1
-    lines.brought(line)
+    lines.brought(line, WORTH)
     lines.lend()
 
     assert slots.lent == 0
+
+
+async def test_a_line_that_drips_lends_its_slot() -> None:
+    """A byte now and then keeps no slot, nor takes it back, until there are as many as are worth one."""
+    slots, clock = FakeSlots(), FakeClock()
+    lines = Lines(slots, clock)
+    line = await lines.first(1.0)
+    for _ in range(10):
+        clock.advance(LEND_AFTER / 10)
+        lines.brought(line, 1)
+    lines.lend()
+    assert slots.lent == 1
+
+    lines.brought(line, WORTH - 11)
+    assert slots.lent == 1
+    lines.brought(line, 1)
+
+    assert slots.lent == 0
+
+
+async def test_bytes_that_come_after_the_end_take_nothing() -> None:
+    """A line that was given up while its slot was lent has none to take back."""
+    slots, clock = FakeSlots(), FakeClock()
+    lines = Lines(slots, clock)
+    line = await lines.first(1.0)
+    clock.advance(LEND_AFTER)
+    lines.lend()
+
+    lines.close()
+    lines.brought(line, WORTH)
+
+    assert (slots.taken, slots.lent) == (0, 0)
 
 
 async def test_a_line_that_was_lent_leaves_all_the_same() -> None:

@@ -115,6 +115,8 @@ class EngineSettings:
     """More values of the Host header that are ours, besides loopback names and the addresses we listen on."""
     local_names: bool = False
     """Every address, and every name that public DNS cannot have, is ours too: for a container, see `server.hosts`."""
+    unattended: int = 64
+    """Questions of one kind to upstreams that go on although nobody waits for the answer any more."""
     answer_memory: int = ANSWER_MEMORY
     """Bytes of answers that may be kept in memory for clients that have not read them, over all clients."""
     limits: TimeLimits = field(default_factory=TimeLimits)

@@ -9,7 +9,7 @@ import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -88,6 +88,7 @@ async def running_engine(settings: EngineSettings, clock: Clock | None = None) -
         stack.callback(threads.shutdown)
         shares = divide(open_files_limit())
         spaces = _spaces(settings, shares, clock, stack)
+        settings = replace(settings, unattended=min(settings.unattended, shares.unattended))
         engine = Engine(settings, spaces, store, clock, threads)
         stack.push_async_callback(engine.close)
         engine.start()

@@ -43,7 +43,9 @@ class _Failure:
 class Blobs:
     """Serves blobs; owns the fills, at most one per digest and registry: what one sends is no trouble of another's."""
 
-    def __init__(self, around: Surroundings, rights: Rights, accounts: Accounts, *, offline: bool) -> None:
+    def __init__(
+        self, around: Surroundings, rights: Rights, accounts: Accounts, *, offline: bool, unattended: int
+    ) -> None:
         self._around = around
         self._rights = rights
         self._accounts = accounts
@@ -55,7 +57,7 @@ class Blobs:
         self._fetches: set[Fetch] = set()
         self._watch = Watch(around.limits.standstill)
         self._sparing = logs.Sparing(around.clock)
-        self._confirming: Flights[tuple[Place, Digest], int | None] = Flights()
+        self._confirming: Flights[tuple[Place, Digest], int | None] = Flights(unattended)
         self._failures: OrderedDict[tuple[str, Digest], _Failure] = OrderedDict()
         self._busy_since: dict[str, float] = {}
         self._busy_count: dict[str, int] = {}

@@ -45,7 +45,7 @@ class Documents:
     def __init__(self, content: Content) -> None:
         self._content = content
         self._proofs: OrderedDict[tuple[Digest, str], str | None] = OrderedDict()
-        self._proving: Flights[tuple[Digest, str], str | None] = Flights()
+        self._proving: Flights[tuple[Digest, str], str | None] = Flights(AT_ONCE)
         self._turns = asyncio.Semaphore(AT_ONCE)
 
     async def get(self, digest: Digest, said: str, *, head: bool) -> Held | None:

@@ -58,8 +58,9 @@ class Engine:
         self.accounts = Accounts()
         self.rights = Rights(store.names)
         self._manifests = Manifests(store.content, self.rights, clock, settings, self.accounts)
-        self._blobs = Blobs(around, self.rights, self.accounts, offline=settings.offline)
-        self._listings = Listings(settings.limits.manifest, offline=settings.offline)
+        offline, unattended = settings.offline, settings.unattended
+        self._blobs = Blobs(around, self.rights, self.accounts, offline=offline, unattended=unattended)
+        self._listings = Listings(settings.limits.manifest, offline=offline, unattended=unattended)
         self._progress = ProgressTaker(self.spaces, store, self._blobs, clock)
         self._uses: dict[tuple[Place, Digest], None] = {}
         self._writing: asyncio.Task[None] | None = None

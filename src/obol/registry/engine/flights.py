@@ -16,9 +16,6 @@ from obol.machine.tasks import spawn
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 
-UNATTENDED = 64
-"""Pieces of work that go on without anybody waiting; beyond that the oldest is given up."""
-
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
@@ -32,9 +29,9 @@ class _Flight(Generic[T]):
 
 
 class Flights(Generic[K, T]):
-    """At most one running piece of work per key; at most `unattended` that nobody waits for."""
+    """At most one running piece of work per key, and `unattended` that nobody waits for: the oldest is given up."""
 
-    def __init__(self, unattended: int = UNATTENDED) -> None:
+    def __init__(self, unattended: int) -> None:
         self._unattended = unattended
         self._running: dict[K, _Flight[T]] = {}
 

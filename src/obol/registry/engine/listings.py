@@ -14,7 +14,9 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import msgspec
 
+from obol.machine.tasks import in_steps
 from obol.oci.errors import MANIFEST_UNKNOWN, NAME_UNKNOWN, UPSTREAM_BROKEN, ErrorKind, OciError
+from obol.oci.lists import check_referrers, tags_of
 from obol.oci.mediatypes import OCI_INDEX
 from obol.oci.requests import MAX_TARGET, without_ns
 from obol.registry.engine.answers import Page, Source
@@ -41,25 +43,15 @@ LONGEST_QUERY = MAX_TARGET - 1024
 """Characters of a query that can come back to us, with the longest name and a namespace."""
 
 
-class _Tags(msgspec.Struct):
-    tags: list[str] | None
-    """Null where there are none; a document without it is no list, but an error under 200, say."""
-
-
-class _Index(msgspec.Struct):
-    manifests: list[msgspec.Raw]
-    schema_version: int = msgspec.field(name="schemaVersion", default=2)
-
-
 class Listings:
     """Serves lists."""
 
-    def __init__(self, within: float, *, offline: bool) -> None:
+    def __init__(self, within: float, *, offline: bool, unattended: int) -> None:
         self._within = within
         self._offline = offline
         self._turns = Turns()
         self._remembered = 0
-        self._asked: Flights[tuple[Place, str], Page] = Flights()
+        self._asked: Flights[tuple[Place, str], Page] = Flights(unattended)
         self._seen: OrderedDict[tuple[Place, str], Page] = OrderedDict()
 
     async def tags(self, space: Space, request: TagsRequest) -> Page:
@@ -70,10 +62,10 @@ class Listings:
         async def ask() -> Page:
             got = await space.upstream.listing(place.repository, _target(path, request.query), JSON)
             try:
-                listed = msgspec.json.decode(got.body, type=_Tags)
-            except msgspec.DecodeError:
+                listed = await in_steps(tags_of(got.body))
+            except ValueError:
                 raise Misbehaved("the upstream's list of tags cannot be read") from None
-            body = msgspec.json.encode({"name": str(request.repository), "tags": listed.tags or []})
+            body = b'{"name":%b,"tags":%b}' % (msgspec.json.encode(str(request.repository)), listed)
             onward = onward_query(got.next_page, path, request.query, space.upstream.settings.url)
             more = None if onward is None else f"/v2/{request.repository}/tags/list?{onward}"
             return Page(body, JSON, Source.MISS, more)
@@ -91,8 +83,8 @@ class Listings:
         async def ask() -> Page:
             got = await space.upstream.listing(place.repository, _target(path, request.query), OCI_INDEX)
             try:
-                msgspec.json.decode(got.body, type=_Index)
-            except msgspec.DecodeError:
+                check_referrers(got.body)
+            except ValueError:
                 raise Absent("the upstream has no list of referrers") from None
             onward = onward_query(got.next_page, path, request.query, space.upstream.settings.url)
             more = None if onward is None else f"/v2/{request.repository}/referrers/{request.digest}?{onward}"

@@ -94,9 +94,9 @@ class Manifests:
         self._confirmed: Recent[tuple[Place, Tag, str]] = Recent(clock)
         self._sparing = logs.Sparing(clock)
         self._absent: Recent[tuple[Place, Reference]] = Recent(clock)
-        self._fetches: Flights[tuple[Place, Reference, str, str], ManifestBody] = Flights()
-        self._heads: Flights[tuple[Place, Reference, str, str], DocumentHead | None] = Flights()
-        self._checks: Flights[tuple[Place, Tag, str], HeldTag] = Flights()
+        self._fetches: Flights[tuple[Place, Reference, str, str], ManifestBody] = Flights(settings.unattended)
+        self._heads: Flights[tuple[Place, Reference, str, str], DocumentHead | None] = Flights(settings.unattended)
+        self._checks: Flights[tuple[Place, Tag, str], HeldTag] = Flights(settings.unattended)
 
     async def get(
         self, space: Space, repository: Repository, reference: Reference, lines: Sequence[str], *, head: bool
@@ -210,7 +210,9 @@ class Manifests:
         if told.digest is None or told.size is None or not told.media_type:
             return None
         if isinstance(wanted.reference, Tag):
-            await self._point(wanted.place, self._meaning(wanted.reference, variant, told.digest, told.media_type))
+            # A kind of document that nobody has would be a meaning of its own, and anybody may make up as many.
+            if not variant_of_others(variant):
+                await self._point(wanted.place, self._meaning(wanted.reference, variant, told.digest, told.media_type))
         elif told.digest != wanted.reference:
             return None
         return DocumentHead(told.digest, told.media_type, told.size)

@@ -23,6 +23,8 @@ class Shares:
 
     connections: int
     upstream: int
+    unattended: int
+    """Questions of one kind that nobody waits for: manifests, heads, tags, lists, and blobs that are confirmed."""
 
 
 def divide(files: int) -> Shares:
@@ -31,4 +33,4 @@ def divide(files: int) -> Shares:
     connections = min(MOST_CONNECTIONS, rest // 2 // PER_CLIENT)
     # There are two kinds: those that bring something, and those that stand still.
     upstream = rest // 2 // PER_TRANSFER // 2
-    return Shares(max(FEWEST, connections), max(FEWEST, upstream))
+    return Shares(max(FEWEST, connections), max(FEWEST, upstream), max(1, upstream // 4))

@@ -41,7 +41,8 @@ class Connections(web.Server):
         shared: Shared,
         door: Door,
     ) -> None:
-        super().__init__(handle)
+        # Nobody is waited for by whoever has left: what goes on without him does so in work of its own.
+        super().__init__(handle, handler_cancellation=True)
         self._repeat = repeat
         self.shared = shared
         self.door = door

@@ -380,3 +380,14 @@ async def test_inventory() -> None:
         (image,) = (await w.engine.inventory()).images
 
         assert (image.tags, image.digest, image.used_at) == (["v1"], IMAGE.top, w.clock.wall())
+
+
+async def test_heads_for_kinds_that_there_are_not() -> None:
+    """A HEAD for a kind of document that a client made up is answered, and leaves no meaning of the tag behind."""
+    async with world(upstream()) as w:
+        await w.document("v1")
+        for number in range(3):
+            told = await w.manifest("v1", f"application/vnd.x{number}", head=True)
+            assert isinstance(told, DocumentHead)
+            held = await w.store.names.tag(PLACE, Tag("v1"), f"application/vnd.x{number}")
+            assert held is None

@@ -30,7 +30,7 @@ class Work:
 
 async def test_one_for_all() -> None:
     """However many ask at the same time, the work is done once and everybody has its result."""
-    flights: Flights[str, int] = Flights()
+    flights: Flights[str, int] = Flights(64)
     work = Work()
 
     waiting = [spawn(flights.join("key", work), name="client") for _ in range(50)]
@@ -44,7 +44,7 @@ async def test_one_for_all() -> None:
 
 async def test_keys_are_apart() -> None:
     """Work under another key is other work."""
-    flights: Flights[str, int] = Flights()
+    flights: Flights[str, int] = Flights(64)
     work = Work()
     work.go.set()
 
@@ -55,7 +55,7 @@ async def test_keys_are_apart() -> None:
 
 async def test_not_remembered() -> None:
     """Who asks after the work has ended starts it again: a flight is no cache."""
-    flights: Flights[str, int] = Flights()
+    flights: Flights[str, int] = Flights(64)
     work = Work()
     work.go.set()
 
@@ -64,7 +64,7 @@ async def test_not_remembered() -> None:
 
 async def test_failure_is_everybodys() -> None:
     """What the work raises, everybody who waits is told; the next one tries anew."""
-    flights: Flights[str, int] = Flights()
+    flights: Flights[str, int] = Flights(64)
     work = Work(ValueError("broken"))
 
     waiting = [spawn(_outcome(flights, work), name="client") for _ in range(3)]
@@ -84,7 +84,7 @@ async def _outcome(flights: Flights[str, int], work: Work) -> str:
 
 async def test_cancelled_client() -> None:
     """A client that goes away, the first one too, stops waiting and disturbs nobody."""
-    flights: Flights[str, int] = Flights()
+    flights: Flights[str, int] = Flights(64)
     work = Work()
     first = spawn(flights.join("key", work), name="first")
     second = spawn(flights.join("key", work), name="second")
@@ -100,7 +100,7 @@ async def test_cancelled_client() -> None:
 
 async def test_too_late() -> None:
     """Who waits no longer than some time gives up then; the work goes on for others."""
-    flights: Flights[str, int] = Flights()
+    flights: Flights[str, int] = Flights(64)
     work = Work()
 
     with pytest.raises(TimeoutError):
@@ -113,7 +113,7 @@ async def test_too_late() -> None:
 
 async def test_close() -> None:
     """At the end what runs is cancelled, and has ended when `close` returns."""
-    flights: Flights[str, int] = Flights()
+    flights: Flights[str, int] = Flights(64)
     work = Work()
     client = spawn(flights.join("key", work), name="client")
     await asyncio.sleep(0.001)

@@ -46,7 +46,7 @@ def space(upstream: FakeUpstream) -> Space:
 @pytest.fixture
 async def listings() -> AsyncIterator[Listings]:
     """What is tested."""
-    new = Listings(1.0, offline=False)
+    new = Listings(1.0, offline=False, unattended=64)
     yield new
     await new.close()
 
@@ -154,7 +154,7 @@ async def test_next_page_elsewhere(listings: Listings, upstream: FakeUpstream, s
 
 async def test_late_list(listings: Listings, upstream: FakeUpstream, space: Space) -> None:
     """A list that comes too late for who asked is there for who asks next."""
-    impatient = Listings(0.02, offline=False)
+    impatient = Listings(0.02, offline=False, unattended=64)
     gate = upstream.gates["listing"] = asyncio.Event()
 
     assert (await refused(impatient, space)).kind is UPSTREAM_BROKEN
@@ -248,7 +248,7 @@ async def test_gone(listings: Listings, upstream: FakeUpstream, space: Space, pr
 
 async def test_offline(space: Space) -> None:
     """Offline, a list that was not seen is absent."""
-    assert (await refused(Listings(1.0, offline=True), space)).kind is NAME_UNKNOWN
+    assert (await refused(Listings(1.0, offline=True, unattended=64), space)).kind is NAME_UNKNOWN
 
 
 async def test_single_flight(listings: Listings, upstream: FakeUpstream, space: Space) -> None:

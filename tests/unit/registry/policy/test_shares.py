@@ -12,6 +12,7 @@ def test_all_together_fit(files: int) -> None:
 
     assert FIXED + shares.connections * PER_CLIENT + 2 * shares.upstream * PER_TRANSFER <= files
     assert min(shares.connections, shares.upstream) >= FEWEST
+    assert 1 <= shares.unattended <= shares.upstream
 
 
 @pytest.mark.parametrize("files", [0, 20, 64])

@@ -64,6 +64,8 @@ class RegistryBlob:
         except RateLimited as limited:
             if self._transport.is_own(str(response.url)):
                 raise
+            if self._ranges and "Retry-After" not in response.headers:
+                raise Unavailable("the upstream wants fewer connections at a time (429)") from limited
             # It is the store's limit, for what is there: the registry may be asked as ever.
             raise Busy(limited.seconds, 429) from limited
         try:

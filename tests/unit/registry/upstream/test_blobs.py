@@ -7,6 +7,7 @@ import pytest
 from obol.machine.tasks import spawn
 from obol.registry.upstream.base import (
     Absent,
+    Busy,
     Denied,
     Misbehaved,
     RangesRefused,
@@ -93,6 +94,22 @@ async def test_a_206_that_is_the_whole_will_do() -> None:
 
         assert (stream.ranged, stream.total) == (False, SIZE)
         stream.close()
+
+
+@pytest.mark.parametrize(("fields", "kind"), [((), Unavailable), ((("Retry-After", "30"),), Busy)])
+async def test_a_store_that_allows_few_connections(
+    fields: tuple[tuple[str, str], ...], kind: type[Unavailable]
+) -> None:
+    """A 429 amid segments that come is no reason to leave the blob alone, unless the store says for how long."""
+    async with FakeHub() as hub, reached(hub.url) as at:
+        shelved(hub.api)
+        await at.fetch(0, 1000)
+        hub.cdn.status_for = {"/": Forced(429, fields)}
+
+        with pytest.raises(Unavailable) as problem:
+            await at.blob.open(1000, 2000)
+
+        assert type(problem.value) is kind
 
 
 async def test_the_registry_is_asked_once_for_all_segments() -> None:

@@ -69,13 +69,15 @@ def body_of(response: aiohttp.ClientResponse, wanted: Wanted, size: int | None) 
         if encoded:
             raise RangesRefused("the upstream encodes ranges")
         return _part(response, wanted, size)
+    # What is not the blob may be a page that only those are sent who ask for a range.
+    wrong = RangesRefused if wanted.headers() else Misbehaved
     # A body that claims to be encoded though its length is the blob's is not; of an unknown size there is no telling.
     if encoded and size is not None and length != size:
         return Body(0, size, size, decoder=_decoder(encoding))
     if size is not None and length is not None and length != size:
-        raise Misbehaved("the upstream's blob has another length than its descriptor says")
+        raise wrong("the upstream's blob has another length than its descriptor says")
     if (size is None or length is None) and is_page(response):
-        raise Misbehaved("the upstream answered a blob with a web page")
+        raise wrong("the upstream answered a blob with a web page")
     total = size if length is None else length
     return Body(0, total, total)
 

@@ -96,6 +96,17 @@ async def test_a_206_that_is_the_whole_will_do() -> None:
         stream.close()
 
 
+async def test_a_page_in_place_of_a_range_says_nothing_of_the_blob() -> None:
+    """It may come to those alone who ask for a range; in place of the blob it is no answer."""
+    async with FakeRegistry() as server, reached(server.url, SIZE) as at:
+        server.status_for = {DIGEST: Forced(200, (("Content-Type", "text/html"),), b"<html>")}
+
+        with pytest.raises(RangesRefused):
+            await at.blob.open(0, 1000)
+        with pytest.raises(Misbehaved):
+            await at.blob.open(0, None, plain=True)
+
+
 @pytest.mark.parametrize(("fields", "kind"), [((), Unavailable), ((("Retry-After", "30"),), Busy)])
 async def test_a_store_that_allows_few_connections(
     fields: tuple[tuple[str, str], ...], kind: type[Unavailable]

@@ -18,7 +18,7 @@ from obol.caches.base import Account as EngineAccount
 from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started, Substitute
 from obol.caches.control import Control
 from obol.caches.reachable import EVERYWHERE
-from obol.caches.substitutes import PortProbe, as_it_is, recall, remember, settle
+from obol.caches.substitutes import PortProbe, as_it_is, not_ours, recall, remember, settle
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
 from obol.machine import detached, locks, ports
 from obol.machine.waiting import SystemWaiting
@@ -264,7 +264,8 @@ class BuiltinEngine:
     def _substitutes_of(self, found: EngineStatus) -> tuple[Substitute, ...]:
         served = {(listener.registry, listener.port): listener.address for listener in reversed(found.listeners)}
         known = (one for one in recall(self._plan.store).values() if (one.registry, one.port) in served)
-        return tuple(as_it_is(one, (served[one.registry, one.port],), self._probe) for one in known)
+        seen = (as_it_is(one, (served[one.registry, one.port],), self._probe) for one in known)
+        return tuple(not_ours(one, found.pid) for one in seen)
 
     def _differences(self, found: EngineStatus) -> tuple[str, ...]:
         """Where an engine that runs already is not what was asked for."""

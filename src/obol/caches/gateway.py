@@ -20,7 +20,7 @@ from obol.caches.base import Listener, Substitute
 from obol.caches.directories import make_directory
 from obol.caches.firewall import active_firewall, opening
 from obol.caches.reachable import EVERYWHERE, LOOPBACK
-from obol.caches.substitutes import PortProbe, recall, remember, settle
+from obol.caches.substitutes import PortProbe, not_ours, recall, remember, settle
 from obol.errors import EngineNotRunning, ObolError, PortTaken, StoreUnusable
 from obol.machine import addresses, ports
 from obol.machine.commands import last_line, plain
@@ -177,7 +177,8 @@ class GatewayMirrors:
                 served[own.registry] = own.port
         remembered = recall(self._memory)
         missing = [Listener(name, gateway, port) for name, port in loopback.items() if name not in served]
-        substitutes = {substitute.registry: substitute for substitute in settle(missing, remembered, self._probe)}
+        settled = settle(missing, remembered, self._probe)
+        substitutes = {one.registry: not_ours(one, status.pid) for one in settled}
         for wanted in missing:
             known = substitutes.get(wanted.registry)
             port = self._open(replace(wanted, port=known.port) if known else wanted)

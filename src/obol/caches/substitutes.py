@@ -93,6 +93,11 @@ def as_it_is(known: Substitute, addresses: Sequence[str], probe: PortProbe) -> S
     return replace(known, holder="" if free else _held_by(known.wanted, probe), free=free)
 
 
+def not_ours(known: Substitute, pid: int) -> Substitute:
+    """Do not name our own engine, which may have the wanted port at another address of this machine."""
+    return replace(known, holder="") if known.holder.endswith(f"(pid {pid})") else known
+
+
 def recall(store: Path) -> dict[str, Substitute]:
     """Read what was remembered in a store; a file that is missing or spoilt remembers nothing."""
     try:

@@ -62,7 +62,7 @@ def run(say: Speaker, work: Coroutine[object, object, T], interrupted: str = "")
         return asyncio.run(work)
     except KeyboardInterrupt:
         if interrupted or say.output is OutputFormat.JSON:
-            raise Interrupted("interrupted", why=interrupted) from None
+            raise Interrupted("interrupted", why=interrupted.removesuffix(".")) from None
         raise
 
 

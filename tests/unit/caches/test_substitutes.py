@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.base import Listener, Substitute
-from obol.caches.substitutes import as_it_is, recall, remember, settle
+from obol.caches.substitutes import as_it_is, not_ours, recall, remember, settle
 from obol.errors import PortTaken
 from obol.machine.ports import Holder
 from tests.fakes.ports import FakePorts
@@ -134,3 +134,9 @@ def test_memory_that_is_no_file(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="a named pipe"):
             remember(tmp_path, substitutes)
     assert [path.name for path in tmp_path.iterdir()] == ["ports.json"]
+
+
+@pytest.mark.parametrize(("holder", "told"), [("python -m obol (pid 7)", ""), ("nginx (pid 17)", "nginx (pid 17)")])
+def test_our_own_engine_is_no_holder(holder: str, told: str) -> None:
+    """An engine that has the port at another address is not named as the one who took it."""
+    assert not_ours(Substitute("docker.io", 54100, 41000, holder), 7).holder == told

@@ -68,6 +68,10 @@ class FakeSlots:
         """Whether there are too many."""
         return self.wanted_by_others
 
+    def wanted(self) -> bool:
+        """Whether somebody waits for one."""
+        return self.wanted_by_others
+
     def lend(self) -> bool:
         """Let others have one."""
         self.lent += 1

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator
+    from collections.abc import Callable, Coroutine, Generator, Sequence
 
 T = TypeVar("T")
 
@@ -79,6 +79,15 @@ def members(group: BaseExceptionGroup[Exception]) -> list[Exception]:
     for problem in group.exceptions:
         found += members(problem) if isinstance(problem, BaseExceptionGroup) else [problem]
     return found
+
+
+def most_telling(problems: Sequence[Exception], *kinds: type[Exception]) -> Exception:
+    """One error for several: the first one of the first of `kinds` that is among them, or else the first of all."""
+    for kind in kinds:
+        for problem in problems:
+            if isinstance(problem, kind):
+                return problem
+    return problems[0]
 
 
 def alive() -> tuple[asyncio.Task[Any], ...]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from obol.errors import ObolError
-from obol.machine.tasks import alive, members, spawn, to_its_end
+from obol.machine.tasks import alive, members, most_telling, spawn, to_its_end
 
 
 class Reports(list[dict[str, Any]]):
@@ -165,3 +165,11 @@ def test_members_of_a_group_come_without_their_groups() -> None:
     group = ExceptionGroup("outer", [first, ExceptionGroup("inner", [second, third])])
 
     assert members(group) == [first, second, third]
+
+
+def test_most_telling() -> None:
+    """The first kind that is asked for counts, then the order; without any of them it is the first error."""
+    first, second, third = ValueError("a"), KeyError("b"), KeyError("c")
+
+    assert most_telling([first, second, third], OSError, KeyError, ValueError) is second
+    assert most_telling([first, second], OSError) is first

@@ -15,9 +15,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from obol.machine.tasks import members, spawn
+from obol.machine.tasks import members, most_telling, spawn
 from obol.oci.references import new_hash
-from obol.registry.engine.lines import Line, Lines
+from obol.registry.engine.lines import LEND_AFTER, Line, Lines
 from obol.registry.policy.abandon import give_up
 from obol.registry.policy.health import Hold
 from obol.registry.policy.retry import delay
@@ -38,7 +38,6 @@ from obol.registry.upstream.base import (
 
 if TYPE_CHECKING:
     import hashlib
-    from collections.abc import Sequence
     from concurrent.futures import Executor
 
     from obol.machine.clock import Clock
@@ -50,6 +49,8 @@ UNSIZED = 1 << 62
 PROGRESS = 64 * 1024
 """A round that brings fewer bytes counts as one that brought nothing."""
 HASH_PIECE = 4 * 1024 * 1024
+UNWANTED = 1.0
+"""Seconds without a follower after which a transfer that is quiet makes room for those that wait."""
 
 
 class Abandoned(Exception):
@@ -84,7 +85,7 @@ class Fetch:
         """Bytes that were not there before."""
         self._advanced_at = around.clock.monotonic()
         self._task: asyncio.Task[None] | None = None
-        self._stalled = False
+        self._why: Exception | None = None  # it was ended
         self._first_line: Line | None = None
         self._ungrown: asyncio.TaskGroup | None = None
         self._over = False
@@ -113,10 +114,10 @@ class Fetch:
         except (UpstreamError, StoreError, Abandoned) as problem:
             await self._failed(problem)
         except asyncio.CancelledError:
-            if not self._stalled:
+            if self._why is None:
                 await self._keep(Abandoned("the cache is stopping"))
                 raise
-            await self._failed(Unavailable("the transfer of the blob stood still"))
+            await self._failed(self._why)
         finally:
             self._lines.close()
             if not fill.verified and fill.failure is None:
@@ -125,8 +126,10 @@ class Fetch:
             fill.end()
 
     def lend(self) -> None:
-        """Lend the slots of lines that are quiet."""
+        """Lend the slots of lines that are quiet; where others wait all the same, end what is quiet and unwanted."""
         self._lines.lend()
+        if self._lines.wanted() and self._fill.idle() >= UNWANTED and self.stood_still() >= LEND_AFTER:
+            self._end(Abandoned("nobody wants the blob, and others wait"))
 
     def stood_still(self) -> float:
         """Seconds since new bytes came or some were hashed; 0 when all are verified."""
@@ -134,10 +137,15 @@ class Fetch:
 
     def end(self) -> None:
         """End it because it stands still, keeping what it has."""
-        if self._task is not None and not self._stalled:
-            self._stalled = True
+        if self._end(Unavailable("the transfer of the blob stood still")):
             self._counters.fills_stalled += 1
-            self._task.cancel()
+
+    def _end(self, why: Exception) -> bool:
+        if self._task is None or self._why is not None:
+            return False
+        self._why = why
+        self._task.cancel()
+        return True
 
     def give_up(self) -> None:
         """End it as it is, for it does not end by itself."""
@@ -148,7 +156,7 @@ class Fetch:
             self._task.cancel()
 
     def _advanced(self) -> None:
-        if not self._stalled:
+        if self._why is None:
             self._advanced_at = self._around.clock.monotonic()
 
     async def _open_partial(self) -> Partial:
@@ -221,7 +229,8 @@ class Fetch:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._first(stream, segment, group, line))
         except ExceptionGroup as problems:
-            raise _most_telling(members(problems)) from None
+            # The disk's before the upstream's, a refusal of ranges before others.
+            raise most_telling(members(problems), StoreError, Abandoned, RangesRefused) from None
         finally:
             # Who was cancelled before it began has given nothing back.
             stream.close()
@@ -389,12 +398,3 @@ def _hash_run(hasher: hashlib._Hash, fileno: int, start: int, stop: int) -> None
             raise OSError(5, "the file is shorter than what was written")
         hasher.update(piece)
         start += len(piece)
-
-
-def _most_telling(problems: Sequence[Exception]) -> Exception:
-    """One error for a round: the disk's before the upstream's, a refusal of ranges before others."""
-    for kind in (StoreError, Abandoned, RangesRefused):
-        for problem in problems:
-            if isinstance(problem, kind):
-                return problem
-    return problems[0]

@@ -53,6 +53,10 @@ class Lines:
         """Whether a transfer with several lines should give one back."""
         return len(self._open) > 1 and self._slots.crowded()
 
+    def wanted(self) -> bool:
+        """Whether other transfers wait for a slot."""
+        return self._slots.wanted()
+
     def brought(self, line: Line, count: int) -> None:
         """So many bytes came by this line."""
         line.count += count

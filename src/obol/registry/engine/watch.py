@@ -23,7 +23,7 @@ class Watched(Protocol):
     """A transfer, as far as the watch knows it."""
 
     def lend(self) -> None:
-        """Lend the slots of lines that are quiet."""
+        """Make room for others, as far as it is quiet."""
         ...
 
     def stood_still(self) -> float:

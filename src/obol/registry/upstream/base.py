@@ -189,6 +189,10 @@ class Slots(Protocol):
         """Whether there are so many that who has several should give one back."""
         ...
 
+    def wanted(self) -> bool:
+        """Whether somebody waits for one."""
+        ...
+
     def lend(self) -> bool:
         """Let others have one whose connection stands still; False where too many are lent."""
         ...

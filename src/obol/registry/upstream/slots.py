@@ -93,6 +93,10 @@ class SlotPool:
             self._leave(waiter)
             raise
 
+    def wanted(self, registry: str) -> bool:
+        """Whether somebody waits for a connection to `registry`."""
+        return any(waiter.registry == registry for waiter in self._waiting)
+
     def _leave(self, waiter: _Waiter) -> None:
         """Give up waiting; a turn that came at the same moment goes to the next."""
         if waiter in self._waiting:
@@ -135,6 +139,10 @@ class UpstreamSlots:
     def crowded(self) -> bool:
         """Whether there are so many that who has several should give one back."""
         return self._pool.room(self._registry) < 0
+
+    def wanted(self) -> bool:
+        """Whether somebody waits for one."""
+        return self._pool.wanted(self._registry)
 
     def lend(self) -> bool:
         """Let others have one whose connection stands still; False where too many are lent."""

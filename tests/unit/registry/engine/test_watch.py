@@ -146,3 +146,27 @@ async def test_a_transfer_that_does_not_end_is_given_up(monkeypatch: pytest.Monk
         monkeypatch.undo()
         blob.let_go()
         assert await take(await w.blob(DIGEST)) == WHOLE
+
+
+async def test_what_nobody_wants_makes_room() -> None:
+    """Where others wait for a connection, a transfer ends that is quiet and has no follower; one that has any stays."""
+    one, blob = holding()
+    async with world(one) as w:
+        client = spawn(take(await w.blob(DIGEST)), name="client")
+        await eventually(lambda: blob.sent >= 3000)
+        one.connections.wanted_by_others = True
+        look_after(w, 30.0)
+        await asyncio.sleep(0)
+        assert w.engine.fills == 1
+
+        client.cancel()
+        await asyncio.gather(client, return_exceptions=True)
+        look_after(w, 0.5)
+        await asyncio.sleep(0)
+        assert w.engine.fills == 1
+        look_after(w, 0.5)
+        await w.idle()
+
+        assert (w.engine.fills, one.connections.taken, w.space.counters.fills_stalled) == (0, 0, 0)
+        blob.let_go()
+        assert await take(await w.blob(DIGEST)) == WHOLE

@@ -37,6 +37,8 @@ LINGER = 1.0
 """Seconds in which a client that was refused may still send: closing over unread bytes would take the answer back."""
 
 _UPGRADE = re.compile(rb"\r\nupgrade(?=:)", re.IGNORECASE)
+_BEGUN = re.compile(rb"\r(?:\n(?:u(?:p(?:g(?:r(?:a(?:de?)?)?)?)?)?)?)?\Z", re.IGNORECASE)
+"""The same, as far as it has come."""
 _SILENT = logging.getLogger("obol.http")
 """Whatever aiohttp says of a request has bytes of it."""
 _SILENT.disabled = True
@@ -60,7 +62,7 @@ class Shared:
 class Incoming(web.RequestHandler):
     """aiohttp's, with limits in all beside its limit for each line."""
 
-    __slots__ = ("_held_back", "_late", "_parting", "_shared", "_unfinished", "_unsure", "begun")
+    __slots__ = ("_begun_field", "_held_back", "_late", "_parting", "_shared", "_unfinished", "_unsure", "begun")
 
     def __init__(self, server: web.Server, shared: Shared) -> None:
         no_log = cast("logging.Logger", None)  # aiohttp takes it, its types do not
@@ -81,6 +83,8 @@ class Incoming(web.RequestHandler):
         """The head of the answer under way has been written."""
         self._unfinished = 0
         """Bytes of a head whose end has not come."""
+        self._begun_field = b""
+        """The last of them, where they may be the beginning of a wish for another protocol."""
         self._unsure = False
         """A head may have begun behind a request."""
         self._late: asyncio.TimerHandle | None = None
@@ -113,14 +117,19 @@ class Incoming(web.RequestHandler):
         """Give aiohttp what came, and see to it that there is not too much, or too little for too long."""
         answering = self.busy
         count = self._request_count
+        came, data = len(data), self._begun_field + data
+        self._begun_field = b""
+        if not answering and self._waiting and END not in data and (begun := _BEGUN.search(data)):
+            data, self._begun_field = data[: begun.start()], begun[0]
         # What stands behind a head that asks for another protocol is lost in aiohttp's parser. We never change the
         # protocol, and may pass over the wish (RFC 9110, section 7.8); in a body, of which we have no use, it is none.
-        super().data_received(_UPGRADE.sub(b"\r\nx-grade", data) if b"pgrade:" in data.lower() else data)
+        if data:
+            super().data_received(_UPGRADE.sub(b"\r\nx-grade", data) if b"pgrade:" in data.lower() else data)
         if self._request_count != count:
             self._in_time()
             self._unfinished, self._unsure = 0, not data.endswith(END)
         elif not answering and self._waiting:
-            self._unfinished += len(data)
+            self._unfinished += came
             self._wait_for_the_rest()
         if answering and not self._held_back and self.transport is not None:
             self._held_back = True

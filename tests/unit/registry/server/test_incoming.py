@@ -55,6 +55,18 @@ async def test_upgrade_with_a_body() -> None:
         assert same(await client.answer())
 
 
+@pytest.mark.parametrize("cut", range(1, 10))
+async def test_upgrade_in_pieces(cut: int) -> None:
+    """Wherever a wish for another protocol is cut, what comes with its end is answered."""
+    wish = get("v1", "Connection: Upgrade", "Upgrade: h2c")
+    at = wish.index(b"\r\nUpgrade:") + cut
+    async with serving(upstream()) as s, session(s.ports[0]) as client:
+        client.send(wish[:at])
+        await handed_over(s)
+        client.send(wish[at:] + get("v1"))
+        assert same(await client.answer(), await client.answer())
+
+
 def short(seconds: float = 0.05) -> TimeLimits:
     """Limits under which a request must come quickly."""
     return replace(LIMITS, request=seconds)

@@ -59,10 +59,34 @@ def run(say: Speaker, work: Coroutine[object, object, T], interrupted: str = "")
     import asyncio
 
     try:
-        return asyncio.run(work)
+        return asyncio.run(_until_ended(work))
     except KeyboardInterrupt:
         if interrupted or say.output is OutputFormat.JSON:
             raise Interrupted("interrupted", why=interrupted.removesuffix(".")) from None
+        raise
+
+
+async def _until_ended(work: Coroutine[object, object, T]) -> T:
+    """Do it; SIGTERM, and the SIGHUP of a terminal that closes, end it as Ctrl-C does, with the programs it runs."""
+    import asyncio
+    import signal
+
+    ours, told = asyncio.current_task(), []
+
+    def end() -> None:
+        told.append(True)
+        if ours is not None:
+            ours.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup, for one, means it
+            with contextlib.suppress(ValueError, RuntimeError):  # only the main thread is told of signals
+                asyncio.get_running_loop().add_signal_handler(number, end)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if told:
+            raise KeyboardInterrupt from None
         raise
 
 

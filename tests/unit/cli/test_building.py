@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +62,25 @@ def test_run(say: Speaker, capsys: pytest.CaptureFixture[str], words: tuple[str,
     assert getattr(caught.value, "why", "") == said
     with pytest.raises(Interrupted):
         building.run(Speaker(OutputFormat.JSON), done(interrupted=True), *words)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_end_a_verb(say: Speaker, number: signal.Signals) -> None:
+    """A command that is told to end, or whose terminal closes, tidies up as after Ctrl-C, and says the same."""
+    tidied = []
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.Event().wait()
+        finally:
+            tidied.append(True)
+
+    with pytest.raises(Interrupted) as caught:
+        building.run(say, work(), "what is there stays.")
+
+    assert (caught.value.why, tidied) == ("what is there stays", [True])
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 @pytest.mark.parametrize(

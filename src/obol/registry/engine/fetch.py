@@ -128,7 +128,8 @@ class Fetch:
     def lend(self) -> None:
         """Lend the slots of lines that are quiet; where others wait all the same, end what is quiet and unwanted."""
         self._lines.lend()
-        if self._lines.wanted() and self._fill.idle() >= UNWANTED and self.stood_still() >= LEND_AFTER:
+        quiet = self._lines.quiet() or self.stood_still() >= LEND_AFTER
+        if quiet and self._fill.idle() >= UNWANTED and self._lines.wanted():
             self._end(Abandoned("nobody wants the blob, and others wait"))
 
     def stood_still(self) -> float:
@@ -144,8 +145,7 @@ class Fetch:
         if self._task is None or self._why is not None:
             return False
         self._why = why
-        self._task.cancel()
-        return True
+        return self._task.cancel()
 
     def give_up(self) -> None:
         """End it as it is, for it does not end by itself."""

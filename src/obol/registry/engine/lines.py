@@ -53,6 +53,10 @@ class Lines:
         """Whether a transfer with several lines should give one back."""
         return len(self._open) > 1 and self._slots.crowded()
 
+    def quiet(self) -> bool:
+        """Whether there are lines, and all have been quiet for long."""
+        return bool(self._open) and all(self._is_quiet(line) for line in self._open)
+
     def wanted(self) -> bool:
         """Whether other transfers wait for a slot."""
         return self._slots.wanted()
@@ -68,9 +72,8 @@ class Lines:
 
     def lend(self) -> None:
         """Lend the slots of the lines that have been quiet for long."""
-        quiet = self._clock.monotonic() - LEND_AFTER
         for line in self._open:
-            if not line.lent and line.quiet_since <= quiet:
+            if not line.lent and self._is_quiet(line):
                 line.lent = self._slots.lend()
 
     def leave(self, line: Line) -> None:
@@ -85,6 +88,9 @@ class Lines:
         """Give all back; safe to repeat."""
         for line in tuple(self._open):
             self.leave(line)
+
+    def _is_quiet(self, line: Line) -> bool:
+        return self._clock.monotonic() - line.quiet_since >= LEND_AFTER
 
     def _reclaim(self, line: Line) -> None:
         if line.lent:

@@ -61,6 +61,23 @@ async def test_a_line_that_drips_lends_its_slot() -> None:
     assert slots.lent == 0
 
 
+async def test_quiet_lines() -> None:
+    """A transfer is quiet where it has lines, and none of them brings what is worth the name."""
+    clock = FakeClock()
+    lines = Lines(FakeSlots(), clock)
+    assert not lines.quiet()
+
+    line = await lines.first(1.0)
+    await lines.first(1.0)
+    assert not lines.quiet()
+    clock.advance(LEND_AFTER)
+    lines.brought(line, WORTH - 1)
+    assert lines.quiet()
+    lines.brought(line, 1)
+
+    assert not lines.quiet()
+
+
 async def test_bytes_that_come_after_the_end_take_nothing() -> None:
     """A line that was given up while its slot was lent has none to take back."""
     slots, clock = FakeSlots(), FakeClock()

@@ -78,6 +78,9 @@ class RegistryBlob:
         return RegistryStream(response, body, trickle, self._progressed, self._limits.idle)
 
     async def _answer(self, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        if not headers and not self._ranges:
+            # Where a range was led to may be a place for ranges only: that they are refused there, or a page.
+            return await self._new_link(headers)
         refused: str | None = None
         while self._redirects:
             direct = self._direct

@@ -107,6 +107,19 @@ async def test_a_page_in_place_of_a_range_says_nothing_of_the_blob() -> None:
             await at.blob.open(0, None, plain=True)
 
 
+async def test_a_plain_request_is_led_its_own_way() -> None:
+    """A gateway may lead ranges elsewhere than the blob: where none has come, the registry is asked anew."""
+    async with FakeHub() as hub, reached(hub.url) as at:
+        shelved(hub.api)
+        page = {"/login": Forced(200, (), b"log in")}
+        hub.cdn.status_for = {**page, "/": Forced(302, (("Location", "/login"),))}
+        with pytest.raises(RangesRefused):
+            await at.blob.open(0, 1000)
+        hub.cdn.status_for = page
+
+        assert await at.fetch(0, None, plain=True) == DATA
+
+
 @pytest.mark.parametrize(("fields", "kind"), [((), Unavailable), ((("Retry-After", "30"),), Busy)])
 async def test_a_store_that_allows_few_connections(
     fields: tuple[tuple[str, str], ...], kind: type[Unavailable]

@@ -12,12 +12,12 @@ import asyncio
 import os
 import random
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from obol.machine.tasks import members, most_telling, spawn
 from obol.oci.references import new_hash
-from obol.registry.engine.lines import LEND_AFTER, Line, Lines
+from obol.registry.engine.lines import LEND_AFTER, UNWANTED, Line, Lines
 from obol.registry.policy.abandon import give_up
 from obol.registry.policy.health import Hold
 from obol.registry.policy.retry import delay
@@ -49,8 +49,6 @@ UNSIZED = 1 << 62
 PROGRESS = 64 * 1024
 """A round that brings fewer bytes counts as one that brought nothing."""
 HASH_PIECE = 4 * 1024 * 1024
-UNWANTED = 1.0
-"""Seconds without a follower after which a transfer that is quiet makes room for those that wait."""
 
 
 class Abandoned(Exception):
@@ -59,7 +57,7 @@ class Abandoned(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What every fetch needs."""
+    """What every fetch needs; `direct` are those who are given a part past the file."""
 
     partials: Partials
     content: Content
@@ -67,6 +65,7 @@ class Surroundings:
     limits: TimeLimits
     clock: Clock
     threads: Executor
+    direct: set[object] = field(default_factory=set)
 
 
 class Fetch:
@@ -85,7 +84,7 @@ class Fetch:
         """Bytes that were not there before."""
         self._advanced_at = around.clock.monotonic()
         self._task: asyncio.Task[None] | None = None
-        self._why: Exception | None = None  # it was ended
+        self._why: Exception | None = None
         self._first_line: Line | None = None
         self._ungrown: asyncio.TaskGroup | None = None
         self._over = False

@@ -29,6 +29,8 @@ must not wake up for every packet, and one client alone must not wait."""
 
 FAR_AHEAD = 64 * 1024 * 1024
 """A part that begins this far beyond the frontier is fetched directly rather than waited for."""
+MOST_DIRECT = 48
+"""Parts that are fetched directly at a time: each has up to a mebibyte in memory for a client that reads slowly."""
 
 
 class FollowedBlob:
@@ -43,6 +45,8 @@ class FollowedBlob:
         self._counters = space.counters
         self._slots = space.upstream.slots
         self._following = ExitStack()
+        self._direct = False
+        """A part is being fetched directly."""
 
     @property
     def size(self) -> int | None:
@@ -61,6 +65,7 @@ class FollowedBlob:
 
     def __exit__(self, *_: object) -> None:
         """Stop following."""
+        self._around.direct.discard(self)
         self._following.close()
 
     async def begun(self) -> None:
@@ -76,6 +81,8 @@ class FollowedBlob:
         try:
             await self.begun()
             if self._far(start):
+                self._direct = True
+                self._around.direct.add(self)
                 return
             async with asyncio.timeout(self._around.limits.blob_headers):
                 await self._fill.grown(start)
@@ -88,7 +95,9 @@ class FollowedBlob:
 
     def _far(self, start: int) -> bool:
         fill = self._fill
-        return not fill.verified and not fill.plain and start - fill.frontier > FAR_AHEAD
+        if fill.verified or fill.plain or start - fill.frontier <= FAR_AHEAD:
+            return False
+        return self._direct or len(self._around.direct) < MOST_DIRECT
 
     async def runs(self, start: int, stop: int | None) -> AsyncGenerator[FileRun | bytes, None]:
         """The bytes from `start` to `stop` (None: to the end, wherever that is). Raises CutShort."""

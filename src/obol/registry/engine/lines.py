@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LEND_AFTER = 2.0
 """Seconds after which the slot of a line is lent that brought less than `WORTH` in them."""
+UNWANTED = 1.0
+"""Seconds without a follower after which a transfer that is quiet makes room for those that wait."""
 WORTH = 16 * 1024
 """Bytes."""
 

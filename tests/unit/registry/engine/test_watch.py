@@ -8,11 +8,13 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.oci.errors import UPSTREAM_BROKEN, OciError
+from obol.registry.engine import following as following_module
 from obol.registry.engine import watch as watch_module
 from obol.registry.engine.watch import GRACE, Watch
 from obol.registry.store.memory import MemoryPartial
 from tests.fakes.content import blob as make_blob
 from tests.fakes.upstream import FakeBlob, FakeUpstream
+from tests.unit.registry.engine.test_following import following, held
 from tests.unit.registry.world import FILL, LIMITS, REPOSITORY, Got, World, eventually, take, world
 
 LIMIT = 120.0
@@ -170,3 +172,22 @@ async def test_what_nobody_wants_makes_room() -> None:
         assert (w.engine.fills, one.connections.taken, w.space.counters.fills_stalled) == (0, 0, 0)
         blob.let_go()
         assert await take(await w.blob(DIGEST)) == WHOLE
+
+
+async def test_many_far_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where as many parts as may be are fetched directly, another one waits for the transfer."""
+    monkeypatch.setattr(following_module, "FAR_AHEAD", 4000)
+    monkeypatch.setattr(following_module, "MOST_DIRECT", 1)
+    one, blob = held()
+    async with world(one) as w:
+        blob.hold(2000)
+        with await following(w) as first, await following(w) as second:
+            await first.opened(8000)
+            late = spawn(second.opened(8000), name="late")
+            await asyncio.sleep(0.01)
+            assert not late.done()
+            blob.let_go()
+            await late
+        with await following(w) as third:
+            await third.opened(8000)
+        await w.idle()

@@ -191,6 +191,9 @@ class Incoming(web.RequestHandler):
         """What aiohttp calls to have a response written, also that of an error."""
         resp, reset = await super().finish_response(request, resp, start_time)
         self.begun = False
+        if request.version < (1, 1) and "Transfer-Encoding" in request.headers:
+            # HTTP/1.0 has no chunks: what follows may be a part of the body (RFC 9112, section 6.1).
+            self.close()
         if self._unsure:
             self._wait_for_the_rest()
         if self._held_back and not self._messages:

@@ -67,6 +67,15 @@ async def test_upgrade_in_pieces(cut: int) -> None:
         assert same(await client.answer(), await client.answer())
 
 
+async def test_chunks_of_an_old_version() -> None:
+    """Behind chunks in HTTP/1.0 nothing is taken for another request, and the connection ends."""
+    wish = get("v1", "Transfer-Encoding: chunked", "Connection: keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0")
+    async with serving(upstream()) as s, session(s.ports[0]) as client:
+        client.send(wish + b"0\r\n\r\n" + get("v2"))
+        assert same(await client.answer())
+        assert await client.reader.read() == b""
+
+
 def short(seconds: float = 0.05) -> TimeLimits:
     """Limits under which a request must come quickly."""
     return replace(LIMITS, request=seconds)

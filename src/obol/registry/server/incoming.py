@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -165,7 +166,8 @@ class Incoming(web.RequestHandler):
         head, body = _refusal(kind, self._shared.clock.wall())
         self.transport.write(head + body)
         if self.transport.can_write_eof():
-            self.transport.write_eof()
+            with suppress(OSError):  # it may have gone
+                self.transport.write_eof()
         self._loop.call_later(LINGER, self.transport.abort)
 
     @property

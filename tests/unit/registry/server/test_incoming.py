@@ -67,6 +67,20 @@ async def test_upgrade_in_pieces(cut: int) -> None:
         assert same(await client.answer(), await client.answer())
 
 
+async def test_a_refused_client_that_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who sends what is no HTTP and leaves before it is told so causes no failure."""
+
+    def gone(*_: object) -> None:
+        raise OSError(107, "not connected")
+
+    monkeypatch.setattr("asyncio.selector_events._SelectorSocketTransport.write_eof", gone)
+    async with serving(upstream()) as s, session(s.ports[0]) as client:
+        client.send(b"rubbish\r\n\r\n")
+        assert (await client.answer()).status == 400
+
+        assert {event for event, _ in s.shared.seldom._told} == {"bad requests"}
+
+
 async def test_chunks_of_an_old_version() -> None:
     """Behind chunks in HTTP/1.0 nothing is taken for another request, and the connection ends."""
     wish = get("v1", "Transfer-Encoding: chunked", "Connection: keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0")

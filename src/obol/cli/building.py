@@ -135,9 +135,10 @@ async def choose(asked: AskedBackend, identity: Identity | None, environ: Mappin
     from obol.stack import plan
 
     recorded = identity.backend if identity is not None and identity.backend != "none" else None
+    wish = backend_wish(environ)  # a wrong one is told where it has no effect, too
     wanted = BACKENDS[asked]
     if wanted is None and recorded is None:
-        wanted = backend_wish(environ)
+        wanted = wish
     if wanted == "none":
         return plan.Choice("none")
     if identity is not None and recorded is not None and wanted not in {None, recorded}:

@@ -38,6 +38,7 @@ _PATIENCE = 0.5
 _SERVER = re.compile(r"""(?<![\w-])server["']?\s*:\s*["']?(https?://[^\s"',}]+)""")
 """The address in a kubeconfig, be it YAML or JSON; a parser of YAML would take longer to load than all the rest."""
 _ANEW = "`obol stack up` writes it anew"
+_NO_CLUSTER = "on k3d or k3s `obol stack up` makes one; on podman there is none: `podman pod ps` shows the stack's pods"
 _HELP = frozenset({"-h", "--help"})
 _VALUED = frozenset({"-n", "--namespace", "--context", "--kube-context", "--cluster", "--user", "-l", "--logLevel"})
 """Options that may stand before a verb, and are followed by a value."""
@@ -163,7 +164,7 @@ def trouble(kubeconfig: Path) -> ObolError | None:
     except TimeoutError:
         return None  # it may be busy: the tool has more patience
     except (FileNotFoundError, NotADirectoryError):
-        return NotThere("the stack has no Kubernetes cluster", hint="`obol stack up --backend k3d` makes one")
+        return NotThere("the stack has no Kubernetes cluster", hint=_NO_CLUSTER)
     except (PermissionError, IsADirectoryError, ValueError):
         return ObolError(f"{kubeconfig} cannot be used", why="it is not ours to read, or spoilt", hint=_ANEW)
     except OSError:

@@ -24,6 +24,9 @@ _ALIKE_SHORT = 0.5
 _SHORT = 3
 """How like each other words must be to be taken for one another; of so few letters, one is much."""
 
+_DESTRUCTIVE = "purge"
+"""No hint sends a person who mistyped to a command that removes things."""
+
 
 @runtime_checkable
 class ParserProblem(Protocol):
@@ -108,7 +111,9 @@ def explained(problem: ParserProblem) -> UsageError | None:
 def _no_such_option(context: Any, name: str) -> UsageError:
     path = context.command_path
     names = [one[2:] for option in _options(context.command) for one in option if one.startswith("--")]
-    owners = [words for words, command in _below(context.find_root()) if any(name in one for one in _options(command))]
+    root = context.find_root()
+    owners = [words for words, command in _below(root) if any(name in one for one in _options(command))]
+    owners = [words for words in owners if not words.endswith(_DESTRUCTIVE)]
     if close := _close(name.lstrip("-"), [*names, "help"]):
         hint = _question([f"{path} --{one}" for one in close])
     elif owners:

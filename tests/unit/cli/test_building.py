@@ -105,8 +105,9 @@ async def test_the_environment_is_asked_where_there_is_no_stack() -> None:
     assert (await building.choose(AskedBackend.AUTO, None, wish)).backend == "podman"
     assert (await building.choose(AskedBackend.AUTO, Identity("x", "k3d"), wish)).backend == "k3d"
     assert (await building.choose(AskedBackend.K3D, None, wish)).backend == "k3d"
-    with pytest.raises(SettingsError):
-        await building.choose(AskedBackend.AUTO, None, {"OBOL_BACKEND": "docker"})
+    for identity in (None, Identity("x", "k3d")):
+        with pytest.raises(SettingsError):
+            await building.choose(AskedBackend.AUTO, identity, {"OBOL_BACKEND": "docker"})
 
 
 async def test_a_recorded_none_is_no_backend() -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ("stack up --bakend k3d", "`obol stack up` has no option --bakend", "did you mean `obol stack up --backend`?"),
         ("--no-prefetch stack up", "`obol` has no option --no-prefetch", "`obol stack up` has it"),
         ("--backend k3d stack up", "`obol` has no option --backend", "`obol stack init` and `obol stack up` have it"),
+        ("stack down --yes", "`obol stack down` has no option --yes", "`obol stack down --help` lists the options"),
         ("cache status --nope", "`obol cache status` has no option --nope", "`obol cache status --help` lists the"),
         ("stack up --backend k3", "invalid value for '--backend': 'k3' is not one of 'auto', 'k3d'", "`obol stack up"),
         ("cache stop more", "got unexpected extra argument(s) (more)", "`obol cache stop --help` tells"),

@@ -19,6 +19,7 @@ FILES = (
     "engine.log*",
     "ports.json",
     "listeners.json",
+    "cold-ups.json",
     "version",
     "lock",
 )

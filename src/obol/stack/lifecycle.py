@@ -17,6 +17,7 @@ from obol.errors import ObolError
 from obol.machine.dockererrors import NoAddressPool
 from obol.machine.tasks import spawn
 from obol.stack.ahead import expected, fetch_ahead
+from obol.stack.coldups import weigh
 from obol.stack.data import claim
 from obol.stack.keeping import Keeper
 from obol.stack.measuring import Measurement
@@ -162,6 +163,8 @@ class Lifecycle:
             if served.measurement is not None:
                 await asyncio.shield(served.measurement.close(frozenset(), frozenset()))
         seconds, mirrors = clock.monotonic() - began, served.wired.mirrors
+        if gained is not None:
+            gained = await asyncio.to_thread(weigh, self._caches.store, self._backend.name, gained, seconds)
         held = await self._held(wanted, served.started)
         raised = Raised(cluster, deployed, served.started, mirrors, seconds, gained, tuple(tell.notes), held)
         self._record(wanted, raised, await self._pulled(served.started, moment), clock)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from obol.backends.base import Watch
     from obol.caches.base import EngineStatus, Started
@@ -55,6 +56,11 @@ class Caches(Protocol):
     @property
     def private(self) -> bool:
         """Whether each `up` is to have ports of its own on loopback."""
+        ...
+
+    @property
+    def store(self) -> Path:
+        """Where the builtin engine keeps what it holds."""
         ...
 
     async def start(self) -> Started | None:

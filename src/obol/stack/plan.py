@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from obol.backends.base import BackendName, Program, Runtimes
     from obol.caches.base import Account, Given, Inventory
     from obol.oci.references import ImageReference
+
+COLD, AS_MUCH = 0.9, 0.9
+"""Which share of the bytes an `up` fetches that is cold, and how much of the record's bytes one needs to replace it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +114,31 @@ def gain(account: Account, own: Own, throughput: Mapping[str, float]) -> Gain | 
     saved = time_saved({registry: held for registry, (held, _fetched) in registries.items()}, throughput)
     totals = [sum(sizes) for sizes in zip(*registries.values(), strict=True)] or [0, 0]
     return Gain(totals[0], totals[1], saved, registries)
+
+
+@dataclass(frozen=True, slots=True)
+class ColdUp:
+    """What an `up` took whose nodes were given (almost) nothing that was held before."""
+
+    seconds: float
+    size: int
+    """Bytes that its nodes were given."""
+
+
+def cold_up(gained: Gain, seconds: float, before: ColdUp | None) -> ColdUp | None:
+    """Tell what the latest cold `up` was, after one that took `seconds`.
+
+    An `up` that fetched one small image says nothing of the whole stack, and does not replace one that fetched it all.
+    """
+    size = gained.from_cache + gained.from_upstream
+    if not size or gained.from_upstream < COLD * size or (before is not None and size < AS_MUCH * before.size):
+        return before
+    return ColdUp(seconds, size)
+
+
+def held_against(gained: Gain, seconds: float, cold: ColdUp | None) -> Gain:
+    """Claim no more than what an `up` of `seconds` was quicker than the cold one, for its share of those bytes."""
+    if gained.saved is None or cold is None:
+        return gained
+    share = min(1.0, (gained.from_cache + gained.from_upstream) / cold.size)
+    return replace(gained, saved=min(gained.saved, max(0.0, cold.seconds * share - seconds)))

@@ -19,7 +19,7 @@ async def make(store: Path) -> None:
     opened = open_store(store)
     await opened.content.put(Digest.of(b"x"), b"x")
     await opened.close()
-    for name in ("control.sock", "engine.log", "engine.log.1", "ports.json"):
+    for name in ("control.sock", "engine.log", "engine.log.1", "ports.json", "cold-ups.json"):
         (store / name).write_text("")
 
 

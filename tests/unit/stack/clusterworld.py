@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.backends.base import Deployed, Up
@@ -89,6 +90,7 @@ class StackCaches:
     label: str = "Starting the registry caches"
     private: bool = True
     mirrors: tuple[Mirror, ...] = MIRRORS
+    store: Path = Path("/nowhere")
 
     async def start(self) -> Started | None:
         """Start."""

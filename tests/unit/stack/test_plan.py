@@ -6,7 +6,7 @@ import pytest
 
 from obol.backends.base import BackendName, Program, Runtimes
 from obol.caches.base import Account, Given
-from obol.stack.plan import Choice, Gain, Own, choose, gain, time_saved
+from obol.stack.plan import Choice, ColdUp, Gain, Own, choose, cold_up, gain, held_against, time_saved
 
 ANSWERS = {name: Program(name, version="1") for name in ("docker", "k3d", "podman")}
 DEAF = Program("docker", trouble="no daemon")
@@ -126,3 +126,42 @@ def test_time_saved_is_not_guessed() -> None:
     assert time_saved({"ghcr.io": 3000}, {}) is None
     assert time_saved({"ghcr.io": 0}, {"ghcr.io": 100.0}) is None
     assert time_saved({}, {"ghcr.io": 100.0}) is None
+
+
+@pytest.mark.parametrize(
+    ("fetched", "held", "before", "latest"),
+    [
+        (700, 0, None, ColdUp(9.0, 700)),
+        (630, 70, None, ColdUp(9.0, 700)),
+        (620, 80, None, None),  # too much was held
+        (0, 700, ColdUp(71.0, 700), ColdUp(71.0, 700)),
+        (0, 0, None, None),  # nothing was pulled
+        (700, 0, ColdUp(71.0, 690), ColdUp(9.0, 700)),
+        (640, 0, ColdUp(71.0, 700), ColdUp(9.0, 640)),  # about as much
+        (3, 0, ColdUp(71.0, 700), ColdUp(71.0, 700)),  # one small image is not the stack
+    ],
+)
+def test_cold_up(fetched: int, held: int, before: ColdUp | None, latest: ColdUp | None) -> None:
+    """An up is cold if it fetched nearly all bytes; one of far fewer bytes does not replace the record."""
+    assert cold_up(Gain(held, fetched), 9.0, before) == latest
+
+
+@pytest.mark.parametrize(
+    ("seconds", "cold", "saved"),
+    [
+        (75.0, ColdUp(71.0, 700), 0.0),  # the warm one took longer than the cold one
+        (50.0, ColdUp(71.0, 700), 21.0),
+        (5.0, ColdUp(71.0, 700), 25.0),  # the estimate is less
+        (30.0, ColdUp(80.0, 1400), 10.0),  # half of the bytes
+        (30.0, ColdUp(71.0, 70), 25.0),  # more bytes are not said to have taken longer
+        (75.0, None, 25.0),
+    ],
+)
+def test_no_more_is_claimed_than_the_cold_up_took(seconds: float, cold: ColdUp | None, saved: float) -> None:
+    """The estimate is held against the cold up of the same machine, where there was one, and only ever lowered."""
+    assert held_against(Gain(700, 0, 25.0), seconds, cold) == Gain(700, 0, saved)
+
+
+def test_what_was_not_estimated_is_not_claimed() -> None:
+    """A cold up alone, without a measured throughput, makes no claim."""
+    assert held_against(Gain(700, 0), 1.0, ColdUp(71.0, 700)) == Gain(700, 0)

@@ -47,7 +47,7 @@ class GainResult:
     bytes_fetched: int | None = None
     """From the registries themselves, during the `up`."""
     saved_seconds: float | None = None
-    """An estimate; null where there is no measurement to base it on."""
+    """An estimate, held against the last cold `up` of this machine; null where nothing was measured to base it on."""
     registries: tuple[RegistryGain, ...] = ()
     """The same for each registry that something came from."""
 

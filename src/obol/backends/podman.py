@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from obol.backends import masterkey
 from obol.backends.base import Deployed, Details, Up, Workload, never, no_caches
+from obol.backends.podmanpulls import pull_missing
 from obol.backends.publishing import Held, on_free_ports, publish
 from obol.errors import DependencyMissing, ObolError, UsageError, noted
 from obol.machine import ports as machine_ports
@@ -59,8 +60,6 @@ TELL_EVERY = 5.0
 RESTARTS = 5
 """A container that was started again so often does not stay up."""
 LOG_LINES = 10
-PULLS = 4
-"""Images that are fetched at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,9 +231,9 @@ class PodmanBackend:
         images = dict.fromkeys(image for pod in changed for image in pod.images)
         if spec.mirrors and not (await self._installed()).remote:
             with self._told(spec) as registries:
-                await self._pull(images, registries, watch, spec.died)
+                await pull_missing(self._podman, images, registries, watch, spec.died)
         else:
-            await self._pull(images, None, watch, never)
+            await pull_missing(self._podman, images, None, watch, never)
         for secret in played.secrets:
             await self._podman.create_secret(secret.name, secret.payload)
         for pod in changed:
@@ -293,40 +292,6 @@ class PodmanBackend:
             yield path
         finally:
             path.unlink(missing_ok=True)
-
-    async def _pull(
-        self, images: Iterable[str], registries: Path | None, watch: Watch, died: Callable[[], Awaitable[bool]]
-    ) -> None:
-        """Fetch those that are missing, some at a time. Raises the first failure when all have ended.
-
-        A pull that was cut because the caches died, which `died` tells, is begun once more.
-        """
-        slots = asyncio.Semaphore(PULLS)
-
-        async def fetch(image: str) -> ObolError | None:
-            async with slots:
-                if await self._podman.has_image(image):
-                    return None
-                watch(f"pulling {image}")
-                try:
-                    await self._podman.pull(image, registries)
-                except ObolError as problem:
-                    if not await died():
-                        return problem
-                    watch(f"pulling {image} again")
-                    try:
-                        await self._podman.pull(image, registries)
-                    except ObolError as again:
-                        return again
-                watch(f"pulled {image}")
-                return None
-
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(fetch(image)) for image in images]
-        if problem := next(filter(None, (task.result() for task in tasks)), None):
-            look = "look at `obol cache status`, then run" if registries is not None else "run"
-            hint = f"{look} `obol stack up` again: it goes on from here"
-            raise ObolError(problem.what, why=problem.why, hint=problem.hint or hint)
 
     async def _wait(self, played: Played, watch: Watch, key: str) -> None:
         """Wait until all pods with a readiness probe answer. Raises the first failure when all have ended."""

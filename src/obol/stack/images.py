@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from obol.errors import SettingsError
 from obol.stack.plan import StackImage
 from obol.workloads import k3s
+from obol.workloads.configs import check_configs
 from obol.workloads.images import images_in
 from obol.workloads.rewriting import with_images
 from obol.workloads.sources import packaged
@@ -35,8 +36,10 @@ def deployed(
 ) -> tuple[Manifest, ...]:
     """The manifests that go to a cluster: the stack's own, with the images that run instead, and a person's as written.
 
-    Raises UsageError, SettingsError as `stack_images` does.
+    Raises UsageError, SettingsError as `stack_images` does; UsageError for a file in a ConfigMap, too.
     """
+    workloads, brought = tuple(workloads), tuple(brought)
+    check_configs((*workloads, *brought))
     return (*_ours(workloads, overrides), *brought)
 
 

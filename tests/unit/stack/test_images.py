@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from obol.errors import SettingsError
+from obol.errors import SettingsError, UsageError
 from obol.oci.references import ImageReference
 from obol.stack.images import deployed, images_of, stack_images
 from obol.workloads import k3s
@@ -75,3 +75,12 @@ def test_deployed() -> None:
         ImageReference.parse("quay.io/prometheus/prometheus:v3.9.1"),
         ImageReference.parse("docker.io/library/busybox:latest"),
     ]
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_spoilt_config(ours: bool) -> None:
+    """A file in a ConfigMap that cannot be parsed is refused before anything is deployed, whoever wrote it."""
+    spoilt = Manifest("spoilt.yaml", "kind: ConfigMap\ndata: {config.yaml: 'a: ['}\n")
+
+    with pytest.raises(UsageError, match=r"the entry config.yaml in the manifest spoilt.yaml"):
+        deployed(*(([spoilt], []) if ours else ([], [spoilt])), {})

@@ -59,6 +59,7 @@ class FakePodman:
     networks: dict[str, str] = field(default_factory=lambda: {"podman": ""})
     """Labels by name."""
     restarts: int = 0
+    started: str = "2000-01-01T00:00:00.123456789Z"
     logs: str = ""
     refusing: dict[str, Completed] = field(default_factory=dict)
     """Answers to command lines that begin so, in place of the real ones."""
@@ -200,7 +201,8 @@ class FakePodman:
                 assert network in self.networks
                 return self._play(path)
             case ["container", "inspect", *names]:
-                return self._told([{"RestartCount": self.restarts, "Config": {"Env": ["SECRET=x"]}} for _ in names])
+                life = {"RestartCount": self.restarts, "State": {"StartedAt": self.started}}
+                return self._told([{**life, "Config": {"Env": ["SECRET=x"]}} for _ in names])
             case ["logs", "--tail", _, _]:
                 return Completed(0, self.logs, "")
         raise AssertionError(f"podman is not used so: {arguments}")

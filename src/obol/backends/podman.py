@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from obol.backends import masterkey
 from obol.backends.base import Deployed, Details, Up, Workload, never, no_caches
 from obol.backends.podmanpulls import pull_missing
+from obol.backends.podmanready import Readiness
 from obol.backends.publishing import Held, on_free_ports, publish
 from obol.errors import DependencyMissing, ObolError, UsageError, noted
 from obol.machine import ports as machine_ports
@@ -53,13 +54,6 @@ RUNNING = frozenset({"Running", "Degraded"})
 """States of a pod in which containers of it run, and its ports are held."""
 OLDEST = (4, 3)
 GATEWAY_WORKLOAD, MONITORING_WORKLOAD = "litellm", "prometheus"
-READY_WITHIN = 600.0
-PAUSE = 0.5
-TELL_EVERY = 5.0
-"""Seconds."""
-RESTARTS = 5
-"""A container that was started again so often does not stay up."""
-LOG_LINES = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +78,7 @@ class PodmanBackend:
         self._folder = config / "podman"
         self._registries = config / "registries.conf"
         self._looks = looks
+        self._readiness = Readiness(podman, self._folder, looks.clock, looks.probe)
         self._installation: Installation | None = None
 
     async def check(self) -> None:
@@ -146,7 +141,7 @@ class PodmanBackend:
         if played.left_out:
             notes.append(f"podman has nothing for these, so obol leaves them out: {', '.join(played.left_out)}.")
         with noted(notes):
-            await self._wait(played, watch, key)
+            await self._readiness.wait(played, watch, key)
         if MONITORING_WORKLOAD in (urls := dict(_urls(played.pods))):
             notes.append(f"Prometheus answers on {urls[MONITORING_WORKLOAD]}.")
         return Deployed(urls.get(GATEWAY_WORKLOAD) or next(iter(urls.values()), ""), tuple(notes))
@@ -159,16 +154,20 @@ class PodmanBackend:
         return [image for image in images if not await self._podman.has_image(image)]
 
     async def details(self, stack_id: str) -> Details:
-        """Look at the pods: how many of their containers run, and where they answer. Raises ObolError."""
+        """Look at the pods: how many of their containers run, and whether and where they answer. Raises ObolError."""
         label = _label(stack_id)
         pods, containers = await asyncio.gather(self._podman.pods(label), self._podman.containers(label))
-        found = []
-        for pod in pods:
+
+        async def seen(pod: Pod) -> Workload:
             own = [one for one in containers if one.pod == pod.id]
-            runs = sum(one.state == "running" for one in own)
-            ports = [port.host_port for one in own for port in one.ports or ()] if runs else []
-            url = f"http://{LOOPBACK}:{ports[0]}" if ports else ""
-            found.append(Workload(pod.label(WORKLOAD_LABEL) or pod.name, runs, pod.members, url=url))
+            run = [one for one in own if one.state == "running"]
+            name = pod.label(WORKLOAD_LABEL) or pod.name
+            why = await self._readiness.trouble(name, [one.names[0] for one in own]) if run else ""
+            ports = [port.host_port for one in own for port in one.ports or ()] if run else []
+            url = f"http://{LOOPBACK}:{ports[0]}" if ports and not why else ""
+            return Workload(name, max(0, len(run) - bool(why)), pod.members, why, url)
+
+        found = await asyncio.gather(*map(seen, pods))
         return Details(workloads=tuple(sorted(found, key=lambda workload: workload.name)))
 
     async def down(self, stack_id: str) -> None:
@@ -292,55 +291,6 @@ class PodmanBackend:
             yield path
         finally:
             path.unlink(missing_ok=True)
-
-    async def _wait(self, played: Played, watch: Watch, key: str) -> None:
-        """Wait until all pods with a readiness probe answer. Raises the first failure when all have ended."""
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._ready(pod, watch)) for pod in played.pods]
-        for pod, task in zip(played.pods, tasks, strict=True):
-            if why := task.result():
-                raise await self._unready(pod, why, key)
-
-    async def _ready(self, pod: PlayedPod, watch: Watch) -> str:
-        """Wait for one pod; answers with why it is not ready, "" where it is."""
-        clock = self._looks.clock
-        began = told = clock.monotonic()
-        port = pod.ports.get(pod.check.port) if pod.check else None
-        if pod.check is None or port is None:
-            return ""
-        while True:
-            status = await self._looks.probe(port, pod.check.path)
-            if status is not None and 200 <= status < 400:
-                watch(f"{pod.workload}: ready")
-                return ""
-            now = clock.monotonic()
-            why = f"http://{LOOPBACK}:{port}{pod.check.path} {f'says {status}' if status else 'does not answer'}"
-            if now - began >= READY_WITHIN:
-                return f"{why} after {READY_WITHIN:.0f} seconds"
-            if now - told >= TELL_EVERY:
-                told = now
-                watch(f"{pod.workload}: {why} yet")
-                if await self._ends_again_and_again(pod):
-                    return "its container ends again and again"
-            await clock.sleep(PAUSE)
-
-    async def _ends_again_and_again(self, pod: PlayedPod) -> bool:
-        with contextlib.suppress(ObolError):
-            return await self._podman.restarts(pod.containers) >= RESTARTS
-        return False
-
-    async def _unready(self, pod: PlayedPod, why: str, key: str) -> ObolError:
-        """The error for a pod that is not ready, with what its containers said last, but for the key."""
-        said = []
-        for container in pod.containers:
-            with contextlib.suppress(ObolError):
-                said += await self._podman.logs(container, LOG_LINES)
-        told = "".join(f"\n  {line.replace(key, '…')}" for line in said[-LOG_LINES:])
-        return ObolError(
-            f"{pod.workload} is not ready",
-            why=f"{why}; it said last:{told}" if told else why,
-            hint=f"look at `podman logs {pod.containers[-1]}`; it is left running: `obol stack up` goes on from here",
-        )
 
     async def _installed(self) -> Installation:
         if self._installation is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -103,8 +104,22 @@ class _Network(msgspec.Struct, frozen=True):
     subnets: list[_Subnet] | None = None
 
 
+class Life(msgspec.Struct, frozen=True):
+    """How it goes with a container."""
+
+    restarts: int
+    """How often podman started it again because it had ended."""
+    started: datetime
+    """The last time."""
+
+
+class _State(msgspec.Struct, frozen=True, rename="pascal"):
+    started_at: datetime = datetime.min.replace(tzinfo=UTC)
+
+
 class _Inspected(msgspec.Struct, frozen=True, rename="pascal"):
     restart_count: int = 0
+    state: _State = _State()
 
 
 class _Version(msgspec.Struct, frozen=True, rename="pascal"):
@@ -181,10 +196,11 @@ class Podman:
         """The containers that have a label, running or not; those that hold pods together have none."""
         return await self._listed("ps", "--all", "--filter", f"label={label}", "--format", "json", of=list[Container])
 
-    async def restarts(self, containers: Sequence[str]) -> int:
-        """How often these containers were started again, in all; 0 where one is not there (any more)."""
+    async def lives(self, containers: Sequence[str]) -> list[Life]:
+        """When these containers were started, and how often again; none where one is not there (any more)."""
         done = await self._run("container", "inspect", *containers)
-        return 0 if done.code else sum(one.restart_count for one in _decode(done, list[_Inspected]))
+        seen = [] if done.code else _decode(done, list[_Inspected])
+        return [Life(one.restart_count, one.state.started_at) for one in seen]
 
     async def logs(self, container: str, lines: int) -> list[str]:
         """The last lines that a container has written; none where there is no such container."""

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.backends.base import ClusterSpec, Details, Workload, no_caches
-from obol.backends.podman import READY_WITHIN, Looks, PodmanBackend
+from obol.backends.podman import Looks, PodmanBackend
 from obol.errors import DependencyMissing, ObolError, PortTaken
-from obol.machine.commands import Completed
 from obol.machine.podman import Podman
 from obol.machine.scratch import Scratch
 from obol.workloads.sources import Manifest, packaged
@@ -191,47 +190,6 @@ spec: {containers: [{name: c, image: quay.io/me/app:1, ports: [{containerPort: 8
 async def test_nothing_to_deploy(world: World) -> None:
     """Manifests without a workload are deployed to nothing."""
     assert (await world.up(Manifest("mine.yaml", ""))).url == ""
-
-
-async def test_not_ready_in_time(world: World) -> None:
-    """A workload that does not get ready is told of with what it answered and said last; it is left running."""
-    world.answers[4000] = 503
-    await world.up(Manifest("mine.yaml", ""))
-    key = (world.config / "litellm-master-key").read_text().strip()
-    world.podman.logs = f"\x1b[31mthe database is gone\x1b[0m\nkey {key}\n"
-
-    with pytest.raises(ObolError, match="litellm is not ready") as caught:
-        await world.up()
-
-    assert "http://127.0.0.1:4000/health/readiness says 503 after 600 seconds" in caught.value.why
-    assert caught.value.why.endswith("it said last:\n  the database is gone\n  key …")
-    assert f"podman logs {LITELLM_POD}-litellm" in caught.value.hint
-    assert world.podman.pods[LITELLM_POD].status == "Running"
-    assert sum(world.clock.sleeps) == READY_WITHIN
-    assert "prometheus: ready" in world.lines
-    assert "litellm: http://127.0.0.1:4000/health/readiness says 503 yet" in world.lines
-
-
-async def test_ends_again_and_again(world: World) -> None:
-    """A container that was restarted many times is not waited for any longer, whatever else podman says."""
-    world.answers[4000] = None
-    world.podman.restarts = 5
-    world.podman.refusing["logs"] = refused("no such container")
-
-    with pytest.raises(ObolError) as caught:
-        await world.up()
-
-    assert caught.value.why == "its container ends again and again"
-    assert sum(world.clock.sleeps) < 10
-
-
-async def test_restarts_that_cannot_be_counted(world: World) -> None:
-    """An answer of podman that is not understood while we wait does not end the wait."""
-    world.answers[4000] = None
-    world.podman.refusing["container inspect"] = Completed(0, "{", "")
-
-    with pytest.raises(ObolError, match="does not answer after 600 seconds"):
-        await world.up()
 
 
 async def test_check(world: World) -> None:

@@ -65,7 +65,7 @@ async def test_answers_that_are_no_json(podman: Podman, runner: FakeRunner) -> N
     runner.script("podman", "container", "inspect", stdout='[{"Config": {"Env": ["KEY=hidden"]}')
 
     with pytest.raises(ObolError, match="do not understand") as caught:
-        await podman.restarts(["a"])
+        await podman.lives(["a"])
 
     assert "hidden" not in str(caught.value)
 
@@ -93,13 +93,13 @@ async def test_containers(podman: Podman, runner: FakeRunner) -> None:
     assert runner.lines == [f"podman ps --all --filter label={LABEL} --format json"]
 
 
-async def test_restarts(podman: Podman, runner: FakeRunner) -> None:
-    """Restarts of all containers are added up; containers that are not there have none."""
+async def test_lives(podman: Podman, runner: FakeRunner) -> None:
+    """Each container tells how often it was started again; those that are not there tell nothing."""
     runner.script("podman", "container", "inspect", stdout='[{"RestartCount": 2}, {"RestartCount": 3}]')
     runner.script("podman", "container", "inspect", code=125, stderr="Error: no such container")
 
-    assert await podman.restarts(["a", "b"]) == 5
-    assert await podman.restarts(["a", "b"]) == 0
+    assert [life.restarts for life in await podman.lives(["a", "b"])] == [2, 3]
+    assert await podman.lives(["a", "b"]) == []
 
 
 async def test_logs(podman: Podman, runner: FakeRunner) -> None:

@@ -78,4 +78,14 @@ def purged_lines(result: PurgeResult) -> list[str]:
     what = ", ".join(named[:-1]) + (" and " if len(named) > 1 else "") + named[-1] if named else "nothing"
     stack = f"the stack {result.stack}: " if result.stack else ""
     lines = [f"Removed {stack}{what}." if named else "There was nothing to remove."]
-    return [*lines, *(f"{tilde(one.path)} stays: {one.why}." for one in result.kept)]
+    lines += [f"{tilde(one.path)} stays: {one.why}." for one in result.kept]
+    if result.backend == "podman" and "cluster" in result.removed and "images" not in result.removed:
+        lines.append(f"Its images stay in podman; to remove those that come with obol: podman image rm {_packaged()}")
+    return lines
+
+
+def _packaged() -> str:
+    from obol.stack.images import images_of
+    from obol.workloads.sources import packaged
+
+    return " ".join(str(image.reference) for image in images_of(packaged(), kubernetes=False))

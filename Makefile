@@ -94,7 +94,7 @@ check-sizes: $(READY)
 	$(call step,sizes,$(BIN)/python -m scripts.check_sizes)
 
 check-mirror: $(READY)
-	$(call step,a test module for each module,$(BIN)/python -m scripts.check_tests_mirror)
+	$(call step,tests for each package,$(BIN)/python -m scripts.check_tests_mirror)
 
 check-docs: $(READY) $(SITE)
 	$(call step,documents,$(BIN)/python -m scripts.check_docs)
@@ -104,7 +104,7 @@ check-tests: $(READY)
 	@$(BIN)/coverage erase
 	$(call step,tests,$(BIN)/coverage run -m pytest -n auto --dist worksteal $(ARGS))
 	@$(BIN)/coverage combine --quiet
-	$(call step,coverage of the pure rooms,$(BIN)/coverage report --include='$(PURE)' --fail-under=100)
+	$(call step,coverage of the pure packages,$(BIN)/coverage report --include='$(PURE)' --fail-under=100)
 	$(call step,coverage of everything,$(BIN)/coverage report --fail-under=90)
 
 format: $(READY)

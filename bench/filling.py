@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from bench.clients import Failed
 from bench.content import HUB, Blob
 from obol.oci.references import Digest, Repository
-from obol.registry.store.disk import open_store
+from obol.registry.store.disk.opening import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

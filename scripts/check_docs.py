@@ -1,7 +1,7 @@
 """The documents say what the code says.
 
-docs/architecture.md has a paragraph for each room (each package of src/obol, and the modules beside them), which opens
-with the room's name in bold code: ``**`registry.store`** …``. Generated pages are what their generator writes now.
+docs/architecture.md has a paragraph for each package of src/obol, and for each module beside them, which opens with
+its name in bold code: ``**`registry.store`** …``. Generated pages are what their generator writes now.
 Links from the pages at the top (README.md and its neighbours) lead to files that exist; mkdocs checks those in docs/.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ARCHITECTURE = Path("docs/architecture.md")
 SHORTEST = 60
-"""Characters below which a paragraph can hardly say what a room is for and what it may not do."""
+"""Characters below which a paragraph can hardly say what a package is for and what it may not do."""
 
 GENERATED: Mapping[Path, Callable[[], str]] = {
     **{
@@ -35,27 +35,27 @@ GENERATED: Mapping[Path, Callable[[], str]] = {
     **generate_schemas.FILES,
 }
 
-_PARAGRAPH = re.compile(r"^\*\*`(?P<room>[a-z_.]+)`\*\*(?P<text>.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+_PARAGRAPH = re.compile(r"^\*\*`(?P<package>[a-z_.]+)`\*\*(?P<text>.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 
 _LINK = re.compile(r"\]\((?P<path>[^):#\s]+)(#[^)\s]*)?\)")
 """A link to a path: addresses have a colon."""
 
 
-def rooms(package: Path) -> frozenset[str]:
-    """Dotted names of the packages below `package`, and of its own modules."""
-    packages = {".".join(path.parent.relative_to(package).parts) for path in package.rglob("__init__.py")}
-    modules = {path.stem for path in package.glob("*.py") if not path.stem.startswith("__")}
-    return frozenset((packages | modules) - {""})
+def packages(root: Path) -> frozenset[str]:
+    """Dotted names of the packages below `root`, and of its own modules."""
+    folders = {".".join(path.parent.relative_to(root).parts) for path in root.rglob("__init__.py")}
+    modules = {path.stem for path in root.glob("*.py") if not path.stem.startswith("__")}
+    return frozenset((folders | modules) - {""})
 
 
 def undescribed(page: str, names: frozenset[str]) -> Iterator[str]:
-    """Yield a line of text for each room without a paragraph in `page`, and each paragraph without a room."""
-    described = {found["room"]: found["text"].strip() for found in _PARAGRAPH.finditer(page)}
+    """Yield a line of text for each package without a paragraph in `page`, and each paragraph without a package."""
+    described = {found["package"]: found["text"].strip() for found in _PARAGRAPH.finditer(page)}
     for name in sorted(names):
         if len(described.get(name, "")) < SHORTEST:
-            yield f"{ARCHITECTURE} needs a paragraph about the room {name}, opening with **`{name}`**"
+            yield f"{ARCHITECTURE} needs a paragraph about the package {name}, opening with **`{name}`**"
     for name in sorted(described.keys() - names):
-        yield f"{ARCHITECTURE} describes {name}, but src/obol has no such room"
+        yield f"{ARCHITECTURE} describes {name}, but src/obol has no such package"
 
 
 def stale(root: Path, generated: Mapping[Path, Callable[[], str]]) -> Iterator[str]:
@@ -78,7 +78,7 @@ def problems(root: Path) -> Iterator[str]:
     """Yield a line of text for everything in the documents that the code contradicts."""
     page = root / ARCHITECTURE
     text = page.read_text(encoding="utf-8") if page.exists() else ""
-    yield from undescribed(text, rooms(root / "src" / "obol"))
+    yield from undescribed(text, packages(root / "src" / "obol"))
     yield from stale(root, GENERATED)
     yield from dead_links(root)
 

@@ -1,4 +1,4 @@
-"""Gate on size: a file of Python has at most 400 lines, a function at most 40.
+"""Gate on size: a file of Python has at most 400 lines, a function at most 60.
 
 A function is counted from the line of its `def` to its last line. Everything between counts: the signature, the
 docstring, blank lines, comments and functions within. Decorators stand before the `def` and do not. Tests may have
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_FILE = 400
-MAX_FUNCTION = 40
+MAX_FUNCTION = 60
 FILE_ROOTS = ("src", "tests", "scripts", "bench")
 FUNCTION_ROOTS = ("src", "scripts")
 

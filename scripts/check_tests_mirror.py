@@ -1,37 +1,26 @@
-"""Every module of src/obol has its test module, and every unit test module has its subject.
+"""Every package of src/obol has tests at the same place in tests/unit, and every folder there has its package.
 
-`src/obol/oci/ranges.py` is tested by `tests/unit/oci/test_ranges.py`. So a reader finds the tests without searching,
-and a module without any is noticed. `__init__.py` holds only a docstring, and `__main__.py` may go untested. Other
-exemptions are listed with their reason in pyproject.toml, under `[tool.obol.tests-mirror.exempt]`; one that is no
-longer needed is a problem too.
+The tests of `src/obol/oci` are in `tests/unit/oci`. How they are divided into modules is theirs to say: by what a
+reader looks for, not by how the package is cut. Packages that hold values only are listed with their reason in
+pyproject.toml, under `[tool.obol.tests-mirror.exempt]`; an exemption that is no longer needed is a problem too.
 """
 
 from __future__ import annotations
 
 import sys
 import tomllib
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-SOURCES = PurePosixPath("src/obol")
-TESTS = PurePosixPath("tests/unit")
-
-
-def mirror_of(module: PurePosixPath) -> PurePosixPath:
-    """Where the tests of a module (both relative to the checkout) belong."""
-    return TESTS / module.relative_to(SOURCES).with_name(f"test_{module.name}")
-
-
-def source_of(test: PurePosixPath) -> PurePosixPath:
-    """Which module a test module is about: the inverse of `mirror_of`."""
-    return SOURCES / test.relative_to(TESTS).with_name(test.name.removeprefix("test_"))
+SOURCES = Path("src/obol")
+TESTS = Path("tests/unit")
 
 
 def exemptions(root: Path) -> Mapping[str, str]:
-    """The exempt modules, relative to src/obol, and why. Raises TypeError where the table holds anything but text."""
+    """The exempt packages, relative to src/obol, and why. Raises TypeError where the table holds anything but text."""
     with (root / "pyproject.toml").open("rb") as file:
         tools = tomllib.load(file).get("tool", {})
     table = tools.get("obol", {}).get("tests-mirror", {}).get("exempt", {})
@@ -42,31 +31,30 @@ def exemptions(root: Path) -> Mapping[str, str]:
 
 
 def problems(root: Path) -> Iterator[str]:
-    """Yield a line of text for each module without tests, test module without subject, and idle exemption."""
-    modules = _listing(root, SOURCES, "*.py")
-    tests = _listing(root, TESTS, "test_*.py")
-    exempt = {SOURCES / path for path in exemptions(root)}
-    for module in sorted(modules - exempt):
-        if module.name not in {"__init__.py", "__main__.py"} and mirror_of(module) not in tests:
-            yield f"{module} has no tests: {mirror_of(module)} is missing"
-    for test in sorted(tests):
-        if source_of(test) not in modules:
-            yield f"{test} has no subject: {source_of(test)} is missing"
-    for module in sorted(exempt):
-        if module not in modules:
-            yield f"{module} is exempt, but there is no such module"
-        elif mirror_of(module) in tests:
-            yield f"{module} is exempt, but it has tests: {mirror_of(module)}"
+    """Yield a line of text for each package without tests, folder of tests without package, and idle exemption."""
+    packages = _folders(root / SOURCES, lambda name: not name.startswith("__"))
+    tested = _folders(root / TESTS, lambda name: name.startswith("test_"))
+    exempt = exemptions(root)
+    for package in sorted(packages - tested - set(exempt)):
+        yield f"{SOURCES / package} has no tests: {TESTS / package} has none"
+    for folder in sorted(tested - packages):
+        yield f"{TESTS / folder} has no subject: {SOURCES / folder} has no modules"
+    for package in sorted(exempt):
+        if package not in packages:
+            yield f"{SOURCES / package} is exempt, but there is no such package"
+        elif package in tested:
+            yield f"{SOURCES / package} is exempt, but it has tests: {TESTS / package}"
 
 
-def _listing(root: Path, folder: PurePosixPath, pattern: str) -> set[PurePosixPath]:
-    return {PurePosixPath(path.relative_to(root).as_posix()) for path in (root / folder).rglob(pattern)}
+def _folders(root: Path, counts: Callable[[str], bool]) -> set[str]:
+    """The folders below `root`, relative to it, that hold a module whose name counts."""
+    return {path.parent.relative_to(root).as_posix() for path in root.rglob("*.py") if counts(path.name)}
 
 
 def main() -> int:
     """Print what does not match; 1 if anything does not."""
     found = list(problems(Path.cwd()))
-    print("\n".join(found) or "every module has its test module")
+    print("\n".join(found) or "every package has its tests")
     return 1 if found else 0
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from typer.main import get_group
 
-from obol.cli.cache import app
+from obol.cli.cache.commands import app
 from obol.config.sources import OPTIONS, PREFIX
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.containerdsettings import trust
+from obol.caches.clients.containerd import trust
 from obol.rendering.hoststoml import hosts_toml
 from obol.rendering.registries import Mirror
 from tests.clients.daemons import Daemon, containerd

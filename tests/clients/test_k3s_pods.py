@@ -47,7 +47,7 @@ wait $containerd || true
 _END_PODS = """
 import asyncio, sys
 from pathlib import Path
-from obol.backends.k3sserver import K3sServer
+from obol.backends.k3s.server import K3sServer
 from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
 from obol.machine.privileges import AsRoot

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.registry.store.disk import open_store
+from obol.registry.store.disk.opening import open_store
 from obol.registry.store.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from obol.registry.store.base import Stores
+    from obol.registry.store.ports import Stores
 
 
 @pytest.fixture(params=["disk", "memory"])

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.k3d import CREATIONS
-from obol.backends.k3dcli import HostPortTaken, NameTaken, NetworkGone
+from obol.backends.k3d.backend import CREATIONS
+from obol.backends.k3d.cli import HostPortTaken, NameTaken, NetworkGone
 from obol.errors import ObolError
 from obol.machine.dockererrors import NoAddressPool
 from tests.fakes import docker as fake

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.base import ClusterSpec
+from obol.backends.ports import ClusterSpec
 from obol.errors import ObolError
 from obol.machine.processes import Process
 from tests.fakes.clock import FakeClock

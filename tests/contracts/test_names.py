@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.store.base import HeldTag, Kind, KnownManifest, Place, Right
+from obol.registry.store.ports import HeldTag, Kind, KnownManifest, Place, Right
 
 if TYPE_CHECKING:
-    from obol.registry.store.base import Stores
+    from obol.registry.store.ports import Stores
 
 ALPINE = Place("docker.io", Repository("library/alpine"))
 BUSYBOX = Place("docker.io", Repository("library/busybox"))

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.oci.references import Digest
-from obol.registry.store.base import StoreError, Usage
+from obol.registry.store.ports import StoreError, Usage
 
 if TYPE_CHECKING:
-    from obol.registry.store.base import Stores
+    from obol.registry.store.ports import Stores
 
 DATA = bytes(range(256)) * 40
 DIGEST = Digest.of(DATA)

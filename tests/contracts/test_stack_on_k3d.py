@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.k3d import K3dBackend, Surroundings
-from obol.caches.base import Inventory, Listener, Started
-from obol.caches.containerplan import CacheContainer, ContainersPlan
-from obol.caches.containers import ContainersEngine
-from obol.caches.gateway import GatewayMirrors
+from obol.backends.k3d.backend import K3dBackend, Surroundings
+from obol.caches.containers.engine import ContainersEngine
+from obol.caches.containers.plan import CacheContainer, ContainersPlan
+from obol.caches.docker.gateway import GatewayMirrors
+from obol.caches.ports import Inventory, Listener, Started
 from obol.machine.docker import Docker
 from obol.rendering.k3d import mirrors_in, node_archive
 from obol.stack.dockercaches import DockerCaches

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.k3dnode import NodeDocker
-from obol.caches.builtin import BuiltinEngine
-from obol.caches.containerplan import CacheContainer, ContainersPlan, push_registry
-from obol.caches.containers import ContainersEngine
-from obol.caches.existing import CacheContainers
-from obol.caches.gateway import GatewayMirrors, Reached, Unreached
-from obol.caches.network import ensure_network, remove_network
-from obol.caches.plan import BuiltinPlan
+from obol.backends.k3d.node import NodeDocker
+from obol.caches.builtin.plan import BuiltinPlan
+from obol.caches.builtin.process import BuiltinEngine
+from obol.caches.containers.engine import ContainersEngine
+from obol.caches.containers.existing import CacheContainers
+from obol.caches.containers.plan import CacheContainer, ContainersPlan, push_registry
+from obol.caches.docker.gateway import GatewayMirrors, Reached, Unreached
+from obol.caches.docker.network import ensure_network, remove_network
 from obol.errors import EngineUnresponsive
 from obol.machine.commands import SystemRunner
 from obol.machine.dockererrors import DockerFailed, NoAddressPool
@@ -29,7 +29,7 @@ from tests.e2e.dockerhost import BUSYBOX_IMAGE, REGISTRY_IMAGE, DockerHost, open
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from obol.caches.containers import ContainersStarted
+    from obol.caches.containers.engine import ContainersStarted
     from obol.machine.docker import Docker
     from obol.machine.dockervalues import Network
     from obol.stack.reclaim import Reclaimed

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from obol.backends.k3dnode import NodeDocker
-from obol.caches.containerplan import ContainersPlan, push_registry
-from obol.caches.containers import ContainersEngine
-from obol.caches.network import ensure_network
+from obol.backends.k3d.node import NodeDocker
+from obol.caches.containers.engine import ContainersEngine
+from obol.caches.containers.plan import ContainersPlan, push_registry
+from obol.caches.docker.network import ensure_network
 from obol.rendering.registries import registries_yaml
 from obol.stack.state import Home, Identity
 from tests.clients.sandbox import needs_root

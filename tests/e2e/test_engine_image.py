@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.containerplan import CacheContainer, ContainersPlan
-from obol.caches.containers import ContainersEngine
-from obol.caches.network import ensure_network
+from obol.caches.containers.engine import ContainersEngine
+from obol.caches.containers.plan import CacheContainer, ContainersPlan
+from obol.caches.docker.network import ensure_network
 from tests.clients.containers import write_registries
 from tests.clients.sandbox import needs_root
 from tests.clients.servers import run
@@ -27,7 +27,7 @@ from tests.packaging.rootfs import write_root
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from obol.caches.containers import ContainersStarted
+    from obol.caches.containers.engine import ContainersStarted
     from obol.machine.docker import Docker
 
 pytestmark = [

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from obol.backends.base import ClusterSpec
-from obol.backends.podman import Looks, PodmanBackend
-from obol.caches.base import Listener
+from obol.backends.podman.backend import Looks, PodmanBackend
+from obol.backends.ports import ClusterSpec
 from obol.caches.control import Control
+from obol.caches.ports import Listener
 from obol.errors import ObolError
 from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
@@ -34,7 +34,7 @@ from tests.e2e.podmanhost import REGISTRIES, filled, podman_environment, slow_li
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from obol.backends.base import Deployed
+    from obol.backends.ports import Deployed
     from obol.machine.commands import Completed
     from obol.machine.ports import Holder
 

@@ -12,10 +12,10 @@ import structlog
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest
-from obol.registry.engine.fetch import Abandoned
-from obol.registry.store.base import StoreError
-from obol.registry.store.partials import DiskPartial
-from obol.registry.store.sqlite import SqliteNames
+from obol.registry.store.disk.names import SqliteNames
+from obol.registry.store.disk.partials import DiskPartial
+from obol.registry.store.ports import StoreError
+from obol.registry.transfers.download import Abandoned
 from obol.registry.upstream.streams import RegistryStream
 from tests.fakes.behaviours import BAD_RANGES, SILENCE, WRONG_CONTENT, Exchange, cut, flip
 from tests.fakes.content import OCI_INDEX, OCI_MANIFEST, FakeImage, Stored, digest_of, make_image
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from obol.registry.store.base import Place, Right
+    from obol.registry.store.ports import Place, Right
     from tests.engine.conftest import Cache
 
     Start = Callable[..., AbstractAsyncContextManager[Cache]]

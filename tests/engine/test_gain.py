@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from obol.caches.base import Running
 from obol.caches.control import Control
+from obol.caches.ports import Running
 from obol.stack.measuring import Measurement
 from tests.engine.processes import EngineProcess
 from tests.fakes.content import make_image
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from obol.caches.base import Account, Inventory, Listener, Started
+    from obol.caches.ports import Account, Inventory, Listener, Started
     from tests.fakes.content import FakeImage
 
 HELD = make_image(40_000, 3_000_000, seed=61)

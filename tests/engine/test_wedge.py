@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.machine.tasks import spawn
-from obol.registry.engine.lines import LEND_AFTER
 from obol.registry.settings import TimeLimits
+from obol.registry.transfers.connections import LEND_AFTER
 from tests.engine.conftest import SMALL_SEGMENTS, Cache
 from tests.fakes.behaviours import Behaviour, Exchange, stall_mid_body
 from tests.fakes.chunks import BROKEN_CHUNKS

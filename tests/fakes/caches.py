@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from obol.caches.base import Account, EngineStatus, Inventory, Listener, Running, Started
+from obol.caches.ports import Account, EngineStatus, Inventory, Listener, Running, Started
 from obol.errors import PortTaken
 from tests.fakes.control import status_body
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-from obol.backends.base import ClusterSpec
-from obol.backends.k3d import K3dBackend, Surroundings
+from obol.backends.k3d.backend import K3dBackend, Surroundings
+from obol.backends.ports import ClusterSpec
 from obol.machine.ports import Holder
 from obol.rendering.registries import Mirror, registries_yaml
 from tests.fakes.clock import FakeClock
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from obol.backends.base import Backend
-    from obol.backends.kubeapi import Access
+    from obol.backends.kubernetes.api import Access
+    from obol.backends.ports import Backend
 
 ID = "calm-otter"
 NAME = f"obol-stack-{ID}"

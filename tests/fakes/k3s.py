@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from obol.backends.base import ClusterSpec
-from obol.backends.k3s import K3sBackend, Surroundings
+from obol.backends.k3s.backend import K3sBackend, Surroundings
+from obol.backends.ports import ClusterSpec
 from obol.machine.commands import Completed
 from obol.machine.ports import Holder
 from obol.machine.processes import Process
@@ -20,8 +20,8 @@ from tests.fakes.k3d import DONE, KUBECONFIG, FakeMachine, failed
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from obol.backends.base import Backend
-    from obol.backends.kubeapi import Access
+    from obol.backends.kubernetes.api import Access
+    from obol.backends.ports import Backend
 
 ID = "calm-otter"
 MIRRORS = (Mirror("docker.io", "http://127.0.0.1:54100"), Mirror("ghcr.io", "http://127.0.0.1:54101"))

@@ -11,7 +11,7 @@ from obol.oci.manifests import parse_manifest
 from obol.oci.references import Digest, Reference, Repository, Tag, parse_reference
 from obol.registry.policy.health import Ask, Health, Hold
 from obol.registry.settings import UpstreamSettings
-from obol.registry.upstream.base import (
+from obol.registry.upstream.ports import (
     Absent,
     Listing,
     ManifestBody,

@@ -9,7 +9,7 @@ from fnmatch import fnmatch
 import pytest
 from typer.main import get_group
 
-from obol.caches.containerplan import INNER_PORT, STORAGE
+from obol.caches.containers.plan import INNER_PORT, STORAGE
 from obol.cli.main import app
 from obol.config.registryenv import DIRECTORY, OURS
 from tests.packaging.dockerfile import (

@@ -2,36 +2,36 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scripts.check_docs import dead_links, rooms, stale, undescribed
+from scripts.check_docs import dead_links, packages, stale, undescribed
 
-WORDS = "what this room is for, who may call it, and what it is not allowed to do."
+WORDS = "what this package is for, who may call it, and what it is not allowed to do."
 
 
 def test_rooms_are_packages_and_top_modules(tmp_path: Path) -> None:
-    """Packages at any depth are rooms, and modules beside them; modules within are not."""
+    """Packages at any depth are packages, and modules beside them; modules within are not."""
     for name in ("__init__.py", "__main__.py", "errors.py", "oci/__init__.py", "oci/ranges.py", "a/b/__init__.py"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
-    assert rooms(tmp_path) == {"errors", "oci", "a.b"}
+    assert packages(tmp_path) == {"errors", "oci", "a.b"}
 
 
 def test_described_rooms_pass() -> None:
     """A paragraph may break its lines and be the last of the page."""
-    page = f"# Rooms\n\n**`oci`** is pure:\n{WORDS}\n\n**`registry.store`** {WORDS}"
+    page = f"# Packages\n\n**`oci`** is pure:\n{WORDS}\n\n**`registry.store`** {WORDS}"
 
     assert list(undescribed(page, frozenset({"oci", "registry.store"}))) == []
 
 
 def test_missing_short_and_foreign_paragraphs() -> None:
-    """A room left out, one described in three words and one that does not exist are told apart."""
-    page = f"**`oci`** is a room.\n\n**`kitchen`** {WORDS}\n"
+    """A package left out, one described in three words and one that does not exist are told apart."""
+    page = f"**`oci`** is a package.\n\n**`kitchen`** {WORDS}\n"
 
     assert list(undescribed(page, frozenset({"oci", "machine"}))) == [
-        "docs/architecture.md needs a paragraph about the room machine, opening with **`machine`**",
-        "docs/architecture.md needs a paragraph about the room oci, opening with **`oci`**",
-        "docs/architecture.md describes kitchen, but src/obol has no such room",
+        "docs/architecture.md needs a paragraph about the package machine, opening with **`machine`**",
+        "docs/architecture.md needs a paragraph about the package oci, opening with **`oci`**",
+        "docs/architecture.md describes kitchen, but src/obol has no such package",
     ]
 
 

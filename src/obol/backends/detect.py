@@ -9,7 +9,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from obol.backends.base import Program, Runtimes
+from obol.backends.ports import Program, Runtimes
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.commands import last_line
 

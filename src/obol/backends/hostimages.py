@@ -21,8 +21,8 @@ from obol.workloads import k3s
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from obol.backends.base import Watch
-    from obol.backends.k3dcli import Version
+    from obol.backends.k3d.cli import Version
+    from obol.backends.ports import Watch
     from obol.machine.docker import Docker
 
 IMAGE = f"docker.io/rancher/k3s:{k3s.VERSION.replace('+', '-')}"

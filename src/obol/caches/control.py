@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from obol.caches.base import Account, EngineStatus, Inventory, Listener, ProgressStatus
+from obol.caches.ports import Account, EngineStatus, Inventory, Listener, ProgressStatus
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken
 
 if TYPE_CHECKING:

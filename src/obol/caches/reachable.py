@@ -11,8 +11,8 @@ from obol.machine.addresses import bracketed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from obol.caches.base import Listener
-    from obol.caches.plan import BuiltinPlan
+    from obol.caches.builtin.plan import BuiltinPlan
+    from obol.caches.ports import Listener
 
 LOOPBACK = ("127.0.0.1", "::1")
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from obol.caches.base import Listener, Substitute
+from obol.caches.ports import Listener, Substitute
 from obol.errors import PortTaken
 from obol.machine.regular import READABLE_FILE, find_ours, read, write_atomically
 

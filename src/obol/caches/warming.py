@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from obol.caches.reachable import addresses_of
-from obol.client.base import Limits, PulledImage, PullFailed
 from obol.client.failures import not_kept, not_served
 from obol.client.platforms import parse_platform
+from obol.client.ports import Limits, PulledImage, PullFailed
 from obol.client.pull import ImagePull
 from obol.client.session import RegistryClient
 from obol.errors import ObolError, UsageError
@@ -28,9 +28,9 @@ from obol.oci.references import Digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
-    from obol.caches.base import CacheEngine, EngineStatus, HeldPlatform, Inventory
-    from obol.client.base import Progress, Source
+    from obol.caches.ports import CacheEngine, EngineStatus, HeldPlatform, Inventory
     from obol.client.platforms import Selection
+    from obol.client.ports import Progress, Source
     from obol.oci.references import ImageReference
 
 T = TypeVar("T")

@@ -1,5 +1,5 @@
 """The command line: parse, call, print.
 
-One file per verb group. Nobody imports this room. It is the only place that prints, prompts or exits; it holds no
+One file per verb group. Nobody imports this package. It is the only place that prints, prompts or exits; it holds no
 policy, so that everything it does can be done from a test without a terminal.
 """

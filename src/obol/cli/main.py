@@ -17,12 +17,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from obol import __version__
-from obol.cli import atlogin, cache, clientconfig, completion, demo, dev, options, passthrough, registry, stack
+from obol.cli import completion, options, passthrough, registry
 from obol.cli import schema as schema_verb
 from obol.cli import version as version_verb
+from obol.cli.cache import atlogin, clientconfig
+from obol.cli.cache import commands as cache
+from obol.cli.demo import commands as demo
+from obol.cli.dev import commands as dev
 from obol.cli.options import speaker
-from obol.cli.present import OutputFormat, Speaker
-from obol.cli.usage import ParserProblem, Verbs, explained
+from obol.cli.stack import commands as stack
+from obol.cli.terminal.present import OutputFormat, Speaker
+from obol.cli.terminal.usage import ParserProblem, Verbs, explained
 from obol.config.talk import OUTPUT, talk
 from obol.errors import Interrupted, ObolError, UsageError
 from obol.machine.texts import lenient

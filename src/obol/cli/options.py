@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from obol.cli.present import OutputFormat, Speaker
+from obol.cli.terminal.present import OutputFormat, Speaker
 
 Context = typer.Context
 """For modules that have no other use for typer; it reads the annotations of commands when they run."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from obol.cli import options  # noqa: TC001 - typer looks the annotation up
-from obol.cli.usage import Command
+from obol.cli.terminal.usage import Command
 from obol.config.paths import Surroundings, locate
 from obol.errors import DependencyMissing, NotThere, ObolError, UsageError
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli.cachelog import warn_in_log
+from obol.cli.cache.log import warn_in_log
 from obol.config.paths import Surroundings, locate
 from obol.errors import EngineUnresponsive, UsageError
 

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol import __version__
-from obol.cli import building, options
+from obol.cli import options
+from obol.cli.stack import building
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
-    from obol.caches.base import EngineStatus
-    from obol.cli.present import Speaker, Table
+    from obol.caches.ports import EngineStatus
     from obol.cli.results.others import VersionResult
+    from obol.cli.terminal.present import Speaker, Table
 
 COMMIT_DIGITS = 12
 
@@ -48,7 +49,7 @@ async def _look(say: Speaker) -> VersionResult:
 
 def _engine(say: Speaker) -> EngineStatus | None:
     """Ask the cache engine that the settings describe; settings that are wrong are told elsewhere."""
-    from obol.cli import cache
+    from obol.cli.cache import commands as cache
     from obol.config.paths import Surroundings
 
     try:

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.client.base import Kind, Refused, Source
+from obol.client.ports import Kind, Refused, Source
 from obol.client.session import BlobAnswer, Lost, RegistryClient
 from obol.oci.references import new_hash
 
 if TYPE_CHECKING:
     import hashlib
 
-    from obol.client.base import Sink
+    from obol.client.ports import Sink
     from obol.oci.manifests import Descriptor
     from obol.oci.references import Repository
 

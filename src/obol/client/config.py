@@ -10,7 +10,7 @@ import msgspec
 from obol.oci.manifests import Platform
 
 if TYPE_CHECKING:
-    from obol.client.base import Sink
+    from obol.client.ports import Sink
     from obol.oci.manifests import Descriptor
 
 

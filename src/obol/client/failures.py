@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from obol.client.base import Kind, PullFailed, Refused
+from obol.client.ports import Kind, PullFailed, Refused
 
 if TYPE_CHECKING:
     from obol.oci.references import ImageReference

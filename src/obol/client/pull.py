@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.client.base import Kind, Limits, Progress, PulledImage, Refused, Silence, Sink, Source
 from obol.client.blobs import BlobPull, pause
 from obol.client.config import Kept, platform_of
 from obol.client.failures import failed
+from obol.client.ports import Kind, Limits, Progress, PulledImage, Refused, Silence, Sink, Source
 from obol.client.session import Document, Lost, RegistryClient
 from obol.machine.tasks import members
 from obol.oci.mediatypes import is_distributable, is_index

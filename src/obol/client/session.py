@@ -17,7 +17,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from obol.client.base import Kind, Limits, Refused, Source
+from obol.client.ports import Kind, Limits, Refused, Source
 from obol.machine.clock import Clock, SystemClock
 from obol.oci.errors import OciError, printable
 from obol.oci.manifests import MAX_MANIFEST, Manifest, parse_manifest

@@ -10,9 +10,9 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from obol.caches.base import Listener
-from obol.caches.containerplan import DEFAULT_IMAGE, CacheContainer, ContainersPlan
-from obol.caches.plan import BuiltinPlan
+from obol.caches.builtin.plan import BuiltinPlan
+from obol.caches.containers.plan import DEFAULT_IMAGE, CacheContainer, ContainersPlan
+from obol.caches.ports import Listener
 from obol.config.paths import development
 from obol.config.stack import cache_image
 from obol.machine.commands import Account
@@ -20,7 +20,7 @@ from obol.machine.commands import Account
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from obol.caches.base import EngineName
+    from obol.caches.ports import EngineName
     from obol.config.paths import Directories, Surroundings
     from obol.config.settings import CacheSettings
     from obol.config.sources import CacheFlags

@@ -20,8 +20,8 @@ from obol.oci.references import ImageReference
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from obol.backends.base import BackendName
-    from obol.caches.base import EngineName
+    from obol.backends.ports import BackendName
+    from obol.caches.ports import EngineName
 
 T = TypeVar("T")
 

@@ -9,15 +9,15 @@ import signal
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from obol.caches.base import Listener
-from obol.caches.plan import BuiltinPlan
+from obol.caches.builtin.plan import BuiltinPlan
+from obol.caches.ports import Listener
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from pathlib import Path
 
-    from obol.caches.base import Started
+    from obol.caches.ports import Started
 
 _LOOPBACK = "127.0.0.1"
 

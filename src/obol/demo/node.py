@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from obol.client.base import Limits, Nowhere, PulledImage, Silence, Source
+from obol.client.ports import Limits, Nowhere, PulledImage, Silence, Source
 from obol.client.pull import pull
 from obol.client.session import RegistryClient
 from obol.demo.images import ARCHITECTURE, OS

@@ -25,7 +25,7 @@ from obol.oci.references import ImageReference
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from obol.caches.plan import BuiltinPlan
+    from obol.caches.builtin.plan import BuiltinPlan
 
 FOLDER_PREFIX = "obol-demo-"
 _COPIES = 2

@@ -1,4 +1,4 @@
-"""The errors a registry client may be told, as a table, and the one exception of this room.
+"""The errors a registry client may be told, as a table, and the one exception of this package.
 
 The codes are those of the distribution specification where it has one; it allows others that are upper-case words
 (https://github.com/opencontainers/distribution-spec/blob/main/spec.md#error-codes). Problems that a person has to mend

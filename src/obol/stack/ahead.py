@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
-from obol.backends.base import Stocked
-from obol.client.base import Silence
+from obol.backends.ports import Stocked
+from obol.client.ports import Silence
 from obol.errors import ObolError
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
@@ -15,8 +15,8 @@ from obol.stack.space import too_little_room
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from obol.backends.base import Backend
-    from obol.caches.base import EngineStatus
+    from obol.backends.ports import Backend
+    from obol.caches.ports import EngineStatus
     from obol.caches.warming import Holding
     from obol.stack.nocluster import Warmth
     from obol.stack.state import LastUp

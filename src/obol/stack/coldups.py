@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from obol.backends.base import BackendName
+    from obol.backends.ports import BackendName
     from obol.stack.plan import Gain
 
 COLD_UPS = "cold-ups.json"

@@ -11,14 +11,14 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
-from obol.backends.rollouts import Deployment
+from obol.backends.kubernetes.rollouts import Deployment
 from obol.errors import NotThere, ObolError, UsageError
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
 from obol.oci.registries import DOCKER_HUB
 
 if TYPE_CHECKING:
-    from obol.backends.deployments import Found
+    from obol.backends.kubernetes.deployments import Found
     from obol.stack.state import Identity
 
 DIGITS = 12

@@ -13,10 +13,10 @@ import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
-from obol.caches.containerplan import push_registry
-from obol.caches.containers import ContainersEngine
-from obol.caches.gateway import Reached, loopback_ports
-from obol.caches.network import ensure_network, remove_network
+from obol.caches.containers.engine import ContainersEngine
+from obol.caches.containers.plan import push_registry
+from obol.caches.docker.gateway import Reached, loopback_ports
+from obol.caches.docker.network import ensure_network, remove_network
 from obol.errors import ObolError, noted
 from obol.stack.mirrors import HostCaches, moved
 from obol.stack.parts import Wired
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
     from pathlib import Path
 
-    from obol.backends.base import Watch
-    from obol.caches.base import CacheEngine, EngineName, Started, Substitute
-    from obol.caches.containerplan import CacheContainer, ContainersPlan
-    from obol.caches.containers import ContainerSeen, ContainersStarted
-    from obol.caches.gateway import Offer, Unreached
+    from obol.backends.ports import Watch
+    from obol.caches.containers.engine import ContainerSeen, ContainersStarted
+    from obol.caches.containers.plan import CacheContainer, ContainersPlan
+    from obol.caches.docker.gateway import Offer, Unreached
+    from obol.caches.ports import CacheEngine, EngineName, Started, Substitute
     from obol.machine.docker import Docker
     from obol.machine.dockervalues import Network
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from obol.backends.deployments import Change
+from obol.backends.kubernetes.deployments import Change
 from obol.errors import NotThere, ObolError
 from obol.machine.dockererrors import DockerFailed
 from obol.stack import development
@@ -18,10 +18,10 @@ from obol.stack.development import Target
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Sequence
 
-    from obol.backends.base import ClusterState, Watch
-    from obol.backends.deployments import Found
-    from obol.backends.rollouts import Deployment
-    from obol.caches.containers import ContainerSeen
+    from obol.backends.kubernetes.deployments import Found
+    from obol.backends.kubernetes.rollouts import Deployment
+    from obol.backends.ports import ClusterState, Watch
+    from obol.caches.containers.engine import ContainerSeen
     from obol.machine.dockervalues import Image, Pushed
     from obol.stack.development import Source
     from obol.stack.parts import Steps

@@ -14,7 +14,7 @@ from obol.errors import EngineUnresponsive, ObolError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from obol.caches.base import CacheEngine, EngineStatus
+    from obol.caches.ports import CacheEngine, EngineStatus
     from obol.machine.clock import Clock
 
 LOOK_EVERY = 1.0

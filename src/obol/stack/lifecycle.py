@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from obol.backends.base import NOTHING_SEEN, Addressed, ClusterSpec, Details, Inspectable
+from obol.backends.ports import NOTHING_SEEN, Addressed, ClusterSpec, Details, Inspectable
 from obol.errors import ObolError
 from obol.machine.dockererrors import NoAddressPool
 from obol.machine.tasks import spawn
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
-    from obol.backends.base import Backend, ClusterState, Deployed, Up, Watch
-    from obol.caches.base import EngineStatus, Started
-    from obol.caches.containers import ContainerSeen
+    from obol.backends.ports import Backend, ClusterState, Deployed, Up, Watch
+    from obol.caches.containers.engine import ContainerSeen
+    from obol.caches.ports import EngineStatus, Started
     from obol.caches.warming import Held
     from obol.machine.clock import Clock
     from obol.oci.references import ImageReference

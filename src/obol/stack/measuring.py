@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Protocol
 
-from obol.caches.base import CacheEngine, Listener
+from obol.caches.ports import CacheEngine, Listener
 from obol.errors import ObolError
 from obol.machine.addresses import bracketed
 from obol.rendering.loopback import LOOPBACK
@@ -20,7 +20,7 @@ from obol.stack.plan import Own, gain
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from obol.caches.base import Account, EngineStatus
+    from obol.caches.ports import Account, EngineStatus
     from obol.stack.plan import Gain
 
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from obol.caches.base import Listener
-from obol.caches.containerplan import PUSH_PORT
+from obol.caches.containers.plan import PUSH_PORT
+from obol.caches.ports import Listener
 from obol.caches.reachable import addresses_of
 from obol.caches.removal import remove_store
 from obol.errors import PortTaken
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from obol.backends.base import Watch
-    from obol.caches.base import CacheEngine, Started, Substitute
-    from obol.caches.containers import ContainerSeen
+    from obol.backends.ports import Watch
+    from obol.caches.containers.engine import ContainerSeen
+    from obol.caches.ports import CacheEngine, Started, Substitute
 
 
 PUSHED = Mirror(f"localhost:{PUSH_PORT}", f"http://{LOOPBACK}:{PUSH_PORT}")

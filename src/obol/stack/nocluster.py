@@ -7,7 +7,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from obol.client.base import PulledImage, PullFailed
+from obol.client.ports import PulledImage, PullFailed
 from obol.errors import EngineUnresponsive
 from obol.stack.plan import time_saved
 from obol.stack.space import too_little_room
@@ -15,9 +15,9 @@ from obol.stack.space import too_little_room
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from obol.caches.base import CacheEngine, EngineStatus, Running, Started
+    from obol.caches.ports import CacheEngine, EngineStatus, Running, Started
     from obol.caches.warming import Held, Holding
-    from obol.client.base import Progress
+    from obol.client.ports import Progress
     from obol.machine.clock import Clock
     from obol.oci.references import ImageReference
     from obol.stack.plan import Choice, StackImage

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from obol.backends.base import Watch
-    from obol.caches.base import EngineStatus, Started
-    from obol.caches.containers import ContainerSeen
+    from obol.backends.ports import Watch
+    from obol.caches.containers.engine import ContainerSeen
+    from obol.caches.ports import EngineStatus, Started
     from obol.rendering.registries import Mirror
     from obol.stack.measuring import Measurement
 

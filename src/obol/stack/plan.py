@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from obol.backends.base import BackendName, Program, Runtimes
-    from obol.caches.base import Account, Given, Inventory
+    from obol.backends.ports import BackendName, Program, Runtimes
+    from obol.caches.ports import Account, Given, Inventory
     from obol.oci.references import ImageReference
 
 COLD, AS_MUCH = 0.9, 0.9

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
-from obol.client.base import Kind, PullFailed, Silence
+from obol.client.ports import Kind, PullFailed, Silence
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from obol.caches.base import CacheEngine
+    from obol.caches.ports import CacheEngine
     from obol.oci.references import ImageReference
     from obol.stack.nocluster import Warmth
 

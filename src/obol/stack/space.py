@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from obol.caches.base import EngineStatus
+    from obol.caches.ports import EngineStatus
     from obol.caches.warming import Holding
 
 FILES = 50_000

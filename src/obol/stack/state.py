@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
-from obol.backends.base import BackendName
+from obol.backends.ports import BackendName
 from obol.errors import ObolError
 from obol.machine.regular import read, write_atomically
 from obol.machine.texts import in_shell

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from obol.caches.builtin import BuiltinEngine
+from obol.caches.builtin.process import BuiltinEngine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from obol.caches.base import CacheEngine
-    from obol.caches.containerplan import ContainersPlan
-    from obol.caches.containers import ContainersStarted
-    from obol.caches.existing import CacheContainers
-    from obol.caches.plan import BuiltinPlan
+    from obol.caches.builtin.plan import BuiltinPlan
+    from obol.caches.containers.engine import ContainersStarted
+    from obol.caches.containers.existing import CacheContainers
+    from obol.caches.containers.plan import ContainersPlan
+    from obol.caches.ports import CacheEngine
     from obol.caches.warming import Warming
-    from obol.client.base import Limits
     from obol.client.platforms import Selection
+    from obol.client.ports import Limits
 
 
 def builtin_cache(plan: BuiltinPlan) -> CacheEngine:
@@ -26,7 +26,7 @@ def builtin_cache(plan: BuiltinPlan) -> CacheEngine:
 
 def cache_containers(root: Path) -> CacheContainers:
     """The cache containers over a cache root."""
-    from obol.caches.existing import CacheContainers  # noqa: PLC0415 - loads Docker, which few who ask have use for
+    from obol.caches.containers.existing import CacheContainers  # noqa: PLC0415 - loads Docker, which few who ask have use for
     from obol.machine.commands import SystemRunner  # noqa: PLC0415
     from obol.machine.docker import Docker  # noqa: PLC0415
 
@@ -35,8 +35,8 @@ def cache_containers(root: Path) -> CacheContainers:
 
 async def start_containers(plan: ContainersPlan) -> ContainersStarted:
     """Make the containers of a plan answer. Raises DependencyMissing, DockerFailed."""
-    from obol.caches.containers import ContainersEngine  # noqa: PLC0415
-    from obol.caches.network import ensure_network  # noqa: PLC0415
+    from obol.caches.containers.engine import ContainersEngine  # noqa: PLC0415
+    from obol.caches.docker.network import ensure_network  # noqa: PLC0415
     from obol.machine.commands import SystemRunner  # noqa: PLC0415
     from obol.machine.docker import Docker  # noqa: PLC0415
 

@@ -20,10 +20,10 @@ from obol.machine.files import allow_many_open_files, open_files_limit
 from obol.machine.memory import return_large_pieces
 from obol.registry.control.measuring import Measuring
 from obol.registry.control.remembered import RememberedPorts
-from obol.registry.control.socket import Control, Views
+from obol.registry.control.server import Control, Views
 from obol.registry.engine.engine import Engine
 from obol.registry.engine.room import disk_of
-from obol.registry.engine.spaces import Space
+from obol.registry.engine.scopes import Space
 from obol.registry.engine.status import ListenerStatus, Status, amount, upstreams
 from obol.registry.policy.shares import Shares, divide
 from obol.registry.server.budget import Budget
@@ -32,7 +32,7 @@ from obol.registry.server.hosts import Hosts
 from obol.registry.server.incoming import Shared
 from obol.registry.server.listeners import Listeners
 from obol.registry.server.pages import healthz, metrics
-from obol.registry.store.disk import DiskStore, open_store
+from obol.registry.store.disk.opening import DiskStore, open_store
 from obol.registry.upstream.client import RegistryUpstream
 from obol.registry.upstream.slots import Share, SlotPool
 

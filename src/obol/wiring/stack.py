@@ -7,17 +7,18 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from obol.backends import k3d, k3s
-from obol.backends.deployments import KubernetesDeployments
 from obol.backends.detect import detect
 from obol.backends.hostimages import IMAGE
-from obol.backends.podman import Looks, PodmanBackend
-from obol.caches.base import Listener
-from obol.caches.builtin import BuiltinEngine
-from obol.caches.containerplan import push_registry
-from obol.caches.containers import ContainersEngine
-from obol.caches.gateway import GatewayMirrors
-from obol.caches.network import ensure_network
+from obol.backends.k3d import backend as k3d
+from obol.backends.k3s import backend as k3s
+from obol.backends.kubernetes.deployments import KubernetesDeployments
+from obol.backends.podman.backend import Looks, PodmanBackend
+from obol.caches.builtin.process import BuiltinEngine
+from obol.caches.containers.engine import ContainersEngine
+from obol.caches.containers.plan import push_registry
+from obol.caches.docker.gateway import GatewayMirrors
+from obol.caches.docker.network import ensure_network
+from obol.caches.ports import Listener
 from obol.caches.warming import Warming
 from obol.client.platforms import this_machine
 from obol.config.stack import may_ask
@@ -41,10 +42,10 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping
     from pathlib import Path
 
-    from obol.backends.base import Runtimes
-    from obol.caches.containerplan import ContainersPlan
-    from obol.caches.containers import ContainerSeen
-    from obol.caches.plan import BuiltinPlan
+    from obol.backends.ports import Runtimes
+    from obol.caches.builtin.plan import BuiltinPlan
+    from obol.caches.containers.engine import ContainerSeen
+    from obol.caches.containers.plan import ContainersPlan
     from obol.config.background import CachePlans
     from obol.machine.commands import Lines
     from obol.stack.adoption import Clusters

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.backends.base import ClusterSpec, never
-from obol.backends.podman import Looks, PodmanBackend
+from obol.backends.podman.backend import Looks, PodmanBackend
+from obol.backends.ports import ClusterSpec, never
 from obol.machine.podman import Podman
 from obol.machine.ports import Holder
 from obol.rendering.registries import Mirror
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from obol.backends.base import Deployed
+    from obol.backends.ports import Deployed
     from obol.machine.scratch import Scratch
 
 STACK = "brave-otter"

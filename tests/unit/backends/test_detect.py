@@ -3,8 +3,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from obol.backends.base import Program, Runtimes
 from obol.backends.detect import LIMIT, detect
+from obol.backends.ports import Program, Runtimes
 from obol.errors import ObolError
 from tests.fakes.runner import FakeRunner
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.caches.containerplan import CacheContainer, ContainersPlan, push_registry
+from obol.caches.containers.plan import CacheContainer, ContainersPlan, push_registry
 from obol.machine.docker import Docker
 from obol.machine.dockervalues import Network
 from tests.fakes.clock import FakeClock

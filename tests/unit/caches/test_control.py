@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.base import Listener
 from obol.caches.control import Control
+from obol.caches.ports import Listener
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken
 from tests.fakes.control import FakeEngine
 

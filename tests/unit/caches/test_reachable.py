@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.base import Listener, Substitute
-from obol.caches.plan import BuiltinPlan
+from obol.caches.builtin.plan import BuiltinPlan
+from obol.caches.ports import Listener, Substitute
 from obol.caches.reachable import addresses_of, planned_listeners
 from obol.caches.substitutes import remember
 

@@ -8,7 +8,7 @@ import pytest
 from obol.caches.removal import remove_store
 from obol.errors import StoreInUse
 from obol.oci.references import Digest
-from obol.registry.store.disk import open_store
+from obol.registry.store.disk.opening import open_store
 
 if TYPE_CHECKING:
     from pathlib import Path

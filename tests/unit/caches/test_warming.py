@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.base import (
+from obol.caches.ports import (
     Amount,
     EngineStatus,
     HeldImage,
@@ -16,7 +16,7 @@ from obol.caches.base import (
     Started,
 )
 from obol.caches.warming import Holding, Warming
-from obol.client.base import Kind, Limits, PulledImage, PullFailed, Silence
+from obol.client.ports import Kind, Limits, PulledImage, PullFailed, Silence
 from obol.errors import EngineNotRunning
 from obol.oci.manifests import Platform
 from obol.oci.references import ImageReference
@@ -25,8 +25,8 @@ from tests.fakes.content import make_image
 from tests.fakes.registry import FakeRegistry
 
 if TYPE_CHECKING:
-    from obol.client.base import Progress
     from obol.client.platforms import Selection
+    from obol.client.ports import Progress
 
 LIMITS = Limits(images=2, connect=0.5, manifest=0.5, headers=0.5, idle=0.5, attempts=1)
 AMD64 = (Platform("linux", "amd64"),)

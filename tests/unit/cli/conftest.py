@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from obol.backends.base import Program, Runtimes
-from obol.caches.base import EngineStatus, Inventory, Listener, Running, Started, Substitute
-from obol.cli import building, cache, identifying, main
+from obol.backends.ports import Program, Runtimes
+from obol.caches.ports import EngineStatus, Inventory, Listener, Running, Started, Substitute
+from obol.cli import main
+from obol.cli.cache import commands as cache
+from obol.cli.stack import building, identifying
 from obol.config.paths import Surroundings, locate
 from obol.stack.adoption import Clusters
 from obol.stack.nocluster import CachesOnly
@@ -22,8 +24,8 @@ from tests.unit.stack import clusterworld
 from tests.unit.stack.world import FakeCaches, FakeWarmth
 
 if TYPE_CHECKING:
-    from obol.caches.plan import BuiltinPlan
-    from obol.cli.present import Speaker
+    from obol.caches.builtin.plan import BuiltinPlan
+    from obol.cli.terminal.present import Speaker
     from obol.config.background import CachePlans
     from obol.stack.lifecycle import Lifecycle
 

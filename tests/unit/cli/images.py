@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from obol.client.base import Kind, PulledImage, PullFailed
+from obol.client.ports import Kind, PulledImage, PullFailed
 from obol.oci.references import Digest, ImageReference
 
 MIB = 1024 * 1024

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from obol.cli.options import speaker
-from obol.cli.present import OutputFormat, Speaker
+from obol.cli.terminal.present import OutputFormat, Speaker
 
 if TYPE_CHECKING:
     import typer

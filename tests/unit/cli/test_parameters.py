@@ -10,7 +10,7 @@ import typer
 from typer.testing import CliRunner
 
 from obol.cli.parameters import plain, quicken
-from obol.cli.usage import Verbs
+from obol.cli.terminal.usage import Verbs
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Terminal

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol import __version__
-from obol.backends.base import Program, Runtimes
-from obol.caches.base import Running
-from obol.cli import building, version
+from obol.backends.ports import Program, Runtimes
+from obol.caches.ports import Running
+from obol.cli import version
+from obol.cli.stack import building
 from obol.errors import EngineUnresponsive
 from tests.unit.cli.conftest import engine_status
 

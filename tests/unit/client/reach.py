@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from obol.client.base import Limits, PulledImage, PullFailed, Source
+from obol.client.ports import Limits, PulledImage, PullFailed, Source
 from obol.client.pull import pull
 from obol.client.session import RegistryClient
 from obol.oci.manifests import Platform
@@ -18,8 +18,8 @@ from tests.fakes.registry import FakeRegistry, kind_of, route
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from obol.client.base import Sink
     from obol.client.platforms import Selection
+    from obol.client.ports import Sink
     from obol.oci.manifests import Descriptor
     from tests.fakes.server import Answer, Pairs, Seen
 

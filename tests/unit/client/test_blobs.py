@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.client.base import Kind, Refused, Source
 from obol.client.blobs import SMALL, BlobPull, pause
+from obol.client.ports import Kind, Refused, Source
 from obol.client.session import Lost
 from obol.oci.manifests import Descriptor
 from obol.oci.references import Digest, Repository

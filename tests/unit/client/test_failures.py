@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from obol.client.base import Kind, Refused
 from obol.client.failures import WORDS, failed, not_kept, not_served, soon
+from obol.client.ports import Kind, Refused
 from tests.unit.client.reach import APP
 
 

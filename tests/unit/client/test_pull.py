@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.client.base import Kind, PullFailed, Source
+from obol.client.ports import Kind, PullFailed, Source
 from obol.client.pull import LARGEST_CONFIG
 from obol.oci.manifests import Platform
 from obol.oci.references import Digest, ImageReference

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.client.base import Kind, Refused, Source
+from obol.client.ports import Kind, Refused, Source
 from obol.client.session import BlobAnswer, Lost, RegistryClient
 from obol.oci.mediatypes import OCI_INDEX
 from obol.oci.references import Digest, Repository, Tag

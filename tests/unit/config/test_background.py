@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from obol.caches.base import Listener
-from obol.caches.containerplan import CacheContainer
+from obol.caches.containers.plan import CacheContainer
+from obol.caches.ports import Listener
 from obol.config.background import background_plan, cache_plans, idle_plans, sudo_account
 from obol.config.paths import Surroundings, locate
 from obol.config.settings import load_cache_settings

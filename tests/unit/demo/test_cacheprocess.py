@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from obol.caches.base import EngineStatus, Listener, Started
+from obol.caches.ports import EngineStatus, Listener, Started
 from obol.demo.cacheprocess import plan_cache, running_cache
 from obol.errors import EngineUnresponsive
 from tests.fakes.control import status_body

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.client.base import PullFailed
+from obol.client.ports import PullFailed
 from obol.demo.node import pull_set
 from obol.oci.references import ImageReference
 from tests.fakes.clock import FakeClock

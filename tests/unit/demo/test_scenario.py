@@ -19,7 +19,7 @@ from obol.errors import ObolError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-    from obol.caches.plan import BuiltinPlan
+    from obol.caches.builtin.plan import BuiltinPlan
     from obol.demo.cacheprocess import Engine
 
 SMALL = Settings(1_000_000, Link(8e9, 8e9, 0.0))

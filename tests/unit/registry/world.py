@@ -14,7 +14,7 @@ from obol.oci.references import Digest, Repository, parse_reference
 from obol.oci.requests import BlobRequest, ManifestRequest
 from obol.registry.engine.answers import CutShort, Document, DocumentHead, FileRun, StoredBlob
 from obol.registry.engine.engine import Engine
-from obol.registry.engine.spaces import Space
+from obol.registry.engine.scopes import Space
 from obol.registry.settings import EngineSettings, FillSettings, TimeLimits
 from obol.registry.store.memory import MemoryStore
 from tests.fakes.clock import FakeClock
@@ -23,7 +23,7 @@ from tests.fakes.upstream import FakeUpstream
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from obol.registry.engine.following import FollowedBlob
+    from obol.registry.transfers.follower import FollowedBlob
 
 FILL = FillSettings(segment=1000, segmented_above=1500, connections_per_fill=4, withhold=100, resumes=2)
 LIMITS = TimeLimits(

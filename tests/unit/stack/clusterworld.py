@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from obol.backends.base import Deployed, Up
-from obol.caches.base import Running, Started
+from obol.backends.ports import Deployed, Up
+from obol.caches.ports import Running, Started
 from obol.rendering.registries import Mirror
 from obol.stack.lifecycle import Lifecycle, Wanted
 from obol.stack.parts import Wired
@@ -19,8 +19,8 @@ from tests.unit.stack.world import LITELLM, FakeCaches, FakeWarmth, engine_statu
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from obol.backends.base import BackendName, ClusterSpec, ClusterState, Watch
-    from obol.caches.containers import ContainerSeen
+    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Watch
+    from obol.caches.containers.engine import ContainerSeen
     from obol.errors import ObolError
     from obol.workloads.sources import Manifest
 

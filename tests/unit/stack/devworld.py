@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from obol.backends.deployments import KubernetesDeployments
-from obol.backends.kubectl import Kubectl
-from obol.caches.containerplan import push_registry
-from obol.caches.containers import ContainerSeen
+from obol.backends.kubernetes.deployments import KubernetesDeployments
+from obol.backends.kubernetes.kubectl import Kubectl
+from obol.caches.containers.engine import ContainerSeen
+from obol.caches.containers.plan import push_registry
 from obol.machine.commands import Completed
 from obol.machine.docker import Docker
 from obol.stack.hotswap import Ground, HotSwap
@@ -20,8 +20,8 @@ from tests.unit.stack.clusterworld import FakeSteps
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from obol.backends.base import ClusterState
-    from obol.caches.containers import State
+    from obol.backends.ports import ClusterState
+    from obol.caches.containers.engine import State
 
 APP = "sha256:0123456789abcdef" + "0" * 48
 """The ID of `app:dev`."""

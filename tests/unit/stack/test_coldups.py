@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.base import Given
+from obol.caches.ports import Given
 from obol.stack.coldups import COLD_UPS, weigh
 from obol.stack.plan import Gain
 from obol.stack.state import Home
@@ -14,7 +14,7 @@ from tests.unit.stack.clusterworld import WHO, FakeBackend, World
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from obol.backends.base import ClusterSpec, Up, Watch
+    from obol.backends.ports import ClusterSpec, Up, Watch
 
 COLD, WARM = Gain(0, 700), Gain(700, 0, 25.0)
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from obol.backends.deployments import Found
-from obol.backends.rollouts import Deployment
+from obol.backends.kubernetes.deployments import Found
+from obol.backends.kubernetes.rollouts import Deployment
 from obol.errors import NotThere, UsageError
 from obol.stack.development import Source, Target, chosen, released, stack_of, to_restore
 from obol.stack.state import Identity

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.base import Listener, Running, Substitute
-from obol.caches.container import Serving
-from obol.caches.containerplan import CacheContainer, ContainersPlan
-from obol.caches.containers import ContainerSeen, ContainersStarted, LeftOut
-from obol.caches.gateway import Offer, Reached, Unreached
+from obol.caches.containers.container import Serving
+from obol.caches.containers.engine import ContainerSeen, ContainersStarted, LeftOut
+from obol.caches.containers.plan import CacheContainer, ContainersPlan
+from obol.caches.docker.gateway import Offer, Reached, Unreached
+from obol.caches.ports import Listener, Running, Substitute
 from obol.errors import ObolError
 from obol.machine.docker import Docker
 from obol.machine.dockererrors import DockerFailed
@@ -23,9 +23,9 @@ from tests.unit.stack.world import FakeCaches, engine_status
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from obol.backends.base import Watch
-    from obol.caches.base import EngineName
-    from obol.caches.containers import State
+    from obol.backends.ports import Watch
+    from obol.caches.containers.engine import State
+    from obol.caches.ports import EngineName
     from obol.machine.dockervalues import Network
 
 HUB = CacheContainer("docker.io", "https://registry-1.docker.io", 54100)

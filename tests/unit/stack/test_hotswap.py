@@ -13,8 +13,8 @@ from tests.fakes.k3d import Killed
 from tests.unit.stack.devworld import APP, PUSHED, RELEASED, REMEMBERED, DevWorld, deployment, dev_world
 
 if TYPE_CHECKING:
-    from obol.backends.base import ClusterState
-    from obol.caches.containers import State
+    from obol.backends.ports import ClusterState
+    from obol.caches.containers.engine import State
 
 LITELLM, WEB = Target.parse("llm/litellm"), Target.parse("llm/pair:web")
 SOURCE = Source.parse("app:dev")

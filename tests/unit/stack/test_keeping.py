@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from obol.caches.base import Running, Started
+from obol.caches.ports import Running, Started
 from obol.errors import EngineUnresponsive, ObolError
 from obol.machine.tasks import spawn
 from obol.stack.keeping import LOOK_EVERY, MOST_DEATHS, Keeper

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.base import Details, Workload
-from obol.caches.base import Given, HeldImage
-from obol.client.base import Kind
+from obol.backends.ports import Details, Workload
+from obol.caches.ports import Given, HeldImage
+from obol.client.ports import Kind
 from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
 from obol.machine.dockererrors import NoAddressPool
 from obol.rendering.registries import Mirror
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from obol.backends.base import ClusterSpec, Deployed, Watch
-    from obol.caches.containers import ContainerSeen
+    from obol.backends.ports import ClusterSpec, Deployed, Watch
+    from obol.caches.containers.engine import ContainerSeen
     from obol.workloads.sources import Manifest
     from tests.unit.stack.world import FakeCaches
 

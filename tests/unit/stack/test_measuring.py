@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from obol.caches.base import Given, Running
+from obol.caches.ports import Given, Running
 from obol.errors import EngineUnresponsive, PortTaken
 from obol.rendering.registries import Mirror
 from obol.stack.measuring import Measurement

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from obol.caches.base import Started, Substitute
+from obol.caches.ports import Started, Substitute
 from obol.stack.mirrors import PUSHED, HostCaches, NoNetworks
 from tests.unit.stack.world import FakeCaches, engine_status
 

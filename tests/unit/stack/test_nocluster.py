@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from obol.caches.base import Running
+from obol.caches.ports import Running
 from obol.caches.warming import Holding
-from obol.client.base import Silence
+from obol.client.ports import Silence
 from obol.errors import EngineUnresponsive
 from obol.stack.nocluster import CachesOnly
 from obol.stack.plan import Choice

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from obol.caches.base import Started
+from obol.caches.ports import Started
 from obol.rendering.registries import Mirror
 from obol.stack.parts import Served, Wired
 from tests.unit.stack.world import engine_status

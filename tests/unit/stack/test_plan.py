@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from obol.backends.base import BackendName, Program, Runtimes
-from obol.caches.base import Account, Given
+from obol.backends.ports import BackendName, Program, Runtimes
+from obol.caches.ports import Account, Given
 from obol.stack.plan import Choice, ColdUp, Gain, Own, choose, cold_up, gain, held_against, time_saved
 
 ANSWERS = {name: Program(name, version="1") for name in ("docker", "k3d", "podman")}

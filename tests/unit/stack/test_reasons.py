@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from obol.caches.base import Running
-from obol.client.base import Kind
+from obol.caches.ports import Running
+from obol.client.ports import Kind
 from obol.errors import EngineUnresponsive, ObolError
 from obol.stack.reasons import explained
 from tests.unit.stack.world import LITELLM, PAUSE, FakeCaches, FakeWarmth, engine_status, failed

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from obol.caches.base import Account, EngineStatus, Given, HeldImage, Inventory, Listener, Running, Started, Substitute
+from obol.caches.ports import Account, EngineStatus, Given, HeldImage, Inventory, Listener, Running, Started, Substitute
 from obol.caches.warming import Holding
-from obol.client.base import Kind, PulledImage, PullFailed
+from obol.client.ports import Kind, PulledImage, PullFailed
 from obol.errors import EngineUnresponsive, ObolError, PortTaken
 from obol.oci.references import Digest, ImageReference
 from obol.stack.plan import StackImage
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from obol.caches.warming import Held
-    from obol.client.base import Progress
+    from obol.client.ports import Progress
 
 NOTHING = Holding({}, 0)
 LITELLM = StackImage(ImageReference.parse("ghcr.io/berriai/litellm-non_root:main-v1.83.14-stable"), ("litellm",))

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.builtin import BuiltinEngine
-from obol.caches.containerplan import ContainersPlan
-from obol.caches.plan import BuiltinPlan
+from obol.caches.builtin.plan import BuiltinPlan
+from obol.caches.builtin.process import BuiltinEngine
+from obol.caches.containers.plan import ContainersPlan
 from obol.caches.warming import Warming
-from obol.client.base import Limits
+from obol.client.ports import Limits
 from obol.errors import DependencyMissing
 from obol.wiring.caches import builtin_cache, cache_containers, start_containers, warming
 

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.base import Runtimes
-from obol.caches.containerplan import ContainersPlan
-from obol.caches.plan import BuiltinPlan
+from obol.backends.ports import Runtimes
+from obol.caches.builtin.plan import BuiltinPlan
+from obol.caches.containers.plan import ContainersPlan
 from obol.config.background import idle_plans
 from obol.config.paths import Directories
 from obol.errors import DependencyMissing

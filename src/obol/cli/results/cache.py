@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from obol.caches.base import Amount, EngineStatus, Substitute
-from obol.client.base import Kind
+from obol.caches.ports import Amount, EngineStatus, Substitute
+from obol.client.ports import Kind
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from obol.backends.base import BackendName, Node, Workload
-from obol.caches.base import EngineStatus, Substitute
+from obol.backends.ports import BackendName, Node, Workload
+from obol.caches.ports import EngineStatus, Substitute
 from obol.cli.results.cache import CacheContainer, ImageProblem
 
 CacheEngineName = Literal["builtin", "containers"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from obol.caches.base import Inventory
+from obol.caches.ports import Inventory
 from obol.cli.results import cache, others, stack
 from obol.demo.base import Result
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from obol.machine.clock import Clock
-    from obol.registry.control.socket import Ports
+    from obol.registry.control.server import Ports
     from obol.registry.engine.accounts import Account, Accounts
 
 LOOK_EVERY = 15.0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from obol.registry.control.socket import Ports
+    from obol.registry.control.server import Ports
 
 FILE = "listeners.json"
 MOST = 16

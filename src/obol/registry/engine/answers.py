@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from obol.oci.references import Digest
     from obol.registry.engine.counters import Counters
-    from obol.registry.store.base import Place, Readable
+    from obol.registry.store.ports import Place, Readable
 
 
 class Source(StrEnum):

@@ -12,22 +12,22 @@ from obol.machine import logs
 from obol.machine.tasks import spawn
 from obol.oci.errors import BLOB_UNKNOWN, UPSTREAM_BROKEN, OciError
 from obol.registry.engine.answers import StoredBlob
-from obol.registry.engine.fetch import Abandoned, Fetch, Surroundings
-from obol.registry.engine.fill import Fill, FillFailed
 from obol.registry.engine.flights import Flights
-from obol.registry.engine.following import FollowedBlob
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.engine.room import Room
-from obol.registry.engine.watch import Watch
 from obol.registry.policy.freshness import Refuse, decide_digest
-from obol.registry.store.base import Kind, Place, Right, StoreError
-from obol.registry.upstream.base import Absent, Denied, Misbehaved, RangesRefused, Unavailable, UpstreamError
+from obol.registry.store.ports import Kind, Place, Right, StoreError
+from obol.registry.transfers.download import Abandoned, Fetch, Surroundings
+from obol.registry.transfers.follower import FollowedBlob
+from obol.registry.transfers.transfer import Fill, FillFailed
+from obol.registry.transfers.watch import Watch
+from obol.registry.upstream.ports import Absent, Denied, Misbehaved, RangesRefused, Unavailable, UpstreamError
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest, Repository
     from obol.registry.engine.accounts import Accounts
-    from obol.registry.engine.rights import Rights
-    from obol.registry.engine.spaces import Space
+    from obol.registry.engine.grants import Rights
+    from obol.registry.engine.scopes import Space
 
 REMEMBERED_FAILURES = 1000
 FAILURE_SECONDS = 30.0

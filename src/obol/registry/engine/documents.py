@@ -19,7 +19,7 @@ from obol.registry.engine.flights import Flights
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest
-    from obol.registry.store.base import Content, Readable
+    from obol.registry.store.ports import Content, Readable
 
 IN_MEMORY = 60 * 1024
 """Bytes of a manifest that is answered from memory; a larger one is sent as a file."""

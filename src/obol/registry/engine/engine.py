@@ -14,14 +14,14 @@ from obol.oci.requests import BlobRequest, ManifestRequest, ReferrersRequest, Ta
 from obol.registry.engine.accounts import Account, Accounts
 from obol.registry.engine.answers import Document, DocumentHead, Page, Source, StoredBlob
 from obol.registry.engine.blobs import Blobs
-from obol.registry.engine.fetch import Surroundings
+from obol.registry.engine.grants import Rights
 from obol.registry.engine.inventory import Inventory, take_inventory
 from obol.registry.engine.listings import Listings
 from obol.registry.engine.manifests import Manifests
 from obol.registry.engine.progress import ProgressTaker
-from obol.registry.engine.rights import Rights
-from obol.registry.engine.spaces import Space, Spaces
-from obol.registry.store.base import Place, StoreError, Stores
+from obol.registry.engine.scopes import Space, Spaces
+from obol.registry.store.ports import Place, StoreError, Stores
+from obol.registry.transfers.download import Surroundings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from obol.machine.clock import Clock
     from obol.oci.references import Digest
     from obol.registry.engine.counters import Counters
-    from obol.registry.engine.following import FollowedBlob
     from obol.registry.engine.progress import ProgressRequest, ProgressStatus
     from obol.registry.engine.room import Disk, StoreState
     from obol.registry.settings import EngineSettings
+    from obol.registry.transfers.follower import FollowedBlob
 
 USES_EVERY = 30.0
 """Seconds between two writes of what was used: a hit costs no write of its own."""

@@ -15,13 +15,13 @@ import msgspec
 from obol.oci.errors import OciError
 from obol.oci.manifests import Manifest, parse_manifest
 from obol.oci.mediatypes import is_distributable, is_index
-from obol.registry.store.base import Kind
+from obol.registry.store.ports import Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from obol.oci.references import Digest
-    from obol.registry.store.base import Content, KnownManifest, Names, Place, Stores
+    from obol.registry.store.ports import Content, KnownManifest, Names, Place, Stores
 
 DEEPEST = 4
 """Indexes within each other that are looked into."""

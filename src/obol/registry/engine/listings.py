@@ -23,15 +23,15 @@ from obol.registry.engine.answers import Page, Source
 from obol.registry.engine.flights import Flights
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.policy.freshness import Refuse, decide_digest
-from obol.registry.upstream.base import Absent, Denied, Misbehaved, UpstreamError
 from obol.registry.upstream.large import Turns
+from obol.registry.upstream.ports import Absent, Denied, Misbehaved, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from obol.oci.requests import ReferrersRequest, TagsRequest
-    from obol.registry.engine.spaces import Space
-    from obol.registry.store.base import Place
+    from obol.registry.engine.scopes import Space
+    from obol.registry.store.ports import Place
 
 JSON = "application/json"
 REMEMBERED_PAGES = 256

@@ -33,14 +33,14 @@ from obol.registry.policy.freshness import (
     decide_digest,
     decide_tag,
 )
-from obol.registry.store.base import Content, HeldTag, Kind, Place, Right, StoreError
-from obol.registry.upstream.base import (
+from obol.registry.store.ports import Content, HeldTag, Kind, Place, Right, StoreError
+from obol.registry.upstream.large import Turns
+from obol.registry.upstream.ports import (
     Absent,
     Denied,
     ManifestBody,
     UpstreamError,
 )
-from obol.registry.upstream.large import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from obol.machine.clock import Clock
     from obol.oci.manifests import Manifest
     from obol.registry.engine.accounts import Accounts
-    from obol.registry.engine.rights import Rights
-    from obol.registry.engine.spaces import Space
+    from obol.registry.engine.grants import Rights
+    from obol.registry.engine.scopes import Space
     from obol.registry.settings import EngineSettings
 
 FULL_ACCEPT = upstream_accept(())

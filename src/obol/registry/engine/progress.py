@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from obol.machine.clock import Clock
     from obol.oci.manifests import Descriptor
     from obol.registry.engine.blobs import Blobs
-    from obol.registry.engine.fill import Fill
-    from obol.registry.engine.spaces import Spaces
-    from obol.registry.store.base import Place, Stores
+    from obol.registry.engine.scopes import Spaces
+    from obol.registry.store.ports import Place, Stores
+    from obol.registry.transfers.transfer import Fill
 
 DEEPEST = 4
 """Indexes within each other that are looked into."""

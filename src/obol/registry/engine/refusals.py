@@ -12,8 +12,8 @@ import math
 from typing import TYPE_CHECKING
 
 from obol.oci.errors import UNAVAILABLE, UPSTREAM_BROKEN, ErrorKind, OciError
-from obol.registry.store.base import StoreError
-from obol.registry.upstream.base import Absent, Busy, Denied, OnHold, RateLimited, TooManyMisses, UpstreamError
+from obol.registry.store.ports import StoreError
+from obol.registry.upstream.ports import Absent, Busy, Denied, OnHold, RateLimited, TooManyMisses, UpstreamError
 
 if TYPE_CHECKING:
     from obol.registry.policy.freshness import Refuse

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from obol.registry.store.base import StoreError
+    from obol.registry.store.ports import StoreError
 
 StoreState = Literal["ok", "full", "read-only", "failing"]
 

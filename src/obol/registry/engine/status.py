@@ -10,8 +10,8 @@ from obol.registry.policy.health import describe
 
 if TYPE_CHECKING:
     from obol.registry.engine.engine import Engine
-    from obol.registry.store.base import Usage
-    from obol.registry.upstream.base import RateLimit
+    from obol.registry.store.ports import Usage
+    from obol.registry.upstream.ports import RateLimit
 
 
 class Amount(msgspec.Struct, frozen=True):

@@ -15,8 +15,8 @@ from obol.oci.errors import RANGE_INVALID, UNAVAILABLE, OciError
 from obol.oci.mediatypes import OCTET_STREAM
 from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, parse_open_range
 from obol.registry.engine.answers import CutShort, FileRun, GrowingBlob, StoredBlob
-from obol.registry.server.hot import LARGEST, Hot, Keys, Ready
 from obol.registry.server.metering import meter_of
+from obol.registry.server.ready import LARGEST, Hot, Keys, Ready
 from obol.registry.server.replies import Header, Rendered, Reply, Sent, content_headers, refusal_headers
 from obol.registry.server.sending import Sender
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from obol.oci.requests import BlobRequest
     from obol.registry.engine.accounts import Meter
     from obol.registry.engine.engine import Engine
-    from obol.registry.engine.spaces import Space
+    from obol.registry.engine.scopes import Space
     from obol.registry.server.budget import Budget
 
 SMALL = LARGEST - 4096

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from obol.registry.server.hot import Keys
 from obol.registry.server.incoming import END, Incoming
+from obol.registry.server.ready import Keys
 from obol.registry.server.replies import PIECE
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from obol.oci.requests import BlobRequest, ManifestRequest, Ping, ReferrersReque
 from obol.registry.engine.answers import Document, DocumentHead, FileRun, Source
 from obol.registry.server.blobs import BlobAnswers, send_file
 from obol.registry.server.connection import keys_of
-from obol.registry.server.hot import Hot, Keys, Ready
 from obol.registry.server.metering import meter_of
+from obol.registry.server.ready import Hot, Keys, Ready
 from obol.registry.server.replies import (
     PIECE,
     DateLine,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from obol.registry.engine.engine import Engine
-    from obol.registry.engine.spaces import Space
+    from obol.registry.engine.scopes import Space
     from obol.registry.server.incoming import Shared
 
 Page = Callable[[], Awaitable[tuple[int, str, bytes]]]

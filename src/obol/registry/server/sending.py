@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from obol.registry.engine.answers import CutShort, FileRun
 from obol.registry.server.incoming import Incoming
-from obol.registry.server.sendfile import Outlet, corked, unread
+from obol.registry.server.outlet import Outlet, corked, unread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from weakref import finalize
 
 from obol.oci.references import Digest
-from obol.registry.store.base import (
+from obol.registry.store.ports import (
     HeldTag,
     Kind,
     KnownManifest,

@@ -16,7 +16,7 @@ from obol.registry.policy import health as rules
 from obol.registry.policy.health import Ask, Health, Hold
 from obol.registry.policy.misses import Misses
 from obol.registry.policy.retry import delay
-from obol.registry.upstream.base import (
+from obol.registry.upstream.ports import (
     Absent,
     Busy,
     Denied,

@@ -24,7 +24,7 @@ from obol.oci.tokens import (
 )
 from obol.oci.tokens import Denied as Refusal
 from obol.registry.policy.statuses import Meaning, Phase, meaning
-from obol.registry.upstream.base import Denied
+from obol.registry.upstream.ports import Denied
 from obol.registry.upstream.reading import NEEDS_CREDENTIALS, drain, is_page
 from obol.registry.upstream.tokens import Tokens
 

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 from obol.registry.policy.statuses import Phase
-from obol.registry.upstream.base import Busy, Denied, RangesRefused, RateLimited, Unavailable
+from obol.registry.upstream.ports import Busy, Denied, RangesRefused, RateLimited, Unavailable
 from obol.registry.upstream.reading import drain, judge
 from obol.registry.upstream.streams import RegistryStream, Trickle, Wanted, body_of
 from obol.registry.upstream.transport import Arrived, Transport

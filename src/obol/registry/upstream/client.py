@@ -18,7 +18,9 @@ from obol.oci.references import Digest, Reference, Repository
 from obol.registry.policy.statuses import Meaning, Phase, explained, meaning
 from obol.registry.upstream.asking import About, Asking
 from obol.registry.upstream.auth import Authenticator
-from obol.registry.upstream.base import (
+from obol.registry.upstream.blobs import RegistryBlob
+from obol.registry.upstream.headless import Headless
+from obol.registry.upstream.ports import (
     Absent,
     Listing,
     ManifestBody,
@@ -30,8 +32,6 @@ from obol.registry.upstream.base import (
     Slots,
     Unavailable,
 )
-from obol.registry.upstream.blobs import RegistryBlob
-from obol.registry.upstream.headless import Headless
 from obol.registry.upstream.reading import decoded, drain, is_page, judge, rate_limit, read_bounded
 from obol.registry.upstream.transport import Arrived, Transport
 

@@ -10,7 +10,7 @@ import asyncio
 
 import aiohttp
 
-from obol.registry.upstream.base import Unavailable
+from obol.registry.upstream.ports import Unavailable
 
 IDLE = 30.0
 """Seconds without a byte after which a body is given up, where the caller names no limit."""

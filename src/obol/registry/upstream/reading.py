@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 from obol.registry.policy.retry import backoff
 from obol.registry.policy.statuses import Meaning, Phase, explained, meaning
-from obol.registry.upstream.base import (
+from obol.registry.upstream.large import LARGE, take_turn
+from obol.registry.upstream.pieces import piece
+from obol.registry.upstream.ports import (
     Absent,
     Busy,
     Denied,
@@ -21,8 +23,6 @@ from obol.registry.upstream.base import (
     Unavailable,
     UpstreamError,
 )
-from obol.registry.upstream.large import LARGE, take_turn
-from obol.registry.upstream.pieces import piece
 from obol.registry.upstream.transport import give_back
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from obol.registry.upstream.base import Unavailable
+from obol.registry.upstream.ports import Unavailable
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.oci.ranges import parse_content_range
-from obol.registry.upstream.base import Misbehaved, RangesRefused, Unavailable
 from obol.registry.upstream.pieces import IDLE, piece
+from obol.registry.upstream.ports import Misbehaved, RangesRefused, Unavailable
 from obol.registry.upstream.reading import is_page
 from obol.registry.upstream.transport import give_back
 

@@ -14,7 +14,7 @@ from obol.machine.tasks import spawn
 from obol.oci.errors import OciError
 from obol.oci.tokens import Bearer, FetchToken, Token, TokenRefused, parse_token, token_url
 from obol.registry.policy.statuses import Meaning, Phase, meaning
-from obol.registry.upstream.base import Denied, Misbehaved, Unavailable
+from obol.registry.upstream.ports import Denied, Misbehaved, Unavailable
 from obol.registry.upstream.reading import drain, is_page, judge, read_bounded
 
 if TYPE_CHECKING:

@@ -19,10 +19,10 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from yarl import URL
 
-from obol.registry.upstream.base import Misbehaved, NoConnection, Unavailable
 from obol.registry.upstream.guard import ForbiddenAddress, forbidden, is_public, public_socket
 from obol.registry.upstream.heads import Connector, expect_body
 from obol.registry.upstream.pieces import notice_loss
+from obol.registry.upstream.ports import Misbehaved, NoConnection, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

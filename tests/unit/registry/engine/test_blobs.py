@@ -11,15 +11,15 @@ from obol.oci.references import Digest, Repository
 from obol.registry.engine import blobs as blobs_module
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.policy.health import Hold, Reason
-from obol.registry.store.base import Kind, Place, Right, StoreError
 from obol.registry.store.memory import MemoryStore
-from obol.registry.upstream.base import Absent, Denied, Unavailable
+from obol.registry.store.ports import Kind, Place, Right, StoreError
+from obol.registry.upstream.ports import Absent, Denied, Unavailable
 from tests.fakes.content import blob as make_blob
 from tests.fakes.upstream import FakeBlob, FakeUpstream
 from tests.unit.registry.world import FILL, REPOSITORY, Got, World, eventually, take, world
 
 if TYPE_CHECKING:
-    from obol.registry.engine.following import FollowedBlob
+    from obol.registry.transfers.follower import FollowedBlob
 
 DIGEST, DATA = make_blob(9500, "layer")
 OTHER = Repository("other/app")

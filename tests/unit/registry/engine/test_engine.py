@@ -13,9 +13,9 @@ from obol.oci.requests import ReferrersRequest, TagsRequest
 from obol.registry.engine import documents as documents_module
 from obol.registry.engine import engine as engine_module
 from obol.registry.engine.answers import DocumentHead, Source, StoredBlob
-from obol.registry.store.base import HeldTag, Kind, Partial, Place, Right, StoreError
 from obol.registry.store.memory import MemoryContent, MemoryNames, MemoryStore
-from obol.registry.upstream.base import Listing
+from obol.registry.store.ports import HeldTag, Kind, Partial, Place, Right, StoreError
+from obol.registry.upstream.ports import Listing
 from tests.fakes.content import make_image
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import REPOSITORY, World, take, world

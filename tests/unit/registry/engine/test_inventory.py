@@ -11,9 +11,9 @@ from obol.oci.manifests import parse_manifest
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.engine.inventory import HeldImage, take_inventory
 from obol.registry.engine.manifests import rights_of
-from obol.registry.store.base import HeldTag, Place
 from obol.registry.store.memory import MemoryStore
-from obol.registry.upstream.base import ManifestBody
+from obol.registry.store.ports import HeldTag, Place
+from obol.registry.upstream.ports import ManifestBody
 from tests.fakes.content import OCI_INDEX, FakeImage, Stored, digest_of, make_image
 
 if TYPE_CHECKING:

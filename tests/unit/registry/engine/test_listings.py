@@ -13,9 +13,9 @@ from obol.oci.requests import ReferrersRequest, TagsRequest
 from obol.registry.engine import listings as listings_module
 from obol.registry.engine.answers import Page, Source
 from obol.registry.engine.listings import Listings
-from obol.registry.engine.spaces import Space
+from obol.registry.engine.scopes import Space
 from obol.registry.policy.health import Hold, Reason
-from obol.registry.upstream.base import Absent, Denied, Listing, RateLimited, Unavailable, UpstreamError
+from obol.registry.upstream.ports import Absent, Denied, Listing, RateLimited, Unavailable, UpstreamError
 from tests.fakes.upstream import FakeUpstream
 
 if TYPE_CHECKING:

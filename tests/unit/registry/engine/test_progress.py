@@ -9,7 +9,7 @@ from obol.machine.tasks import spawn
 from obol.oci.references import Digest
 from obol.registry.engine import progress as progress_module
 from obol.registry.engine.progress import BELIEVED, LOOK_AGAIN, MOST_IMAGES, ImageProgress, ProgressRequest
-from obol.registry.store.base import StoreError
+from obol.registry.store.ports import StoreError
 from tests.fakes.content import FakeImage, digest_of, make_image
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import REPOSITORY, World, eventually, take, world

@@ -6,8 +6,8 @@ from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, UNAVAILABLE, UPSTREA
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.policy.freshness import Refuse
 from obol.registry.policy.health import Hold, Reason
-from obol.registry.store.base import StoreError
-from obol.registry.upstream.base import (
+from obol.registry.store.ports import StoreError
+from obol.registry.upstream.ports import (
     Absent,
     Busy,
     Denied,

@@ -5,7 +5,7 @@ import os
 from typing import TYPE_CHECKING
 
 from obol.registry.engine.room import Disk, Room, disk_of
-from obol.registry.store.base import StoreError
+from obol.registry.store.ports import StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path

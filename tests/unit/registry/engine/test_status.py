@@ -6,8 +6,8 @@ import msgspec
 
 from obol.registry.engine.status import Amount, ListenerStatus, Status, UpstreamStatus, amount, upstreams
 from obol.registry.policy.health import Health
-from obol.registry.store.base import Usage
-from obol.registry.upstream.base import RateLimit
+from obol.registry.store.ports import Usage
+from obol.registry.upstream.ports import RateLimit
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import world
 

@@ -15,7 +15,7 @@ from obol.oci.ranges import Part, Whole, parse_range
 from obol.oci.references import Digest
 from obol.registry.server import blobs as blobs_module
 from obol.registry.store.memory import MemoryStore
-from obol.registry.upstream.base import Unavailable
+from obol.registry.upstream.ports import Unavailable
 from tests.fakes.content import blob as make_blob
 from tests.fakes.http import talk
 from tests.fakes.upstream import FakeBlob, FakeUpstream

@@ -9,7 +9,7 @@ import pytest
 
 from obol.oci.mediatypes import DOCKER_MANIFEST, OCI_INDEX
 from obol.registry.policy.health import Hold, Reason
-from obol.registry.upstream.base import Listing, Unavailable
+from obol.registry.upstream.ports import Listing, Unavailable
 from tests.fakes.content import make_image
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.server.serving import Serving, serving, session

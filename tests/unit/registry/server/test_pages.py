@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from obol.registry.engine.status import Amount, Status, UpstreamStatus
 from obol.registry.server.pages import healthz, metrics
-from obol.registry.upstream.base import RateLimit
+from obol.registry.upstream.ports import RateLimit
 
 OUTCOMES = {"hit": 3, "miss": 2, "stale": 1, "error": 0}
 

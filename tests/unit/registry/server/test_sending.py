@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from obol.registry.engine.answers import CutShort, FileRun
-from obol.registry.server import sendfile
+from obol.registry.server import outlet as sendfile
 from obol.registry.server import sending as sending_module
 from obol.registry.server.replies import Sent
 from obol.registry.server.sending import Sender, acknowledged

@@ -6,14 +6,14 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from obol.registry.store.index import BlobIndex
+from obol.registry.store.disk.index import BlobIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import pytest
 
-    from obol.registry.store.blobs import BlobFile
+    from obol.registry.store.disk.files import BlobFile
 
 CALLS = ("mkdir", "write", "pwrite", "ftruncate", "fsync", "rename")
 THREADS = "obol-files"

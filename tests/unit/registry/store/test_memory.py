@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.oci.references import Digest, Repository
-from obol.registry.store.base import Place, StoreError
-from obol.registry.store.disk import open_store
+from obol.registry.store.disk.opening import open_store
 from obol.registry.store.memory import MemoryContent, MemoryNames, MemoryPartials
+from obol.registry.store.ports import Place, StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path

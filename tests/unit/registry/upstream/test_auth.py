@@ -9,7 +9,7 @@ import pytest
 
 from obol.oci.references import Repository
 from obol.registry.upstream import auth as subject
-from obol.registry.upstream.base import Denied, Misbehaved, Unavailable
+from obol.registry.upstream.ports import Denied, Misbehaved, Unavailable
 from tests.fakes.behaviours import redirect_to
 from tests.fakes.content import make_image
 from tests.fakes.ghcr import FakeGhcr

@@ -5,7 +5,8 @@ import asyncio
 import pytest
 
 from obol.machine.tasks import spawn
-from obol.registry.upstream.base import (
+from obol.registry.upstream.blobs import MAX_REFRESHES
+from obol.registry.upstream.ports import (
     Absent,
     Busy,
     Denied,
@@ -15,7 +16,6 @@ from obol.registry.upstream.base import (
     Unavailable,
     UpstreamError,
 )
-from obol.registry.upstream.blobs import MAX_REFRESHES
 from tests.fakes.ghcr import FakeGhcr
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.hub import FakeHub

@@ -7,7 +7,7 @@ import pytest
 
 from obol.oci.mediatypes import DOCKER_SCHEMA1, OCI_INDEX, upstream_accept
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.upstream.base import (
+from obol.registry.upstream.ports import (
     Absent,
     ManifestHead,
     MethodRefused,

@@ -8,7 +8,7 @@ import pytest
 from obol.oci.mediatypes import upstream_accept
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.upstream import headless
-from obol.registry.upstream.base import (
+from obol.registry.upstream.ports import (
     Absent,
 )
 from tests.fakes.clock import FakeClock

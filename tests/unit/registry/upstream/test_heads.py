@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.registry.upstream.base import Unavailable
 from obol.registry.upstream.heads import HEAD_LIMIT
+from obol.registry.upstream.ports import Unavailable
 from obol.registry.upstream.reading import read_bounded
 from tests.unit.registry.upstream.reach import transport_to
 

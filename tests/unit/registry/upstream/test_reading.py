@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from obol.machine.tasks import spawn
 from obol.registry.policy.statuses import Meaning, Phase
-from obol.registry.upstream.base import (
+from obol.registry.upstream.ports import (
     Absent,
     Busy,
     Denied,

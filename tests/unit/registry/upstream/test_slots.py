@@ -6,7 +6,7 @@ import random
 import pytest
 
 from obol.machine.tasks import spawn
-from obol.registry.upstream.base import Unavailable
+from obol.registry.upstream.ports import Unavailable
 from obol.registry.upstream.slots import Share, SlotPool, UpstreamSlots
 
 SOON = 0.01

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from obol.registry.upstream.base import Misbehaved, RangesRefused, Unavailable, UpstreamError
+from obol.registry.upstream.ports import Misbehaved, RangesRefused, Unavailable, UpstreamError
 from obol.registry.upstream.streams import Body, RegistryStream, Trickle, Wanted
 from tests.fakes.behaviours import (
     BAD_RANGES,

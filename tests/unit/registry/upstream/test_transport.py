@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obol.registry.settings import UpstreamSettings
-from obol.registry.upstream.base import Misbehaved, NoConnection, Unavailable, UpstreamError
+from obol.registry.upstream.ports import Misbehaved, NoConnection, Unavailable, UpstreamError
 from obol.registry.upstream.reading import read_bounded
 from obol.registry.upstream.transport import MAX_REDIRECTS, Transport, translate
 from tests.fakes.behaviours import (

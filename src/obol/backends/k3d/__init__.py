@@ -1,0 +1,1 @@
+"""The backend k3d: a cluster in Docker."""

@@ -1,0 +1,1 @@
+"""The backend k3s: a cluster on this machine, as root."""

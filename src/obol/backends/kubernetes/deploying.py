@@ -1,0 +1,126 @@
+"""What is done with manifests on a cluster, whatever kind of cluster it is: apply, wait, find the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from obol.backends import masterkey
+from obol.backends.kubernetes.api import last_status
+from obol.backends.kubernetes.confighashes import restarting
+from obol.backends.kubernetes.kubectl import secret
+from obol.backends.kubernetes.rollouts import Deployment, applied
+from obol.backends.ports import Deployed
+from obol.rendering.k3d import HTTP
+from obol.rendering.kubernetes import dump, encode
+from obol.rendering.localregistry import local_registry_hosting
+from obol.rendering.podman import CACHE_TARGETS
+from obol.workloads.images import documents_of
+from obol.workloads.sources import Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from obol.backends.kubernetes.kubectl import Kubectl
+    from obol.backends.ports import Watch
+    from obol.machine.clock import Clock
+    from obol.machine.probe import Probe
+    from obol.rendering.registries import Mirror
+
+GATEWAY = Deployment("llm", "litellm")
+GATEWAY_PATH = "/health/readiness"
+_READY = frozenset({200})
+
+
+async def deploy(kubectl: Kubectl, config: Path, manifests: Sequence[Manifest], watch: Watch) -> None:
+    """Bring manifests to the cluster, and wait until their Deployments are ready.
+
+    Namespaces come first, because what is in them may be in an earlier file; then the gateway's key, which is made if
+    `config`, the directory of the stack, has none. Raises ObolError, UsageError; the cluster is left as it is.
+    """
+    brought = applied(manifests)
+    for namespace in brought.namespaces:
+        await kubectl.apply("a namespace", namespace)
+    if masterkey.NAMESPACE in brought.namespace_names:
+        key = await asyncio.to_thread(masterkey.master_key, config)
+        text = secret(masterkey.NAMESPACE, masterkey.SECRET, {masterkey.ENTRY: key})
+        await kubectl.apply("the key of the gateway", text, hidden=(key, encode(key)))
+    for manifest in restarting(manifests):
+        watch(f"applying {manifest.name}")
+        await kubectl.apply(manifest.name, manifest.text)
+    await kubectl.wait(brought.deployments, watch)
+
+
+async def announce(kubectl: Kubectl, mirrors: Sequence[Mirror]) -> None:
+    """Tell tools that work with the cluster of the registry to push into, where there is one. Raises ObolError."""
+    for mirror in mirrors:
+        if mirror.takes_pushes:
+            text = local_registry_hosting(mirror.registry)
+            await kubectl.apply("the ConfigMap that tells of the registry to push into", text)
+
+
+def ingress_url(port: int) -> str:
+    """Where the ingress answers whose port of this machine it is."""
+    return "http://localhost" if port == HTTP else f"http://localhost:{port}"
+
+
+async def gateway(
+    kubectl: Kubectl, manifests: Sequence[Manifest], port: int | None, probe: Probe, watch: Watch
+) -> Deployed:
+    """Wait until the gateway answers by the ingress, which comes up by itself, and later than what it leads to.
+
+    `port` is the one of this machine that leads to the ingress. An ingress that does not come is a note: the workloads
+    are there. Without a gateway among the manifests there is no address to tell.
+    """
+    brought = applied(manifests)
+    if GATEWAY not in brought.deployments or GATEWAY.name not in brought.ingresses or port is None:
+        return Deployed("")
+    look = f"look with `{kubectl.shown} -n kube-system get pods`"
+    return await wait_for_gateway(
+        ingress_url(port), lambda: probe(port, GATEWAY_PATH), kubectl.clock, watch, what="the ingress", advice=look
+    )
+
+
+async def wait_for_gateway(
+    url: str, ask: Callable[[], Awaitable[int | None]], clock: Clock, watch: Watch, *, what: str, advice: str
+) -> Deployed:
+    """Wait until the gateway at `url` is ready, which `ask` tells.
+
+    `what` does not answer, and `advice` is what to do about it, in the note where it does not come.
+    """
+    watch(f"waiting for {url}")
+    status = await last_status(ask, _READY, clock)
+    if status in _READY:
+        return Deployed(url)
+    said = f"says {status} there" if status else "does not answer there"
+    return Deployed(url, (f"LiteLLM is ready, but {what} {said} yet: {advice}.",))
+
+
+def scraping(manifests: Sequence[Manifest], mirrors: Sequence[Mirror]) -> tuple[Manifest, ...]:
+    """The manifests with the addresses of the registry caches where Prometheus looks for them.
+
+    Mirrors on one host are one process, which counts for all of them; a cache in a container has no figures on the port
+    that nodes use.
+    """
+    hosts: dict[str, str] = {}
+    for mirror in mirrors:
+        endpoint = urlsplit(mirror.endpoint)
+        if not (endpoint.hostname or "").endswith(".localhost"):
+            hosts.setdefault(endpoint.hostname or "", endpoint.netloc)
+    targets = json.dumps([{"targets": [*hosts.values()]}])
+    return tuple(_with_targets(manifest, targets) for manifest in manifests) if hosts else tuple(manifests)
+
+
+def _with_targets(manifest: Manifest, targets: str) -> Manifest:
+    changed, documents = False, []
+    for document in documents_of(manifest):
+        match document:
+            case {"kind": "ConfigMap", "data": dict(data)} if CACHE_TARGETS in data:
+                data[CACHE_TARGETS] = targets
+                changed = True
+        if isinstance(document, dict):
+            documents.append(document)
+    return Manifest(manifest.name, dump(documents)) if changed else manifest

@@ -1,0 +1,1 @@
+"""The backend podman: the stack as pods, without Kubernetes."""

@@ -1,0 +1,1 @@
+"""The builtin engine: a background process of this machine."""

@@ -1,0 +1,97 @@
+"""What dockerd goes by besides the file that we write: its unit, init files, its command line, and where that file is.
+
+dockerd does not start with a setting that is given both as a flag and in daemon.json. So its flags are looked at first,
+and the file that is changed is the one that it reads.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from obol.machine.daemons import (
+    Flag,
+    flags_of,
+    init_words,
+    running_commands,
+    system_folders,
+    unit_command,
+    user_folders,
+)
+from obol.machine.texts import shown
+from obol.rendering.daemonjson import given_twice
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from obol.caches.clients.place import Place
+
+Daemon = Literal["docker", "buildkit"]
+
+SNAP = "snap.docker.dockerd.service"
+_UNITS = {"docker": ("docker.service", SNAP), "buildkit": ("buildkit.service", "buildkitd.service")}
+_PROGRAMS = {"docker": "dockerd", "buildkit": "buildkitd"}
+_FILE_FLAGS = {"docker": "config-file", "buildkit": "config"}
+_INIT_FILES = ("etc/default/docker", "etc/sysconfig/docker", "etc/conf.d/docker")
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """One way in which the daemon is, or will be, started."""
+
+    flags: tuple[Flag, ...]
+    reads: Path
+    """Its file of settings."""
+
+
+def file_of(daemon: Daemon, place: Place) -> Path:
+    """The file that the daemon reads: as its unit says, or as it runs, or the usual one."""
+    found = started(daemon, place)
+    return found[0].reads if found else usual_file(daemon, place)
+
+
+def started(daemon: Daemon, place: Place) -> tuple[Started, ...]:
+    """How the daemon is started: by its unit first, and then as it runs."""
+    program, uid = _PROGRAMS[daemon], place.uid if place.per_user else 0
+    found = []
+    folders = user_folders(place.root, place.config, place.data) if place.per_user else system_folders(place.root)
+    for unit in _UNITS[daemon]:
+        if words := unit_command(unit, folders, place.root):
+            found.append(_started(daemon, flags_of(words, program), usual_file(daemon, place, unit)))
+            break
+    # An init script reads them; a unit does so only where it says so.
+    init = () if found or place.per_user or daemon != "docker" else [place.root / name for name in _INIT_FILES]
+    if words := init_words(init):
+        found.append(_started(daemon, flags_of(words, program), usual_file(daemon, place)))
+    for words in running_commands(program, place.root, uid):
+        usual = found[0].reads if found else usual_file(daemon, place)
+        found.append(_started(daemon, flags_of(words, program), usual))
+    return tuple(found)
+
+
+def usual_file(daemon: Daemon, place: Place, unit: str = "") -> Path:
+    """The file that the daemon reads unless it is told otherwise."""
+    if daemon == "docker" and unit == SNAP:
+        return place.root / "var/snap/docker/current/config/daemon.json"
+    base = place.config if place.per_user else place.etc
+    return base / ("docker/daemon.json" if daemon == "docker" else "buildkit/buildkitd.toml")
+
+
+def docker_conflicts(path: Path, text: str, place: Place) -> Iterator[str]:
+    """Why dockerd would not start with this text in its file: a sentence each."""
+    told = set()
+    for one in started("docker", place):
+        if os.path.realpath(one.reads) != os.path.realpath(path):
+            continue
+        for flag, key in given_twice(text, [flag.name for flag in one.flags]):
+            source = next(found.source for found in one.flags if found.name == flag)
+            dashes = "-" if len(flag) == 1 else "--"
+            told.add(f"{source} starts dockerd with {dashes}{flag}; with {key} in {shown(path)} too it does not start")
+    yield from sorted(told)
+
+
+def _started(daemon: Daemon, flags: tuple[Flag, ...], usual: Path) -> Started:
+    named = [flag.value for flag in flags if flag.name == _FILE_FLAGS[daemon] and flag.value.startswith("/")]
+    return Started(flags, type(usual)(named[-1]) if named else usual)

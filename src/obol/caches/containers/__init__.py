@@ -1,0 +1,1 @@
+"""Registry caches as containers of Docker."""

@@ -1,0 +1,138 @@
+"""How a demonstration is shown while it runs: a growing chart on a terminal, a line for each event elsewhere.
+
+The chart on the terminal goes when the result is there, which is the same chart: no number stands there twice.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Literal
+
+from obol.cli.terminal.picture import MARGIN, may_draw
+from obol.demo.chart import MEANINGS, against, bars
+from obol.demo.quantities import megabytes, seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from rich.console import Console, RenderableType
+    from rich.progress import Progress, TaskID
+
+    from obol.cli.terminal.present import Speaker
+    from obol.demo.base import Phase, PhaseName, Watcher
+
+_BESIDE = 45
+"""Columns for all that stands beside the name of a phase."""
+_REDRAWS = 8
+"""Of the live line, a second: drawing takes time from what is measured."""
+
+
+@contextmanager
+def watching(say: Speaker) -> Iterator[Watcher]:
+    """Give the watcher that suits the person and standard error."""
+    if say.quiet:
+        yield Unseen()
+    elif may_draw():
+        live = Live(drawing)
+        with live.progress:
+            yield live
+    else:
+        yield Lines(say)
+
+
+def title(what: Literal["make"] | PhaseName) -> str:
+    """What is going on."""
+    return "making images" if what == "make" else f"{what} ({MEANINGS[what]})"
+
+
+def finding(phase: Phase) -> str:
+    """What a phase took."""
+    faster = f", {against(phase)}" if against(phase) else ""
+    return f"{seconds(phase.seconds)}{faster}, {megabytes(phase.bytes_from_upstream)} from upstream"
+
+
+class Unseen:
+    """A `Watcher` for nobody."""
+
+    def began(self, what: Literal["make"] | PhaseName, total: int) -> None:
+        """Say nothing."""
+
+    def moved(self, count: int) -> None:
+        """Say nothing."""
+
+    def ended(self, phase: Phase) -> None:
+        """Say nothing."""
+
+
+class Lines(Unseen):
+    """A `Watcher` that writes lines."""
+
+    def __init__(self, say: Speaker) -> None:
+        self._say = say
+
+    def began(self, what: Literal["make"] | PhaseName, total: int) -> None:
+        """Name it."""
+        self._say.note(f"{title(what)}: {megabytes(total)}")
+
+    def ended(self, phase: Phase) -> None:
+        """Tell what it took."""
+        self._say.note(f"  {finding(phase)}")
+
+
+class Live:
+    """A `Watcher` that draws a bar for what goes on, below the chart of the phases that are done."""
+
+    def __init__(self, draw: Callable[[Sequence[Phase]], Progress]) -> None:
+        self._phases: list[Phase] = []
+        self.progress = draw(self._phases)
+        self._bar: TaskID | None = None
+
+    def began(self, what: Literal["make"] | PhaseName, total: int) -> None:
+        """Draw a new bar in place of the last."""
+        if self._bar is not None:
+            self.progress.remove_task(self._bar)
+        self._bar = self.progress.add_task(title(what), total=total)
+
+    def moved(self, count: int) -> None:
+        """Let it grow."""
+        if self._bar is not None:
+            self.progress.advance(self._bar, count)
+
+    def ended(self, phase: Phase) -> None:
+        """Add it to the chart."""
+        self._phases.append(phase)
+
+
+def drawing(phases: Sequence[Phase], screen: Console | None = None) -> Progress:
+    """The bar, with the chart of these phases above it, on standard error if not told; all of it goes in the end."""
+    from rich.console import Console
+    from rich.constrain import Constrain
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+    from rich.table import Column
+    from rich.text import Text
+
+    console = screen or Console(file=sys.stderr)
+    room = max(10, console.width - _BESIDE)
+
+    class Chart(Progress):
+        """A bar below a chart."""
+
+        def get_renderables(self) -> Iterator[RenderableType]:
+            width = max(1, console.width - MARGIN)
+            if phases:
+                lines = bars(phases, width, blocks=not console.options.ascii_only)
+                yield Text("\n".join(lines), no_wrap=True, overflow="crop")
+                yield ""
+            yield from (Constrain(part, width) for part in super().get_renderables())
+
+    return Chart(
+        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
+        DownloadColumn(table_column=Column(no_wrap=True)),
+        TransferSpeedColumn(table_column=Column(no_wrap=True)),
+        console=console,
+        transient=True,
+        refresh_per_second=_REDRAWS,
+        expand=True,
+    )

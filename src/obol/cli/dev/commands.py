@@ -1,0 +1,103 @@
+"""`obol dev …`: run an image of this machine's Docker in the stack, and go back to the released one.
+
+What a verb needs is imported within it, so that `obol --help` starts fast.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from obol.cli import options
+from obol.cli.stack import building
+from obol.cli.terminal.usage import Verbs
+from obol.config.paths import Surroundings, development
+
+if TYPE_CHECKING:
+    from obol.stack.hotswap import HotSwap
+
+app = Verbs()
+
+_INTERRUPTED = "the cluster goes on with what it began; run the same command again to finish the rest."
+
+Image = Annotated[str, typer.Argument(metavar="IMAGE", help="An image of this machine's Docker, such as app:dev.")]
+_TARGET = "NAMESPACE/NAME[:CONTAINER]"
+Into = Annotated[
+    str,
+    typer.Option(
+        "--deployment",
+        "-d",
+        metavar=_TARGET,
+        help="The Deployment that is to run the image; name the container if it has several.",
+    ),
+]
+Back = Annotated[
+    str | None,
+    typer.Option(
+        "--deployment", "-d", metavar=_TARGET, help="Only this Deployment, or only this container of it (default: all)."
+    ),
+]
+
+
+@app.command()
+def push(
+    context: typer.Context,
+    image: Image,
+    deployment: Into,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Push an image to the stack's own registry, run it in a Deployment, and wait until it is ready.
+
+    Needs development mode (OBOL_DEVELOPMENT=true) on k3d. Pushes only layers that changed. The Deployment keeps the
+    name of the image that ran before, and `obol dev reset` goes back to it.
+    """
+    from obol.cli.dev.view import swapped_parts, swapped_result
+    from obol.stack.development import Source, Target
+
+    source, target = Source.parse(image), Target.parse(deployment)
+    say = options.speaker(context, output, verbose, quiet)
+    stack = _stack()
+    began = time.monotonic()
+    swapped = building.run(say, stack.push(source, target, building.steps(say)), _INTERRUPTED)
+    result = swapped_result(swapped, time.monotonic() - began)
+    say.result(result, lambda: swapped_parts(result))
+
+
+@app.command()
+def reset(
+    context: typer.Context,
+    deployment: Back = None,
+    output: options.Output = None,
+    verbose: options.Verbose = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make Deployments run their released images again, and wait until they are ready.
+
+    Without an option it takes all Deployments that `obol dev push` has changed.
+    """
+    from obol.cli.dev.view import restored_parts, restored_result
+    from obol.stack.development import Target
+
+    target = Target.parse(deployment) if deployment is not None else None
+    say = options.speaker(context, output, verbose, quiet)
+    stack = _stack()
+    began = time.monotonic()
+    restored = building.run(say, stack.reset(target, building.steps(say)), _INTERRUPTED)
+    result = restored_result(restored, time.monotonic() - began)
+    say.result(result, lambda: restored_parts(result))
+
+
+def _stack() -> HotSwap:
+    """The stack of development mode. Raises UsageError where there is none."""
+    from obol.config.stack import cache_disabled
+    from obol.stack.development import stack_of
+
+    around = Surroundings.of_process()
+    home = building.home(around)
+    caches = not cache_disabled(around.environ)
+    identity = stack_of(home.identity(), development=development(around.environ), caches=caches)
+    return building.hot_swap(around, home, identity)

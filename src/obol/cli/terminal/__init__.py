@@ -1,0 +1,1 @@
+"""What every verb shares to speak to a person: results, steps, progress and tables."""

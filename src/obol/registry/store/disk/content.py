@@ -1,0 +1,190 @@
+"""The port `Content` over the files and the rows of the index, which it keeps true to each other.
+
+What was settled once is remembered, so that most questions cost a dictionary look-up; still, a file's size and the
+time when it was written are looked at whenever it is opened. Whatever does not fit is settled on the spot, under a lock
+of that digest: a row without a file is removed; a file without a row, with a row that a repair made, or written since,
+is read and hashed before it counts; a file of another size than its row says, or of another hash than its name, goes
+to quarantine. Bytes that decay without being written are not noticed: hashing every hit would cost more than the hit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
+
+from obol.oci.references import Digest
+from obol.registry.store.disk.files import BlobFile
+from obol.registry.store.disk.partials import DiskPartial
+
+if TYPE_CHECKING:
+    from obol.registry.store.disk.files import BlobTree
+    from obol.registry.store.disk.index import BlobIndex
+    from obol.registry.store.disk.pool import Lane
+    from obol.registry.store.ports import Partial, Usage
+
+REMEMBERED = 16_384
+"""Files known in memory: some 6 MiB."""
+
+HASHED_AT_ONCE = 256 * 1024
+"""Bytes that are hashed sooner than a thread is reached."""
+
+VERIFIED_AT_ONCE = 2
+"""Hashing a large file holds a thread for seconds; others must be left for writing."""
+
+
+class DiskReadable:
+    """An open file of complete content."""
+
+    __slots__ = ("_descriptor", "file", "size")
+
+    def __init__(self, descriptor: int, file: BlobFile) -> None:
+        self._descriptor = descriptor
+        self.file = file
+        self.size = file.size
+
+    def fileno(self) -> int:
+        """The descriptor. Raises ValueError after `close`."""
+        if self._descriptor < 0:
+            raise ValueError("the file is closed")
+        return self._descriptor
+
+    def close(self) -> None:
+        """Give it back; safe to repeat."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+class DiskContent:
+    """Complete and verified content, by digest."""
+
+    def __init__(self, tree: BlobTree, index: BlobIndex, lane: Lane) -> None:
+        self._tree = tree
+        self._index = index
+        self._lane = lane
+        self._files: OrderedDict[Digest, BlobFile] = OrderedDict()
+        self._files_of = index.generation
+        self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
+        self._verifying = asyncio.Semaphore(VERIFIED_AT_ONCE)
+
+    async def size(self, digest: Digest) -> int | None:
+        """Bytes of the object, or None. Raises StoreError."""
+        known = self._recall(digest) or await self._settle(digest)
+        return None if known is None else known.size
+
+    async def read(self, digest: Digest) -> bytes | None:
+        """All of a small object, or None. What has not its digest goes to quarantine. Raises StoreError."""
+        data = await self._lane.run("read content", self._tree.read, digest)
+        if data is not None and await self._is(digest, data):
+            if self._recall(digest) is None:
+                await self._settle(digest)
+            return data
+        self._files.pop(digest, None)
+        await self._settle(digest, suspected=data is not None)
+        return None
+
+    async def _is(self, digest: Digest, data: bytes) -> bool:
+        if len(data) <= HASHED_AT_ONCE:
+            return Digest.of(data, digest.algorithm) == digest
+        return await self._lane.run("verify content", Digest.of, data, digest.algorithm) == digest
+
+    async def open(self, digest: Digest) -> DiskReadable | None:
+        """Open it, or None. Raises StoreError."""
+        readable = None
+        if (known := self._recall(digest) or await self._told(digest)) is not None:
+            readable = self._opened(known)
+        if readable is None and (known := await self._settle(digest)) is not None:
+            # What did not fit is settled now, and may be right after all.
+            readable = self._opened(known)
+        return readable
+
+    async def put(self, digest: Digest, data: bytes) -> None:
+        """Keep `data`, whose digest the caller has verified. Raises StoreError."""
+        async with self._lock(digest):
+            await self._record(await self._lane.run("store content", self._tree.store, digest, data))
+
+    async def adopt(self, partial: Partial, size: int) -> None:
+        """Turn a verified partial into content. Raises StoreError, also where it is shorter than `size`."""
+        if not isinstance(partial, DiskPartial):
+            raise TypeError("only a partial of the same store can be adopted")
+        async with self._lock(partial.digest):
+            file = await self._lane.run("store content", partial.move_into, self._tree, size)
+            await self._record(file)
+        await self._lane.run("remove a checkpoint", partial.forget_checkpoint)
+
+    async def usage(self) -> Usage:
+        """What is held now. Raises StoreError."""
+        return await self._index.usage()
+
+    async def _told(self, digest: Digest) -> BlobFile | None:
+        """What the file is like as far as the index knows."""
+        row = await self._index.find(digest)
+        return BlobFile(digest, row.size, row.stored_at) if row is not None and row.verified else None
+
+    def _opened(self, known: BlobFile) -> DiskReadable | None:
+        """The file, if it is the one that is known.
+
+        No thread is worth its way for this; and who goes on to send the file waits for the same disk.
+        """
+        opened = self._lane.at_once("open content", self._tree.open, known.digest)
+        readable = None if opened is None else DiskReadable(*opened)
+        if readable is not None and readable.file == known:
+            self._remember(known)
+            return readable
+        if readable is not None:
+            readable.close()
+        self._files.pop(known.digest, None)
+        return None
+
+    async def _settle(self, digest: Digest, *, suspected: bool = False) -> BlobFile | None:
+        """Make file and row agree; the file that is held then, or None. `suspected`: the bytes must be read."""
+        async with self._lock(digest):
+            row = await self._index.find(digest)
+            file = self._lane.at_once("look for content", self._tree.find, digest)
+            if file is None:
+                if row is not None:
+                    await self._index.forget(digest)
+                return None
+            known = row is not None and row.verified and (row.size, row.stored_at) == (file.size, file.stored_at)
+            if known and not suspected:
+                self._remember(file)
+                return file
+            if (row is not None and row.size != file.size) or not await self._matches(digest):
+                await self._isolate(digest)
+                return None
+            await self._record(file)
+            return file
+
+    async def _matches(self, digest: Digest) -> bool:
+        async with self._verifying:
+            return await self._lane.run("verify content", self._tree.matches, digest)
+
+    async def _isolate(self, digest: Digest) -> None:
+        self._files.pop(digest, None)
+        await self._lane.run("quarantine content", self._tree.isolate, digest)
+        await self._index.forget(digest)
+
+    async def _record(self, file: BlobFile) -> None:
+        await self._index.add(file)
+        self._remember(file)
+
+    def _lock(self, digest: Digest) -> asyncio.Lock:
+        return self._locks.setdefault(digest, asyncio.Lock())
+
+    def _recall(self, digest: Digest) -> BlobFile | None:
+        if self._files_of != self._index.generation:
+            self._files.clear()
+            self._files_of = self._index.generation
+        known = self._files.get(digest)
+        if known is not None:
+            self._files.move_to_end(digest)
+        return known
+
+    def _remember(self, file: BlobFile) -> None:
+        self._files[file.digest] = file
+        self._files.move_to_end(file.digest)
+        if len(self._files) > REMEMBERED:
+            self._files.popitem(last=False)

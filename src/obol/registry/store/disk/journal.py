@@ -1,0 +1,162 @@
+"""What tags and rights became, line by line in `names.jsonl`, so that a damaged index can be filled again.
+
+Blobs can be found again by their files; names can not, and without them nothing may be read offline. Only changes are
+written: a line is JSON that says which tag points where, which digests may be read in a repository, what an upstream
+gave, or that nothing of a repository may be read any more. The file is a help, not a record to rely on: lines are not
+synced, a line that was torn by a crash or makes no sense is passed over, and the same line twice does no harm.
+Everything here runs in the thread of the index.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from obol.machine.files import Folder, write_all
+from obol.oci.errors import OciError
+from obol.oci.references import Digest, Repository, Tag
+from obol.registry.store.ports import Given, HeldTag, Kind, Place, Revoked, Right
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+Change = HeldTag | Given | Revoked
+Entry = tuple[Place, Change | tuple[Right, ...]]
+
+NAME = "names.jsonl"
+ANYWHERE = Repository("any")
+"""Stands for the repository where a change is of a whole space."""
+_RIGHTS_IN_A_LINE = 200
+_LONGEST_LINE = 1 << 20
+
+
+class _Pointed(msgspec.Struct, frozen=True, tag="point"):
+    space: str
+    repository: str
+    tag: str
+    variant: str
+    digest: str
+    media_type: str
+    checked_at: float
+
+
+class _Granted(msgspec.Struct, frozen=True, tag="grant"):
+    space: str
+    repository: str
+    rights: tuple[tuple[str, Kind, str, int | None], ...]
+
+
+class _Given(msgspec.Struct, frozen=True, tag="given"):
+    space: str
+    digest: str
+    media_type: str
+
+
+class _Revoked(msgspec.Struct, frozen=True, tag="revoke"):
+    space: str
+    repository: str
+
+
+_Event = _Pointed | _Granted | _Given | _Revoked
+
+# msgspec takes no subclasses of str, which digests, tags and repositories are.
+_encoder = msgspec.json.Encoder(enc_hook=str)
+_decoder = msgspec.json.Decoder(_Event)
+
+
+class Journal:
+    """The open file, and how long it is."""
+
+    def __init__(self, home: Folder) -> None:
+        self._home = home
+        self._descriptor = _open(home)
+        self.size = os.fstat(self._descriptor).st_size
+        """Bytes."""
+        # What the last process left may end within a line; an empty line more is passed over like any other.
+        self._torn = self.size > 0
+
+    def close(self) -> None:
+        """Give the file back; safe to repeat."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+
+    def append(self, place: Place, change: Change | Sequence[Right]) -> None:
+        """Write down one change. Raises OSError; a line that did not fit is then no line."""
+        data = (b"\n" if self._torn else b"") + b"".join(_lines(place, change))
+        self._torn = True
+        write_all(self._descriptor, data)
+        self._torn = False
+        self.size += len(data)
+
+    def entries(self) -> Iterator[Entry]:
+        """Every change that was written, oldest first. Raises OSError."""
+        reading = self._home.open(NAME)
+        if reading is None:
+            return
+        with os.fdopen(reading, "rb") as file:
+            while line := file.readline(_LONGEST_LINE):
+                if (entry := _parse(line)) is not None:
+                    yield entry
+
+    def rewrite(self, entries: Iterable[Entry]) -> None:
+        """Let the journal hold just these, durably. Raises OSError, and the old one is kept."""
+        self._home.replace(NAME, (line for place, change in entries for line in _lines(place, change)))
+        self.close()
+        self._descriptor = _open(self._home)
+        self.size = os.fstat(self._descriptor).st_size
+        self._torn = False
+
+
+def _open(home: Folder) -> int:
+    descriptor = home.open(NAME, os.O_WRONLY | os.O_APPEND)
+    if descriptor is not None:
+        return descriptor
+    home.clear(NAME)
+    os.close(home.create(NAME))
+    if (descriptor := home.open(NAME, os.O_WRONLY | os.O_APPEND)) is None:
+        raise FileNotFoundError(NAME)
+    return descriptor
+
+
+def _lines(place: Place, change: Change | Sequence[Right]) -> Iterator[bytes]:
+    match change:
+        case HeldTag(tag, variant, digest, media_type, checked_at):
+            yield _line(_Pointed(place.space, place.repository, tag, variant, digest, media_type, checked_at))
+        case Given(digest, media_type):
+            yield _line(_Given(place.space, digest, media_type))
+        case Revoked():
+            yield _line(_Revoked(place.space, place.repository))
+        case _:
+            for start in range(0, len(change), _RIGHTS_IN_A_LINE):
+                rights = change[start : start + _RIGHTS_IN_A_LINE]
+                values = tuple((right.digest, right.kind, right.media_type, right.size) for right in rights)
+                yield _line(_Granted(place.space, place.repository, values))
+
+
+def _line(event: _Event) -> bytes:
+    return _encoder.encode(event) + b"\n"
+
+
+def _parse(line: bytes) -> Entry | None:
+    try:
+        return _entry(_decoder.decode(line))
+    except (msgspec.DecodeError, OciError, ValueError):
+        return None
+
+
+def _entry(event: _Event) -> Entry:
+    if isinstance(event, _Given):
+        return Place(event.space, ANYWHERE), Given(Digest.parse(event.digest), event.media_type)
+    place = Place(event.space, Repository.parse(event.repository))
+    match event:
+        case _Pointed(tag=tag, variant=variant, digest=digest, media_type=media_type, checked_at=checked_at):
+            return place, HeldTag(Tag.parse(tag), variant, Digest.parse(digest), media_type, checked_at)
+        case _Revoked():
+            return place, Revoked()
+        case _Granted(rights=rights):
+            return place, tuple(
+                Right(Digest.parse(digest), kind, media_type, size) for digest, kind, media_type, size in rights
+            )

@@ -1,0 +1,352 @@
+"""The port `Partials`: downloads under way, as files `partial/<algorithm>-<digits>[-<space>]`, each with a checkpoint.
+
+A checkpoint says how much of the file an earlier attempt left in one piece. Bytes that were written but not synced are
+still there after a crash of this program, yet not after one of the machine; so a checkpoint counts only within the boot
+that wrote it, but for the part that was synced. What is resumed is hashed again by the caller in any case.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import threading
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from obol.machine.files import write_all
+from obol.oci.errors import OciError
+from obol.oci.references import Digest
+from obol.registry.store.ports import StoreError, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator
+
+    from obol.machine.files import Folder
+    from obol.registry.store.disk.files import BlobFile, BlobTree
+    from obol.registry.store.disk.pool import Lane
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_CHECKPOINT = ".json"
+_CHECKPOINT_LENGTH = 256
+_BLOCK = 512
+_NAME = re.compile(r"(?P<algorithm>[a-z0-9]+)-(?P<hex>[0-9a-f]+)(?:-[0-9a-f]{16})?")
+
+# macOS has no fdatasync; what fsync does besides does no harm.
+_sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
+
+
+class Checkpoint(msgspec.Struct, frozen=True):
+    """Bytes from the start that are there, in the boot that is named; `durable` of them in any boot."""
+
+    frontier: int
+    boot: str
+    durable: int
+
+    def valid(self, boot: str) -> int:
+        """How many bytes count now."""
+        return self.frontier if boot and boot == self.boot else self.durable
+
+
+class _Descriptor:
+    """A file descriptor that threads use: made by the first of them where there is none yet, closed by the last.
+
+    So its number is not given anew while somebody reads or writes by it.
+    """
+
+    def __init__(self, number: int | None, make: Callable[[], int]) -> None:
+        self._number = number
+        self._make = make
+        self._lock = threading.Lock()
+        self._users = 0
+        self._closing = False
+
+    def fileno(self) -> int:
+        if self._closing or self._number is None:
+            raise ValueError("the file is closed, or nothing has been written to it")
+        return self._number
+
+    @contextmanager
+    def held(self) -> Iterator[int]:
+        with self._lock:
+            if self._closing:
+                raise OSError(errno.EBADF, "the file is closed")
+            if self._number is None:
+                self._number = self._make()
+            number = self._number
+            self._users += 1
+        try:
+            yield number
+        finally:
+            with self._lock:
+                self._users -= 1
+            self._close_if_idle()
+
+    def close(self) -> None:
+        with self._lock:
+            self._closing = True
+        self._close_if_idle()
+
+    def _close_if_idle(self) -> None:
+        with self._lock:
+            if self._closing and not self._users and self._number is not None:
+                number, self._number = self._number, None
+                os.close(number)
+
+
+class DiskPartial:
+    """A download under way, in one file; `descriptor` and `frontier` of one that is there already."""
+
+    def __init__(self, name: str, partials: DiskPartials, descriptor: int | None = None, frontier: int = 0) -> None:
+        digest = _digest_of(name)
+        assert digest is not None
+        self.digest = digest
+        self.frontier = frontier
+        self._name = name
+        self._partials = partials
+        self._descriptor = _Descriptor(descriptor, self._make)
+        self._durable = 0
+        # The names may be touched by a thread whose caller was cancelled, while the next call is in another.
+        self._names = threading.Lock()
+        self._gone = False
+
+    def fileno(self) -> int:
+        """The descriptor. Raises ValueError before the first write of a new download, and after `close`."""
+        return self._descriptor.fileno()
+
+    async def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write all of `data` at `offset`. Raises StoreError."""
+        await self._partials.lane.run("write a download", self._write, offset, data)
+
+    async def checkpoint(self, frontier: int, *, durable: bool = False) -> None:
+        """Remember that the first `frontier` bytes are there. Raises StoreError."""
+        await self._partials.lane.run("write a checkpoint", partial(self._checkpoint, frontier, durable=durable))
+
+    async def discard(self) -> None:
+        """Remove the file now. Raises StoreError."""
+        await self._partials.lane.run("remove a download", self._discard)
+
+    def close(self) -> None:
+        """Give the descriptor back, keeping the file; safe to repeat."""
+        self._descriptor.close()
+        self._partials.closed(self._name)
+
+    def prepare(self) -> None:
+        """Make the file, in the calling thread. What goes wrong the first write will tell."""
+        with suppress(OSError), self._descriptor.held():
+            pass
+
+    def move_into(self, tree: BlobTree, size: int) -> BlobFile:
+        """Make the file content, in the calling thread. Raises OSError, StoreError."""
+        with self._descriptor.held() as descriptor, self._names:
+            there = os.fstat(descriptor).st_size
+            if there < size or self._gone:
+                raise StoreError(f"a download of {size} bytes cannot be stored: {there} bytes are left")
+            if there > size:
+                os.ftruncate(descriptor, size)
+            file = tree.receive(self._name, descriptor, self.digest)
+            self._gone = True
+            return file
+
+    def forget_checkpoint(self) -> None:
+        """Remove what `checkpoint` wrote, in the calling thread. Raises OSError."""
+        self._partials.folder.unlink(self._name + _CHECKPOINT)
+
+    def _make(self) -> int:
+        with self._names:
+            if self._gone:
+                raise OSError(errno.EBADF, "the download was removed")
+            return self._partials.create(self._name)
+
+    def _write(self, offset: int, data: bytes | memoryview) -> None:
+        rest = memoryview(data)
+        with self._descriptor.held() as descriptor:
+            while rest:
+                written = os.pwrite(descriptor, rest, offset)
+                offset += written
+                rest = rest[written:]
+
+    def _checkpoint(self, frontier: int, *, durable: bool) -> None:
+        with self._descriptor.held() as descriptor:
+            if durable:
+                _sync_data(descriptor)
+            with self._names:
+                if self._gone:
+                    return
+                self._durable = frontier if durable else min(self._durable, frontier)
+                note = Checkpoint(frontier, self._partials.boot, self._durable)
+                _write_checkpoint(self._partials.folder, self._name + _CHECKPOINT, note, durable=durable)
+
+    def _discard(self) -> None:
+        with self._names:
+            if not self._gone:
+                self._gone = True
+                self._partials.remove(self._name)
+
+
+class DiskPartials:
+    """Downloads under way or left behind, in one folder.
+
+    `held` tells the size of complete content, or None; `boot` names the machine's current boot, "" if it cannot be
+    told.
+    """
+
+    def __init__(self, folder: Folder, held: Callable[[Digest], Awaitable[int | None]], lane: Lane, boot: str) -> None:
+        self.folder = folder
+        self.lane = lane
+        self.boot = boot
+        self._held = held
+        self._in_use: set[str] = set()
+
+    async def open(self, digest: Digest, space: str = "") -> DiskPartial:
+        """Resume what an earlier attempt left, or begin. Raises StoreError.
+
+        A new file is made while the caller goes on to ask the upstream.
+        """
+        name = file_name(digest, space)
+        self._in_use.add(name)
+        try:
+            if self.lane.at_once("look for a download", self.folder.stat, name) is not None:
+                return await self.lane.run("open a download", self._open, name, undo=DiskPartial.close)
+        except BaseException:
+            self.closed(name)
+            raise
+        new = DiskPartial(name, self)
+        self.lane.ahead(new.prepare)
+        return new
+
+    async def left(self, digest: Digest, space: str = "") -> int:
+        """Bytes that the next download of a digest would resume with. Raises StoreError."""
+        name = file_name(digest, space)
+        if self.lane.at_once("look for a download", self.folder.stat, name) is None:
+            return 0
+        return await self.lane.run("look for a download", self._frontier, name)
+
+    async def sweep(self) -> int:
+        """Remove what cannot be resumed; tell how many downloads and foreign files that were.
+
+        To be awaited before content is stored: the file that `put` is writing looks like one that a crash left.
+        """
+        resumable, removed = await self.lane.run("sweep downloads", self._sweep)
+        for name, digest in resumable.items():
+            if name not in self._in_use and await self._held(digest) is not None:
+                await self.lane.run("sweep downloads", self.remove, name)
+                removed += 1
+        return removed
+
+    async def usage(self) -> Usage:
+        """Files left or in use, and the bytes they take on the disk. Raises StoreError."""
+        return await self.lane.run("count downloads", self._usage)
+
+    def closed(self, name: str) -> None:
+        """Note that nobody writes this download any more."""
+        self._in_use.discard(name)
+
+    def create(self, name: str) -> int:
+        """A descriptor of a new file, in the calling thread; what has its name goes. Raises OSError."""
+        self.folder.clear(name)
+        self.folder.clear(name + _CHECKPOINT)
+        return self.folder.create(name)
+
+    def remove(self, name: str) -> None:
+        """Remove a download and its checkpoint, in the calling thread. Raises OSError."""
+        self.folder.unlink(name)
+        self.folder.unlink(name + _CHECKPOINT)
+
+    def _open(self, name: str) -> DiskPartial:
+        if frontier := self._frontier(name):
+            descriptor = self.folder.open(name, os.O_RDWR)
+            if descriptor is not None:
+                # What lies behind the frontier has holes.
+                os.ftruncate(descriptor, frontier)
+                return DiskPartial(name, self, descriptor, frontier)
+        return DiskPartial(name, self)
+
+    def _frontier(self, name: str) -> int:
+        """How many bytes of this file count; 0 if it is not a file of ours, or has no valid checkpoint."""
+        found = self.folder.stat(name)
+        # Somebody else's file, by a second name, would be written to.
+        if found is None or found.st_nlink != 1 or (descriptor := self.folder.open(name + _CHECKPOINT)) is None:
+            return 0
+        try:
+            checkpoint = msgspec.json.decode(os.pread(descriptor, _CHECKPOINT_LENGTH, 0), type=Checkpoint)
+        except msgspec.DecodeError:
+            return 0
+        finally:
+            os.close(descriptor)
+        return max(0, min(checkpoint.valid(self.boot), found.st_size))
+
+    def _sweep(self) -> tuple[dict[str, Digest], int]:
+        resumable: dict[str, Digest] = {}
+        removed = 0
+        for name in {entry.name.removesuffix(_CHECKPOINT) for entry in self.folder.entries() if _is_file(entry)}:
+            digest = _digest_of(name)
+            if name in self._in_use:
+                continue
+            if digest is not None and self._frontier(name):
+                resumable[name] = digest
+                continue
+            # A directory may share the name, and is nothing of ours.
+            with suppress(IsADirectoryError, PermissionError):
+                self.remove(name)
+            removed += 1
+        return resumable, removed
+
+    def _usage(self) -> Usage:
+        names = [entry.name for entry in self.folder.entries() if _digest_of(entry.name) is not None]
+        found = [file for name in names if (file := self.folder.stat(name)) is not None]
+        # A file with holes takes less than its length.
+        return Usage(len(found), sum(min(file.st_size, file.st_blocks * _BLOCK) for file in found))
+
+
+def file_name(digest: Digest, space: str = "") -> str:
+    """The name of a download in the folder; a space is told apart by a hash, because its name is no file name."""
+    mark = f"-{hashlib.sha256(space.encode()).hexdigest()[:16]}" if space else ""
+    return f"{digest.algorithm}-{digest.hex}{mark}"
+
+
+def boot_id() -> str:
+    """The name of the machine's current boot; "" where there is none, or it is not to be read."""
+    try:
+        return BOOT_ID.read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        return ""
+
+
+def _write_checkpoint(folder: Folder, name: str, note: Checkpoint, *, durable: bool) -> None:
+    """Write a note of constant length: over the last one or, to survive a loss of power, in its place.
+
+    A rename over a file makes ext4 write it out at once, which is too dear for a note that counts in this boot only;
+    and so short a write in place is done or not done when we are killed.
+    """
+    data = msgspec.json.encode(note).ljust(_CHECKPOINT_LENGTH)
+    if durable:
+        folder.replace(name, (data,))
+        return
+    descriptor = folder.open(name, os.O_WRONLY)
+    if descriptor is None:
+        folder.clear(name)
+        descriptor = folder.create(name)
+    try:
+        write_all(descriptor, data)
+    finally:
+        os.close(descriptor)
+
+
+def _digest_of(name: str) -> Digest | None:
+    found = _NAME.fullmatch(name)
+    if found is None:
+        return None
+    try:
+        return Digest.parse(f"{found['algorithm']}:{found['hex']}")
+    except OciError:
+        return None
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    return not entry.is_dir(follow_symlinks=False)

@@ -1,0 +1,1 @@
+"""Blobs on their way from their upstream into the store, and the clients that follow them."""

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from obol.backends.kubernetes.rollouts import Deployment, Rollout, applied, deployed, rollouts
+from obol.errors import ObolError, UsageError
+from obol.workloads.sources import Manifest, packaged
+
+LITELLM = Deployment("llm", "litellm")
+
+
+def deployment(**status: int) -> dict[str, Any]:
+    """One as kubectl lists it."""
+    return {
+        "kind": "Deployment",
+        "metadata": {"name": "litellm", "namespace": "llm", "generation": 2},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "litellm"}}},
+        "status": status,
+    }
+
+
+def pod(**fields: Any) -> dict[str, Any]:
+    """One of its pods."""
+    metadata = {"name": "litellm-1", "namespace": "llm", "labels": {"app": "litellm", "pod-template-hash": "x"}}
+    return {"kind": "Pod", "metadata": {**metadata, **fields.pop("metadata", {})}, "spec": {}, "status": fields}
+
+
+def waits(reason: str, message: str = "") -> dict[str, Any]:
+    """A container that waits."""
+    return {"name": "c", "state": {"waiting": {"reason": reason, **({"message": message} if message else {})}}}
+
+
+def judged(*items: dict[str, Any]) -> Rollout:
+    """How far LiteLLM is by a listing."""
+    (found,) = rollouts(json.dumps({"kind": "List", "items": items}), [LITELLM])
+    return found
+
+
+def test_packaged() -> None:
+    """The stack's own manifests bring two namespaces, two Deployments, and an Ingress to the gateway."""
+    found = applied(packaged())
+
+    assert found.namespace_names == {"llm", "monitoring"}
+    assert [json.loads(text)["kind"] for text in found.namespaces] == ["Namespace", "Namespace"]
+    assert found.deployments == (LITELLM, Deployment("monitoring", "prometheus"))
+    assert found.ingresses == {"litellm"}
+
+
+def test_lists_and_odd_documents() -> None:
+    """Lists are looked into; what has no kind, no name or no namespace is no reason to fail."""
+    text = (
+        "kind: List\nitems:\n- kind: Deployment\n  metadata: {name: a}\n- 3\n---\n---\nkind: Namespace\n---\n- 1\n---\n"
+        "kind: Ingress\nspec: {defaultBackend: {service: {name: b}}}\n"
+    )
+
+    found = applied([Manifest("m", text)])
+
+    assert found.deployments == (Deployment("default", "a"),)
+    assert found.ingresses == {"b"}
+    assert found.namespace_names == {""}
+
+
+def test_not_yaml() -> None:
+    """A manifest that cannot be read is named."""
+    with pytest.raises(UsageError, match=r"the manifest mine\.yaml cannot be used"):
+        applied([Manifest("mine.yaml", "a: [")])
+
+
+@pytest.mark.parametrize(
+    ("status", "done"),
+    [
+        ({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, True),
+        ({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, False),
+        ({"observedGeneration": 2, "replicas": 1, "availableReplicas": 1}, False),
+        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2}, False),
+        ({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1}, False),
+        ({}, False),
+    ],
+)
+def test_done(status: dict[str, int], done: bool) -> None:
+    """A Deployment is done when the cluster has seen it, and its new pods are ready, and no old one is left."""
+    assert judged(deployment(**status)).done is done
+
+
+@pytest.mark.parametrize(
+    ("status", "ready"),
+    [
+        ({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, 0),
+        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1}, 0),
+        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2}, 1),
+        ({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, 1),
+        ({"observedGeneration": 2, "replicas": 1, "availableReplicas": 0}, 0),
+    ],
+)
+def test_ready_in_a_rollout(status: dict[str, int], ready: int) -> None:
+    """Pods of the version before are not counted as ready, although they serve on."""
+    assert judged(deployment(**status)).ready == ready
+
+
+def test_not_there_yet() -> None:
+    """A Deployment that the cluster does not list is not done."""
+    assert judged(pod()) == Rollout(LITELLM)
+    assert str(Rollout(LITELLM)) == "litellm: 0 of 1 ready"
+
+
+def test_reasons() -> None:
+    """Why its pods are not ready is told in a word each, and in full with the pod's name."""
+    found = judged(
+        deployment(observedGeneration=2, replicas=1, updatedReplicas=1),
+        pod(
+            initContainerStatuses=[waits("PodInitializing")],
+            containerStatuses=[waits("ImagePullBackOff", "Back-off pulling\n image x")],
+            conditions=[{"type": "Ready", "status": "False", "reason": "ContainersNotReady"}],
+        ),
+    )
+
+    assert str(found) == "litellm: 0 of 1 ready (ImagePullBackOff)"
+    assert found.details == (
+        "pod litellm-1: PodInitializing",
+        "pod litellm-1: ImagePullBackOff: Back-off pulling image x",
+    )
+
+
+def test_crashing() -> None:
+    """A container that ends again and again is told with how it ended."""
+    crashing = {**waits("CrashLoopBackOff"), "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}
+
+    found = judged(deployment(), pod(containerStatuses=[crashing]))
+
+    assert found.reasons == ("CrashLoopBackOff", "OOMKilled")
+
+
+def test_unschedulable() -> None:
+    """A pod that has no place to run says so in a condition."""
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no memory"}
+
+    found = judged(deployment(), pod(conditions=[condition]))
+
+    assert found.details == ("pod litellm-1: Unschedulable: no memory",)
+
+
+def test_others_pods() -> None:
+    """Pods of others, and those that are going, do not matter."""
+    stuck = [waits("ImagePullBackOff")]
+    found = judged(
+        deployment(),
+        pod(metadata={"labels": {"app": "other"}}, containerStatuses=stuck),
+        pod(metadata={"namespace": "other"}, containerStatuses=stuck),
+        pod(metadata={"labels": None}, containerStatuses=stuck),
+        pod(metadata={"deletionTimestamp": "2026-09-21T14:13:20Z"}, containerStatuses=stuck),
+        pod(containerStatuses=[{"name": "c", "state": {"running": {"startedAt": "2026-09-21T14:13:20Z"}}}]),
+    )
+
+    assert found.reasons == ()
+
+
+def test_ready_line() -> None:
+    """A Deployment that is done has one thing to say."""
+    assert str(Rollout(LITELLM, 1, 1, done=True)) == "litellm: ready"
+
+
+@pytest.mark.parametrize("listing", ["", "error", '{"items": [{"kind": 1}]}'])
+def test_no_listing(listing: str) -> None:
+    """What is no listing is an error."""
+    with pytest.raises(ObolError, match="do not understand"):
+        rollouts(listing, [LITELLM])
+
+
+def test_all_that_is_deployed() -> None:
+    """Everything is told but for one namespace, and what is no listing is refused."""
+    own = deployment(observedGeneration=2, replicas=1, updatedReplicas=1, availableReplicas=1)
+    system = {**own, "metadata": {"name": "coredns", "namespace": "kube-system"}}
+    listing = json.dumps({"kind": "List", "items": [own, pod(), system]})
+
+    assert deployed(listing, without="kube-system") == (Rollout(LITELLM, 1, 1, done=True),)
+    with pytest.raises(ObolError):
+        deployed("no JSON", without="")

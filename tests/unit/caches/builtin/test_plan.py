@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from obol.caches.builtin.plan import BuiltinPlan
+
+if TYPE_CHECKING:
+    import pytest
+
+
+def test_argv() -> None:
+    """The command is ours, by the interpreter that runs us, with every port settled."""
+    plan = BuiltinPlan(Path("/s"), arguments=("--offline",))
+
+    assert plan.argv({"docker.io": 54100, "ghcr.io": 7}) == (
+        sys.executable,
+        "-m",
+        "obol",
+        "cache",
+        "serve",
+        "--store=/s",
+        "--log-file=/s/engine.log",
+        "--offline",
+        "--port=docker.io=54100",
+        "--port=ghcr.io=7",
+    )
+
+
+def test_environment() -> None:
+    """The process gets what it needs, its settings, and no secret that happens to lie around."""
+    environ = {
+        "PATH": "/bin",
+        "HOME": "/home/ada",
+        "LC_ALL": "C.UTF-8",
+        "https_proxy": "http://proxy",
+        "OBOL_CACHE_TAG_TTL": "5",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "GITHUB_TOKEN": "secret",
+        "OBOL_CONFIG_DIR": "relative",
+    }
+
+    assert BuiltinPlan(Path("/s"), environ=environ, config=Path("/c")).child_environment() == {
+        "PATH": "/bin",
+        "HOME": "/home/ada",
+        "LC_ALL": "C.UTF-8",
+        "https_proxy": "http://proxy",
+        "OBOL_CACHE_TAG_TTL": "5",
+        "OBOL_CONFIG_DIR": "/c",
+    }
+    assert BuiltinPlan(Path("/s")).child_environment() == {}
+
+
+def test_modules_are_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process starts in another directory, and still finds modules that were named from here."""
+    monkeypatch.chdir(tmp_path)
+
+    environment = BuiltinPlan(Path("/s"), environ={"PYTHONPATH": "src:/lib"}).child_environment()
+
+    assert environment == {"PYTHONPATH": f"{tmp_path}/src:/lib"}

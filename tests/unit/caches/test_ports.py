@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from obol.caches.ports import Amount, EngineStatus, Listener, RateLimit, RequestCounts
+from tests.fakes.control import status_body
+
+
+def test_status_is_decoded() -> None:
+    """What the engine answers becomes values."""
+    found = msgspec.json.decode(status_body(Path("/s"), ports={"ghcr.io": 54101}), type=EngineStatus)
+
+    assert found.listeners == (Listener("ghcr.io", "127.0.0.1", 54101),)
+    assert found.content == Amount(1234, 12 << 30)
+    assert found.upstreams[0].requests == RequestCounts(12000, 3, 1, 2)
+    assert found.upstreams[0].ratelimit == RateLimit(100, 76)
+
+
+def test_newer_engine() -> None:
+    """What a newer engine adds, and what an older one leaves out, does no harm."""
+    body = msgspec.json.decode(status_body(Path("/s")))
+    body["weather"] = "fine"
+    body["upstreams"] = [{"registry": "a.io", "url": "https://a", "health": "unknown"}]
+
+    found = msgspec.convert(body, EngineStatus)
+
+    assert found.upstreams[0].requests == RequestCounts()
+    assert found.fills == 0

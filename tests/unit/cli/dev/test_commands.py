@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.cli.stack import building
+from obol.config.paths import Surroundings, locate
+from obol.stack.state import Home, Identity
+from tests.fakes.runner import FakeRunner
+from tests.unit.stack.devworld import PUSHED, RELEASED, DevWorld, deployment, dev_world
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from obol.stack.hotswap import HotSwap
+    from tests.unit.cli.conftest import Terminal
+
+
+@pytest.fixture
+def world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> DevWorld:
+    """Somebody at work in development mode, on a stack on k3d."""
+    found = dev_world()
+
+    def hot_swap(around: Surroundings, home: Home, identity: Identity) -> HotSwap:
+        assert (home.config, identity.stack_id) == (tmp_path / ".workspace/config", "brave-otter")
+        return found.stack
+
+    monkeypatch.setattr(building, "hot_swap", hot_swap)
+    monkeypatch.setenv("OBOL_DEVELOPMENT", "true")
+    monkeypatch.delenv("OBOL_CONFIG_DIR")
+    monkeypatch.delenv("OBOL_DISABLE_REGISTRY_CACHE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    Home(locate(Surroundings.of_process()).config).establish(Identity("brave-otter", "k3d"))
+    return found
+
+
+@pytest.mark.parametrize("line", ["dev --help", "dev push --help", "dev reset --help"])
+def test_help(terminal: Terminal, line: str) -> None:
+    """Help fits 80 columns."""
+    assert terminal.run(line) == 0
+
+    assert max(map(len, terminal.out.splitlines())) <= 80
+
+
+def test_push_and_reset(terminal: Terminal, world: DevWorld) -> None:
+    """A person sees what runs, how much was pushed and how to go back; and does so."""
+    assert terminal.run("dev push app:dev --deployment llm/litellm") == 0
+    assert terminal.out == (
+        f"llm/litellm runs {PUSHED} (1 s; 1 layer pushed, 1 was there already).\n"
+        f"`obol dev reset --deployment llm/litellm:litellm` goes back to {RELEASED}.\n"
+    )
+    assert "  litellm: ready\n" in terminal.err
+
+    assert terminal.run("dev push app:dev -d llm/litellm:litellm -q") == 0
+    assert terminal.out == f"llm/litellm runs {PUSHED} already (1 layer pushed, 1 was there already).\n"
+    assert terminal.err == ""
+
+    assert terminal.run("dev reset") == 0
+    assert terminal.out == f"llm/litellm:litellm runs {RELEASED} again.\n"
+
+    assert terminal.run("dev reset --deployment llm/litellm") == 0
+    assert terminal.out == "Nothing was swapped: released images run.\n"
+
+
+def test_as_json(terminal: Terminal, world: DevWorld) -> None:
+    """The same for programs."""
+    assert terminal.run("-o json dev push app:dev --deployment llm/pair:web") == 0
+    told = json.loads(terminal.out)
+    assert told.pop("seconds") >= 0
+    assert told == {
+        "namespace": "llm",
+        "deployment": "pair",
+        "container": "web",
+        "image": PUSHED,
+        "before": "nginx:1",
+        "released": "nginx:1",
+        "layers_pushed": 1,
+        "layers_present": 1,
+    }
+
+    assert terminal.run("dev reset -o json") == 0
+    (restored,) = json.loads(terminal.out)["containers"]
+    assert (restored["container"], restored["image"], restored["before"]) == ("web", "nginx:1", PUSHED)
+
+
+def test_rollout_fails(terminal: Terminal, world: DevWorld) -> None:
+    """A rollout that fails is exit code 1, with the way to look and the way back, and no result."""
+    world.machine.deployments = [deployment("litellm", {"litellm": RELEASED}, strong=False)]
+
+    assert terminal.run("dev push app:dev --deployment llm/litellm") == 1
+
+    assert terminal.out == ""
+    assert "error: litellm is not ready after 5 minutes\n" in terminal.err
+    assert "obol dev reset --deployment llm/litellm:litellm" in terminal.err
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("dev push app:dev --deployment litellm", "'litellm' does not name a Deployment"),
+        ("dev push App --deployment llm/litellm", "'App' is not an image"),
+        ("dev reset --deployment llm", "'llm' does not name a Deployment"),
+        ("dev push app:dev", "--deployment"),
+    ],
+)
+def test_usage(terminal: Terminal, world: DevWorld, line: str, said: str) -> None:
+    """What was not understood is exit code 2, and nothing is looked at."""
+    assert terminal.run(line) == 2
+
+    assert said in terminal.err
+    assert world.machine.lines == []
+
+
+@pytest.mark.parametrize("line", ["dev push app:dev --deployment llm/litellm", "dev reset"])
+def test_other_modes(terminal: Terminal, world: DevWorld, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    """Without development mode, without caches, or on podman it is told how to get there, and nothing is looked at."""
+    monkeypatch.setenv("OBOL_DISABLE_REGISTRY_CACHE", "1")
+    assert terminal.run(line) == 2
+    assert "unset OBOL_DISABLE_REGISTRY_CACHE" in terminal.err
+
+    monkeypatch.delenv("OBOL_DISABLE_REGISTRY_CACHE")
+    Home(locate(Surroundings.of_process()).config).establish(Identity("brave-otter", "podman"))
+    assert terminal.run(line) == 2
+    assert "it runs on podman" in terminal.err
+
+    monkeypatch.setenv("OBOL_DEVELOPMENT", "1")
+    assert terminal.run(line) == 2
+    assert "export OBOL_DEVELOPMENT=true" in terminal.err
+    assert world.machine.lines == []
+
+
+def test_interrupted(terminal: Terminal, world: DevWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C says that the same command goes on, and is exit code 130."""
+
+    async def run(*_argv: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(FakeRunner, "run", run)
+
+    assert terminal.run("dev push app:dev --deployment llm/litellm") == 130
+
+    assert "the same command again" in terminal.err

@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from obol.machine.tasks import spawn
+from obol.oci.references import Digest, Repository
+from obol.registry.engine.answers import StoredBlob
+from obol.registry.store.memory import MemoryPartial, MemoryStore
+from obol.registry.store.ports import Place, StoreError
+from obol.registry.transfers.transfer import EARLY, Fill, FillFailed
+from obol.registry.upstream.ports import Unavailable
+from tests.fakes.clock import FakeClock
+from tests.fakes.content import blob as make_blob
+from tests.fakes.upstream import FakeSource, FakeUpstream
+from tests.unit.registry.world import bytes_of, world
+
+DIGEST = Digest.of(b"data")
+PLACE = Place("registry.test", Repository("team/app"))
+
+
+def new(size: int | None, clock: FakeClock | None = None) -> Fill:
+    """A fill that has not begun."""
+    source = FakeSource(FakeUpstream(), PLACE.repository, DIGEST)
+    return Fill(PLACE, DIGEST, size, source, clock or FakeClock())
+
+
+async def begun(size: int | None) -> tuple[Fill, MemoryPartial]:
+    """A fill that writes."""
+    fill = new(size)
+    partial = await MemoryStore().partials.open(DIGEST)
+    fill.begin(partial, withhold=10)
+    return fill, partial
+
+
+@pytest.mark.parametrize(
+    ("size", "frontier", "shown"),
+    [(100, 0, 0), (100, 50, 50), (100, 90, 90), (100, 95, 90), (100, 100, 90), (5, 5, 0), (None, 50, 40), (None, 5, 0)],
+)
+async def test_tail_is_withheld(size: int | None, frontier: int, shown: int) -> None:
+    """Until the digest is confirmed, the end of the blob is shown to nobody; of a small blob, nothing is."""
+    fill, _ = await begun(size)
+
+    fill.frontier = frontier
+
+    assert fill.shown == shown
+
+
+async def test_confirmed() -> None:
+    """Once the digest is confirmed everything is shown, and the size is known."""
+    fill, _ = await begun(None)
+    fill.frontier = 100
+
+    fill.confirm()
+
+    assert (fill.shown, fill.size, fill.verified) == (100, 100, True)
+    assert await fill.grown(100) == 100
+
+
+async def test_grown_waits() -> None:
+    """A follower wakes when there is more to show than it has."""
+    fill, _ = await begun(100)
+    waiting = spawn(fill.grown(20), name="follower")
+    for frontier in (10, 20, 30):
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        fill.frontier = frontier
+        fill.changed()
+
+    assert await waiting == 30
+
+
+@pytest.mark.parametrize(
+    ("size", "data", "early"),
+    [(100, 50, 50), (100, 95, 90), (5, 5, 0), (None, 50, 40), (None, 5, 0), (1 << 20, EARLY + 1, EARLY)],
+)
+async def test_first_bytes(size: int | None, data: int, early: int) -> None:
+    """The first bytes are given while they are being written, but not the end of the blob, nor many."""
+    fill, _ = await begun(size)
+
+    fill.arrives(bytes(data))
+
+    assert (len(fill.early), fill.shown) == (early, 0)
+
+
+async def test_first_bytes_in_the_file() -> None:
+    """Who waits for the first bytes wakes when they arrive; what follows is waited for, and comes from the file."""
+    fill, _ = await begun(100)
+    waiting = spawn(fill.grown(0), name="follower")
+    fill.arrives(bytes(50))
+    assert await waiting == 50
+    waiting = spawn(fill.grown(50), name="follower")
+
+    fill.reaches(60)
+
+    assert await waiting == 60
+    assert fill.early == b""
+
+
+async def test_first_bytes_before_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first bytes do not wait for the disk; if it then takes none, the client has a right blob all the same."""
+    one = FakeUpstream()
+    digest, data = make_blob(9500, "layer")
+    one.add_blob("team/app", digest, data)
+    written = asyncio.Event()
+
+    async def fail(self: MemoryPartial, offset: int, data: bytes | memoryview) -> None:
+        await written.wait()
+        raise StoreError("full", full=True)
+
+    monkeypatch.setattr(MemoryPartial, "write", fail)
+    async with world(one) as w:
+        answer = await w.blob(digest)
+        assert not isinstance(answer, StoredBlob)
+        with answer:
+            await answer.opened(0)
+            runs = answer.runs(0, len(data))
+            first = bytes_of(await anext(runs))
+            assert first == data[: len(first)] != b""
+            written.set()
+
+            assert first + b"".join([bytes_of(run) async for run in runs]) == data
+
+
+async def test_grown_after_failure() -> None:
+    """After a failure a follower is first given what is there, then told."""
+    fill, _ = await begun(100)
+    fill.frontier = 30
+    cause = Unavailable("cut")
+
+    fill.fail(cause)
+
+    assert await fill.grown(20) == 30
+    with pytest.raises(FillFailed) as failed:
+        await fill.grown(30)
+    assert failed.value.cause is cause
+
+
+async def test_no_lost_wake_up() -> None:
+    """All who wait are told of a failure at once."""
+    fill, _ = await begun(100)
+    waiting = [spawn(_failure(fill), name="follower") for _ in range(20)]
+    await asyncio.sleep(0)
+
+    fill.fail(Unavailable("cut"))
+
+    assert await asyncio.gather(*waiting) == ["cut"] * 20
+
+
+async def _failure(fill: Fill) -> str:
+    with pytest.raises(FillFailed) as failed:
+        await fill.grown(0)
+    return str(failed.value)
+
+
+async def test_begun() -> None:
+    """That the upstream has begun to answer is known before there are bytes to show."""
+    fill = new(100)
+    waiting = spawn(fill.begun(), name="follower")
+    await asyncio.sleep(0)
+    fill.changed()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    fill.opened = True
+    fill.changed()
+
+    await waiting
+
+
+async def test_never_begun() -> None:
+    """Who waits for the first answer is told that there will be none."""
+    fill = new(100)
+
+    fill.fail(Unavailable("no answer"))
+
+    with pytest.raises(FillFailed, match="no answer"):
+        await fill.begun()
+
+
+async def test_moved() -> None:
+    """Waiting for the frontier to move ends at once where it has moved already."""
+    fill, _ = await begun(100)
+    fill.frontier = 10
+
+    await fill.moved(5)
+    waiting = spawn(fill.moved(10), name="verifier")
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    fill.changed()
+
+    await waiting
+
+
+def test_idle() -> None:
+    """A fill is idle from its start, and from when its last follower left."""
+    clock = FakeClock()
+    fill = new(100, clock)
+    clock.advance(5.0)
+    assert fill.idle() == 5.0
+
+    with fill.followed(), fill.followed():
+        clock.advance(5.0)
+        assert (fill.idle(), fill.followers) == (0.0, 2)
+    clock.advance(2.0)
+
+    assert (fill.idle(), fill.followers) == (2.0, 0)
+
+
+def test_end_before_the_beginning() -> None:
+    """A fill that never had a file ends without one."""
+    fill = new(100)
+
+    fill.end()
+
+    assert not fill.has_file
+
+
+async def test_file_is_kept_for_followers() -> None:
+    """The file is closed when the transfer is over and the last follower has left, and not before."""
+    fill, partial = await begun(100)
+
+    with fill.followed():
+        fill.end()
+        assert fill.partial.fileno() == partial.fileno()
+
+    with pytest.raises(ValueError, match="closed"):
+        partial.fileno()
+
+
+async def test_resumed() -> None:
+    """What an earlier attempt left is the frontier at the beginning."""
+    partial = await MemoryStore().partials.open(DIGEST)
+    partial.frontier = 40
+    fill = new(100)
+
+    fill.begin(partial, 10)
+
+    assert (fill.frontier, fill.has_file) == (40, True)
+
+
+async def test_what_was_there() -> None:
+    """What an earlier transfer left is remembered, however far this one comes."""
+    store = MemoryStore()
+    earlier = await store.partials.open(DIGEST)
+    await earlier.write(0, b"da")
+    await earlier.checkpoint(2)
+    earlier.close()
+    fill = new(4)
+
+    fill.begin(await store.partials.open(DIGEST), 0)
+    fill.frontier = 3
+
+    assert fill.held == 2

@@ -35,7 +35,7 @@ GENERATED: Mapping[Path, Callable[[], str]] = {
     **generate_schemas.FILES,
 }
 
-_PARAGRAPH = re.compile(r"^\*\*`(?P<package>[a-z_.]+)`\*\*(?P<text>.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
+_PARAGRAPH = re.compile(r"^\*\*`(?P<package>[a-z0-9_.]+)`\*\*(?P<text>.*?)(?=\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)
 
 _LINK = re.compile(r"\]\((?P<path>[^):#\s]+)(#[^)\s]*)?\)")
 """A link to a path: addresses have a colon."""

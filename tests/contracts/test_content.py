@@ -9,7 +9,7 @@ from obol.oci.references import Digest
 from obol.registry.store.ports import StoreError, Usage
 
 if TYPE_CHECKING:
-    from obol.registry.store.ports import Readable, Stores
+    from obol.registry.store.ports import Readable, Store
 
 DATA = b"a layer of some bytes"
 DIGEST = Digest.of(DATA)
@@ -25,7 +25,7 @@ def read(readable: Readable | None) -> bytes:
         readable.close()
 
 
-async def test_empty(store: Stores) -> None:
+async def test_empty(store: Store) -> None:
     """What was never stored is not held."""
     assert await store.content.size(DIGEST) is None
     assert await store.content.open(DIGEST) is None
@@ -34,7 +34,7 @@ async def test_empty(store: Stores) -> None:
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
 @pytest.mark.parametrize("data", [DATA, b"", bytes(3_000_000)], ids=["short", "empty", "long"])
-async def test_put(store: Stores, algorithm: str, data: bytes) -> None:
+async def test_put(store: Store, algorithm: str, data: bytes) -> None:
     """What was put is there at once, whole, by its digest alone."""
     digest = Digest.of(data, algorithm)
 
@@ -45,7 +45,7 @@ async def test_put(store: Stores, algorithm: str, data: bytes) -> None:
     assert await store.content.open(OTHER) is None
 
 
-async def test_put_twice(store: Stores) -> None:
+async def test_put_twice(store: Store) -> None:
     """The same content put twice is held and counted once."""
     await store.content.put(DIGEST, DATA)
     await store.content.put(DIGEST, DATA)
@@ -53,7 +53,7 @@ async def test_put_twice(store: Stores) -> None:
     assert await store.content.usage() == Usage(1, len(DATA))
 
 
-async def test_usage(store: Stores) -> None:
+async def test_usage(store: Store) -> None:
     """Usage counts objects and their bytes."""
     await store.content.put(DIGEST, DATA)
     await store.content.put(OTHER, b"something else")
@@ -61,7 +61,7 @@ async def test_usage(store: Stores) -> None:
     assert await store.content.usage() == Usage(2, len(DATA) + 14)
 
 
-async def test_readers_are_independent(store: Stores) -> None:
+async def test_readers_are_independent(store: Store) -> None:
     """Each reader has a descriptor of its own, and closing is safe to repeat."""
     await store.content.put(DIGEST, DATA)
     first, second = await store.content.open(DIGEST), await store.content.open(DIGEST)
@@ -75,7 +75,7 @@ async def test_readers_are_independent(store: Stores) -> None:
         first.fileno()
 
 
-async def test_adopt(store: Stores) -> None:
+async def test_adopt(store: Store) -> None:
     """An adopted download is content, is no download any more, and its descriptor reads on until it is closed."""
     partial = await store.partials.open(DIGEST)
     await partial.write(0, DATA)
@@ -90,7 +90,7 @@ async def test_adopt(store: Stores) -> None:
     assert await store.partials.usage() == Usage(0, 0)
 
 
-async def test_adopt_cuts(store: Stores) -> None:
+async def test_adopt_cuts(store: Store) -> None:
     """Bytes behind the size that was verified are no part of the content."""
     partial = await store.partials.open(DIGEST)
     await partial.write(0, DATA + b"rubbish")
@@ -101,7 +101,7 @@ async def test_adopt_cuts(store: Stores) -> None:
     assert read(await store.content.open(DIGEST)) == DATA
 
 
-async def test_adopt_too_short(store: Stores) -> None:
+async def test_adopt_too_short(store: Store) -> None:
     """A download that is shorter than its caller believes does not become content."""
     partial = await store.partials.open(DIGEST)
     await partial.write(0, DATA[:-1])
@@ -114,7 +114,7 @@ async def test_adopt_too_short(store: Stores) -> None:
     assert await store.content.open(DIGEST) is None
 
 
-async def test_discard_after_adopt(store: Stores) -> None:
+async def test_discard_after_adopt(store: Store) -> None:
     """Discarding what was adopted touches neither the content nor a newer download."""
     first = await store.partials.open(DIGEST)
     await first.write(0, DATA)
@@ -131,7 +131,7 @@ async def test_discard_after_adopt(store: Stores) -> None:
     second.close()
 
 
-async def test_adopt_discarded(store: Stores) -> None:
+async def test_adopt_discarded(store: Store) -> None:
     """A download that was discarded can not become content."""
     partial = await store.partials.open(DIGEST)
     await partial.write(0, DATA)
@@ -145,7 +145,7 @@ async def test_adopt_discarded(store: Stores) -> None:
 
 
 @pytest.mark.parametrize("data", [DATA, b"", bytes(3_000_000)], ids=["short", "empty", "long"])
-async def test_read(store: Stores, data: bytes) -> None:
+async def test_read(store: Store, data: bytes) -> None:
     """An object is read whole; one that is not held is None."""
     digest = Digest.of(data, "sha512")
     await store.content.put(digest, data)
@@ -154,7 +154,7 @@ async def test_read(store: Stores, data: bytes) -> None:
     assert await store.content.read(OTHER) is None
 
 
-async def test_read_damaged(store: Stores) -> None:
+async def test_read_damaged(store: Store) -> None:
     """Bytes with another digest are not read but taken out of service, and can be stored afresh."""
     await store.content.put(DIGEST, DATA.upper())
     reading = await store.content.open(DIGEST)

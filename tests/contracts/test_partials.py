@@ -9,14 +9,14 @@ from obol.oci.references import Digest
 from obol.registry.store.ports import StoreError, Usage
 
 if TYPE_CHECKING:
-    from obol.registry.store.ports import Stores
+    from obol.registry.store.ports import Store
 
 DATA = bytes(range(256)) * 40
 DIGEST = Digest.of(DATA)
 OTHER = Digest.of(b"something else", "sha512")
 
 
-async def test_new(store: Stores) -> None:
+async def test_new(store: Store) -> None:
     """A new download has no frontier and no bytes but its own, and is not content."""
     partial = await store.partials.open(DIGEST)
 
@@ -28,7 +28,7 @@ async def test_new(store: Stores) -> None:
     partial.close()
 
 
-async def test_write(store: Stores) -> None:
+async def test_write(store: Store) -> None:
     """Bytes are written at any offset, from bytes or a view of some."""
     partial = await store.partials.open(DIGEST)
 
@@ -39,7 +39,7 @@ async def test_write(store: Stores) -> None:
     partial.close()
 
 
-async def test_resume(store: Stores) -> None:
+async def test_resume(store: Store) -> None:
     """What a checkpoint says is there when the download is opened again, and nothing behind it."""
     first = await store.partials.open(DIGEST)
     await first.write(0, DATA[:3000])
@@ -55,7 +55,7 @@ async def test_resume(store: Stores) -> None:
     second.close()
 
 
-async def test_left(store: Stores) -> None:
+async def test_left(store: Store) -> None:
     """What the next download would resume with is told without opening it: nothing, a checkpoint, nothing again."""
     assert await store.partials.left(DIGEST) == 0
     first = await store.partials.open(DIGEST)
@@ -71,7 +71,7 @@ async def test_left(store: Stores) -> None:
     first.close()
 
 
-async def test_resume_durable(store: Stores) -> None:
+async def test_resume_durable(store: Store) -> None:
     """A durable checkpoint is a checkpoint."""
     first = await store.partials.open(DIGEST)
     await first.write(0, DATA)
@@ -84,7 +84,7 @@ async def test_resume_durable(store: Stores) -> None:
     second.close()
 
 
-async def test_no_checkpoint(store: Stores) -> None:
+async def test_no_checkpoint(store: Store) -> None:
     """Without a checkpoint the next attempt begins anew."""
     first = await store.partials.open(DIGEST)
     await first.write(0, DATA)
@@ -98,7 +98,7 @@ async def test_no_checkpoint(store: Stores) -> None:
     second.close()
 
 
-async def test_frontier_is_within_the_file(store: Stores) -> None:
+async def test_frontier_is_within_the_file(store: Store) -> None:
     """A checkpoint never counts for more than the file has."""
     first = await store.partials.open(DIGEST)
     await first.write(0, DATA[:100])
@@ -111,7 +111,7 @@ async def test_frontier_is_within_the_file(store: Stores) -> None:
     second.close()
 
 
-async def test_discard(store: Stores) -> None:
+async def test_discard(store: Store) -> None:
     """A discarded download is gone, but whoever holds its descriptor reads on."""
     partial = await store.partials.open(DIGEST)
     await partial.write(0, DATA)
@@ -128,7 +128,7 @@ async def test_discard(store: Stores) -> None:
     again.close()
 
 
-async def test_checkpoint_after_discard(store: Stores) -> None:
+async def test_checkpoint_after_discard(store: Store) -> None:
     """A checkpoint that comes too late brings nothing back."""
     partial = await store.partials.open(DIGEST)
     await partial.write(0, DATA)
@@ -142,7 +142,7 @@ async def test_checkpoint_after_discard(store: Stores) -> None:
     again.close()
 
 
-async def test_closed(store: Stores) -> None:
+async def test_closed(store: Store) -> None:
     """After close, which is safe to repeat, nothing can be written or read."""
     partial = await store.partials.open(DIGEST)
 
@@ -157,7 +157,7 @@ async def test_closed(store: Stores) -> None:
         partial.fileno()
 
 
-async def test_usage(store: Stores) -> None:
+async def test_usage(store: Store) -> None:
     """Usage counts what is in use and what was left."""
     first = await store.partials.open(DIGEST)
     await first.write(0, DATA)
@@ -170,7 +170,7 @@ async def test_usage(store: Stores) -> None:
     second.close()
 
 
-async def test_sweep(store: Stores) -> None:
+async def test_sweep(store: Store) -> None:
     """A sweep removes what cannot be resumed or is not needed, and keeps what can."""
     for digest, frontier in ((DIGEST, 1000), (OTHER, 0), (Digest.of(b"held"), 4)):
         partial = await store.partials.open(digest)

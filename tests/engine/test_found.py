@@ -12,7 +12,7 @@ import structlog
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest
-from obol.registry.store.disk.names import SqliteNames
+from obol.registry.store.disk.metadata import SqliteMetadata
 from obol.registry.store.disk.partials import DiskPartial
 from obol.registry.store.ports import StoreError
 from obol.registry.transfers.download import Abandoned
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from obol.registry.store.ports import Place, Right
+    from obol.registry.store.ports import Grant, RepositoryKey
     from tests.engine.conftest import Cache
 
     Start = Callable[..., AbstractAsyncContextManager[Cache]]
@@ -132,7 +132,7 @@ async def test_client_that_reads_nothing_is_not_answered_for_ever(start: Start) 
         async with start(upstream.url) as cache:
             await cache.pull(IMAGE)
             await cache.blob(SMALL)
-            served = cache.running.engine.spaces.find(None, "docker.io").counters
+            served = cache.running.engine.scopes.find(None, "docker.io").counters
             before = served.bytes_from_cache
             reader, writer = await asyncio.open_connection("127.0.0.1", cache.port, limit=1)
             line = f"GET /v2/library/app/blobs/{SMALL} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
@@ -177,10 +177,10 @@ async def test_blob_is_served_where_its_right_cannot_be_written(start: Start, mo
         async with start(upstream.url) as cache:
             await cache.pull(IMAGE)
 
-            async def full(names: SqliteNames, place: Place, rights: Sequence[Right], given: Digest) -> None:
+            async def full(names: SqliteMetadata, place: RepositoryKey, grants: Sequence[Grant], given: Digest) -> None:
                 raise StoreError("record rights: no space left", full=True)
 
-            monkeypatch.setattr(SqliteNames, "grant", full)
+            monkeypatch.setattr(SqliteMetadata, "add_grants", full)
 
             reply = await cache.blob(LARGE, repository="library/other")
 

@@ -46,7 +46,7 @@ async def test_sixteen_clients_fetch_once(start: Start, known: bool, ranges: boo
 
             assert all(reply.complete and reply.body == image.blobs[digest] for reply in replies)
             assert upstream.body_bytes("/blobs/") == 3 * MIB
-            assert cache.running.engine.spaces.find(None, "docker.io").counters.hit >= 15
+            assert cache.running.engine.scopes.find(None, "docker.io").counters.hit >= 15
 
 
 async def test_slow_first_client_slows_nobody(start: Start) -> None:

@@ -22,9 +22,9 @@ from obol.registry.control.measuring import Measuring
 from obol.registry.control.remembered import RememberedPorts
 from obol.registry.control.server import Control, Views
 from obol.registry.engine.engine import Engine
-from obol.registry.engine.room import disk_of
-from obol.registry.engine.scopes import Space
+from obol.registry.engine.scopes import Scope
 from obol.registry.engine.status import ListenerStatus, Status, amount, upstreams
+from obol.registry.engine.storehealth import disk_space
 from obol.registry.policy.shares import Shares, divide
 from obol.registry.server.budget import Budget
 from obol.registry.server.handler import Handler
@@ -56,7 +56,7 @@ class RunningEngine:
     async def status(self, hidden: Callable[[ListenerSettings], bool] | None = None) -> Status:
         """What runs and what it did, without the ports that are nobody's business."""
         shown = [one for one in self.listeners.list() if hidden is None or not hidden(one)]
-        store_state, store_detail = self.engine.store_state(disk_of(self.store.root))
+        store_state, store_detail = self.engine.store_state(disk_space(self.store.root))
         return Status(
             store_state=store_state,
             store_detail=store_detail,
@@ -87,9 +87,9 @@ async def running_engine(settings: EngineSettings, clock: Clock | None = None) -
         threads = ThreadPoolExecutor(HASH_THREADS, thread_name_prefix="obol-hash")
         stack.callback(threads.shutdown)
         shares = divide(open_files_limit())
-        spaces = _spaces(settings, shares, clock, stack)
+        scopes = _scopes(settings, shares, clock, stack)
         settings = replace(settings, unattended=min(settings.unattended, shares.unattended))
-        engine = Engine(settings, spaces, store, clock, threads)
+        engine = Engine(settings, scopes, store, clock, threads)
         stack.push_async_callback(engine.close)
         engine.start()
         shared = Shared(
@@ -116,7 +116,7 @@ async def running_engine(settings: EngineSettings, clock: Clock | None = None) -
         yield running
 
 
-def _spaces(settings: EngineSettings, shares: Shares, clock: Clock, stack: AsyncExitStack) -> tuple[Space, ...]:
+def _scopes(settings: EngineSettings, shares: Shares, clock: Clock, stack: AsyncExitStack) -> tuple[Scope, ...]:
     fill = settings.fill
     pool = SlotPool(
         several=_within(shares, fill.connections_per_upstream, fill.connections_overall),
@@ -124,12 +124,12 @@ def _spaces(settings: EngineSettings, shares: Shares, clock: Clock, stack: Async
         lent=_within(shares, fill.quiet_per_upstream, fill.quiet_overall),
     )
     allowed = frozenset(settings.allowed_hosts)
-    spaces = []
+    scopes = []
     for one in settings.upstreams:
         upstream = RegistryUpstream(one, settings.limits, allowed, pool.of(one.registry), clock)
         stack.push_async_callback(upstream.close)
-        spaces.append(Space(one.registry, upstream))
-    return tuple(spaces)
+        scopes.append(Scope(one.registry, upstream))
+    return tuple(scopes)
 
 
 def _within(shares: Shares, each: int, overall: int) -> Share:

@@ -14,7 +14,7 @@ from obol.oci.references import Digest, Repository, parse_reference
 from obol.oci.requests import BlobRequest, ManifestRequest
 from obol.registry.engine.answers import CutShort, Document, DocumentHead, FileRun, StoredBlob
 from obol.registry.engine.engine import Engine
-from obol.registry.engine.scopes import Space
+from obol.registry.engine.scopes import Scope
 from obol.registry.settings import EngineSettings, FillSettings, TimeLimits
 from obol.registry.store.memory import MemoryStore
 from tests.fakes.clock import FakeClock
@@ -48,7 +48,7 @@ class World:
     store: MemoryStore
     clock: FakeClock
     upstreams: tuple[FakeUpstream, ...]
-    spaces: tuple[Space, ...]
+    scopes: tuple[Scope, ...]
 
     @property
     def upstream(self) -> FakeUpstream:
@@ -56,16 +56,16 @@ class World:
         return self.upstreams[0]
 
     @property
-    def space(self) -> Space:
+    def scope(self) -> Scope:
         """The first space."""
-        return self.spaces[0]
+        return self.scopes[0]
 
     async def manifest(
-        self, reference: str, *accept: str, repository: str = REPOSITORY, head: bool = False, space: Space | None = None
+        self, reference: str, *accept: str, repository: str = REPOSITORY, head: bool = False, scope: Scope | None = None
     ) -> Document | DocumentHead:
         """Ask for a manifest."""
         wanted = ManifestRequest(Repository(repository), parse_reference(reference))
-        return await self.engine.manifest(space or self.space, wanted, accept, head=head)
+        return await self.engine.manifest(scope or self.scope, wanted, accept, head=head)
 
     async def document(self, reference: str, *accept: str) -> Document:
         """Ask for a manifest that must come whole."""
@@ -74,15 +74,15 @@ class World:
         return answer
 
     async def blob(
-        self, digest: str, *, repository: str = REPOSITORY, part: bool = False, space: Space | None = None
+        self, digest: str, *, repository: str = REPOSITORY, part: bool = False, scope: Scope | None = None
     ) -> StoredBlob | FollowedBlob:
         """Ask for a blob."""
         wanted = BlobRequest(Repository(repository), Digest(digest))
-        return await self.engine.blob(space or self.space, wanted, part=part)
+        return await self.engine.blob(scope or self.scope, wanted, part=part)
 
     async def size(self, digest: str, *, repository: str = REPOSITORY) -> int:
         """Ask how long a blob is."""
-        return await self.engine.blob_size(self.space, BlobRequest(Repository(repository), Digest(digest)))
+        return await self.engine.blob_size(self.scope, BlobRequest(Repository(repository), Digest(digest)))
 
     async def pull(self, digest: str, *, repository: str = REPOSITORY) -> bytes:
         """All bytes of a blob."""
@@ -150,10 +150,10 @@ async def world(
     whole = EngineSettings(
         Path("unused"), tuple(one.settings for one in upstreams), (), limits=limits, fill=fill, **settings
     )
-    spaces = tuple(Space(one.settings.registry, one) for one in upstreams)
+    scopes = tuple(Scope(one.settings.registry, one) for one in upstreams)
     with ThreadPoolExecutor(1) as threads:
-        engine = Engine(whole, spaces, store, clock, threads)
+        engine = Engine(whole, scopes, store, clock, threads)
         try:
-            yield World(engine, store, clock, upstreams, spaces)
+            yield World(engine, store, clock, upstreams, scopes)
         finally:
             await engine.close()

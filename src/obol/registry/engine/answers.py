@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from obol.oci.references import Digest
     from obol.registry.engine.counters import Counters
-    from obol.registry.store.ports import Place, Readable
+    from obol.registry.store.ports import Readable, RepositoryKey
 
 
 class Source(StrEnum):
@@ -31,7 +31,7 @@ class Document:
     again without asking the engine; None for good.
     """
 
-    place: Place
+    repo: RepositoryKey
     digest: Digest
     media_type: str
     size: int

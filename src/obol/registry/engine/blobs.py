@@ -14,9 +14,9 @@ from obol.oci.errors import BLOB_UNKNOWN, UPSTREAM_BROKEN, OciError
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.engine.flights import Flights
 from obol.registry.engine.refusals import refusal, refused
-from obol.registry.engine.room import Room
+from obol.registry.engine.storehealth import StoreHealth
 from obol.registry.policy.freshness import Refuse, decide_digest
-from obol.registry.store.ports import Kind, Place, Right, StoreError
+from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
 from obol.registry.transfers.download import Abandoned, Fetch, Surroundings
 from obol.registry.transfers.follower import FollowedBlob
 from obol.registry.transfers.transfer import Fill, FillFailed
@@ -26,8 +26,8 @@ from obol.registry.upstream.ports import Absent, Denied, Misbehaved, RangesRefus
 if TYPE_CHECKING:
     from obol.oci.references import Digest, Repository
     from obol.registry.engine.accounts import Accounts
-    from obol.registry.engine.grants import Rights
-    from obol.registry.engine.scopes import Space
+    from obol.registry.engine.grants import Grants
+    from obol.registry.engine.scopes import Scope
 
 REMEMBERED_FAILURES = 1000
 FAILURE_SECONDS = 30.0
@@ -44,12 +44,12 @@ class Blobs:
     """Serves blobs; owns the fills, at most one per digest and registry: what one sends is no trouble of another's."""
 
     def __init__(
-        self, around: Surroundings, rights: Rights, accounts: Accounts, *, offline: bool, unattended: int
+        self, around: Surroundings, grants: Grants, accounts: Accounts, *, offline: bool, unattended: int
     ) -> None:
         self._around = around
-        self._rights = rights
+        self._grants = grants
         self._accounts = accounts
-        self.room = Room()
+        self.store_health = StoreHealth()
         self._offline = offline
         self._seldom = logs.Seldom(around.clock)
         self._fills: dict[tuple[str, Digest], Fill] = {}
@@ -57,7 +57,7 @@ class Blobs:
         self._fetches: set[Fetch] = set()
         self._watch = Watch(around.limits.standstill)
         self._sparing = logs.Sparing(around.clock)
-        self._confirming: Flights[tuple[Place, Digest], int | None] = Flights(unattended)
+        self._confirming: Flights[tuple[RepositoryKey, Digest], int | None] = Flights(unattended)
         self._failures: OrderedDict[tuple[str, Digest], _Failure] = OrderedDict()
         self._busy_since: dict[str, float] = {}
         self._busy_count: dict[str, int] = {}
@@ -75,147 +75,149 @@ class Blobs:
         self._watch.start(self._fetches)
 
     async def get(
-        self, space: Space, repository: Repository, digest: Digest, *, part: bool
+        self, scope: Scope, repository: Repository, digest: Digest, *, part: bool
     ) -> StoredBlob | FollowedBlob:
         """A blob to read. `part`: the client asked for something else than the beginning. Raises OciError."""
-        place = space.place(repository)
+        repo = scope.key(repository)
         try:
-            right = await self._rights.of(place, digest, Kind.BLOB)
-            if right is None:
-                await self._refuse_manifest(place, digest)
+            grant = await self._grants.find(repo, digest, ContentKind.BLOB)
+            if grant is None:
+                await self._refuse_manifest(repo, digest)
             # A transfer that is being committed is followed, not waited for: its fsync may take seconds.
-            stored = (
-                None if (space.registry, digest) in self._fills else await self._stored(space, place, digest, right)
-            )
+            stored = None if (scope.registry, digest) in self._fills else await self._stored(scope, repo, digest, grant)
             if stored is not None:
                 return stored
-            return await self._follow(space, place, digest, right, part=part)
+            return await self._follow(scope, repo, digest, grant, part=part)
         except (StoreError, UpstreamError) as problem:
             raise refusal(problem, BLOB_UNKNOWN) from problem
 
-    async def head(self, space: Space, repository: Repository, digest: Digest) -> int:
+    async def head(self, scope: Scope, repository: Repository, digest: Digest) -> int:
         """Size in bytes of a blob that a GET would give, without fetching it. Raises OciError."""
-        place = space.place(repository)
+        repo = scope.key(repository)
         try:
-            right = await self._rights.of(place, digest, Kind.BLOB)
-            if right is None:
-                await self._refuse_manifest(place, digest)
+            grant = await self._grants.find(repo, digest, ContentKind.BLOB)
+            if grant is None:
+                await self._refuse_manifest(repo, digest)
             size = await self._around.content.size(digest)
-            if size is not None and right is not None and await self._rights.given(place, digest) is not None:
+            if size is not None and grant is not None and await self._grants.provenance(repo, digest) is not None:
                 return size
-            told = await self._confirm(space, place, digest)
+            told = await self._confirm(scope, repo, digest)
         except (StoreError, UpstreamError) as problem:
             raise refusal(problem, BLOB_UNKNOWN) from problem
-        for known in (size, None if right is None else right.size, told):
+        for known in (size, None if grant is None else grant.size, told):
             if known is not None:
                 return known
         raise OciError(UPSTREAM_BROKEN, "the upstream does not say how long the blob is")
 
-    async def _refuse_manifest(self, place: Place, digest: Digest) -> None:
+    async def _refuse_manifest(self, repo: RepositoryKey, digest: Digest) -> None:
         """A manifest is never served as a blob: clients would take its bytes for a layer."""
-        if await self._rights.of(place, digest, Kind.MANIFEST) is not None:
+        if await self._grants.find(repo, digest, ContentKind.MANIFEST) is not None:
             raise OciError(BLOB_UNKNOWN, "the digest is that of a manifest")
 
-    async def _stored(self, space: Space, place: Place, digest: Digest, right: Right | None) -> StoredBlob | None:
-        known = right is not None and await self._rights.given(place, digest) is not None
+    async def _stored(
+        self, scope: Scope, repo: RepositoryKey, digest: Digest, grant: Grant | None
+    ) -> StoredBlob | None:
+        known = grant is not None and await self._grants.provenance(repo, digest) is not None
         if not known:
             if await self._around.content.size(digest) is None:
                 return None
-            await self._confirm(space, place, digest)
+            await self._confirm(scope, repo, digest)
         content = await self._around.content.open(digest)
-        return None if content is None else StoredBlob(digest, content, space.counters)
+        return None if content is None else StoredBlob(digest, content, scope.counters)
 
-    async def _confirm(self, space: Space, place: Place, digest: Digest) -> int | None:
+    async def _confirm(self, scope: Scope, repo: RepositoryKey, digest: Digest) -> int | None:
         """Ask the upstream whether this repository has the blob. Raises OciError where it may not be asked."""
-        self._may_ask(space)
+        self._may_ask(scope)
         try:
             limit = self._around.limits.blob_headers
-            return await self._confirming.join((place, digest), lambda: self._ask(space, place, digest), within=limit)
+            return await self._confirming.join((repo, digest), lambda: self._ask(scope, repo, digest), within=limit)
         except TimeoutError:
             raise Unavailable("the upstream did not answer in time") from None
 
-    async def _ask(self, space: Space, place: Place, digest: Digest) -> int | None:
-        size = await space.upstream.head_blob(place.repository, digest)
+    async def _ask(self, scope: Scope, repo: RepositoryKey, digest: Digest) -> int | None:
+        size = await scope.upstream.head_blob(repo.name, digest)
         with suppress(StoreError):  # it may be read all the same, and the next client asks anew
-            await self._rights.grant(place, [_right(digest)], digest)
+            await self._grants.add(repo, [_grant(digest)], digest)
         return size
 
-    def _may_ask(self, space: Space, patience: float = 0.0) -> None:
-        decision = decide_digest(space.upstream.gate(), offline=self._offline, patience=patience)
+    def _may_ask(self, scope: Scope, patience: float = 0.0) -> None:
+        decision = decide_digest(scope.upstream.gate(), offline=self._offline, patience=patience)
         if isinstance(decision, Refuse):
             raise refused(decision, BLOB_UNKNOWN)
 
     async def _follow(
-        self, space: Space, place: Place, digest: Digest, right: Right | None, *, part: bool
+        self, scope: Scope, repo: RepositoryKey, digest: Digest, grant: Grant | None, *, part: bool
     ) -> StoredBlob | FollowedBlob:
-        while (fill := self._fills.get((space.registry, digest))) is not None and fill.failure is None:
-            followed = await self._join(space, place, fill, right)
+        while (fill := self._fills.get((scope.registry, digest))) is not None and fill.failure is None:
+            followed = await self._join(scope, repo, fill, grant)
             if followed is not None:
                 return followed
-            right = right or _right(digest)
-            stored = await self._stored(space, place, digest, right)
+            grant = grant or _grant(digest)
+            stored = await self._stored(scope, repo, digest, grant)
             if stored is not None:
                 return stored
-        return self._start(space, place, digest, right, part=part)
+        return self._start(scope, repo, digest, grant, part=part)
 
-    async def _join(self, space: Space, place: Place, fill: Fill, right: Right | None) -> FollowedBlob | None:
+    async def _join(self, scope: Scope, repo: RepositoryKey, fill: Fill, grant: Grant | None) -> FollowedBlob | None:
         """Follow a transfer that somebody else started, or None if it is over.
 
-        Another repository's transfer is joined only after our own right to the blob is known, and when the upstream has
+        Another repository's transfer is joined only after our own grant of the blob is known, and when the upstream has
         begun to answer it: before that it may fail for reasons that are theirs.
         """
-        followed = FollowedBlob(fill, self._around, space, joined=True)
-        if fill.place == place:
+        followed = FollowedBlob(fill, self._around, scope, joined=True)
+        if fill.repo == repo:
             return followed
-        if right is None:
-            await self._confirm(space, place, fill.digest)
+        if grant is None:
+            await self._confirm(scope, repo, fill.digest)
         with suppress(FillFailed), followed:
             await followed.begun()
-        return followed if self._fills.get((space.registry, fill.digest)) is fill and fill.failure is None else None
+        return followed if self._fills.get((scope.registry, fill.digest)) is fill and fill.failure is None else None
 
-    def _start(self, space: Space, place: Place, digest: Digest, right: Right | None, *, part: bool) -> FollowedBlob:
+    def _start(
+        self, scope: Scope, repo: RepositoryKey, digest: Digest, grant: Grant | None, *, part: bool
+    ) -> FollowedBlob:
         now = self._around.clock.monotonic()
-        failure = self._failures.get((space.registry, digest))
+        failure = self._failures.get((scope.registry, digest))
         if failure is not None and part and now < failure.until:
             raise OciError(UPSTREAM_BROKEN, "the transfer of this blob failed a moment ago")
-        if (space.registry, digest) in self._fills:
+        if (scope.registry, digest) in self._fills:
             # It stood still and does not end; two must not write one file.
             raise OciError(UPSTREAM_BROKEN, "the last transfer of this blob is still being ended")
-        self._may_ask(space, patience=self._around.limits.blob_headers / 2)
-        size = None if right is None else right.size
-        source = space.upstream.blob(place.repository, digest, size)
-        fill = Fill(place, digest, size, source, self._around.clock)
+        self._may_ask(scope, patience=self._around.limits.blob_headers / 2)
+        size = None if grant is None else grant.size
+        source = scope.upstream.blob(repo.name, digest, size)
+        fill = Fill(repo, digest, size, source, self._around.clock)
         fill.plain = failure is not None and failure.plain
-        self._fills[space.registry, digest] = fill
+        self._fills[scope.registry, digest] = fill
         self._accounts.fetches(digest)
-        task = spawn(self._run(space, fill), name="fill")
+        task = spawn(self._run(scope, fill), name="fill")
         self._tasks[task] = fill
         task.add_done_callback(self._tasks.pop)
-        return FollowedBlob(fill, self._around, space, joined=False)
+        return FollowedBlob(fill, self._around, scope, joined=False)
 
-    async def _run(self, space: Space, fill: Fill) -> None:
-        self._enter(space)
+    async def _run(self, scope: Scope, fill: Fill) -> None:
+        self._enter(scope)
         started = self._around.clock.monotonic()
         granting = spawn(self._grant(fill), name="grant")
-        fetch = Fetch(fill, self._around, space.upstream.slots, space.counters)
+        fetch = Fetch(fill, self._around, scope.upstream.slots, scope.counters)
         self._fetches.add(fetch)
         try:
             await fetch.run()
         finally:
             self._fetches.discard(fetch)
-            if self._fills.get((space.registry, fill.digest)) is fill:
-                del self._fills[space.registry, fill.digest]
-            self._leave(space, fetch.received)
-            self._remember((space.registry, fill.digest), fill)
+            if self._fills.get((scope.registry, fill.digest)) is fill:
+                del self._fills[scope.registry, fill.digest]
+            self._leave(scope, fetch.received)
+            self._remember((scope.registry, fill.digest), fill)
             self._weigh(fill)
-            self._tell(space, fill, self._around.clock.monotonic() - started)
+            self._tell(scope, fill, self._around.clock.monotonic() - started)
             await granting
 
     async def _grant(self, fill: Fill) -> None:
-        """The upstream's answer for this repository is the right to read the blob in it."""
+        """The upstream's answer for this repository grants the blob in it."""
         try:
             await fill.begun()
-            await self._rights.grant(fill.place, [_right(fill.digest)], fill.digest)
+            await self._grants.add(fill.repo, [_grant(fill.digest)], fill.digest)
         except (FillFailed, StoreError):
             return
 
@@ -232,30 +234,30 @@ class Blobs:
     def _weigh(self, fill: Fill) -> None:
         """Tell whether the store had room for a transfer that has ended."""
         if isinstance(fill.failure, StoreError):
-            self.room.failed(fill.failure, fill.size)
+            self.store_health.failed(fill.failure, fill.size)
         elif fill.verified:
-            self.room.kept(fill.frontier)
+            self.store_health.kept(fill.frontier)
 
-    def _enter(self, space: Space) -> None:
-        count = self._busy_count.get(space.registry, 0)
+    def _enter(self, scope: Scope) -> None:
+        count = self._busy_count.get(scope.registry, 0)
         if count == 0:
-            self._busy_since[space.registry] = self._around.clock.monotonic()
-        self._busy_count[space.registry] = count + 1
+            self._busy_since[scope.registry] = self._around.clock.monotonic()
+        self._busy_count[scope.registry] = count + 1
 
-    def _leave(self, space: Space, received: int) -> None:
-        self._busy_count[space.registry] -= 1
-        space.counters.fill_bytes += received
-        if self._busy_count[space.registry] == 0:
-            space.counters.fill_seconds += self._around.clock.monotonic() - self._busy_since[space.registry]
+    def _leave(self, scope: Scope, received: int) -> None:
+        self._busy_count[scope.registry] -= 1
+        scope.counters.fill_bytes += received
+        if self._busy_count[scope.registry] == 0:
+            scope.counters.fill_seconds += self._around.clock.monotonic() - self._busy_since[scope.registry]
 
-    def _tell(self, space: Space, fill: Fill, seconds: float) -> None:
+    def _tell(self, scope: Scope, fill: Fill, seconds: float) -> None:
         if fill.verified:
-            about = {"registry": space.registry, "repository": str(fill.place.repository), "digest": str(fill.digest)}
+            about = {"registry": scope.registry, "repository": str(fill.repo.name), "digest": str(fill.digest)}
             self._sparing.info("blob fetched", **about, bytes=fill.size, seconds=round(seconds, 3))
         else:
             # Anybody may ask for what there is not, as often as they like, and no byte of that is to be in the log.
             self._seldom.warning(
-                "blob not fetched", registry=space.registry, why=str(fill.failure), bytes=fill.frontier
+                "blob not fetched", registry=scope.registry, why=str(fill.failure), bytes=fill.frontier
             )
 
     async def close(self) -> None:
@@ -269,6 +271,6 @@ class Blobs:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _right(digest: Digest) -> Right:
-    """The right to a blob that the upstream confirmed. What it said of the size is not kept: nothing has proved it."""
-    return Right(digest, Kind.BLOB, "", None)
+def _grant(digest: Digest) -> Grant:
+    """The grant of a blob that the upstream confirmed. What it said of the size is not kept: nothing has proved it."""
+    return Grant(digest, ContentKind.BLOB, "", None)

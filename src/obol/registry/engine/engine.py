@@ -14,13 +14,13 @@ from obol.oci.requests import BlobRequest, ManifestRequest, ReferrersRequest, Ta
 from obol.registry.engine.accounts import Account, Accounts
 from obol.registry.engine.answers import Document, DocumentHead, Page, Source, StoredBlob
 from obol.registry.engine.blobs import Blobs
-from obol.registry.engine.grants import Rights
+from obol.registry.engine.grants import Grants
 from obol.registry.engine.inventory import Inventory, take_inventory
 from obol.registry.engine.listings import Listings
 from obol.registry.engine.manifests import Manifests
 from obol.registry.engine.progress import ProgressTaker
-from obol.registry.engine.scopes import Space, Spaces
-from obol.registry.store.ports import Place, StoreError, Stores
+from obol.registry.engine.scopes import Scope, Scopes
+from obol.registry.store.ports import RepositoryKey, Store, StoreError
 from obol.registry.transfers.download import Surroundings
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from obol.oci.references import Digest
     from obol.registry.engine.counters import Counters
     from obol.registry.engine.progress import ProgressRequest, ProgressStatus
-    from obol.registry.engine.room import Disk, StoreState
+    from obol.registry.engine.storehealth import DiskSpace, StoreState
     from obol.registry.settings import EngineSettings
     from obol.registry.transfers.follower import FollowedBlob
 
@@ -45,24 +45,24 @@ class Engine:
     def __init__(
         self,
         settings: EngineSettings,
-        spaces: tuple[Space, ...],
-        store: Stores,
+        scopes: tuple[Scope, ...],
+        store: Store,
         clock: Clock,
         threads: Executor,
     ) -> None:
         self.settings = settings
-        self.spaces = Spaces(spaces)
+        self.scopes = Scopes(scopes)
         self.store = store
         self.clock = clock
         around = Surroundings(store.partials, store.content, settings.fill, settings.limits, clock, threads)
         self.accounts = Accounts()
-        self.rights = Rights(store.names)
-        self._manifests = Manifests(store.content, self.rights, clock, settings, self.accounts)
+        self.grants = Grants(store.metadata)
+        self._manifests = Manifests(store.content, self.grants, clock, settings, self.accounts)
         offline, unattended = settings.offline, settings.unattended
-        self._blobs = Blobs(around, self.rights, self.accounts, offline=offline, unattended=unattended)
+        self._blobs = Blobs(around, self.grants, self.accounts, offline=offline, unattended=unattended)
         self._listings = Listings(settings.limits.manifest, offline=offline, unattended=unattended)
-        self._progress = ProgressTaker(self.spaces, store, self._blobs, clock)
-        self._uses: dict[tuple[Place, Digest], None] = {}
+        self._progress = ProgressTaker(self.scopes, store, self._blobs, clock)
+        self._uses: dict[tuple[RepositoryKey, Digest], None] = {}
         self._writing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -75,56 +75,56 @@ class Engine:
         """How many blobs are being fetched."""
         return len(self._blobs)
 
-    def store_state(self, disk: Disk | None) -> tuple[StoreState, str]:
+    def store_state(self, disk: DiskSpace | None) -> tuple[StoreState, str]:
         """Whether the store keeps what comes, and why not."""
-        return self._blobs.room.state(disk)
+        return self._blobs.store_health.state(disk)
 
     def open_account(self, owner: int) -> Account | None:
         """Begin to count what each client is given; `owner` is the process that asks. None where too many do."""
         return self.accounts.open(owner, [fill.digest for fill in self._blobs.fills])
 
     async def manifest(
-        self, space: Space, request: ManifestRequest, accept: Sequence[str], *, head: bool
+        self, scope: Scope, request: ManifestRequest, accept: Sequence[str], *, head: bool
     ) -> Document | DocumentHead:
-        """A manifest; `accept` are the Accept lines as they came. Raises OciError."""
-        counters = space.counters
+        """A manifest; `accept`: values of the Accept header as they came. Raises OciError."""
+        counters = scope.counters
         try:
-            answer = await self._manifests.get(space, request.repository, request.reference, accept, head=head)
+            answer = await self._manifests.get(scope, request.repository, request.reference, accept, head=head)
         except OciError:
             counters.error += 1
             raise
         match answer:
             case Document():
                 self.count(counters, answer)
-                self.used(answer.place, answer.digest)
+                self.used(answer.repo, answer.digest)
             case DocumentHead():
                 counters.miss += 1
             case never:
                 assert_never(never)
         return answer
 
-    async def blob(self, space: Space, request: BlobRequest, *, part: bool) -> StoredBlob | FollowedBlob:
+    async def blob(self, scope: Scope, request: BlobRequest, *, part: bool) -> StoredBlob | FollowedBlob:
         """A blob to read; see `Blobs.get`. Raises OciError."""
         try:
-            answer = await self._blobs.get(space, request.repository, request.digest, part=part)
+            answer = await self._blobs.get(scope, request.repository, request.digest, part=part)
         except OciError:
-            space.counters.error += 1
+            scope.counters.error += 1
             raise
         if isinstance(answer, StoredBlob) or answer.joined:
-            space.counters.hit += 1
+            scope.counters.hit += 1
         else:
-            space.counters.miss += 1
+            scope.counters.miss += 1
         return answer
 
-    async def blob_size(self, space: Space, request: BlobRequest) -> int:
+    async def blob_size(self, scope: Scope, request: BlobRequest) -> int:
         """Size of a blob, without fetching it. Raises OciError."""
-        return await self._blobs.head(space, request.repository, request.digest)
+        return await self._blobs.head(scope, request.repository, request.digest)
 
-    async def page(self, space: Space, request: TagsRequest | ReferrersRequest) -> Page:
+    async def page(self, scope: Scope, request: TagsRequest | ReferrersRequest) -> Page:
         """One page of a list. Raises OciError."""
         if isinstance(request, TagsRequest):
-            return await self._listings.tags(space, request)
-        return await self._listings.referrers(space, request)
+            return await self._listings.tags(scope, request)
+        return await self._listings.referrers(scope, request)
 
     def count(self, counters: Counters, document: Document) -> None:
         """Account for a manifest that is served, also when `server` gives it from its own memory."""
@@ -140,9 +140,9 @@ class Engine:
             case never:
                 assert_never(never)
 
-    def used(self, place: Place, digest: Digest) -> None:
+    def used(self, repo: RepositoryKey, digest: Digest) -> None:
         """Remember that a manifest was served, for eviction and lists."""
-        self._uses[place, digest] = None
+        self._uses[repo, digest] = None
 
     async def inventory(self) -> Inventory:
         """The images that are held, with what was served up to now. Raises StoreError."""
@@ -163,7 +163,7 @@ class Engine:
         if not uses:
             return
         try:
-            await self.store.names.used(uses, self.clock.wall())
+            await self.store.metadata.used(uses, self.clock.wall())
         except StoreError:
             return
 

@@ -1,8 +1,8 @@
-"""Who may read what: a right of the repository, and content that its own upstream gave or confirmed.
+"""Who may read what: a grant of the repository, and content that its own upstream gave or confirmed.
 
 A manifest lets its repository read what it names. But anybody may write a manifest that names anything: content that
 only another registry gave is not served on the word of a manifest, the upstream is asked first. When an upstream says
-that a repository is not for us any more, all of its rights end, those of digests too.
+that a repository is not for us any more, all of its grants end, those of digests too.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from obol.machine import logs
-from obol.registry.store.ports import Kind, Names, Place, Right, StoreError
+from obol.registry.store.ports import ContentKind, Grant, Metadata, RepositoryKey, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 REMEMBERED = 10_000
 
 
-class Ready(Protocol):
+class AnswerCache(Protocol):
     """Answers that are given again without asking here."""
 
     def clear(self) -> None:
@@ -31,43 +31,43 @@ class Ready(Protocol):
         ...
 
 
-class Rights:
-    """The index of rights, with what was given kept at hand. What is in `ready` is cleared when rights have ended."""
+class Grants:
+    """The grants of the store, with provenances kept at hand. What is in `ready` is cleared when grants have ended."""
 
-    def __init__(self, names: Names) -> None:
-        self.names = names
-        self._given: OrderedDict[tuple[str, Digest], str] = OrderedDict()
-        self.ready: WeakSet[Ready] = WeakSet()
+    def __init__(self, metadata: Metadata) -> None:
+        self.metadata = metadata
+        self._provenance: OrderedDict[tuple[str, Digest], str] = OrderedDict()
+        self.ready: WeakSet[AnswerCache] = WeakSet()
 
-    async def of(self, place: Place, digest: Digest, kind: Kind) -> Right | None:
-        """The right to read a digest in a place, or None. Raises StoreError."""
-        return await self.names.right(place, digest, kind)
+    async def find(self, repo: RepositoryKey, digest: Digest, kind: ContentKind) -> Grant | None:
+        """The grant of a digest in a repository, or None. Raises StoreError."""
+        return await self.metadata.grant(repo, digest, kind)
 
-    async def given(self, place: Place, digest: Digest) -> str | None:
-        """As what the upstream of a place gave content (see `Names.given`), or None. Raises StoreError."""
-        key = place.space, digest
-        known = self._given.get(key)
+    async def provenance(self, repo: RepositoryKey, digest: Digest) -> str | None:
+        """As what the upstream of a repository gave content (see `Metadata.provenance`), or None. Raises StoreError."""
+        key = repo.scope, digest
+        known = self._provenance.get(key)
         if known is None:
-            known = await self.names.given(*key)
+            known = await self.metadata.provenance(*key)
             if known is not None:
                 self._remember(key, known)
         return known
 
-    async def grant(self, place: Place, rights: Sequence[Right], given: Digest) -> None:
-        """Record rights, and that the upstream gave or confirmed content. Raises StoreError."""
-        await self.names.grant(place, rights, given)
-        self._given.pop((place.space, given), None)
+    async def add(self, repo: RepositoryKey, grants: Sequence[Grant], received: Digest) -> None:
+        """Record grants, and that the upstream gave or confirmed content. Raises StoreError."""
+        await self.metadata.add_grants(repo, grants, received)
+        self._provenance.pop((repo.scope, received), None)
 
-    async def revoke(self, place: Place) -> None:
-        """The upstream says that the place is not for us any more."""
+    async def revoke(self, repo: RepositoryKey) -> None:
+        """The upstream says that the repository is not for us any more."""
         with suppress(StoreError):  # the next check says so again
-            if await self.names.revoke(place):
-                about = {"registry": place.space, "repository": str(place.repository)}
+            if await self.metadata.revoke(repo):
+                about = {"registry": repo.scope, "repository": str(repo.name)}
                 logs.get().warning("access revoked by the upstream", **about)
         for answers in self.ready:
             answers.clear()
 
     def _remember(self, key: tuple[str, Digest], known: str) -> None:
-        self._given[key] = known
-        if len(self._given) > REMEMBERED:
-            self._given.popitem(last=False)
+        self._provenance[key] = known
+        if len(self._provenance) > REMEMBERED:
+            self._provenance.popitem(last=False)

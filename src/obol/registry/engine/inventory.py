@@ -15,13 +15,13 @@ import msgspec
 from obol.oci.errors import OciError
 from obol.oci.manifests import Manifest, parse_manifest
 from obol.oci.mediatypes import is_distributable, is_index
-from obol.registry.store.ports import Kind
+from obol.registry.store.ports import ContentKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from obol.oci.references import Digest
-    from obol.registry.store.ports import Content, KnownManifest, Names, Place, Stores
+    from obol.registry.store.ports import Content, KnownManifest, Metadata, RepositoryKey, Store
 
 DEEPEST = 4
 """Indexes within each other that are looked into."""
@@ -70,7 +70,7 @@ class Inventory(msgspec.Struct, frozen=True):
 
 @dataclass
 class _Named:
-    """One digest in one place, with all the tags that mean it."""
+    """One digest in one repository, with all the tags that mean it."""
 
     known: KnownManifest
     tags: list[str] = field(default_factory=list)
@@ -84,20 +84,20 @@ class _Tally:
     missing: dict[Digest, int] = field(default_factory=dict)
 
 
-async def take_inventory(store: Stores) -> Inventory:
+async def take_inventory(store: Store) -> Inventory:
     """Look at every name and at what it leads to. Raises StoreError."""
-    named = _by_digest(await store.names.known())
-    shelf = _Shelf(store.content, store.names)
+    named = _by_digest(await store.metadata.known())
+    shelf = _Shelf(store.content, store.metadata)
     images: list[HeldImage] = []
-    children: set[tuple[Place, Digest]] = set()
+    children: set[tuple[RepositoryKey, Digest]] = set()
     # Indexes before lone manifests, so that their children are known when it comes to those without a tag.
     for entry in named:
-        place, digest = entry.known.place, entry.known.digest
-        manifest = await shelf.manifest(place, digest)
+        repo, digest = entry.known.repo, entry.known.digest
+        manifest = await shelf.manifest(repo, digest)
         if manifest is not None and manifest.is_index:
-            children |= {(place, child.digest) for child in manifest.manifests if not is_index(child.media_type)}
+            children |= {(repo, child.digest) for child in manifest.manifests if not is_index(child.media_type)}
     for entry in named:
-        if entry.tags or (entry.known.place, entry.known.digest) not in children:
+        if entry.tags or (entry.known.repo, entry.known.digest) not in children:
             image = await shelf.image(entry)
             if entry.tags or image.platforms:
                 images.append(image)
@@ -105,9 +105,9 @@ async def take_inventory(store: Stores) -> Inventory:
 
 
 def _by_digest(known: Iterable[KnownManifest]) -> list[_Named]:
-    found: dict[tuple[Place, Digest], _Named] = {}
+    found: dict[tuple[RepositoryKey, Digest], _Named] = {}
     for one in known:
-        entry = found.setdefault((one.place, one.digest), _Named(one))
+        entry = found.setdefault((one.repo, one.digest), _Named(one))
         if one.held is not None and one.held.tag not in entry.tags:
             entry.tags.append(str(one.held.tag))
     return list(found.values())
@@ -116,31 +116,31 @@ def _by_digest(known: Iterable[KnownManifest]) -> list[_Named]:
 class _Shelf:
     """Reads manifests and looks for blobs."""
 
-    def __init__(self, content: Content, names: Names) -> None:
+    def __init__(self, content: Content, metadata: Metadata) -> None:
         self._content = content
-        self._names = names
+        self._metadata = metadata
 
-    async def manifest(self, place: Place, digest: Digest) -> Manifest | None:
-        """A manifest that is held and may be read in its place."""
-        right = await self._names.right(place, digest, Kind.MANIFEST)
-        body = None if right is None else await self._content.read(digest)
-        if right is None or body is None:
+    async def manifest(self, repo: RepositoryKey, digest: Digest) -> Manifest | None:
+        """A manifest that is held and may be read in its repository."""
+        grant = await self._metadata.grant(repo, digest, ContentKind.MANIFEST)
+        body = None if grant is None else await self._content.read(digest)
+        if grant is None or body is None:
             return None
         try:
-            return parse_manifest(body, right.media_type)
+            return parse_manifest(body, grant.media_type)
         except OciError:
             return None
 
     async def image(self, entry: _Named) -> HeldImage:
         """All that a name leads to."""
-        place, digest = entry.known.place, entry.known.digest
+        repo, digest = entry.known.repo, entry.known.digest
         tally = _Tally()
-        manifest = await self.manifest(place, digest)
-        platforms = [] if manifest is None else await self._platforms(place, digest, manifest, tally)
+        manifest = await self.manifest(repo, digest)
+        platforms = [] if manifest is None else await self._platforms(repo, digest, manifest, tally)
         there = [platform for platform in platforms if platform.state != "absent"]
         return HeldImage(
-            registry=place.space,
-            repository=str(place.repository),
+            registry=repo.scope,
+            repository=str(repo.name),
             tags=sorted(entry.tags),
             digest=str(digest),
             complete=bool(there) and not tally.missing,
@@ -151,24 +151,26 @@ class _Shelf:
             platforms=platforms,
         )
 
-    async def _platforms(self, place: Place, digest: Digest, manifest: Manifest, tally: _Tally) -> list[HeldPlatform]:
+    async def _platforms(
+        self, repo: RepositoryKey, digest: Digest, manifest: Manifest, tally: _Tally
+    ) -> list[HeldPlatform]:
         await self._look(tally, digest)
         if manifest.is_index:
-            return await self._children(place, manifest, tally, DEEPEST)
+            return await self._children(repo, manifest, tally, DEEPEST)
         return [await self._platform("", digest, manifest, tally)]
 
-    async def _children(self, place: Place, index: Manifest, tally: _Tally, deep: int) -> list[HeldPlatform]:
+    async def _children(self, repo: RepositoryKey, index: Manifest, tally: _Tally, deep: int) -> list[HeldPlatform]:
         found: list[HeldPlatform] = []
         for child in index.manifests if deep else ():
             if child.is_attestation:
                 continue
-            inner = await self.manifest(place, child.digest)
+            inner = await self.manifest(repo, child.digest)
             if inner is None:
                 found.append(HeldPlatform(str(child.platform or ""), str(child.digest), "absent", 0, 0, 0))
                 continue
             await self._look(tally, child.digest)
             if inner.is_index:
-                found += await self._children(place, inner, tally, deep - 1)
+                found += await self._children(repo, inner, tally, deep - 1)
             else:
                 found.append(await self._platform(str(child.platform or ""), child.digest, inner, tally))
         return found

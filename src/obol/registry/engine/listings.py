@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from obol.oci.requests import ReferrersRequest, TagsRequest
-    from obol.registry.engine.scopes import Space
-    from obol.registry.store.ports import Place
+    from obol.registry.engine.scopes import Scope
+    from obol.registry.store.ports import RepositoryKey
 
 JSON = "application/json"
 REMEMBERED_PAGES = 256
@@ -51,58 +51,62 @@ class Listings:
         self._offline = offline
         self._turns = Turns()
         self._remembered = 0
-        self._asked: Flights[tuple[Place, str], Page] = Flights(unattended)
-        self._seen: OrderedDict[tuple[Place, str], Page] = OrderedDict()
+        self._asked: Flights[tuple[RepositoryKey, str], Page] = Flights(unattended)
+        self._seen: OrderedDict[tuple[RepositoryKey, str], Page] = OrderedDict()
 
-    async def tags(self, space: Space, request: TagsRequest) -> Page:
+    async def tags(self, scope: Scope, request: TagsRequest) -> Page:
         """One page of a repository's tags. Raises OciError (NAME_UNKNOWN)."""
-        place = space.place(request.repository)
-        path = f"{place.repository}/tags/list"
+        repo = scope.key(request.repository)
+        path = f"{repo.name}/tags/list"
 
         async def ask() -> Page:
-            got = await space.upstream.listing(place.repository, _target(path, request.query), JSON)
+            got = await scope.upstream.listing(repo.name, _target(path, request.query), JSON)
             try:
                 listed = await in_steps(tags_of(got.body))
             except ValueError:
                 raise Misbehaved("the upstream's list of tags cannot be read") from None
             body = b'{"name":%b,"tags":%b}' % (msgspec.json.encode(str(request.repository)), listed)
-            onward = onward_query(got.next_page, path, request.query, space.upstream.settings.url)
+            onward = onward_query(got.next_page, path, request.query, scope.upstream.settings.url)
             more = None if onward is None else f"/v2/{request.repository}/tags/list?{onward}"
             return Page(body, JSON, Source.MISS, more)
 
-        return await self._page(space, (place, _target(path, request.query)), ask, NAME_UNKNOWN)
+        return await self._page(scope, (repo, _target(path, request.query)), ask, NAME_UNKNOWN)
 
-    async def referrers(self, space: Space, request: ReferrersRequest) -> Page:
+    async def referrers(self, scope: Scope, request: ReferrersRequest) -> Page:
         """What refers to a manifest. Raises OciError.
 
         That is a 404 where the upstream has no such list, so that the client turns to the tag that stands for it.
         """
-        place = space.place(request.repository)
-        path = f"{place.repository}/referrers/{request.digest}"
+        repo = scope.key(request.repository)
+        path = f"{repo.name}/referrers/{request.digest}"
 
         async def ask() -> Page:
-            got = await space.upstream.listing(place.repository, _target(path, request.query), OCI_INDEX)
+            got = await scope.upstream.listing(repo.name, _target(path, request.query), OCI_INDEX)
             try:
                 check_referrers(got.body)
             except ValueError:
                 raise Absent("the upstream has no list of referrers") from None
-            onward = onward_query(got.next_page, path, request.query, space.upstream.settings.url)
+            onward = onward_query(got.next_page, path, request.query, scope.upstream.settings.url)
             more = None if onward is None else f"/v2/{request.repository}/referrers/{request.digest}?{onward}"
             return Page(got.body, OCI_INDEX, Source.MISS, more, filtered=got.filtered)
 
-        return await self._page(space, (place, _target(path, request.query)), ask, MANIFEST_UNKNOWN)
+        return await self._page(scope, (repo, _target(path, request.query)), ask, MANIFEST_UNKNOWN)
 
     async def _page(
-        self, space: Space, key: tuple[Place, str], ask: Callable[[], Coroutine[Any, Any, Page]], absent: ErrorKind
+        self,
+        scope: Scope,
+        key: tuple[RepositoryKey, str],
+        ask: Callable[[], Coroutine[Any, Any, Page]],
+        absent: ErrorKind,
     ) -> Page:
-        decision = decide_digest(space.upstream.gate(), offline=self._offline)
+        decision = decide_digest(scope.upstream.gate(), offline=self._offline)
         seen = self._seen.get(key)
         if isinstance(decision, Refuse):
             if seen is not None:
                 return seen
             raise refused(decision, absent)
         try:
-            return await self._asked.join(key, lambda: self._kept(space, key, ask), within=self._within)
+            return await self._asked.join(key, lambda: self._kept(scope, key, ask), within=self._within)
         except TimeoutError:
             if seen is None:
                 raise OciError(UPSTREAM_BROKEN, "the upstream did not answer in time") from None
@@ -111,13 +115,15 @@ class Listings:
                 raise refusal(problem, absent) from problem
         return seen
 
-    async def _kept(self, space: Space, key: tuple[Place, str], ask: Callable[[], Coroutine[Any, Any, Page]]) -> Page:
-        page = await self._turns.take(space.registry, ask())
-        space.counters.bytes_from_upstream += len(page.body)
+    async def _kept(
+        self, scope: Scope, key: tuple[RepositoryKey, str], ask: Callable[[], Coroutine[Any, Any, Page]]
+    ) -> Page:
+        page = await self._turns.take(scope.registry, ask())
+        scope.counters.bytes_from_upstream += len(page.body)
         self._remember(key, page)
         return page
 
-    def _remember(self, key: tuple[Place, str], page: Page) -> None:
+    def _remember(self, key: tuple[RepositoryKey, str], page: Page) -> None:
         self._forget(key)
         if len(page.body) > LARGEST_REMEMBERED:
             return
@@ -126,7 +132,7 @@ class Listings:
         while len(self._seen) > REMEMBERED_PAGES or self._remembered > REMEMBERED_BYTES:
             self._forget(next(iter(self._seen)))
 
-    def _forget(self, key: tuple[Place, str]) -> None:
+    def _forget(self, key: tuple[RepositoryKey, str]) -> None:
         page = self._seen.pop(key, None)
         self._remembered -= 0 if page is None else len(page.body)
 

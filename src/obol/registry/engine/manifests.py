@@ -1,6 +1,6 @@
 """Manifests: by digest, which never changes, and by tag, which may.
 
-What is stored is trusted as `policy.freshness` decides. Whatever is fetched is kept together with the rights that it
+What is stored is trusted as `policy.freshness` decides. Whatever is fetched is kept together with the grants that it
 implies: a manifest of a repository lets the repository read all that it names. All of that is done in the flight of the
 question, so that an answer which comes too late for its client is there for the next one.
 """
@@ -20,10 +20,10 @@ from obol.oci.mediatypes import MANIFEST_TYPES, SCHEMA1, accept_class, accepted,
 from obol.oci.opaque import is_opaque
 from obol.oci.references import Digest, Reference, Repository, Tag
 from obol.registry.engine.answers import Document, DocumentHead, Source
-from obol.registry.engine.documents import IN_MEMORY, Documents, Held
 from obol.registry.engine.flights import Flights
 from obol.registry.engine.memory import Recent
 from obol.registry.engine.refusals import refusal, refused
+from obol.registry.engine.storedmanifests import IN_MEMORY, StoredManifest, StoredManifests
 from obol.registry.policy.freshness import (
     Refuse,
     Revalidate,
@@ -33,7 +33,7 @@ from obol.registry.policy.freshness import (
     decide_digest,
     decide_tag,
 )
-from obol.registry.store.ports import Content, HeldTag, Kind, Place, Right, StoreError
+from obol.registry.store.ports import Content, ContentKind, Grant, HeldTag, RepositoryKey, StoreError
 from obol.registry.upstream.large import Turns
 from obol.registry.upstream.ports import (
     Absent,
@@ -48,61 +48,66 @@ if TYPE_CHECKING:
     from obol.machine.clock import Clock
     from obol.oci.manifests import Manifest
     from obol.registry.engine.accounts import Accounts
-    from obol.registry.engine.grants import Rights
-    from obol.registry.engine.scopes import Space
+    from obol.registry.engine.grants import Grants
+    from obol.registry.engine.scopes import Scope
     from obol.registry.settings import EngineSettings
 
 FULL_ACCEPT = upstream_accept(())
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A reference in a place, as one client asks for it."""
+class ManifestLookup:
+    """A reference in a repository, as one client asks for it."""
 
-    space: Space
-    place: Place
+    scope: Scope
+    repo: RepositoryKey
     reference: Reference
-    accept: frozenset[str] | None
-    lines: tuple[str, ...]
+    accepted: frozenset[str] | None
+    accept: tuple[str, ...]
     head: bool
 
     @property
     def wants_others(self) -> bool:
         """Whether the client lists kinds of document that are not asked for otherwise."""
-        return self.accept is not None and not self.accept <= MANIFEST_TYPES | SCHEMA1
+        return self.accepted is not None and not self.accepted <= MANIFEST_TYPES | SCHEMA1
 
     @property
     def upstream_accept(self) -> str:
-        """The Accept line to ask the upstream with."""
-        return upstream_accept(self.lines) if self.lines else FULL_ACCEPT
+        """The Accept header to ask the upstream with."""
+        return upstream_accept(self.accept) if self.accept else FULL_ACCEPT
 
 
 class Manifests:
     """Serves manifests."""
 
     def __init__(
-        self, content: Content, rights: Rights, clock: Clock, settings: EngineSettings, accounts: Accounts
+        self, content: Content, grants: Grants, clock: Clock, settings: EngineSettings, accounts: Accounts
     ) -> None:
         self._content = content
-        self._documents = Documents(content)
+        self._documents = StoredManifests(content)
         self._turns = Turns()
-        self._names = rights.names
-        self._rights = rights
+        self._metadata = grants.metadata
+        self._grants = grants
         self._clock = clock
         self._settings = settings
         self._accounts = accounts
-        self._confirmed: Recent[tuple[Place, Tag, str]] = Recent(clock)
+        self._confirmed: Recent[tuple[RepositoryKey, Tag, str]] = Recent(clock)
         self._sparing = logs.Sparing(clock)
-        self._absent: Recent[tuple[Place, Reference]] = Recent(clock)
-        self._fetches: Flights[tuple[Place, Reference, str, str], ManifestBody] = Flights(settings.unattended)
-        self._heads: Flights[tuple[Place, Reference, str, str], DocumentHead | None] = Flights(settings.unattended)
-        self._checks: Flights[tuple[Place, Tag, str], HeldTag] = Flights(settings.unattended)
+        self._absent: Recent[tuple[RepositoryKey, Reference]] = Recent(clock)
+        self._fetches: Flights[tuple[RepositoryKey, Reference, str, str], ManifestBody] = Flights(settings.unattended)
+        self._heads: Flights[tuple[RepositoryKey, Reference, str, str], DocumentHead | None] = Flights(
+            settings.unattended
+        )
+        self._checks: Flights[tuple[RepositoryKey, Tag, str], HeldTag] = Flights(settings.unattended)
 
     async def get(
-        self, space: Space, repository: Repository, reference: Reference, lines: Sequence[str], *, head: bool
+        self, scope: Scope, repository: Repository, reference: Reference, accept: Sequence[str], *, head: bool
     ) -> Document | DocumentHead:
-        """A manifest, or with `head` at least what is known of it. `lines`: the Accept lines. Raises OciError."""
-        wanted = Wanted(space, space.place(repository), reference, accepted(lines), tuple(lines), head)
+        """A manifest, or with `head` at least what is known of it. Raises OciError.
+
+        `accept`: the values of the Accept header.
+        """
+        wanted = ManifestLookup(scope, scope.key(repository), reference, accepted(accept), tuple(accept), head)
         try:
             # One answer may take several questions, each with the whole limit.
             async with asyncio.timeout(self._settings.limits.manifest):
@@ -113,17 +118,17 @@ class Manifests:
             raise OciError(UPSTREAM_BROKEN, "the upstream did not answer in time") from None
         except (UpstreamError, StoreError) as problem:
             if isinstance(problem, Absent):
-                self._absent.mark((wanted.place, reference))
+                self._absent.mark((wanted.repo, reference))
             raise refusal(problem, MANIFEST_UNKNOWN) from problem
 
-    def _refuse_known_absence(self, wanted: Wanted) -> None:
-        age = self._absent.age((wanted.place, wanted.reference))
+    def _refuse_known_absence(self, wanted: ManifestLookup) -> None:
+        age = self._absent.age((wanted.repo, wanted.reference))
         if age is not None and age < self._settings.negative_ttl:
             raise OciError(MANIFEST_UNKNOWN, "the upstream does not have it", problem="absent")
 
-    async def _by_tag(self, wanted: Wanted, tag: Tag) -> Document | DocumentHead:
+    async def _by_tag(self, wanted: ManifestLookup, tag: Tag) -> Document | DocumentHead:
         held, variant = await self._held(wanted, tag)
-        key = (wanted.place, tag, variant)
+        key = (wanted.repo, tag, variant)
         age = self._confirmed.age(key)
         match self._decide(wanted, age, held):
             case ServeStored() if held is not None and age is not None:
@@ -139,31 +144,33 @@ class Manifests:
                 self._refuse_known_absence(wanted)
                 return await self._first_time(wanted, tag, variant)
 
-    async def _meant(self, wanted: Wanted, held: HeldTag, source: Source, fresh_for: float) -> Document | DocumentHead:
+    async def _meant(
+        self, wanted: ManifestLookup, held: HeldTag, source: Source, fresh_for: float
+    ) -> Document | DocumentHead:
         """What a fresh tag means; asked anew where the upstream does not have the digest that it told."""
         try:
             return await self._by_digest(wanted, held.digest, source, fresh_for)
         except Absent:
             return await self._first_time(replace(wanted, head=False), held.tag, held.variant)
 
-    def _decide(self, wanted: Wanted, age: float | None, held: HeldTag | None) -> TagDecision:
-        gate = wanted.space.upstream.gate()
+    def _decide(self, wanted: ManifestLookup, age: float | None, held: HeldTag | None) -> TagDecision:
+        gate = wanted.scope.upstream.gate()
         return decide_tag(age, self._settings.tag_ttl, gate, held=held is not None, offline=self._settings.offline)
 
-    async def _held(self, wanted: Wanted, tag: Tag) -> tuple[HeldTag | None, str]:
+    async def _held(self, wanted: ManifestLookup, tag: Tag) -> tuple[HeldTag | None, str]:
         """What the tag means for this client, and which class of clients that is.
 
         An upstream may answer by Accept, so a client is given a kind of manifest that it listed, if there is one.
         """
-        held = await self._names.tag(wanted.place, tag, "")
-        if held is None or wanted.accept is None or held.media_type in wanted.accept:
+        held = await self._metadata.tag(wanted.repo, tag, "")
+        if held is None or wanted.accepted is None or held.media_type in wanted.accepted:
             return held, ""
-        variant = accept_class(wanted.accept)
-        return await self._names.tag(wanted.place, tag, variant), variant
+        variant = accept_class(wanted.accepted)
+        return await self._metadata.tag(wanted.repo, tag, variant), variant
 
-    async def _revalidated(self, wanted: Wanted, held: HeldTag) -> Document | DocumentHead:
+    async def _revalidated(self, wanted: ManifestLookup, held: HeldTag) -> Document | DocumentHead:
         """Ask whether the tag moved; a late or broken answer leaves what we hold."""
-        key = (wanted.place, held.tag, held.variant)
+        key = (wanted.repo, held.tag, held.variant)
         limit = self._settings.limits.stale_after
         try:
             fresh = await self._checks.join(key, lambda: self._check(wanted, held), within=limit)
@@ -173,12 +180,12 @@ class Manifests:
             return await self._by_digest(wanted, held.digest, Source.STALE, 0.0)
         return await self._meant(wanted, fresh, Source.REVALIDATED, self._settings.tag_ttl)
 
-    async def _check(self, wanted: Wanted, held: HeldTag) -> HeldTag:
+    async def _check(self, wanted: ManifestLookup, held: HeldTag) -> HeldTag:
         """Ask by HEAD, which costs nothing of a rate limit; what it does not confirm is asked by GET."""
-        told = await wanted.space.upstream.head_manifest(wanted.place.repository, held.tag, wanted.upstream_accept)
+        told = await wanted.scope.upstream.head_manifest(wanted.repo.name, held.tag, wanted.upstream_accept)
         if told.digest == held.digest:
             fresh = replace(held, checked_at=self._clock.wall())
-            await self._point(wanted.place, fresh)
+            await self._set_tag(wanted.repo, fresh)
             return fresh
         got = await self._fetch(wanted, held.tag, held.variant)
         return self._meaning(held.tag, held.variant, got.digest, got.manifest.media_type)
@@ -186,46 +193,46 @@ class Manifests:
     def _meaning(self, tag: Tag, variant: str, digest: Digest, media_type: str) -> HeldTag:
         return HeldTag(tag, variant, digest, media_type, self._clock.wall())
 
-    async def _point(self, place: Place, held: HeldTag) -> None:
+    async def _set_tag(self, repo: RepositoryKey, held: HeldTag) -> None:
         """Keep what a tag means. Where that fails the client has its answer all the same; the next one asks anew."""
         with suppress(StoreError):
-            await self._names.point(place, held)
-            self._confirmed.mark((place, held.tag, held.variant))
+            await self._metadata.set_tag(repo, held)
+            self._confirmed.mark((repo, held.tag, held.variant))
 
-    async def _first_time(self, wanted: Wanted, tag: Tag, variant: str) -> Document | DocumentHead:
+    async def _first_time(self, wanted: ManifestLookup, tag: Tag, variant: str) -> Document | DocumentHead:
         """A tag of which we hold nothing (for this class of clients)."""
         if wanted.head and (told := await self._head(wanted, variant)) is not None:
             return told
         got = await self._fetch(wanted, tag, variant)
         return await self._fetched(wanted, got, self._settings.tag_ttl)
 
-    async def _head(self, wanted: Wanted, variant: str = "") -> DocumentHead | None:
+    async def _head(self, wanted: ManifestLookup, variant: str = "") -> DocumentHead | None:
         """What the upstream says of a manifest, or None if that is not enough to answer a HEAD with."""
-        lines = wanted.upstream_accept
-        key = (wanted.place, wanted.reference, lines, variant)
-        return await self._heads.join(key, lambda: self._ask_head(wanted, lines, variant))
+        accept = wanted.upstream_accept
+        key = (wanted.repo, wanted.reference, accept, variant)
+        return await self._heads.join(key, lambda: self._ask_head(wanted, accept, variant))
 
-    async def _ask_head(self, wanted: Wanted, lines: str, variant: str) -> DocumentHead | None:
-        told = await wanted.space.upstream.head_manifest(wanted.place.repository, wanted.reference, lines)
+    async def _ask_head(self, wanted: ManifestLookup, accept: str, variant: str) -> DocumentHead | None:
+        told = await wanted.scope.upstream.head_manifest(wanted.repo.name, wanted.reference, accept)
         if told.digest is None or told.size is None or not told.media_type:
             return None
         if isinstance(wanted.reference, Tag):
             # A kind of document that nobody has would be a meaning of its own, and anybody may make up as many.
             if not variant_of_others(variant):
-                await self._point(wanted.place, self._meaning(wanted.reference, variant, told.digest, told.media_type))
+                await self._set_tag(wanted.repo, self._meaning(wanted.reference, variant, told.digest, told.media_type))
         elif told.digest != wanted.reference:
             return None
         return DocumentHead(told.digest, told.media_type, told.size)
 
     async def _by_digest(
-        self, wanted: Wanted, digest: Digest, source: Source, fresh_for: float | None
+        self, wanted: ManifestLookup, digest: Digest, source: Source, fresh_for: float | None
     ) -> Document | DocumentHead:
-        right = await self._rights.of(wanted.place, digest, Kind.MANIFEST)
-        if right is None:
-            await self._refuse_blob(wanted.place, digest)
-        elif (held := await self._stored(wanted, digest, right)) is not None:
+        grant = await self._grants.find(wanted.repo, digest, ContentKind.MANIFEST)
+        if grant is None:
+            await self._refuse_blob(wanted.repo, digest)
+        elif (held := await self._stored(wanted, digest, grant)) is not None:
             return _document(wanted, digest, held, source, fresh_for)
-        decision = decide_digest(wanted.space.upstream.gate(), offline=self._settings.offline)
+        decision = decide_digest(wanted.scope.upstream.gate(), offline=self._settings.offline)
         if isinstance(decision, Refuse):
             raise refused(decision, MANIFEST_UNKNOWN)
         by_digest = replace(wanted, reference=digest)
@@ -235,60 +242,62 @@ class Manifests:
         got = await self._fetch(by_digest, digest)
         return await self._fetched(wanted, got, fresh_for)
 
-    async def _stored(self, wanted: Wanted, digest: Digest, right: Right) -> Held | None:
-        """A manifest that is held and that the upstream of the place gave.
+    async def _stored(self, wanted: ManifestLookup, digest: Digest, grant: Grant) -> StoredManifest | None:
+        """A manifest that is held and that the upstream of the scope gave.
 
         A document that we do not read is what it was given as, whatever an index calls it.
         """
-        given = await self._rights.given(wanted.place, digest)
+        given = await self._grants.provenance(wanted.repo, digest)
         if given is None:
             return None
-        said = right.media_type
+        said = grant.media_type
         if is_opaque(given):
             self._documents.proved(digest, given, given)
             said = given
         return await self._documents.get(digest, said, head=wanted.head)
 
-    async def _refuse_blob(self, place: Place, digest: Digest) -> None:
+    async def _refuse_blob(self, repo: RepositoryKey, digest: Digest) -> None:
         """A blob is never served as a manifest."""
-        if await self._rights.of(place, digest, Kind.BLOB) is not None:
+        if await self._grants.find(repo, digest, ContentKind.BLOB) is not None:
             raise OciError(MANIFEST_UNKNOWN, "the digest is that of a blob")
 
-    async def _fetch(self, wanted: Wanted, reference: Reference, variant: str = "") -> ManifestBody:
-        lines = FULL_ACCEPT if isinstance(reference, Digest) and not wanted.wants_others else wanted.upstream_accept
-        key = (wanted.place, reference, lines, variant)
+    async def _fetch(self, wanted: ManifestLookup, reference: Reference, variant: str = "") -> ManifestBody:
+        accept = FULL_ACCEPT if isinstance(reference, Digest) and not wanted.wants_others else wanted.upstream_accept
+        key = (wanted.repo, reference, accept, variant)
         return await self._fetches.join(
             key,
-            lambda: self._turns.take(wanted.space.registry, self._fetch_and_keep(wanted, reference, lines, variant)),
+            lambda: self._turns.take(wanted.scope.registry, self._fetch_and_keep(wanted, reference, accept, variant)),
         )
 
-    async def _fetch_and_keep(self, wanted: Wanted, reference: Reference, lines: str, variant: str) -> ManifestBody:
+    async def _fetch_and_keep(
+        self, wanted: ManifestLookup, reference: Reference, accept: str, variant: str
+    ) -> ManifestBody:
         try:
-            got = await wanted.space.upstream.get_manifest(wanted.place.repository, reference, lines)
+            got = await wanted.scope.upstream.get_manifest(wanted.repo.name, reference, accept)
         except Denied as problem:
             if problem.revoked:
-                await self._rights.revoke(wanted.place)
+                await self._grants.revoke(wanted.repo)
             raise
-        wanted.space.counters.bytes_from_upstream += len(got.body)
+        wanted.scope.counters.bytes_from_upstream += len(got.body)
         self._accounts.fetches(got.digest)
-        about = {"registry": wanted.space.registry, "repository": str(wanted.place.repository)}
+        about = {"registry": wanted.scope.registry, "repository": str(wanted.repo.name)}
         self._sparing.info("manifest fetched", **about, reference=str(reference), digest=str(got.digest))
         with suppress(StoreError):  # it can be served without being kept
             await self._content.put(got.digest, got.body)
             self._documents.proved(got.digest, got.manifest.media_type, got.manifest.media_type)
-            await self._rights.grant(wanted.place, await in_steps(rights_of(got)), got.digest)
+            await self._grants.add(wanted.repo, await in_steps(grants_of(got)), got.digest)
         if isinstance(reference, Tag) and (not variant_of_others(variant) or got.manifest.media_type == variant):
-            await self._point(wanted.place, self._meaning(reference, variant, got.digest, got.manifest.media_type))
+            await self._set_tag(wanted.repo, self._meaning(reference, variant, got.digest, got.manifest.media_type))
         return got
 
-    async def _fetched(self, wanted: Wanted, got: ManifestBody, fresh_for: float | None) -> Document:
+    async def _fetched(self, wanted: ManifestLookup, got: ManifestBody, fresh_for: float | None) -> Document:
         """What was fetched, as a file where it is large: those who read slowly then keep nothing in memory."""
         media_type = got.manifest.media_type
         held = None
         if wanted.head or len(got.body) > IN_MEMORY:
             with suppress(StoreError):
                 held = await self._documents.get(got.digest, media_type, head=wanted.head)
-        held = held or Held(media_type, len(got.body), got.body)
+        held = held or StoredManifest(media_type, len(got.body), got.body)
         return _document(wanted, got.digest, held, Source.MISS, fresh_for)
 
     async def close(self) -> None:
@@ -299,9 +308,11 @@ class Manifests:
         await self._documents.close()
 
 
-def _document(wanted: Wanted, digest: Digest, held: Held, source: Source, fresh_for: float | None) -> Document:
+def _document(
+    wanted: ManifestLookup, digest: Digest, held: StoredManifest, source: Source, fresh_for: float | None
+) -> Document:
     return Document(
-        wanted.place, digest, held.media_type, held.size, source, fresh_for, body=held.body, content=held.content
+        wanted.repo, digest, held.media_type, held.size, source, fresh_for, body=held.body, content=held.content
     )
 
 
@@ -310,16 +321,16 @@ def variant_of_others(variant: str) -> bool:
     return "/" in variant
 
 
-def rights_of(got: ManifestBody) -> Generator[None, None, list[Right]]:
+def grants_of(got: ManifestBody) -> Generator[None, None, list[Grant]]:
     """What a repository may read because this manifest is in it."""
     manifest: Manifest = got.manifest
-    rights = [Right(got.digest, Kind.MANIFEST, manifest.media_type, len(got.body))]
+    grants = [Grant(got.digest, ContentKind.MANIFEST, manifest.media_type, len(got.body))]
     for child in manifest.manifests:
-        rights.append(Right(child.digest, Kind.MANIFEST, child.media_type, child.size))
-        if len(rights) % STEP == 0:
+        grants.append(Grant(child.digest, ContentKind.MANIFEST, child.media_type, child.size))
+        if len(grants) % STEP == 0:
             yield
     for blob in manifest.blobs:
-        rights.append(Right(blob.digest, Kind.BLOB, "", blob.size))
-        if len(rights) % STEP == 0:
+        grants.append(Grant(blob.digest, ContentKind.BLOB, "", blob.size))
+        if len(grants) % STEP == 0:
             yield
-    return rights
+    return grants

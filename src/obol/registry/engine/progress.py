@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from obol.machine.clock import Clock
     from obol.oci.manifests import Descriptor
     from obol.registry.engine.blobs import Blobs
-    from obol.registry.engine.scopes import Spaces
-    from obol.registry.store.ports import Place, Stores
+    from obol.registry.engine.scopes import Scopes
+    from obol.registry.store.ports import RepositoryKey, Store
     from obol.registry.transfers.transfer import Fill
 
 DEEPEST = 4
@@ -109,8 +109,8 @@ class _Blob:
 class ProgressTaker:
     """Works progress out."""
 
-    def __init__(self, spaces: Spaces, store: Stores, blobs: Blobs, clock: Clock) -> None:
-        self._spaces = spaces
+    def __init__(self, scopes: Scopes, store: Store, blobs: Blobs, clock: Clock) -> None:
+        self._scopes = scopes
         self._store = store
         self._blobs = blobs
         self._clock = clock
@@ -122,7 +122,7 @@ class ProgressTaker:
         if len(wanted.images) > MOST_IMAGES:
             raise ValueError(f"no more than {MOST_IMAGES} images at a time")
         platforms = [_platform(text) for text in wanted.platforms]
-        fills = {(fill.place.space, fill.digest): fill for fill in self._blobs.fills}
+        fills = {(fill.repo.scope, fill.digest): fill for fill in self._blobs.fills}
         counted: set[tuple[str, Digest]] = set()
         asked: set[tuple[str, Digest]] = set()
         images = []
@@ -178,24 +178,24 @@ class ProgressTaker:
             reference = ImageReference.parse(text)
         except OciError:
             return None
-        space = self._spaces.get(reference.registry)
-        if space is None:
+        scope = self._scopes.get(reference.registry)
+        if scope is None:
             return None
-        place = space.place(reference.repository)
-        top = await self._top(place, reference)
+        repo = scope.key(reference.repository)
+        top = await self._top(repo, reference)
         if top is None:
             return None
         leaves = await self._leaves(top, platforms)
         if not leaves:
             return None
         named = (blob for leaf in leaves for blob in leaf.blobs if is_distributable(blob.media_type))
-        return {(space.registry, blob.digest): blob.size for blob in named}
+        return {(scope.registry, blob.digest): blob.size for blob in named}
 
-    async def _top(self, place: Place, reference: ImageReference) -> Manifest | None:
+    async def _top(self, repo: RepositoryKey, reference: ImageReference) -> Manifest | None:
         if reference.digest is not None:
             return await self._manifest(reference.digest, "")
         assert reference.tag is not None
-        held = await self._store.names.tag(place, reference.tag, "")
+        held = await self._store.metadata.tag(repo, reference.tag, "")
         return None if held is None else await self._manifest(held.digest, held.media_type)
 
     async def _leaves(self, top: Manifest, platforms: Sequence[Platform]) -> list[Manifest]:
@@ -251,8 +251,8 @@ def _platform(text: str) -> Platform:
 
 def _transfer(fill: Fill, now: float) -> TransferStatus:
     return TransferStatus(
-        registry=fill.place.space,
-        repository=str(fill.place.repository),
+        registry=fill.repo.scope,
+        repository=str(fill.repo.name),
         digest=str(fill.digest),
         size=fill.size,
         frontier=fill.frontier,

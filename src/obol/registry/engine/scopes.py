@@ -1,4 +1,4 @@
-"""The spaces of one engine: which upstream a request is for.
+"""The scopes of one engine: which upstream a request is for.
 
 The port that a request came in by decides. A client may say by `?ns=` which registry it means: that is a key to compare
 with, never a place to connect to, and a client that means another registry than the port's has been set up wrongly.
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from obol.oci.errors import NAME_UNKNOWN, OciError
 from obol.oci.registries import canonical_repository
 from obol.registry.engine.counters import Counters
-from obol.registry.store.ports import Place
+from obol.registry.store.ports import RepositoryKey
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,38 +25,38 @@ LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class Scope:
     """One upstream and everything that is kept apart under its name."""
 
     registry: str
     upstream: Upstream
     counters: Counters = field(default_factory=Counters)
 
-    def place(self, repository: Repository) -> Place:
-        """Where the names of a repository live; on Docker Hub `alpine` and `library/alpine` are one."""
-        return Place(self.registry, canonical_repository(self.registry, repository))
+    def key(self, repository: Repository) -> RepositoryKey:
+        """The key of a repository; on Docker Hub `alpine` and `library/alpine` are one."""
+        return RepositoryKey(self.registry, canonical_repository(self.registry, repository))
 
 
-class Spaces:
+class Scopes:
     """A closed world of upstreams by normalised registry name."""
 
-    def __init__(self, spaces: tuple[Space, ...]) -> None:
-        self._by_name = {space.registry: space for space in spaces}
+    def __init__(self, scopes: tuple[Scope, ...]) -> None:
+        self._by_name = {scope.registry: scope for scope in scopes}
 
-    def __iter__(self) -> Iterator[Space]:
+    def __iter__(self) -> Iterator[Scope]:
         return iter(self._by_name.values())
 
-    def get(self, registry: str) -> Space | None:
-        """The space of a registry, if it is served."""
+    def get(self, registry: str) -> Scope | None:
+        """The scope of a registry, if it is served."""
         return self._by_name.get(registry)
 
-    def find(self, ns: str | None, listener: str) -> Space:
-        """The space of a listener's registry. Raises OciError (NAME_UNKNOWN) where `ns` names another one."""
-        space = self._by_name.get(listener)
-        if space is None or (ns is not None and ns != listener):
+    def find(self, ns: str | None, listener: str) -> Scope:
+        """The scope of a listener's registry. Raises OciError (NAME_UNKNOWN) where `ns` names another one."""
+        scope = self._by_name.get(listener)
+        if scope is None or (ns is not None and ns != listener):
             named = "" if ns is None else f": give {_shown(ns)} a port of its own with --upstream and --port"
             raise OciError(NAME_UNKNOWN, f"this port serves {listener} and no other registry{named}")
-        return space
+        return scope
 
 
 def _shown(ns: str) -> str:

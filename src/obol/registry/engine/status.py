@@ -77,12 +77,12 @@ def upstreams(engine: Engine) -> list[UpstreamStatus]:
     """The part about upstreams."""
     now = engine.clock.monotonic()
     found = []
-    for space in engine.spaces:
-        upstream, counters = space.upstream, space.counters
+    for scope in engine.scopes:
+        upstream, counters = scope.upstream, scope.counters
         health, retry_after = describe(upstream.health, now)
         found.append(
             UpstreamStatus(
-                registry=space.registry,
+                registry=scope.registry,
                 url=upstream.settings.url,
                 health=health,
                 detail=upstream.last_problem if health not in {"ok", "unknown"} else "",

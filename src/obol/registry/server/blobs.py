@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from obol.oci.requests import BlobRequest
     from obol.registry.engine.accounts import Meter
     from obol.registry.engine.engine import Engine
-    from obol.registry.engine.scopes import Space
+    from obol.registry.engine.scopes import Scope
     from obol.registry.server.budget import Budget
 
 SMALL = LARGEST - 4096
@@ -53,52 +53,52 @@ class BlobAnswers:
         self,
         request: web.BaseRequest,
         keys: Keys | None,
-        space: Space,
+        scope: Scope,
         resource: BlobRequest,
-        scope: tuple[Header, ...],
+        namespace: tuple[Header, ...],
     ) -> Reply | Sent:
         """Answer HEAD or GET of a blob. Raises OciError."""
         if request.method == "HEAD":
-            size = await self._engine.blob_size(space, resource)
-            headers = (*_headers(resource.digest, size), *scope)
+            size = await self._engine.blob_size(scope, resource)
+            headers = (*_headers(resource.digest, size), *namespace)
             return self._bare(request, Rendered(200, headers))
         wanted = None
         if range_applies(request.headers.get("If-Range"), resource.digest):
             wanted = parse_open_range(request.headers.get("Range"))
         part = wanted is not None and wanted.start != 0
-        answer = await self._engine.blob(space, resource, part=part)
+        answer = await self._engine.blob(scope, resource, part=part)
         if isinstance(answer, StoredBlob):
-            return await self._stored(request, keys, space, answer, wanted, scope)
+            return await self._stored(request, keys, scope, answer, wanted, namespace)
         with answer:
-            return await self._growing(request, space, answer, wanted, scope)
+            return await self._growing(request, scope, answer, wanted, namespace)
 
     async def _stored(
         self,
         request: web.BaseRequest,
         keys: Keys | None,
-        space: Space,
+        scope: Scope,
         blob: StoredBlob,
         wanted: OpenRange | None,
-        scope: tuple[Header, ...],
+        namespace: tuple[Header, ...],
     ) -> Reply | Sent:
         content = blob.content
         try:
             if not_modified(request.headers.get("If-None-Match"), blob.digest):
                 kept = [header for header in _headers(blob.digest, content.size) if header[0] != "Content-Length"]
-                return self._bare(request, Rendered(304, (*kept, *scope)))
-            marks = (*scope, ("Obol-Cache", "hit"))
+                return self._bare(request, Rendered(304, (*kept, *namespace)))
+            marks = (*namespace, ("Obol-Cache", "hit"))
             if keys is not None and content.size <= SMALL:
-                return await self._small(request, keys, space, blob, marks)
+                return await self._small(request, keys, scope, blob, marks)
             part = _part(wanted, content.size)
             if isinstance(part, Unsatisfiable):
                 return self._outside(request, content.size)
             head = self._head(request, _rendered(blob.digest, part, content.size, marks))
-            return await self._send(request, space, blob, head, FileRun(content.fileno(), *_bounds(part, content.size)))
+            return await self._send(request, scope, blob, head, FileRun(content.fileno(), *_bounds(part, content.size)))
         finally:
             content.close()
 
-    async def _send(self, request: web.BaseRequest, space: Space, blob: StoredBlob, head: bytes, run: FileRun) -> Sent:
-        meter = self._meter(request, space, blob.digest)
+    async def _send(self, request: web.BaseRequest, scope: Scope, blob: StoredBlob, head: bytes, run: FileRun) -> Sent:
+        meter = self._meter(request, scope, blob.digest)
         reply, count = await send_file(request, head, run, self._stall)
         blob.counters.bytes_from_cache += count
         if meter:
@@ -106,7 +106,7 @@ class BlobAnswers:
         return reply
 
     async def _small(
-        self, request: web.BaseRequest, keys: Keys, space: Space, blob: StoredBlob, marks: tuple[Header, ...]
+        self, request: web.BaseRequest, keys: Keys, scope: Scope, blob: StoredBlob, marks: tuple[Header, ...]
     ) -> Reply:
         file, size = blob.content.fileno(), blob.content.size
         try:
@@ -119,7 +119,7 @@ class BlobAnswers:
             raise OciError(UNAVAILABLE, "the cache's copy is damaged", problem="disk")
         rendered = Rendered(200, (*_headers(blob.digest, len(body)), *marks))
         blob.counters.bytes_from_cache += len(body)
-        if meter := self._meter(request, space, blob.digest):
+        if meter := self._meter(request, scope, blob.digest):
             meter.sent(0, len(body))
         self._hot.keep(keys, Hot(rendered, body, math.inf, blob.counters, None, blob.digest))
         return self._whole(request, rendered, body)
@@ -127,10 +127,10 @@ class BlobAnswers:
     async def _growing(
         self,
         request: web.BaseRequest,
-        space: Space,
+        scope: Scope,
         blob: GrowingBlob,
         wanted: OpenRange | None,
-        scope: tuple[Header, ...],
+        namespace: tuple[Header, ...],
     ) -> Reply | Sent:
         if blob.size is None:
             await blob.opened(0)
@@ -141,9 +141,9 @@ class BlobAnswers:
         start, stop = (0, None) if size is None else _bounds(part, size)
         await blob.opened(start)
         sender = Sender(request, self._stall)
-        marks = (*scope, ("Obol-Cache", "filling" if blob.joined else "miss"), ("Obol-Held", str(blob.held)))
+        marks = (*namespace, ("Obol-Cache", "filling" if blob.joined else "miss"), ("Obol-Held", str(blob.held)))
         chunked = size is None and request.version >= (1, 1)
-        meter = self._meter(request, space, blob.digest)
+        meter = self._meter(request, scope, blob.digest)
         sender.head(self._head(request, _rendered(blob.digest, part, size, marks, chunked=chunked)))
         try:
             await sender.all(blob.runs(start, stop), chunked=chunked)
@@ -151,13 +151,13 @@ class BlobAnswers:
             return _cut(request)
         finally:
             if blob.joined:
-                space.counters.bytes_from_cache += sender.count
+                scope.counters.bytes_from_cache += sender.count
             if meter:
                 meter.sent(start, sender.count)
         return Sent(keep_alive=bool(request.keep_alive) and (chunked or size is not None))
 
-    def _meter(self, request: web.BaseRequest, space: Space, digest: Digest) -> Meter | None:
-        return meter_of(self._engine.accounts, request.transport, space.registry, digest)
+    def _meter(self, request: web.BaseRequest, scope: Scope, digest: Digest) -> Meter | None:
+        return meter_of(self._engine.accounts, request.transport, scope.registry, digest)
 
     def _outside(self, request: web.BaseRequest, size: int) -> Reply:
         refusal = OciError(RANGE_INVALID)

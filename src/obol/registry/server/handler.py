@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from obol.registry.engine.engine import Engine
-    from obol.registry.engine.scopes import Space
+    from obol.registry.engine.scopes import Scope
     from obol.registry.server.incoming import Shared
 
 Page = Callable[[], Awaitable[tuple[int, str, bytes]]]
@@ -63,7 +63,7 @@ class Handler:
         self._seldom = shared.seldom
         self._stall = engine.settings.limits.send_stall
         self._hot = Ready()
-        engine.rights.ready.add(self._hot)
+        engine.grants.ready.add(self._hot)
         self._date = DateLine()
         self._blobs = BlobAnswers(engine, self._hot, self._head, self._budget)
 
@@ -120,17 +120,17 @@ class Handler:
         if page is not None and request.method in {"GET", "HEAD"}:
             return await self._page(request, page)
         asked = parse(request.method, target)
-        space = self._engine.spaces.find(asked.ns, self._registry)
-        scope: tuple[Header, ...] = () if asked.ns is None else (("OCI-Namespace", asked.ns),)
+        scope = self._engine.scopes.find(asked.ns, self._registry)
+        namespace: tuple[Header, ...] = () if asked.ns is None else (("OCI-Namespace", asked.ns),)
         match asked.resource:
             case Ping():
                 return self._whole(request, 200, [("Content-Type", JSON)], b"{}")
             case ManifestRequest() as resource:
-                return await self._manifest(request, keys, space, resource, scope)
+                return await self._manifest(request, keys, scope, resource, namespace)
             case BlobRequest() as resource:
-                return await self._blobs.answer(request, keys, space, resource, scope)
+                return await self._blobs.answer(request, keys, scope, resource, namespace)
             case TagsRequest() | ReferrersRequest() as resource:
-                return await self._list(request, asked, space, resource)
+                return await self._list(request, asked, scope, resource)
             case never:
                 assert_never(never)
 
@@ -142,26 +142,26 @@ class Handler:
         self,
         request: web.BaseRequest,
         keys: Keys | None,
-        space: Space,
+        scope: Scope,
         resource: ManifestRequest,
-        scope: tuple[Header, ...],
+        namespace: tuple[Header, ...],
     ) -> Reply | Sent:
         head = request.method == "HEAD"
-        lines = request.headers.getall("Accept", [])
-        answer = await self._engine.manifest(space, resource, lines, head=head)
+        accept = request.headers.getall("Accept", [])
+        answer = await self._engine.manifest(scope, resource, accept, head=head)
         immutable = isinstance(resource.reference, Digest)
         if isinstance(answer, DocumentHead):
             headers = content_headers(answer.digest, answer.media_type, answer.size, immutable=immutable)
-            return self._render(request, Rendered(200, (*headers, *scope, ("Obol-Cache", "miss"))), b"")
+            return self._render(request, Rendered(200, (*headers, *namespace, ("Obol-Cache", "miss"))), b"")
         headers = content_headers(answer.digest, answer.media_type, answer.size, immutable=immutable)
         with contextlib.closing(answer):
             if not_modified(request.headers.get("If-None-Match"), answer.digest):
                 kept = [header for header in headers if header[0] in {"ETag", "Cache-Control", "Docker-Content-Digest"}]
-                return self._render(request, Rendered(304, (*kept, *scope)), b"")
+                return self._render(request, Rendered(304, (*kept, *namespace)), b"")
             if keys is not None and answer.content is None:
-                self._keep_hot(keys, answer, Rendered(200, (*headers, *scope, ("Obol-Cache", "hit"))), space)
+                self._keep_hot(keys, answer, Rendered(200, (*headers, *namespace, ("Obol-Cache", "hit"))), scope)
             marks = (("Obol-Cache", answer.source.value), *((STALE,) if answer.source is Source.STALE else ()))
-            rendered = Rendered(200, (*headers, *scope, *marks))
+            rendered = Rendered(200, (*headers, *namespace, *marks))
             if answer.content is None:
                 body = b"" if head else answer.body
                 self._meter(request.transport, answer.digest, len(body))
@@ -173,16 +173,16 @@ class Handler:
                 meter.sent(0, count)
             return reply
 
-    def _keep_hot(self, keys: Keys, answer: Document, rendered: Rendered, space: Space) -> None:
+    def _keep_hot(self, keys: Keys, answer: Document, rendered: Rendered, scope: Scope) -> None:
         until = math.inf if answer.fresh_for is None else self._clock.monotonic() + answer.fresh_for
         if until > self._clock.monotonic():
-            manifest = (answer.place, answer.digest)
-            self._hot.keep(keys, Hot(rendered, answer.body, until, space.counters, manifest, answer.digest))
+            manifest = (answer.repo, answer.digest)
+            self._hot.keep(keys, Hot(rendered, answer.body, until, scope.counters, manifest, answer.digest))
 
     async def _list(
-        self, request: web.BaseRequest, asked: Request, space: Space, resource: TagsRequest | ReferrersRequest
+        self, request: web.BaseRequest, asked: Request, scope: Scope, resource: TagsRequest | ReferrersRequest
     ) -> Reply:
-        page = await self._engine.page(space, resource)
+        page = await self._engine.page(scope, resource)
         headers = [("Content-Type", page.media_type), ("Obol-Cache", page.source.value)]
         if page.next_page is not None:
             ns = "" if asked.ns is None else f"&ns={asked.ns}"

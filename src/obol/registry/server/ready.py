@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from obol.oci.references import Digest
     from obol.registry.engine.counters import Counters
     from obol.registry.server.replies import Rendered
-    from obol.registry.store.ports import Place
+    from obol.registry.store.ports import RepositoryKey
 
 Meaning = tuple[str, str, str | None, str | None]
-"""The method, the raw target, the Host and the Accept lines."""
+"""The method, the raw target, the Host and the values of Accept."""
 CAPACITY = 4 * 1024 * 1024
 """Bytes of the answers by one kind of key."""
 LARGEST = PIECE
@@ -42,7 +42,7 @@ class Hot:
     body: bytes
     until: float
     counters: Counters
-    manifest: tuple[Place, Digest] | None
+    manifest: tuple[RepositoryKey, Digest] | None
     """Which manifest it is, None for a blob."""
     digest: Digest | None = None
     """Of the content that the body is."""

@@ -1,5 +1,5 @@
 """What we hold: verified content by digest, downloads under way, and the index of who may read what.
 
-Three small ports (`base`) with adapters on disk, in SQLite and in memory. Called by `engine`; only `wiring` names
+Three small ports (`ports`): content, partials, and metadata (tags and grants). Called by `engine`; only `wiring` names
 an adapter. It never asks an upstream and never decides what may be removed.
 """

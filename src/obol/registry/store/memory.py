@@ -1,6 +1,6 @@
 """The ports of the store without a directory, for tests of what stands on them.
 
-Content and downloads are unlinked temporary files, because readers want descriptors; names are dictionaries. The
+Content and downloads are unlinked temporary files, because readers want descriptors; metadata is in dictionaries. The
 contract suites hold these to the same behaviour as the adapters on disk.
 """
 
@@ -16,15 +16,15 @@ from weakref import finalize
 
 from obol.oci.references import Digest
 from obol.registry.store.ports import (
+    ContentKind,
+    Grant,
     HeldTag,
-    Kind,
     KnownManifest,
     Partial,
-    Place,
-    Right,
+    RepositoryKey,
     StoreError,
     Usage,
-    given_as,
+    provenance_type,
 )
 
 if TYPE_CHECKING:
@@ -115,9 +115,9 @@ class _Left:
 class MemoryPartial:
     """A download under way."""
 
-    def __init__(self, digest: Digest, space: str, left: _Left, partials: MemoryPartials) -> None:
+    def __init__(self, digest: Digest, scope: str, left: _Left, partials: MemoryPartials) -> None:
         self.digest = digest
-        self._key = (digest, space)
+        self._key = (digest, scope)
         self.frontier = left.frontier
         self._left = left
         self._partials = partials
@@ -169,18 +169,18 @@ class MemoryPartials:
         self.fail_after: int | None = None
         self._written = 0
 
-    async def open(self, digest: Digest, space: str = "") -> MemoryPartial:
+    async def open(self, digest: Digest, scope: str = "") -> MemoryPartial:
         """Resume what an earlier attempt left, or begin."""
-        left = self._left.get((digest, space))
+        left = self._left.get((digest, scope))
         if left is None or not left.frontier:
-            left = self._left[digest, space] = _Left(_File())
+            left = self._left[digest, scope] = _Left(_File())
         left.frontier = min(left.frontier, left.file.size())
         os.ftruncate(left.file.descriptor, left.frontier)
-        return MemoryPartial(digest, space, left, self)
+        return MemoryPartial(digest, scope, left, self)
 
-    async def left(self, digest: Digest, space: str = "") -> int:
+    async def left(self, digest: Digest, scope: str = "") -> int:
         """Bytes that the next download of a digest would resume with."""
-        left = self._left.get((digest, space))
+        left = self._left.get((digest, scope))
         return min(left.frontier, left.file.size()) if left else 0
 
     async def sweep(self) -> int:
@@ -210,58 +210,60 @@ class MemoryPartials:
         return True
 
 
-class MemoryNames:
-    """The index of tags and rights; `uses` is when each manifest was last served, in wall seconds."""
+class MemoryMetadata:
+    """Tags and grants; `uses` is when each manifest was last served, in wall seconds."""
 
     def __init__(self) -> None:
-        self._tags: dict[tuple[Place, Tag, str], HeldTag] = {}
-        self._rights: dict[tuple[Place, Digest, Kind], Right] = {}
-        self._given: dict[tuple[str, Digest], str] = {}
-        self.uses: dict[tuple[Place, Digest], float] = {}
+        self._tags: dict[tuple[RepositoryKey, Tag, str], HeldTag] = {}
+        self._grants: dict[tuple[RepositoryKey, Digest, ContentKind], Grant] = {}
+        self._provenance: dict[tuple[str, Digest], str] = {}
+        self.uses: dict[tuple[RepositoryKey, Digest], float] = {}
 
-    async def tag(self, place: Place, tag: Tag, variant: str) -> HeldTag | None:
+    async def tag(self, repo: RepositoryKey, tag: Tag, variant: str) -> HeldTag | None:
         """What the tag last meant, or None."""
-        return self._tags.get((place, tag, variant))
+        return self._tags.get((repo, tag, variant))
 
-    async def point(self, place: Place, held: HeldTag) -> None:
+    async def set_tag(self, repo: RepositoryKey, held: HeldTag) -> None:
         """Let a tag mean a digest from now on."""
-        self._tags[place, held.tag, held.variant] = held
+        self._tags[repo, held.tag, held.variant] = held
 
-    async def right(self, place: Place, digest: Digest, kind: Kind) -> Right | None:
-        """The right to read a digest in a place, or None."""
-        return self._rights.get((place, digest, kind))
+    async def grant(self, repo: RepositoryKey, digest: Digest, kind: ContentKind) -> Grant | None:
+        """The grant of a digest in a repository, or None."""
+        return self._grants.get((repo, digest, kind))
 
-    async def grant(self, place: Place, rights: Sequence[Right], given: Digest | None = None) -> None:
-        """Record rights."""
-        for right in rights:
-            key = (place, right.digest, right.kind)
-            before = self._rights.get(key)
-            known = before.size if before is not None and right.size is None else right.size
-            self._rights[key] = replace(right, size=known)
-        if given is not None:
-            self._given[place.space, given] = given_as(rights, given) or self._given.get((place.space, given), "")
+    async def add_grants(self, repo: RepositoryKey, grants: Sequence[Grant], received: Digest | None = None) -> None:
+        """Record grants."""
+        for grant in grants:
+            key = (repo, grant.digest, grant.kind)
+            before = self._grants.get(key)
+            known = before.size if before is not None and grant.size is None else grant.size
+            self._grants[key] = replace(grant, size=known)
+        if received is not None:
+            self._provenance[repo.scope, received] = provenance_type(grants, received) or self._provenance.get(
+                (repo.scope, received), ""
+            )
 
-    async def given(self, space: str, digest: Digest) -> str | None:
+    async def provenance(self, scope: str, digest: Digest) -> str | None:
         """As what an upstream gave content."""
-        return self._given.get((space, digest))
+        return self._provenance.get((scope, digest))
 
-    async def revoke(self, place: Place) -> bool:
-        """Forget every tag and right of a place."""
-        gone = [key for key in (*self._tags, *self._rights) if key[0] == place]
-        self._tags = {key: held for key, held in self._tags.items() if key[0] != place}
-        self._rights = {key: right for key, right in self._rights.items() if key[0] != place}
+    async def revoke(self, repo: RepositoryKey) -> bool:
+        """Forget every tag and grant of a repository."""
+        gone = [key for key in (*self._tags, *self._grants) if key[0] == repo]
+        self._tags = {key: held for key, held in self._tags.items() if key[0] != repo}
+        self._grants = {key: grant for key, grant in self._grants.items() if key[0] != repo}
         return bool(gone)
 
-    async def used(self, uses: Iterable[tuple[Place, Digest]], at: float) -> None:
+    async def used(self, uses: Iterable[tuple[RepositoryKey, Digest]], at: float) -> None:
         """Record that these were served at wall time `at`."""
         for use in uses:
             self.uses[use] = max(at, self.uses.get(use, at))
 
     async def known(self) -> Sequence[KnownManifest]:
         """Every tag, then what was used and has none."""
-        tags = sorted(self._tags.items(), key=lambda item: (item[0][0].space, item[0][0].repository, *item[0][1:]))
-        tagged = {(place, held.digest) for (place, _, _), held in tags}
-        uses = sorted(self.uses.items(), key=lambda item: (item[0][0].space, item[0][0].repository, item[0][1]))
+        tags = sorted(self._tags.items(), key=lambda item: (item[0][0].scope, item[0][0].name, *item[0][1:]))
+        tagged = {(repo, held.digest) for (repo, _, _), held in tags}
+        uses = sorted(self.uses.items(), key=lambda item: (item[0][0].scope, item[0][0].name, item[0][1]))
         return [
             *(KnownManifest(p, held.digest, held, self.uses.get((p, held.digest))) for (p, _, _), held in tags),
             *(KnownManifest(*use, None, at) for use, at in uses if use not in tagged),
@@ -273,7 +275,7 @@ class MemoryStore:
     """One store in memory."""
 
     content: MemoryContent = field(default_factory=MemoryContent)
-    names: MemoryNames = field(default_factory=MemoryNames)
+    metadata: MemoryMetadata = field(default_factory=MemoryMetadata)
     partials: MemoryPartials = field(init=False)
 
     def __post_init__(self) -> None:

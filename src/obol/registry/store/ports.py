@@ -1,8 +1,8 @@
-"""The ports of the store: content, partials, and the index of names and rights.
+"""The ports of the store: content, partials, and metadata: tags and grants.
 
-Content is kept once by digest. *Access* is per space and repository: a space is one upstream (`docker.io`) or, later,
-what was pushed to us. A manifest or blob may be read in a repository only if the index has a `Right` for it there:
-because a manifest of that repository names it, or because the upstream confirmed it for that repository.
+Content is kept once by digest. *Access* is per scope and repository: a scope is the mirror of one upstream
+(`docker.io`) or, later, what was pushed to us. A manifest or blob may be read in a repository only if there is a
+`Grant` for it: because a manifest of that repository names it, or because the upstream confirmed it there.
 
 All methods are awaited from one event loop; what may block is done in threads by the adapters.
 """
@@ -111,14 +111,14 @@ class Content(Protocol):
 class Partials(Protocol):
     """Downloads under way or left behind."""
 
-    async def open(self, digest: Digest, space: str = "") -> Partial:
+    async def open(self, digest: Digest, scope: str = "") -> Partial:
         """Resume what an earlier attempt left, or begin. Raises StoreError.
 
-        Downloads of one digest for two spaces are two: one registry's bytes must not spoil another's.
+        Downloads of one digest for two scopes are two: one registry's bytes must not spoil another's.
         """
         ...
 
-    async def left(self, digest: Digest, space: str = "") -> int:
+    async def left(self, digest: Digest, scope: str = "") -> int:
         """Bytes that the next download of a digest would resume with; of one that is in use, as of its last checkpoint.
 
         Raises StoreError.
@@ -134,7 +134,7 @@ class Partials(Protocol):
         ...
 
 
-class Kind(StrEnum):
+class ContentKind(StrEnum):
     """What a digest is in a repository: a manifest is never served as a blob, nor a blob as a manifest."""
 
     MANIFEST = "manifest"
@@ -142,34 +142,34 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where names live: a space (the normalised name of an upstream) and a repository in it."""
+class RepositoryKey:
+    """A repository in a scope (the normalised name of an upstream)."""
 
-    space: str
-    repository: Repository
+    scope: str
+    name: Repository
 
 
 @dataclass(frozen=True, slots=True)
-class Right:
-    """A digest that may be read in a place.
+class Grant:
+    """That a digest may be read in a repository.
 
     `size` in bytes is what a descriptor or the upstream said, or None; `media_type` is empty for blobs.
     """
 
     digest: Digest
-    kind: Kind
+    kind: ContentKind
     media_type: str
     size: int | None
 
 
-def given_as(rights: Sequence[Right], digest: Digest) -> str:
-    """As what content was given that comes with these rights: see `Names.given`."""
-    kinds = (right.media_type for right in rights if right.digest == digest and right.kind is Kind.MANIFEST)
+def provenance_type(grants: Sequence[Grant], digest: Digest) -> str:
+    """As what an upstream gave the content that comes with these grants: see `Metadata.provenance`."""
+    kinds = (grant.media_type for grant in grants if grant.digest == digest and grant.kind is ContentKind.MANIFEST)
     return next(kinds, "")
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class Provenance:
     """Content that an upstream gave or confirmed, and as what."""
 
     digest: Digest
@@ -178,7 +178,7 @@ class Given:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """Nothing of a place may be read any more."""
+    """Nothing of a repository may be read any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,56 +203,56 @@ class KnownManifest:
     `used_at` is when it was last served, in wall seconds; None where that was never written down.
     """
 
-    place: Place
+    repo: RepositoryKey
     digest: Digest
     held: HeldTag | None
     used_at: float | None
 
 
-class Names(Protocol):
-    """The index of tags and rights."""
+class Metadata(Protocol):
+    """Tags, grants and uses."""
 
-    async def tag(self, place: Place, tag: Tag, variant: str) -> HeldTag | None:
+    async def tag(self, repo: RepositoryKey, tag: Tag, variant: str) -> HeldTag | None:
         """What the tag last meant, or None."""
         ...
 
-    async def point(self, place: Place, held: HeldTag) -> None:
+    async def set_tag(self, repo: RepositoryKey, held: HeldTag) -> None:
         """Let a tag mean a digest from now on. Raises StoreError."""
         ...
 
-    async def right(self, place: Place, digest: Digest, kind: Kind) -> Right | None:
-        """The right to read a digest in a place, or None."""
+    async def grant(self, repo: RepositoryKey, digest: Digest, kind: ContentKind) -> Grant | None:
+        """The grant of a digest in a repository, or None."""
         ...
 
-    async def grant(self, place: Place, rights: Sequence[Right], given: Digest | None = None) -> None:
-        """Record rights, in one transaction; a known size is never replaced by an unknown one. Raises StoreError.
+    async def add_grants(self, repo: RepositoryKey, grants: Sequence[Grant], received: Digest | None = None) -> None:
+        """Record grants, in one transaction; a known size is never replaced by an unknown one. Raises StoreError.
 
-        `given`: content that the upstream of the place gave, or said that it has. What it gave as a manifest is among
-        `rights` as one.
+        `received`: content that the upstream of the scope gave, or said that it has. What it gave as a manifest is
+        among `grants` as one.
         """
         ...
 
-    async def given(self, space: str, digest: Digest) -> str | None:
+    async def provenance(self, scope: str, digest: Digest) -> str | None:
         """As what an upstream gave content: the media type of a manifest, "" for a blob; None: it did not, or not yet.
 
-        A right alone does not say so: a manifest may name what its registry never had.
+        A grant alone does not say so: a manifest may name what its registry never had.
         """
         ...
 
-    async def revoke(self, place: Place) -> bool:
-        """Forget every tag and right of a place; tell whether there were any. Raises StoreError."""
+    async def revoke(self, repo: RepositoryKey) -> bool:
+        """Forget every tag and grant of a repository; tell whether there were any. Raises StoreError."""
         ...
 
-    async def used(self, uses: Iterable[tuple[Place, Digest]], at: float) -> None:
+    async def used(self, uses: Iterable[tuple[RepositoryKey, Digest]], at: float) -> None:
         """Record, in one transaction, that these manifests were served at wall time `at` (for eviction and lists)."""
         ...
 
     async def known(self) -> Sequence[KnownManifest]:
-        """Every tag, ordered by space, repository, name and variant; then what was used and has none, by digest."""
+        """Every tag, ordered by scope, repository, name and variant; then what was used and has none, by digest."""
         ...
 
 
-class Stores(Protocol):
+class Store(Protocol):
     """What one store is made of."""
 
     @property
@@ -266,6 +266,6 @@ class Stores(Protocol):
         ...
 
     @property
-    def names(self) -> Names:
-        """Tags and rights."""
+    def metadata(self) -> Metadata:
+        """Tags, grants and uses."""
         ...

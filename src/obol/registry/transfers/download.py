@@ -161,14 +161,14 @@ class Fetch:
     async def _open_partial(self) -> Partial:
         """What an earlier transfer left, unless that is more than the whole blob: it was told another length."""
         partials, fill = self._around.partials, self._fill
-        left = await partials.open(fill.digest, fill.place.space)
+        left = await partials.open(fill.digest, fill.repo.scope)
         if fill.size is None or left.frontier <= fill.size:
             return left
         try:
             await left.discard()
         finally:
             left.close()
-        return await partials.open(fill.digest, fill.place.space)
+        return await partials.open(fill.digest, fill.repo.scope)
 
     async def _rounds(self) -> None:
         barren = 0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from obol.oci.references import Digest
-    from obol.registry.engine.scopes import Space
+    from obol.registry.engine.scopes import Scope
     from obol.registry.transfers.download import Surroundings
 
 WORTH_SENDING = 1024 * 1024
@@ -36,14 +36,14 @@ MOST_DIRECT = 48
 class FollowedBlob:
     """See `answers.GrowingBlob`."""
 
-    def __init__(self, fill: Fill, around: Surroundings, space: Space, *, joined: bool) -> None:
+    def __init__(self, fill: Fill, around: Surroundings, scope: Scope, *, joined: bool) -> None:
         self.digest: Digest = fill.digest
         self.joined = joined
         self._fill = fill
         self._found = fill.frontier
         self._around = around
-        self._counters = space.counters
-        self._slots = space.upstream.slots
+        self._counters = scope.counters
+        self._slots = scope.upstream.slots
         self._following = ExitStack()
         self._direct = False
         """A part is being fetched directly."""

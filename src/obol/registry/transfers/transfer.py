@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from obol.machine.clock import Clock
     from obol.oci.references import Digest
-    from obol.registry.store.ports import Partial, Place
+    from obol.registry.store.ports import Partial, RepositoryKey
     from obol.registry.transfers.segments import SegmentMap
     from obol.registry.upstream.ports import BlobSource
 
@@ -36,8 +36,8 @@ class FillFailed(Exception):
 class Fill:
     """The shared state of one transfer. Written by `fetch`, read by followers, all on one event loop."""
 
-    def __init__(self, place: Place, digest: Digest, size: int | None, source: BlobSource, clock: Clock) -> None:
-        self.place = place
+    def __init__(self, repo: RepositoryKey, digest: Digest, size: int | None, source: BlobSource, clock: Clock) -> None:
+        self.repo = repo
         self.digest = digest
         self.size = size
         self.source = source

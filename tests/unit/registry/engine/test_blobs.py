@@ -12,7 +12,7 @@ from obol.registry.engine import blobs as blobs_module
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.policy.health import Hold, Reason
 from obol.registry.store.memory import MemoryStore
-from obol.registry.store.ports import Kind, Place, Right, StoreError
+from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
 from obol.registry.upstream.ports import Absent, Denied, Unavailable
 from tests.fakes.content import blob as make_blob
 from tests.fakes.upstream import FakeBlob, FakeUpstream
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DIGEST, DATA = make_blob(9500, "layer")
 OTHER = Repository("other/app")
-PLACE = Place("registry.test", REPOSITORY)
+REPO = RepositoryKey("registry.test", REPOSITORY)
 WHOLE = Got(DATA, complete=True)
 LIMITED = Hold(29.0, Reason.RATE_LIMITED)
 
@@ -186,8 +186,8 @@ async def test_join_by_right() -> None:
     blob.hold(2000)
     async with world(one) as w:
         for repository in (REPOSITORY, OTHER):
-            right = Right(Digest(DIGEST), Kind.BLOB, "", len(DATA))
-            await w.store.names.grant(Place("registry.test", Repository(repository)), [right])
+            grant = Grant(Digest(DIGEST), ContentKind.BLOB, "", len(DATA))
+            await w.store.metadata.add_grants(RepositoryKey("registry.test", Repository(repository)), [grant])
         first = spawn(take(await following(w)), name="first")
         await eventually(lambda: blob.sent >= 2000)
         second = spawn(take(await following(w, OTHER)), name="second")
@@ -224,7 +224,9 @@ async def test_many_join_what_fails() -> None:
     ours = one.add_blob(OTHER, DIGEST, DATA)
     theirs.open_problems.append(Denied("not you"))
     async with world(one) as w:
-        await w.store.names.grant(Place("registry.test", OTHER), [Right(Digest(DIGEST), Kind.BLOB, "", None)])
+        await w.store.metadata.add_grants(
+            RepositoryKey("registry.test", OTHER), [Grant(Digest(DIGEST), ContentKind.BLOB, "", None)]
+        )
         gate = one.gates["open"] = asyncio.Event()
         first = spawn(refused(w), name="first")
         await eventually(lambda: one.count("open") == 1)
@@ -248,7 +250,7 @@ async def test_right_after_the_first_transfer() -> None:
         await w.pull(DIGEST)
         await w.idle()
 
-        assert await w.store.names.right(PLACE, Digest(DIGEST), Kind.BLOB) is not None
+        assert await w.store.metadata.grant(REPO, Digest(DIGEST), ContentKind.BLOB) is not None
         assert await w.pull(DIGEST) == DATA
     assert one.count("head_blob") == 0
 
@@ -258,10 +260,10 @@ async def test_right_that_cannot_be_noted(monkeypatch: pytest.MonkeyPatch) -> No
     one, _ = held()
     async with world(one) as w:
 
-        async def fail(place: Place, rights: list[Right]) -> None:
+        async def fail(repo: RepositoryKey, grants: list[Grant]) -> None:
             raise StoreError("full", full=True)
 
-        monkeypatch.setattr(w.store.names, "grant", fail)
+        monkeypatch.setattr(w.store.metadata, "add_grants", fail)
 
         assert await w.pull(DIGEST) == DATA
 
@@ -271,10 +273,10 @@ async def test_broken_index(monkeypatch: pytest.MonkeyPatch) -> None:
     one, _ = held()
     async with world(one) as w:
 
-        async def fail(place: Place, digest: Digest, kind: Kind) -> None:
+        async def fail(repo: RepositoryKey, digest: Digest, kind: ContentKind) -> None:
             raise StoreError("broken")
 
-        monkeypatch.setattr(w.store.names, "right", fail)
+        monkeypatch.setattr(w.store.metadata, "grant", fail)
 
         assert (await refused(w)).kind is UNAVAILABLE
         with pytest.raises(OciError):
@@ -328,7 +330,7 @@ async def test_head_of_a_silent_upstream() -> None:
         with pytest.raises(OciError) as refusal:
             await w.size(DIGEST)
         assert refusal.value.kind is UPSTREAM_BROKEN
-        await w.store.names.grant(PLACE, [Right(Digest(DIGEST), Kind.BLOB, "", 77)])
+        await w.store.metadata.add_grants(REPO, [Grant(Digest(DIGEST), ContentKind.BLOB, "", 77)])
 
         assert await w.size(DIGEST) == 77
 
@@ -373,8 +375,8 @@ async def test_throughput() -> None:
         await asyncio.gather(*clients)
         await w.idle()
 
-        assert w.space.counters.fill_seconds == pytest.approx(4.0, abs=0.5)
-        assert w.space.counters.fill_bytes == len(DATA) + len(data)
+        assert w.scope.counters.fill_seconds == pytest.approx(4.0, abs=0.5)
+        assert w.scope.counters.fill_bytes == len(DATA) + len(data)
 
 
 async def test_content_lost_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:

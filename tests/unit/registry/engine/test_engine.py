@@ -10,11 +10,11 @@ from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, UNAVAILABLE, OciErro
 from obol.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from obol.oci.references import Digest, Repository, Tag
 from obol.oci.requests import ReferrersRequest, TagsRequest
-from obol.registry.engine import documents as documents_module
 from obol.registry.engine import engine as engine_module
+from obol.registry.engine import storedmanifests as documents_module
 from obol.registry.engine.answers import DocumentHead, Source, StoredBlob
-from obol.registry.store.memory import MemoryContent, MemoryNames, MemoryStore
-from obol.registry.store.ports import HeldTag, Kind, Partial, Place, Right, StoreError
+from obol.registry.store.memory import MemoryContent, MemoryMetadata, MemoryStore
+from obol.registry.store.ports import ContentKind, Grant, HeldTag, Partial, RepositoryKey, StoreError
 from obol.registry.upstream.ports import Listing
 from tests.fakes.content import make_image
 from tests.fakes.upstream import FakeUpstream
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 IMAGE = make_image(500, seed=1, platforms=("linux/amd64", "linux/arm64"))
 MOVED = make_image(500, seed=2, platforms=("linux/amd64", "linux/arm64"))
-PLACE = Place("registry.test", REPOSITORY)
+REPO = RepositoryKey("registry.test", REPOSITORY)
 
 
 def upstream() -> FakeUpstream:
@@ -125,11 +125,11 @@ async def test_spaces_are_apart() -> None:
     other.add("library/x", "1", MOVED)
     async with world(one, other) as w:
         for _ in range(2):
-            first = await w.manifest("1", repository="library/x", space=w.spaces[0])
-            second = await w.manifest("1", repository="library/x", space=w.spaces[1])
+            first = await w.manifest("1", repository="library/x", scope=w.scopes[0])
+            second = await w.manifest("1", repository="library/x", scope=w.scopes[1])
             assert (first.digest, second.digest) == (IMAGE.top, MOVED.top)
         with pytest.raises(OciError):
-            await w.manifest(IMAGE.top, repository="library/x", space=w.spaces[1])
+            await w.manifest(IMAGE.top, repository="library/x", scope=w.scopes[1])
 
 
 async def test_repositories_are_apart() -> None:
@@ -160,21 +160,21 @@ class FailingContent(MemoryContent):
         raise StoreError("full", full=True)
 
 
-class FailingNames(MemoryNames):
+class FailingMetadata(MemoryMetadata):
     """An index that fails as told."""
 
     reading = False
     writing = False
 
-    async def tag(self, place: Place, tag: Tag, variant: str) -> HeldTag | None:
+    async def tag(self, repo: RepositoryKey, tag: Tag, variant: str) -> HeldTag | None:
         self._fail(really=self.reading)
-        return await super().tag(place, tag, variant)
+        return await super().tag(repo, tag, variant)
 
-    async def point(self, place: Place, held: HeldTag) -> None:
+    async def set_tag(self, repo: RepositoryKey, held: HeldTag) -> None:
         self._fail(really=self.writing)
-        await super().point(place, held)
+        await super().set_tag(repo, held)
 
-    async def used(self, uses: Iterable[tuple[Place, Digest]], at: float) -> None:
+    async def used(self, uses: Iterable[tuple[RepositoryKey, Digest]], at: float) -> None:
         self._fail(really=self.writing)
         await super().used(uses, at)
 
@@ -185,9 +185,9 @@ class FailingNames(MemoryNames):
 
 async def test_full_disk() -> None:
     """A manifest that cannot be kept is served all the same, again and again."""
-    names = FailingNames()
-    names.writing = True
-    async with world(upstream(), store=MemoryStore(FailingContent(), names)) as w:
+    metadata = FailingMetadata()
+    metadata.writing = True
+    async with world(upstream(), store=MemoryStore(FailingContent(), metadata)) as w:
         for _ in range(2):
             assert (await w.document("v1")).body == IMAGE.index.body
         assert isinstance(await w.manifest("v1", head=True), DocumentHead)
@@ -195,21 +195,21 @@ async def test_full_disk() -> None:
 
 async def test_tag_that_cannot_be_noted() -> None:
     """A known tag whose check cannot be written down is served, and one that moved never moves back."""
-    names = FailingNames()
-    async with world(upstream(), store=MemoryStore(names=names), tag_ttl=60.0) as w:
+    metadata = FailingMetadata()
+    async with world(upstream(), store=MemoryStore(metadata=metadata), tag_ttl=60.0) as w:
         await w.document("v1")
         w.clock.advance(61.0)
         w.upstream.add(REPOSITORY, "v1", MOVED)
-        names.writing = True
+        metadata.writing = True
 
         assert [(await w.document("v1")).digest for _ in range(3)] == [MOVED.top] * 3
 
 
 async def test_broken_index() -> None:
     """An index that cannot be read is 503: the client goes elsewhere."""
-    names = FailingNames()
-    names.reading = True
-    async with world(upstream(), store=MemoryStore(names=names)) as w:
+    metadata = FailingMetadata()
+    metadata.reading = True
+    async with world(upstream(), store=MemoryStore(metadata=metadata)) as w:
         assert (await refused(w, "v1")).kind is UNAVAILABLE
 
 
@@ -218,15 +218,15 @@ async def test_index_grants_its_children() -> None:
     async with world(upstream()) as w:
         await w.document("v1")
         await w.document(IMAGE.children[0])
-        place = Place("registry.test", Repository(REPOSITORY))
+        repo = RepositoryKey("registry.test", Repository(REPOSITORY))
 
-        child = await w.store.names.right(place, Digest(IMAGE.children[1]), Kind.MANIFEST)
-        layer = await w.store.names.right(place, Digest(IMAGE.layers[0]), Kind.BLOB)
+        child = await w.store.metadata.grant(repo, Digest(IMAGE.children[1]), ContentKind.MANIFEST)
+        layer = await w.store.metadata.grant(repo, Digest(IMAGE.layers[0]), ContentKind.BLOB)
 
-    assert child == Right(
-        Digest(IMAGE.children[1]), Kind.MANIFEST, OCI_MANIFEST, len(IMAGE.manifests[IMAGE.children[1]].body)
+    assert child == Grant(
+        Digest(IMAGE.children[1]), ContentKind.MANIFEST, OCI_MANIFEST, len(IMAGE.manifests[IMAGE.children[1]].body)
     )
-    assert layer == Right(Digest(IMAGE.layers[0]), Kind.BLOB, "", 500)
+    assert layer == Grant(Digest(IMAGE.layers[0]), ContentKind.BLOB, "", 500)
 
 
 async def test_manifest_is_no_blob() -> None:
@@ -251,7 +251,7 @@ async def test_layer_that_an_index_names(monkeypatch: pytest.MonkeyPatch) -> Non
     async with world(upstream()) as w:
         await w.pull(digest)
         await w.idle()
-        await w.store.names.grant(PLACE, [Right(digest, Kind.MANIFEST, OCI_MANIFEST, 5)])
+        await w.store.metadata.add_grants(REPO, [Grant(digest, ContentKind.MANIFEST, OCI_MANIFEST, 5)])
 
         assert (await refused(w, digest)).kind is MANIFEST_UNKNOWN
 
@@ -261,7 +261,7 @@ async def test_what_is_counted() -> None:
     layer, size = IMAGE.layers[0], 500
     manifest = len(IMAGE.manifests[IMAGE.children[0]].body)
     async with world(upstream()) as w:
-        counters = w.space.counters
+        counters = w.scope.counters
         await w.document(IMAGE.children[0])
         await w.pull(layer)
         await w.idle()
@@ -286,8 +286,8 @@ async def test_lists() -> None:
     one.lists[f"{REPOSITORY}/tags/list"] = Listing(b'{"tags":["v1"]}', "application/json", None)
     one.lists[f"{REPOSITORY}/referrers/{IMAGE.top}"] = Listing(b'{"manifests":[]}', OCI_INDEX, None)
     async with world(one) as w:
-        tags = await w.engine.page(w.space, TagsRequest(REPOSITORY))
-        referrers = await w.engine.page(w.space, ReferrersRequest(REPOSITORY, Digest(IMAGE.top)))
+        tags = await w.engine.page(w.scope, TagsRequest(REPOSITORY))
+        referrers = await w.engine.page(w.scope, ReferrersRequest(REPOSITORY, Digest(IMAGE.top)))
 
     assert (tags.media_type, referrers.media_type) == ("application/json", OCI_INDEX)
 
@@ -297,9 +297,9 @@ async def test_uses_are_written_at_the_end() -> None:
     async with world(upstream()) as w:
         for _ in range(10):
             await w.document("v1")
-        assert w.store.names.uses == {}
+        assert w.store.metadata.uses == {}
 
-    assert w.store.names.uses == {(PLACE, IMAGE.top): w.clock.wall()}
+    assert w.store.metadata.uses == {(REPO, IMAGE.top): w.clock.wall()}
 
 
 async def test_uses_are_written_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,18 +322,18 @@ async def test_uses_are_written_now_and_then(monkeypatch: pytest.MonkeyPatch) ->
             await done.wait()
             turns.release()
             await asyncio.sleep(0.001)
-            written.append(len(w.store.names.uses))
-            w.store.names.uses.clear()
+            written.append(len(w.store.metadata.uses))
+            w.store.metadata.uses.clear()
 
     assert written == [1, 1, 1]
 
 
 async def test_uses_that_cannot_be_written() -> None:
     """An index that cannot be written costs the order of eviction, and nothing else."""
-    names = FailingNames()
-    async with world(upstream(), store=MemoryStore(names=names)) as w:
+    metadata = FailingMetadata()
+    async with world(upstream(), store=MemoryStore(metadata=metadata)) as w:
         await w.document("v1")
-        names.writing = True
+        metadata.writing = True
 
 
 async def test_close_commits_what_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -389,5 +389,5 @@ async def test_heads_for_kinds_that_there_are_not() -> None:
         for number in range(3):
             told = await w.manifest("v1", f"application/vnd.x{number}", head=True)
             assert isinstance(told, DocumentHead)
-            held = await w.store.names.tag(PLACE, Tag("v1"), f"application/vnd.x{number}")
+            held = await w.store.metadata.tag(REPO, Tag("v1"), f"application/vnd.x{number}")
             assert held is None

@@ -8,21 +8,21 @@ import pytest
 from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, OciError
 from obol.oci.references import Digest, Repository
 from obol.registry.engine.answers import Document, Source, StoredBlob
-from obol.registry.engine.grants import Rights
-from obol.registry.store.memory import MemoryNames, MemoryStore
-from obol.registry.store.ports import Kind, Place, Right, StoreError
+from obol.registry.engine.grants import Grants
+from obol.registry.store.memory import MemoryMetadata, MemoryStore
+from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
 from obol.registry.upstream.ports import Denied, Unavailable, UpstreamError
 from tests.fakes.content import make_image
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import REPOSITORY, World, take, world
 
 if TYPE_CHECKING:
-    from obol.registry.engine.scopes import Space
+    from obol.registry.engine.scopes import Scope
 
 IMAGE = make_image(500, seed=1)
 SECRET = make_image(500, seed=2, index=False)
 BLOB = IMAGE.layers[0]
-PLACE = Place("registry.test", REPOSITORY)
+REPO = RepositoryKey("registry.test", REPOSITORY)
 
 
 def two() -> tuple[FakeUpstream, FakeUpstream]:
@@ -35,23 +35,23 @@ def two() -> tuple[FakeUpstream, FakeUpstream]:
     return one, other
 
 
-async def pulled(w: World, space: Space) -> None:
+async def pulled(w: World, scope: Scope) -> None:
     """Fetch the whole image from one of the registries."""
     for reference in ("v1", *IMAGE.manifests):
-        await w.manifest(reference, space=space)
+        await w.manifest(reference, scope=scope)
     for digest in IMAGE.blobs:
-        await take(await w.blob(digest, space=space))
+        await take(await w.blob(digest, scope=scope))
     await w.idle()
 
 
-async def refused(w: World, digest: str, space: Space) -> OciError:
+async def refused(w: World, digest: str, scope: Scope) -> OciError:
     """Ask for a blob or manifest in vain."""
 
     async def ask() -> None:
         if digest in IMAGE.blobs:
-            await take(await w.blob(digest, space=space))
+            await take(await w.blob(digest, scope=scope))
         else:
-            await w.manifest(digest, space=space)
+            await w.manifest(digest, scope=scope)
 
     with pytest.raises(OciError) as refusal:
         await ask()
@@ -61,16 +61,16 @@ async def refused(w: World, digest: str, space: Space) -> OciError:
 async def test_a_manifest_does_not_open_what_another_registry_gave() -> None:
     """Content that only another registry gave is asked for at the one whose manifest names it, and refused there."""
     async with world(*two()) as w:
-        one, other = w.spaces
+        one, other = w.scopes
         await pulled(w, one)
-        await w.manifest("v1", space=other)
+        await w.manifest("v1", scope=other)
 
         assert (await refused(w, IMAGE.children[0], other)).kind is MANIFEST_UNKNOWN
         w.upstreams[1].add(REPOSITORY, None, make_image(500, seed=1))
         w.upstreams[1].remove(REPOSITORY, BLOB)
-        await w.manifest(IMAGE.children[0], repository=REPOSITORY, space=one)
+        await w.manifest(IMAGE.children[0], repository=REPOSITORY, scope=one)
         w.clock.advance(10.0)
-        await w.manifest(IMAGE.children[0], space=other)
+        await w.manifest(IMAGE.children[0], scope=other)
         assert (await refused(w, BLOB, other)).kind is BLOB_UNKNOWN
         assert w.upstreams[1].count("head_blob", BLOB) == 1
 
@@ -80,12 +80,12 @@ async def test_what_both_registries_have_is_asked_for_once() -> None:
     one, other = two()
     other.add(REPOSITORY, "v1", IMAGE)
     async with world(one, other) as w:
-        await pulled(w, w.spaces[0])
+        await pulled(w, w.scopes[0])
         for reference in ("v1", *IMAGE.manifests):
-            await w.manifest(reference, space=w.spaces[1])
+            await w.manifest(reference, scope=w.scopes[1])
 
         for _ in range(3):
-            assert isinstance(await w.blob(BLOB, space=w.spaces[1]), StoredBlob)
+            assert isinstance(await w.blob(BLOB, scope=w.scopes[1]), StoredBlob)
 
         assert other.count("head_blob", BLOB) == 1
         assert other.count("open") == 0
@@ -95,11 +95,11 @@ async def test_offline_nothing_is_taken_on_the_word_of_a_manifest() -> None:
     """What was not confirmed while there was a network is refused without one; what was given is served."""
     store = MemoryStore()
     async with world(*two(), store=store) as w:
-        await pulled(w, w.spaces[0])
-        await w.manifest("v1", space=w.spaces[1])
+        await pulled(w, w.scopes[0])
+        await w.manifest("v1", scope=w.scopes[1])
     async with world(*two(), store=store, offline=True) as w:
-        assert isinstance(await w.blob(BLOB, space=w.spaces[0]), StoredBlob)
-        assert (await refused(w, IMAGE.children[0], w.spaces[1])).problem == "offline"
+        assert isinstance(await w.blob(BLOB, scope=w.scopes[0]), StoredBlob)
+        assert (await refused(w, IMAGE.children[0], w.scopes[1])).problem == "offline"
 
 
 async def test_revoked_access_ends_the_rights_of_the_repository() -> None:
@@ -108,7 +108,7 @@ async def test_revoked_access_ends_the_rights_of_the_repository() -> None:
     one.add(REPOSITORY, "v1", IMAGE)
     one.add("team/other", "v1", IMAGE)
     async with world(one, tag_ttl=60.0) as w:
-        await pulled(w, w.space)
+        await pulled(w, w.scope)
         await w.manifest("v1", repository="team/other")
         w.clock.advance(61.0)
         one.head_tells = False
@@ -119,7 +119,7 @@ async def test_revoked_access_ends_the_rights_of_the_repository() -> None:
                 await w.manifest(reference)
             assert refusal.value.problem == "denied"
         one.problems["head_blob"] = one.problems["open"] = Denied("private now")
-        assert (await refused(w, BLOB, w.space)).problem == "denied"
+        assert (await refused(w, BLOB, w.scope)).problem == "denied"
 
         other = await w.manifest(IMAGE.top, repository="team/other")
         assert isinstance(other, Document)
@@ -131,7 +131,7 @@ async def test_access_that_comes_back() -> None:
     one = FakeUpstream()
     one.add(REPOSITORY, "v1", IMAGE)
     async with world(one, tag_ttl=0.0) as w:
-        await pulled(w, w.space)
+        await pulled(w, w.scope)
         one.head_tells = False
         one.problems["get_manifest"] = Denied("private now", revoked=True)
         with pytest.raises(OciError):
@@ -139,7 +139,7 @@ async def test_access_that_comes_back() -> None:
         one.problems.clear()
         opened = one.count("open")
 
-        await pulled(w, w.space)
+        await pulled(w, w.scope)
 
         assert one.count("open") == opened
 
@@ -150,7 +150,7 @@ async def test_other_trouble_revokes_nothing(problem: UpstreamError) -> None:
     one = FakeUpstream()
     one.add(REPOSITORY, "v1", IMAGE)
     async with world(one, tag_ttl=0.0) as w:
-        await pulled(w, w.space)
+        await pulled(w, w.scope)
         one.head_tells = False
         one.problems["get_manifest"] = problem
         with suppress(OciError):
@@ -172,41 +172,41 @@ class Answers:
 
 async def test_ready_answers_are_cleared() -> None:
     """What would be given again without asking is given no more; whose listener is gone is forgotten."""
-    rights, answers = Rights(MemoryNames()), Answers()
-    rights.ready.add(answers)
-    rights.ready.add(Answers())
+    grants, answers = Grants(MemoryMetadata()), Answers()
+    grants.ready.add(answers)
+    grants.ready.add(Answers())
 
-    await rights.revoke(PLACE)
+    await grants.revoke(REPO)
 
     assert answers.cleared == 1
-    assert len(rights.ready) == 1
+    assert len(grants.ready) == 1
 
 
-class FullNames(MemoryNames):
+class FullNames(MemoryMetadata):
     """Names on a disk that is full."""
 
-    async def revoke(self, place: Place) -> bool:
+    async def revoke(self, repo: RepositoryKey) -> bool:
         """Fail."""
         raise StoreError("full")
 
 
 async def test_a_disk_that_fails_is_no_matter_of_the_client() -> None:
     """The refusal goes out all the same; the next check says so again."""
-    await Rights(FullNames()).revoke(PLACE)
+    await Grants(FullNames()).revoke(REPO)
 
 
 async def test_what_was_given_is_kept_at_hand(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is looked up once, until there are too many, and anew when it is given again."""
     monkeypatch.setattr("obol.registry.engine.grants.REMEMBERED", 1)
-    names = MemoryNames()
-    rights = Rights(names)
+    metadata = MemoryMetadata()
+    grants = Grants(metadata)
     one, other = Digest.of(b"1"), Digest.of(b"2")
-    assert await rights.given(PLACE, one) is None
-    await rights.grant(PLACE, [Right(one, Kind.BLOB, "", None)], one)
-    await rights.grant(PLACE, [], other)
-    assert (await rights.given(PLACE, one), await rights.given(PLACE, other)) == ("", "")
+    assert await grants.provenance(REPO, one) is None
+    await grants.add(REPO, [Grant(one, ContentKind.BLOB, "", None)], one)
+    await grants.add(REPO, [], other)
+    assert (await grants.provenance(REPO, one), await grants.provenance(REPO, other)) == ("", "")
 
-    await rights.grant(PLACE, [Right(other, Kind.MANIFEST, "application/x", 1)], other)
+    await grants.add(REPO, [Grant(other, ContentKind.MANIFEST, "application/x", 1)], other)
 
-    assert await rights.given(PLACE, other) == "application/x"
-    assert await rights.of(Place("registry.test", Repository("team/none")), one, Kind.BLOB) is None
+    assert await grants.provenance(REPO, other) == "application/x"
+    assert await grants.find(RepositoryKey("registry.test", Repository("team/none")), one, ContentKind.BLOB) is None

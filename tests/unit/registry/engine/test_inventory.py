@@ -10,17 +10,17 @@ from obol.machine.tasks import in_steps
 from obol.oci.manifests import parse_manifest
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.engine.inventory import HeldImage, take_inventory
-from obol.registry.engine.manifests import rights_of
+from obol.registry.engine.manifests import grants_of
 from obol.registry.store.memory import MemoryStore
-from obol.registry.store.ports import HeldTag, Place
+from obol.registry.store.ports import HeldTag, RepositoryKey
 from obol.registry.upstream.ports import ManifestBody
 from tests.fakes.content import OCI_INDEX, FakeImage, Stored, digest_of, make_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-APP = Place("docker.io", Repository("library/app"))
-OTHER = Place("ghcr.io", Repository("team/app"))
+APP = RepositoryKey("docker.io", Repository("library/app"))
+OTHER = RepositoryKey("ghcr.io", Repository("team/app"))
 IMAGE = make_image(3000, 2000, platforms=("linux/amd64", "linux/arm64"))
 AMD64, ARM64 = IMAGE.children
 LONE = make_image(700, seed=1, index=False)
@@ -38,26 +38,28 @@ class Shelf:
         *manifests: str,
         tags: Iterable[str] = (),
         without: Iterable[str] = (),
-        place: Place = APP,
+        repo: RepositoryKey = APP,
         used: float | None = None,
     ) -> None:
         """Hold the top of an image and those of its manifests, with their blobs but for some."""
         for digest in (image.top, *manifests):
-            blobs = await self.manifest(image.manifests[digest], place)
+            blobs = await self.manifest(image.manifests[digest], repo)
             for blob in blobs - set(without):
                 await self.store.content.put(Digest(blob), image.blobs[blob])
         for tag in tags:
-            await self.store.names.point(
-                place, HeldTag(Tag(tag), "", Digest(image.top), image.index.media_type, checked_at=1.0)
+            await self.store.metadata.set_tag(
+                repo, HeldTag(Tag(tag), "", Digest(image.top), image.index.media_type, checked_at=1.0)
             )
         if used is not None:
-            await self.store.names.used([(place, Digest(digest)) for digest in (image.top, *manifests)], used)
+            await self.store.metadata.used([(repo, Digest(digest)) for digest in (image.top, *manifests)], used)
 
-    async def manifest(self, stored: Stored, place: Place = APP) -> set[str]:
+    async def manifest(self, stored: Stored, repo: RepositoryKey = APP) -> set[str]:
         """Hold a manifest; the digests of its blobs."""
         digest, manifest = Digest.of(stored.body), parse_manifest(stored.body, stored.media_type)
         await self.store.content.put(digest, stored.body)
-        await self.store.names.grant(place, await in_steps(rights_of(ManifestBody(digest, manifest, stored.body))))
+        await self.store.metadata.add_grants(
+            repo, await in_steps(grants_of(ManifestBody(digest, manifest, stored.body)))
+        )
         return {str(blob.digest) for blob in manifest.blobs}
 
     async def images(self) -> list[HeldImage]:
@@ -127,7 +129,7 @@ async def test_name_only() -> None:
     """A tag whose manifest is not held is listed, and so is an index without any of its platforms."""
     shelf = Shelf()
     await shelf.put(IMAGE, tags=["1"])
-    await shelf.store.names.point(OTHER, HeldTag(Tag("1"), "", Digest(IMAGE.top), OCI_INDEX, 1.0))
+    await shelf.store.metadata.set_tag(OTHER, HeldTag(Tag("1"), "", Digest(IMAGE.top), OCI_INDEX, 1.0))
 
     index, name = await shelf.images()
 
@@ -151,7 +153,7 @@ async def test_by_digest_only() -> None:
     shelf = Shelf()
     await shelf.put(LONE, used=5.0)
     await shelf.put(IMAGE, AMD64, used=6.0)
-    await shelf.put(LONE, tags=["1"], place=OTHER, used=7.0)
+    await shelf.put(LONE, tags=["1"], repo=OTHER, used=7.0)
 
     images = await shelf.images()
 
@@ -166,7 +168,7 @@ async def test_platform_under_a_tag_of_its_own() -> None:
     shelf = Shelf()
     await shelf.put(IMAGE, AMD64, tags=["1"])
     held = HeldTag(Tag("1-amd64"), "", Digest(AMD64), IMAGE.manifests[AMD64].media_type, 1.0)
-    await shelf.store.names.point(APP, held)
+    await shelf.store.metadata.set_tag(APP, held)
 
     assert [one.tags for one in await shelf.images()] == [["1"], ["1-amd64"]]
 
@@ -177,8 +179,8 @@ async def test_tag_in_two_dialects() -> None:
     await shelf.put(IMAGE, AMD64, tags=["1"])
     await shelf.put(LONE)
     held = HeldTag(Tag("1"), "docker-manifest", Digest(LONE.top), LONE.index.media_type, 1.0)
-    await shelf.store.names.point(APP, held)
-    await shelf.store.names.point(APP, replace(held, variant="oci-manifest"))
+    await shelf.store.metadata.set_tag(APP, held)
+    await shelf.store.metadata.set_tag(APP, replace(held, variant="oci-manifest"))
 
     assert sorted((one.tags, one.digest) for one in await shelf.images()) == sorted(
         [(["1"], IMAGE.top), (["1"], LONE.top)]
@@ -188,7 +190,7 @@ async def test_tag_in_two_dialects() -> None:
 async def test_used_and_gone() -> None:
     """What was used without a tag and is not held any more is no image."""
     shelf = Shelf()
-    await shelf.store.names.used([(APP, Digest(IMAGE.top))], 5.0)
+    await shelf.store.metadata.used([(APP, Digest(IMAGE.top))], 5.0)
 
     assert await shelf.images() == []
 
@@ -203,7 +205,7 @@ async def test_attestations_and_indexes() -> None:
     await shelf.put(IMAGE, AMD64, used=5.0)
     await shelf.put(LONE)
     await shelf.manifest(Stored(OCI_INDEX, body))
-    await shelf.store.names.point(APP, HeldTag(Tag("1"), "", Digest(digest_of(body)), OCI_INDEX, 1.0))
+    await shelf.store.metadata.set_tag(APP, HeldTag(Tag("1"), "", Digest(digest_of(body)), OCI_INDEX, 1.0))
 
     alone, outer = await shelf.images()
 

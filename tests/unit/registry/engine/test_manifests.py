@@ -145,7 +145,7 @@ async def test_stale_on_error(problem: UpstreamError) -> None:
         stale = await w.document("v1")
 
     assert (stale.source, stale.digest, stale.fresh_for) == (Source.STALE, IMAGE.top, 0.0)
-    assert w.space.counters.stale == 1
+    assert w.scope.counters.stale == 1
 
 
 async def test_stale_while_on_hold() -> None:
@@ -243,7 +243,7 @@ async def test_cold_and_broken() -> None:
         w.upstream.problems["get_manifest"] = Unavailable("down")
 
         assert (await refused(w, "v1")).kind is UPSTREAM_BROKEN
-    assert w.space.counters.error == 1
+    assert w.scope.counters.error == 1
 
 
 async def test_offline() -> None:

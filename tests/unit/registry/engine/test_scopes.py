@@ -4,13 +4,13 @@ import pytest
 
 from obol.oci.errors import NAME_UNKNOWN, OciError
 from obol.oci.references import Repository
-from obol.registry.engine.scopes import Space, Spaces
-from obol.registry.store.ports import Place
+from obol.registry.engine.scopes import Scope, Scopes
+from obol.registry.store.ports import RepositoryKey
 from tests.fakes.upstream import FakeUpstream
 
-HUB = Space("docker.io", FakeUpstream("docker.io"))
-QUAY = Space("quay.io", FakeUpstream("quay.io"))
-SPACES = Spaces((HUB, QUAY))
+HUB = Scope("docker.io", FakeUpstream("docker.io"))
+QUAY = Scope("quay.io", FakeUpstream("quay.io"))
+SPACES = Scopes((HUB, QUAY))
 
 
 @pytest.mark.parametrize("ns", [None, "docker.io"])
@@ -36,12 +36,12 @@ def test_find_for_unknown_listener() -> None:
 
 def test_hub_place() -> None:
     """On Docker Hub, `alpine` and `library/alpine` are one place."""
-    assert HUB.place(Repository("alpine")) == HUB.place(Repository("library/alpine"))
+    assert HUB.key(Repository("alpine")) == HUB.key(Repository("library/alpine"))
 
 
 def test_other_place() -> None:
     """On other registries nothing is put before a name, and spaces are apart."""
-    assert QUAY.place(Repository("alpine")) == Place("quay.io", Repository("alpine"))
+    assert QUAY.key(Repository("alpine")) == RepositoryKey("quay.io", Repository("alpine"))
 
 
 def test_iteration() -> None:

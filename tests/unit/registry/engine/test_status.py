@@ -16,13 +16,13 @@ async def test_upstreams() -> None:
     """Each upstream is told with its health and what was asked of us and of it."""
     one, other = FakeUpstream("one.test"), FakeUpstream("other.test")
     async with world(one, other) as w:
-        w.spaces[0].counters.hit = 3
-        w.spaces[0].counters.bytes_from_cache = 700
+        w.scopes[0].counters.hit = 3
+        w.scopes[0].counters.bytes_from_cache = 700
         one.health = Health(answered=True)
         one.budget = RateLimit(100, 76, 21600)
         one.last_problem = "was down yesterday"
         one.requests = 5
-        w.spaces[0].counters.fills_stalled = 2
+        w.scopes[0].counters.fills_stalled = 2
         first, second = upstreams(w.engine)
 
     assert first == UpstreamStatus(

@@ -62,8 +62,8 @@ async def serving(
         listeners = Listeners(make, shared)
         one = Serving(built, listeners, hosts, shared)
         try:
-            for space in built.spaces:
-                real = await listeners.add(ListenerSettings(space.registry, 0))
+            for scope in built.scopes:
+                real = await listeners.add(ListenerSettings(scope.registry, 0))
                 one.ports.append(real.port)
             yield one
         finally:

@@ -78,7 +78,7 @@ async def test_cold_and_warm() -> None:
         assert reply.header("Accept-Ranges") == "bytes"
         assert reply.header("X-Content-Type-Options") == "nosniff"
     assert [reply.header("Obol-Cache") for reply in (cold, stored)] == ["miss", "hit"]
-    assert s.world.space.counters.bytes_from_cache == SIZE
+    assert s.world.scope.counters.bytes_from_cache == SIZE
     assert blob.sent == SIZE
 
 
@@ -325,7 +325,7 @@ async def test_joined_client_counts_as_a_hit() -> None:
         blob.let_go()
 
         assert [(await one).header("Obol-Cache") for one in (first, second)] == ["miss", "filling"]
-        await eventually(lambda: s.world.space.counters.bytes_from_cache == SIZE)
+        await eventually(lambda: s.world.scope.counters.bytes_from_cache == SIZE)
 
 
 async def test_hot_small_blob() -> None:
@@ -333,14 +333,14 @@ async def test_hot_small_blob() -> None:
     one, _ = held()
     async with serving(one) as s, session(s.ports[0]) as client:
         await warm(s)
-        before = s.world.space.counters.bytes_from_cache
+        before = s.world.scope.counters.bytes_from_cache
         first = await client.ask("GET", TINY)
         s.world.store.content._held.clear()
         again = await client.ask("GET", TINY)
 
         assert first.body == again.body == SMALL_DATA
         assert again.header("Obol-Cache") == "hit"
-        assert s.world.space.counters.bytes_from_cache == before + 2 * len(SMALL_DATA)
+        assert s.world.scope.counters.bytes_from_cache == before + 2 * len(SMALL_DATA)
 
 
 @pytest.mark.parametrize(("size", "kept"), [(blobs_module.SMALL, 2), (blobs_module.SMALL + 1, 0)])

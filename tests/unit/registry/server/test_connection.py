@@ -24,7 +24,7 @@ async def test_repeated() -> None:
             assert same(asked)
 
         assert parsed(s) == 1
-        assert s.world.space.counters.hit == 4
+        assert s.world.scope.counters.hit == 4
 
 
 async def test_other_bytes() -> None:
@@ -56,7 +56,7 @@ async def test_same_meaning() -> None:
             assert same(await client.answer())
 
         assert parsed(s) == 2
-        assert s.world.space.counters.hit == 3
+        assert s.world.scope.counters.hit == 3
 
 
 async def test_in_pieces() -> None:
@@ -172,7 +172,7 @@ async def test_found_by_meaning(monkeypatch: pytest.MonkeyPatch, line: str, vers
 
         assert same(reply)
         assert (reply.header("Obol-Cache"), reply.header("Connection")) == ("hit", told)
-        assert s.world.space.counters.hit == 1
+        assert s.world.scope.counters.hit == 1
 
 
 @pytest.mark.parametrize("line", ['If-None-Match: "x"', "Range: bytes=0-1"])

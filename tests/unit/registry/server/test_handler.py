@@ -116,7 +116,7 @@ async def test_bad_names(name: str, rest: str) -> None:
 
         assert reply.status in {0, 400, 404}
         assert s.world.upstream.asked == []
-        assert s.world.store.names._rights == {}
+        assert s.world.store.metadata._grants == {}
 
 
 @pytest.mark.parametrize("target", ["ftp:/v2/team/app/manifests/v1", "*", "/v2/team/app/manifests/.v1"])
@@ -302,7 +302,7 @@ async def test_hot_manifest() -> None:
     """Within the time of its tag a manifest is given again without the engine, and counted like any other."""
     async with serving(upstream(), tag_ttl=60.0) as s, session(s.ports[0]) as client:
         replies = [await client.ask("GET", TAG) for _ in range(5)]
-        counters = s.world.space.counters
+        counters = s.world.scope.counters
         assert len({reply.body for reply in replies}) == 1
         assert [reply.header("Obol-Cache") for reply in replies] == ["miss", *["hit"] * 4]
         assert {str(fields(reply)) for reply in replies} == {str(fields(replies[0]))}

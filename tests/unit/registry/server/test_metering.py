@@ -146,7 +146,7 @@ async def test_what_follows_a_running_transfer_is_no_saving() -> None:
         await eventually(lambda: s.world.engine.fills == 1)
         account = opened(s)
         second = spawn(s.ask("GET", BLOB), name="client")
-        await eventually(lambda: s.world.space.counters.hit == 1)
+        await eventually(lambda: s.world.scope.counters.hit == 1)
         slow.let_go()
         replies = await asyncio.gather(first, second)
         await s.world.idle()

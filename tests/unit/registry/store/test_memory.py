@@ -6,8 +6,8 @@ import pytest
 
 from obol.oci.references import Digest, Repository
 from obol.registry.store.disk.opening import open_store
-from obol.registry.store.memory import MemoryContent, MemoryNames, MemoryPartials
-from obol.registry.store.ports import Place, StoreError
+from obol.registry.store.memory import MemoryContent, MemoryMetadata, MemoryPartials
+from obol.registry.store.ports import RepositoryKey, StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,12 +43,12 @@ async def test_quarantined() -> None:
 
 async def test_uses() -> None:
     """A test can see what was used, and when last."""
-    names, place = MemoryNames(), Place("docker.io", Repository("a"))
+    metadata, repo = MemoryMetadata(), RepositoryKey("docker.io", Repository("a"))
 
-    await names.used([(place, DIGEST)], 5.0)
-    await names.used([(place, DIGEST)], 3.0)
+    await metadata.used([(repo, DIGEST)], 5.0)
+    await metadata.used([(repo, DIGEST)], 3.0)
 
-    assert names.uses == {(place, DIGEST): 5.0}
+    assert metadata.uses == {(repo, DIGEST): 5.0}
 
 
 async def test_foreign_partial(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from obol.registry.engine.answers import StoredBlob
 from obol.registry.policy import abandon
 from obol.registry.policy.health import Hold, Reason
 from obol.registry.store.memory import MemoryStore
-from obol.registry.store.ports import Kind, Place, Right
+from obol.registry.store.ports import ContentKind, Grant, RepositoryKey
 from obol.registry.transfers import download as fetch_module
 from obol.registry.upstream.ports import (
     Absent,
@@ -30,8 +30,11 @@ from tests.unit.registry.world import FILL, REPOSITORY, Got, World, eventually, 
 
 DIGEST, DATA = make_blob(9500, "layer")
 SMALL, SMALL_DATA = make_blob(1200, "small")
-PLACE = Place("registry.test", REPOSITORY)
-KNOWN = [Right(Digest(DIGEST), Kind.BLOB, "", len(DATA)), Right(Digest(SMALL), Kind.BLOB, "", len(SMALL_DATA))]
+REPO = RepositoryKey("registry.test", REPOSITORY)
+KNOWN = [
+    Grant(Digest(DIGEST), ContentKind.BLOB, "", len(DATA)),
+    Grant(Digest(SMALL), ContentKind.BLOB, "", len(SMALL_DATA)),
+]
 
 
 def held(data: bytes = DATA) -> tuple[FakeUpstream, FakeBlob]:
@@ -80,7 +83,7 @@ async def test_small_blob() -> None:
     one = FakeUpstream()
     one.add_blob(REPOSITORY, SMALL, SMALL_DATA)
     async with world(one) as w:
-        await w.store.names.grant(PLACE, KNOWN)
+        await w.store.metadata.add_grants(REPO, KNOWN)
 
         assert (await got(w, SMALL)).data == SMALL_DATA
     assert [asked.span for asked in one.asked if asked.method == "open"] == [None]
@@ -137,7 +140,7 @@ async def test_given_up() -> None:
         assert not answer.complete
         assert DATA.startswith(answer.data)
         assert not await stored(w)
-        assert (w.space.counters.fills_failed, w.space.counters.corrupt) == (1, 0)
+        assert (w.scope.counters.fills_failed, w.scope.counters.corrupt) == (1, 0)
         blob.failing_at = None
         before = blob.sent
 
@@ -245,7 +248,7 @@ async def test_another_size() -> None:
     """A blob that is not as long as its descriptor says is refused before a byte is served."""
     one, _ = held(DATA + b"!")
     async with world(one) as w:
-        await w.store.names.grant(PLACE, KNOWN)
+        await w.store.metadata.add_grants(REPO, KNOWN)
 
         assert (await refused(w)).kind is UPSTREAM_BROKEN
         assert not await stored(w)
@@ -263,7 +266,7 @@ async def test_wrong_byte(at: int) -> None:
         assert len(answer.data) <= len(DATA) - FILL.withhold
         assert not await stored(w)
         assert (await w.store.partials.usage()).count == 0
-        assert w.space.counters.corrupt == 1
+        assert w.scope.counters.corrupt == 1
         blob.data = DATA
 
         assert await got(w) == Got(DATA, complete=True)
@@ -346,7 +349,7 @@ async def test_complete_partial() -> None:
     partial.close()
     one, blob = held()
     async with world(one, store=store) as w:
-        await store.names.grant(PLACE, KNOWN)
+        await store.metadata.add_grants(REPO, KNOWN)
         assert await got(w) == Got(DATA, complete=True)
     assert blob.sent == 0
 

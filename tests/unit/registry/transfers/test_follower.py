@@ -12,7 +12,7 @@ from obol.oci.errors import UNAVAILABLE, UPSTREAM_BROKEN, OciError
 from obol.oci.references import Digest
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.store.memory import MemoryPartial, MemoryStore
-from obol.registry.store.ports import Kind, Partial, Place, Right, StoreError
+from obol.registry.store.ports import ContentKind, Grant, Partial, RepositoryKey, StoreError
 from obol.registry.transfers import follower as following_module
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.content import blob as make_blob
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from obol.registry.transfers.follower import FollowedBlob
 
 DIGEST, DATA = make_blob(9500, "layer")
-PLACE = Place("registry.test", REPOSITORY)
-KNOWN = [Right(Digest(DIGEST), Kind.BLOB, "", len(DATA))]
+REPO = RepositoryKey("registry.test", REPOSITORY)
+KNOWN = [Grant(Digest(DIGEST), ContentKind.BLOB, "", len(DATA))]
 WHOLE = Got(DATA, complete=True)
 
 
@@ -266,7 +266,7 @@ async def test_full_disk_frees_all_connections(monkeypatch: pytest.MonkeyPatch, 
 
             assert one.connections.taken == 0
             assert (await w.store.partials.usage()).count == 0
-            assert w.space.counters.fills_failed == 1
+            assert w.scope.counters.fills_failed == 1
 
 
 async def test_disk_that_cannot_even_discard(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,14 +301,14 @@ async def test_no_partial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where not even a file can be opened, a blob whose size is known is relayed."""
     store = MemoryStore()
 
-    async def fail(digest: Digest, space: str) -> Partial:
+    async def fail(digest: Digest, scope: str) -> Partial:
         raise StoreError("full", full=True)
 
     monkeypatch.setattr(store.partials, "open", fail)
     one, _ = held()
     async with world(one, store=store) as w:
         assert (await refused(w)).kind is UNAVAILABLE
-        await store.names.grant(PLACE, KNOWN)
+        await store.metadata.add_grants(REPO, KNOWN)
 
         assert await got(w) == Got(DATA, complete=True)
 
@@ -343,7 +343,7 @@ async def test_commit_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     async with world(one, store=store) as w:
         for _ in range(2):
             assert await got(w) == Got(DATA, complete=True)
-    assert w.space.counters.fills_failed == 2
+    assert w.scope.counters.fills_failed == 2
 
 
 async def test_slow_client() -> None:

@@ -8,7 +8,7 @@ from obol.machine.tasks import spawn
 from obol.oci.references import Digest, Repository
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.store.memory import MemoryPartial, MemoryStore
-from obol.registry.store.ports import Place, StoreError
+from obol.registry.store.ports import RepositoryKey, StoreError
 from obol.registry.transfers.transfer import EARLY, Fill, FillFailed
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.clock import FakeClock
@@ -17,13 +17,13 @@ from tests.fakes.upstream import FakeSource, FakeUpstream
 from tests.unit.registry.world import bytes_of, world
 
 DIGEST = Digest.of(b"data")
-PLACE = Place("registry.test", Repository("team/app"))
+REPO = RepositoryKey("registry.test", Repository("team/app"))
 
 
 def new(size: int | None, clock: FakeClock | None = None) -> Fill:
     """A fill that has not begun."""
-    source = FakeSource(FakeUpstream(), PLACE.repository, DIGEST)
-    return Fill(PLACE, DIGEST, size, source, clock or FakeClock())
+    source = FakeSource(FakeUpstream(), REPO.name, DIGEST)
+    return Fill(REPO, DIGEST, size, source, clock or FakeClock())
 
 
 async def begun(size: int | None) -> tuple[Fill, MemoryPartial]:

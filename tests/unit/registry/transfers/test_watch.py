@@ -110,7 +110,7 @@ async def test_a_transfer_that_nobody_advances_is_ended() -> None:
         await w.idle()
 
         assert (one.connections.taken, one.connections.lent) == (0, 0)
-        assert (w.space.counters.fills_stalled, w.space.counters.fills_failed) == (1, 1)
+        assert (w.scope.counters.fills_stalled, w.scope.counters.fills_failed) == (1, 1)
         blob.let_go()
         assert await take(await w.blob(DIGEST)) == WHOLE
         assert blob.sent < len(DATA) + 2 * FILL.segment
@@ -169,7 +169,7 @@ async def test_what_nobody_wants_makes_room() -> None:
         look_after(w, 0.5)
         await w.idle()
 
-        assert (w.engine.fills, one.connections.taken, w.space.counters.fills_stalled) == (0, 0, 0)
+        assert (w.engine.fills, one.connections.taken, w.scope.counters.fills_stalled) == (0, 0, 0)
         blob.let_go()
         assert await take(await w.blob(DIGEST)) == WHOLE
 

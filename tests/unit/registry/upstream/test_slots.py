@@ -206,7 +206,7 @@ async def test_connections_are_never_lost_or_made_up(seed: int) -> None:
     """Fills that come, take more, give back, are cancelled or time out leave the pool as full as it was."""
     chance = random.Random(seed)
     pool = SlotPool(several=Share(2, 3), firsts=Share(3, 5), lent=LENT)
-    spaces = [pool.of("a"), pool.of("b")]
+    scopes = [pool.of("a"), pool.of("b")]
     used = 0
 
     async def fill(slots: UpstreamSlots) -> None:
@@ -228,7 +228,7 @@ async def test_connections_are_never_lost_or_made_up(seed: int) -> None:
                 used -= 1
                 slots.release()
 
-    fills = [spawn(fill(chance.choice(spaces)), name="fill") for _ in range(30)]
+    fills = [spawn(fill(chance.choice(scopes)), name="fill") for _ in range(30)]
     for task in fills:
         if chance.random() < 0.3:
             task.cancel()
@@ -237,7 +237,7 @@ async def test_connections_are_never_lost_or_made_up(seed: int) -> None:
     results = await asyncio.gather(*fills, return_exceptions=True)
 
     assert all(result is None or isinstance(result, asyncio.CancelledError) for result in results)
-    assert [spaces[0].more(), spaces[0].more(), spaces[1].more(), spaces[1].more()] == [True, True, True, False]
+    assert [scopes[0].more(), scopes[0].more(), scopes[1].more(), scopes[1].more()] == [True, True, True, False]
 
 
 async def test_what_stands_still_holds_nobody_up() -> None:

@@ -1,1 +1,1 @@
-"""The store on a disk: files by digest, and an index of names with a journal."""
+"""The store on a disk: files by digest, and an index of what is known, with a journal of tags and grants."""

@@ -22,7 +22,7 @@ from obol.registry.store.disk.partials import DiskPartial
 if TYPE_CHECKING:
     from obol.registry.store.disk.files import BlobTree
     from obol.registry.store.disk.index import BlobIndex
-    from obol.registry.store.disk.pool import Lane
+    from obol.registry.store.disk.pool import BlockingPool
     from obol.registry.store.ports import Partial, Usage
 
 REMEMBERED = 16_384
@@ -61,10 +61,10 @@ class DiskReadable:
 class DiskContent:
     """Complete and verified content, by digest."""
 
-    def __init__(self, tree: BlobTree, index: BlobIndex, lane: Lane) -> None:
+    def __init__(self, tree: BlobTree, index: BlobIndex, pool: BlockingPool) -> None:
         self._tree = tree
         self._index = index
-        self._lane = lane
+        self._pool = pool
         self._files: OrderedDict[Digest, BlobFile] = OrderedDict()
         self._files_of = index.generation
         self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
@@ -77,7 +77,7 @@ class DiskContent:
 
     async def read(self, digest: Digest) -> bytes | None:
         """All of a small object, or None. What has not its digest goes to quarantine. Raises StoreError."""
-        data = await self._lane.run("read content", self._tree.read, digest)
+        data = await self._pool.run("read content", self._tree.read, digest)
         if data is not None and await self._is(digest, data):
             if self._recall(digest) is None:
                 await self._settle(digest)
@@ -89,7 +89,7 @@ class DiskContent:
     async def _is(self, digest: Digest, data: bytes) -> bool:
         if len(data) <= HASHED_AT_ONCE:
             return Digest.of(data, digest.algorithm) == digest
-        return await self._lane.run("verify content", Digest.of, data, digest.algorithm) == digest
+        return await self._pool.run("verify content", Digest.of, data, digest.algorithm) == digest
 
     async def open(self, digest: Digest) -> DiskReadable | None:
         """Open it, or None. Raises StoreError."""
@@ -104,16 +104,16 @@ class DiskContent:
     async def put(self, digest: Digest, data: bytes) -> None:
         """Keep `data`, whose digest the caller has verified. Raises StoreError."""
         async with self._lock(digest):
-            await self._record(await self._lane.run("store content", self._tree.store, digest, data))
+            await self._record(await self._pool.run("store content", self._tree.store, digest, data))
 
     async def adopt(self, partial: Partial, size: int) -> None:
         """Turn a verified partial into content. Raises StoreError, also where it is shorter than `size`."""
         if not isinstance(partial, DiskPartial):
             raise TypeError("only a partial of the same store can be adopted")
         async with self._lock(partial.digest):
-            file = await self._lane.run("store content", partial.move_into, self._tree, size)
+            file = await self._pool.run("store content", partial.move_into, self._tree, size)
             await self._record(file)
-        await self._lane.run("remove a checkpoint", partial.forget_checkpoint)
+        await self._pool.run("remove a checkpoint", partial.forget_checkpoint)
 
     async def usage(self) -> Usage:
         """What is held now. Raises StoreError."""
@@ -129,7 +129,7 @@ class DiskContent:
 
         No thread is worth its way for this; and who goes on to send the file waits for the same disk.
         """
-        opened = self._lane.at_once("open content", self._tree.open, known.digest)
+        opened = self._pool.at_once("open content", self._tree.open, known.digest)
         readable = None if opened is None else DiskReadable(*opened)
         if readable is not None and readable.file == known:
             self._remember(known)
@@ -143,7 +143,7 @@ class DiskContent:
         """Make file and row agree; the file that is held then, or None. `suspected`: the bytes must be read."""
         async with self._lock(digest):
             row = await self._index.find(digest)
-            file = self._lane.at_once("look for content", self._tree.find, digest)
+            file = self._pool.at_once("look for content", self._tree.find, digest)
             if file is None:
                 if row is not None:
                     await self._index.forget(digest)
@@ -160,11 +160,11 @@ class DiskContent:
 
     async def _matches(self, digest: Digest) -> bool:
         async with self._verifying:
-            return await self._lane.run("verify content", self._tree.matches, digest)
+            return await self._pool.run("verify content", self._tree.matches, digest)
 
     async def _isolate(self, digest: Digest) -> None:
         self._files.pop(digest, None)
-        await self._lane.run("quarantine content", self._tree.isolate, digest)
+        await self._pool.run("quarantine content", self._tree.isolate, digest)
         await self._index.forget(digest)
 
     async def _record(self, file: BlobFile) -> None:

@@ -21,7 +21,7 @@ from obol.machine.files import PRIVATE_FILE
 from obol.registry.store.ports import StoreError
 
 if TYPE_CHECKING:
-    from obol.registry.store.disk.pool import Lane
+    from obol.registry.store.disk.pool import BlockingPool
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
@@ -67,9 +67,11 @@ class Database:
     tables, so that an index is never there half-filled. `busy_timeout`: seconds to wait for a foreign lock.
     """
 
-    def __init__(self, path: Path, lane: Lane, fill: Callable[[sqlite3.Connection], None], busy_timeout: float) -> None:
+    def __init__(
+        self, path: Path, pool: BlockingPool, fill: Callable[[sqlite3.Connection], None], busy_timeout: float
+    ) -> None:
         self._path = path
-        self._lane = lane
+        self._pool = pool
         self._fill = fill
         self._busy_timeout = busy_timeout
         self._connection: sqlite3.Connection | None = None
@@ -83,7 +85,7 @@ class Database:
         self._live()
 
     def close(self) -> None:
-        """Close the file; call it when the lane is closed, or from it; safe to repeat."""
+        """Close the file; call it when the pool is closed, or from it; safe to repeat."""
         connections = (self._connection, self._glancing)
         self._connection = self._glancing = None
         for connection in filter(None, connections):
@@ -91,7 +93,7 @@ class Database:
 
     async def read(self, what: str, work: Work[T]) -> T:
         """Ask something. Raises StoreError."""
-        return await self._lane.run(what, self._guarded, what, work)
+        return await self._pool.run(what, self._guarded, what, work)
 
     async def lookup(self, what: str, work: Work[T]) -> T:
         """Ask for a row by its key: here, or in the thread if something is in the way. Raises StoreError."""
@@ -106,7 +108,7 @@ class Database:
         def transaction(connection: sqlite3.Connection) -> T:
             return _in_transaction(connection, work)
 
-        return await self._lane.run(what, self._guarded, what, transaction)
+        return await self._pool.run(what, self._guarded, what, transaction)
 
     def used_bytes(self) -> int:
         """Bytes of the pages in use, as a measure of what the index holds; in the thread that opened it."""

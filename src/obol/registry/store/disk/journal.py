@@ -1,7 +1,7 @@
-"""What tags and rights became, line by line in `names.jsonl`, so that a damaged index can be filled again.
+"""What tags and grants became, line by line in `names.jsonl`, so that a damaged index can be filled again.
 
 Blobs can be found again by their files; names can not, and without them nothing may be read offline. Only changes are
-written: a line is JSON that says which tag points where, which digests may be read in a repository, what an upstream
+written: a line is JSON that says what a tag means, which digests may be read in a repository, what an upstream
 gave, or that nothing of a repository may be read any more. The file is a help, not a record to rely on: lines are not
 synced, a line that was torn by a crash or makes no sense is passed over, and the same line twice does no harm.
 Everything here runs in the thread of the index.
@@ -17,23 +17,23 @@ import msgspec
 from obol.machine.files import Folder, write_all
 from obol.oci.errors import OciError
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.store.ports import Given, HeldTag, Kind, Place, Revoked, Right
+from obol.registry.store.ports import ContentKind, Grant, HeldTag, Provenance, RepositoryKey, Revoked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-Change = HeldTag | Given | Revoked
-Entry = tuple[Place, Change | tuple[Right, ...]]
+Change = HeldTag | Provenance | Revoked
+Entry = tuple[RepositoryKey, Change | tuple[Grant, ...]]
 
 NAME = "names.jsonl"
 ANYWHERE = Repository("any")
-"""Stands for the repository where a change is of a whole space."""
-_RIGHTS_IN_A_LINE = 200
+"""Stands for the repository where a change is of a whole scope."""
+_GRANTS_IN_A_LINE = 200
 _LONGEST_LINE = 1 << 20
 
 
-class _Pointed(msgspec.Struct, frozen=True, tag="point"):
-    space: str
+class _TagSet(msgspec.Struct, frozen=True, tag="point"):
+    scope: str
     repository: str
     tag: str
     variant: str
@@ -43,23 +43,23 @@ class _Pointed(msgspec.Struct, frozen=True, tag="point"):
 
 
 class _Granted(msgspec.Struct, frozen=True, tag="grant"):
-    space: str
+    scope: str
     repository: str
-    rights: tuple[tuple[str, Kind, str, int | None], ...]
+    grants: tuple[tuple[str, ContentKind, str, int | None], ...]
 
 
 class _Given(msgspec.Struct, frozen=True, tag="given"):
-    space: str
+    scope: str
     digest: str
     media_type: str
 
 
 class _Revoked(msgspec.Struct, frozen=True, tag="revoke"):
-    space: str
+    scope: str
     repository: str
 
 
-_Event = _Pointed | _Granted | _Given | _Revoked
+_Event = _TagSet | _Granted | _Given | _Revoked
 
 # msgspec takes no subclasses of str, which digests, tags and repositories are.
 _encoder = msgspec.json.Encoder(enc_hook=str)
@@ -83,9 +83,9 @@ class Journal:
         if descriptor >= 0:
             os.close(descriptor)
 
-    def append(self, place: Place, change: Change | Sequence[Right]) -> None:
+    def append(self, repo: RepositoryKey, change: Change | Sequence[Grant]) -> None:
         """Write down one change. Raises OSError; a line that did not fit is then no line."""
-        data = (b"\n" if self._torn else b"") + b"".join(_lines(place, change))
+        data = (b"\n" if self._torn else b"") + b"".join(_lines(repo, change))
         self._torn = True
         write_all(self._descriptor, data)
         self._torn = False
@@ -103,7 +103,7 @@ class Journal:
 
     def rewrite(self, entries: Iterable[Entry]) -> None:
         """Let the journal hold just these, durably. Raises OSError, and the old one is kept."""
-        self._home.replace(NAME, (line for place, change in entries for line in _lines(place, change)))
+        self._home.replace(NAME, (line for repo, change in entries for line in _lines(repo, change)))
         self.close()
         self._descriptor = _open(self._home)
         self.size = os.fstat(self._descriptor).st_size
@@ -121,19 +121,19 @@ def _open(home: Folder) -> int:
     return descriptor
 
 
-def _lines(place: Place, change: Change | Sequence[Right]) -> Iterator[bytes]:
+def _lines(repo: RepositoryKey, change: Change | Sequence[Grant]) -> Iterator[bytes]:
     match change:
         case HeldTag(tag, variant, digest, media_type, checked_at):
-            yield _line(_Pointed(place.space, place.repository, tag, variant, digest, media_type, checked_at))
-        case Given(digest, media_type):
-            yield _line(_Given(place.space, digest, media_type))
+            yield _line(_TagSet(repo.scope, repo.name, tag, variant, digest, media_type, checked_at))
+        case Provenance(digest, media_type):
+            yield _line(_Given(repo.scope, digest, media_type))
         case Revoked():
-            yield _line(_Revoked(place.space, place.repository))
+            yield _line(_Revoked(repo.scope, repo.name))
         case _:
-            for start in range(0, len(change), _RIGHTS_IN_A_LINE):
-                rights = change[start : start + _RIGHTS_IN_A_LINE]
-                values = tuple((right.digest, right.kind, right.media_type, right.size) for right in rights)
-                yield _line(_Granted(place.space, place.repository, values))
+            for start in range(0, len(change), _GRANTS_IN_A_LINE):
+                grants = change[start : start + _GRANTS_IN_A_LINE]
+                values = tuple((grant.digest, grant.kind, grant.media_type, grant.size) for grant in grants)
+                yield _line(_Granted(repo.scope, repo.name, values))
 
 
 def _line(event: _Event) -> bytes:
@@ -149,14 +149,14 @@ def _parse(line: bytes) -> Entry | None:
 
 def _entry(event: _Event) -> Entry:
     if isinstance(event, _Given):
-        return Place(event.space, ANYWHERE), Given(Digest.parse(event.digest), event.media_type)
-    place = Place(event.space, Repository.parse(event.repository))
+        return RepositoryKey(event.scope, ANYWHERE), Provenance(Digest.parse(event.digest), event.media_type)
+    repo = RepositoryKey(event.scope, Repository.parse(event.repository))
     match event:
-        case _Pointed(tag=tag, variant=variant, digest=digest, media_type=media_type, checked_at=checked_at):
-            return place, HeldTag(Tag.parse(tag), variant, Digest.parse(digest), media_type, checked_at)
+        case _TagSet(tag=tag, variant=variant, digest=digest, media_type=media_type, checked_at=checked_at):
+            return repo, HeldTag(Tag.parse(tag), variant, Digest.parse(digest), media_type, checked_at)
         case _Revoked():
-            return place, Revoked()
-        case _Granted(rights=rights):
-            return place, tuple(
-                Right(Digest.parse(digest), kind, media_type, size) for digest, kind, media_type, size in rights
+            return repo, Revoked()
+        case _Granted(grants=grants):
+            return repo, tuple(
+                Grant(Digest.parse(digest), kind, media_type, size) for digest, kind, media_type, size in grants
             )

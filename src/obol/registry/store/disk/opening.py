@@ -3,7 +3,7 @@
     lock              one process per store (`machine.locks`); holds that process's id, for people
     version           of this layout
     index.sqlite      what is known (`database`, `index`, `sqlite`)
-    names.jsonl       the changes of tags and rights, to fill a damaged index again (`journal`)
+    names.jsonl       the changes of tags and grants, to fill a damaged index again (`journal`)
     blobs/            complete and verified content (`blobs`, `content`)
     partial/          downloads under way (`partials`)
     quarantine/       damaged content, for whoever looks into it
@@ -30,9 +30,9 @@ from obol.registry.store.disk.database import Database
 from obol.registry.store.disk.files import BlobTree
 from obol.registry.store.disk.index import BlobIndex, fill
 from obol.registry.store.disk.journal import Journal
-from obol.registry.store.disk.names import SqliteNames, compact, replay
+from obol.registry.store.disk.metadata import SqliteMetadata, compact, replay
 from obol.registry.store.disk.partials import DiskPartials, boot_id
-from obol.registry.store.disk.pool import Lane
+from obol.registry.store.disk.pool import BlockingPool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ class DiskStore:
     root: Path
     content: DiskContent
     partials: DiskPartials
-    names: SqliteNames
+    metadata: SqliteMetadata
     _resources: ExitStack
 
     async def close(self) -> None:
@@ -94,7 +94,7 @@ def _open(root: Path, busy_timeout: float, resources: ExitStack, *, any_owner: b
     resources.callback(tree.close)
     journal = Journal(home)
     resources.callback(journal.close)
-    asking = Lane("obol-index", 1)
+    asking = BlockingPool("obol-index", 1)
 
     def refill(connection: sqlite3.Connection) -> None:
         fill(connection, tree.walk())
@@ -105,11 +105,11 @@ def _open(root: Path, busy_timeout: float, resources: ExitStack, *, any_owner: b
     resources.callback(asking.close)
     asking.call(database.open)
     asking.call(lambda: compact(database, journal))
-    lane = Lane("obol-files", FILE_THREADS)
-    resources.callback(lane.close)
-    content = DiskContent(tree, BlobIndex(database), lane)
-    partials = DiskPartials(tree.staging, content.size, lane, boot_id())
-    return DiskStore(root, content, partials, SqliteNames(database, journal), resources)
+    pool = BlockingPool("obol-files", FILE_THREADS)
+    resources.callback(pool.close)
+    content = DiskContent(tree, BlobIndex(database), pool)
+    partials = DiskPartials(tree.staging, content.size, pool, boot_id())
+    return DiskStore(root, content, partials, SqliteMetadata(database, journal), resources)
 
 
 def _check_owner(root: Path) -> None:

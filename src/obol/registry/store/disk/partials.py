@@ -1,4 +1,4 @@
-"""The port `Partials`: downloads under way, as files `partial/<algorithm>-<digits>[-<space>]`, each with a checkpoint.
+"""The port `Partials`: downloads under way, as files `partial/<algorithm>-<digits>[-<scope>]`, each with a checkpoint.
 
 A checkpoint says how much of the file an earlier attempt left in one piece. Bytes that were written but not synced are
 still there after a crash of this program, yet not after one of the machine; so a checkpoint counts only within the boot
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from obol.machine.files import Folder
     from obol.registry.store.disk.files import BlobFile, BlobTree
-    from obol.registry.store.disk.pool import Lane
+    from obol.registry.store.disk.pool import BlockingPool
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CHECKPOINT = ".json"
@@ -121,15 +121,15 @@ class DiskPartial:
 
     async def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write all of `data` at `offset`. Raises StoreError."""
-        await self._partials.lane.run("write a download", self._write, offset, data)
+        await self._partials.pool.run("write a download", self._write, offset, data)
 
     async def checkpoint(self, frontier: int, *, durable: bool = False) -> None:
         """Remember that the first `frontier` bytes are there. Raises StoreError."""
-        await self._partials.lane.run("write a checkpoint", partial(self._checkpoint, frontier, durable=durable))
+        await self._partials.pool.run("write a checkpoint", partial(self._checkpoint, frontier, durable=durable))
 
     async def discard(self) -> None:
         """Remove the file now. Raises StoreError."""
-        await self._partials.lane.run("remove a download", self._discard)
+        await self._partials.pool.run("remove a download", self._discard)
 
     def close(self) -> None:
         """Give the descriptor back, keeping the file; safe to repeat."""
@@ -196,52 +196,54 @@ class DiskPartials:
     told.
     """
 
-    def __init__(self, folder: Folder, held: Callable[[Digest], Awaitable[int | None]], lane: Lane, boot: str) -> None:
+    def __init__(
+        self, folder: Folder, held: Callable[[Digest], Awaitable[int | None]], pool: BlockingPool, boot: str
+    ) -> None:
         self.folder = folder
-        self.lane = lane
+        self.pool = pool
         self.boot = boot
         self._held = held
         self._in_use: set[str] = set()
 
-    async def open(self, digest: Digest, space: str = "") -> DiskPartial:
+    async def open(self, digest: Digest, scope: str = "") -> DiskPartial:
         """Resume what an earlier attempt left, or begin. Raises StoreError.
 
         A new file is made while the caller goes on to ask the upstream.
         """
-        name = file_name(digest, space)
+        name = file_name(digest, scope)
         self._in_use.add(name)
         try:
-            if self.lane.at_once("look for a download", self.folder.stat, name) is not None:
-                return await self.lane.run("open a download", self._open, name, undo=DiskPartial.close)
+            if self.pool.at_once("look for a download", self.folder.stat, name) is not None:
+                return await self.pool.run("open a download", self._open, name, undo=DiskPartial.close)
         except BaseException:
             self.closed(name)
             raise
         new = DiskPartial(name, self)
-        self.lane.ahead(new.prepare)
+        self.pool.ahead(new.prepare)
         return new
 
-    async def left(self, digest: Digest, space: str = "") -> int:
+    async def left(self, digest: Digest, scope: str = "") -> int:
         """Bytes that the next download of a digest would resume with. Raises StoreError."""
-        name = file_name(digest, space)
-        if self.lane.at_once("look for a download", self.folder.stat, name) is None:
+        name = file_name(digest, scope)
+        if self.pool.at_once("look for a download", self.folder.stat, name) is None:
             return 0
-        return await self.lane.run("look for a download", self._frontier, name)
+        return await self.pool.run("look for a download", self._frontier, name)
 
     async def sweep(self) -> int:
         """Remove what cannot be resumed; tell how many downloads and foreign files that were.
 
         To be awaited before content is stored: the file that `put` is writing looks like one that a crash left.
         """
-        resumable, removed = await self.lane.run("sweep downloads", self._sweep)
+        resumable, removed = await self.pool.run("sweep downloads", self._sweep)
         for name, digest in resumable.items():
             if name not in self._in_use and await self._held(digest) is not None:
-                await self.lane.run("sweep downloads", self.remove, name)
+                await self.pool.run("sweep downloads", self.remove, name)
                 removed += 1
         return removed
 
     async def usage(self) -> Usage:
         """Files left or in use, and the bytes they take on the disk. Raises StoreError."""
-        return await self.lane.run("count downloads", self._usage)
+        return await self.pool.run("count downloads", self._usage)
 
     def closed(self, name: str) -> None:
         """Note that nobody writes this download any more."""
@@ -304,9 +306,9 @@ class DiskPartials:
         return Usage(len(found), sum(min(file.st_size, file.st_blocks * _BLOCK) for file in found))
 
 
-def file_name(digest: Digest, space: str = "") -> str:
-    """The name of a download in the folder; a space is told apart by a hash, because its name is no file name."""
-    mark = f"-{hashlib.sha256(space.encode()).hexdigest()[:16]}" if space else ""
+def file_name(digest: Digest, scope: str = "") -> str:
+    """The name of a download in the folder; a scope is told apart by a hash, because its name is no file name."""
+    mark = f"-{hashlib.sha256(scope.encode()).hexdigest()[:16]}" if scope else ""
     return f"{digest.algorithm}-{digest.hex}{mark}"
 
 

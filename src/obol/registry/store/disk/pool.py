@@ -27,14 +27,14 @@ def failure(what: str, problem: OSError) -> StoreError:
     return StoreError(f"{what}: {problem.strerror or problem}", full=problem.errno in _FULL)
 
 
-class Lane:
+class BlockingPool:
     """A few threads with a queue."""
 
     def __init__(self, name: str, threads: int) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix=name)
 
     async def run(self, what: str, work: Callable[[*Ts], T], *args: *Ts, undo: Callable[[T], None] | None = None) -> T:
-        """Do `work(*args)` in a thread. Raises StoreError for an OSError, or when the lane is closed.
+        """Do `work(*args)` in a thread. Raises StoreError for an OSError, or when the pool is closed.
 
         Who awaits may be cancelled while the thread works on; its result then goes to `undo`, so that nothing leaks.
         """

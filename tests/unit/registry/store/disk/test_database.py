@@ -10,7 +10,7 @@ import pytest
 
 from obol.errors import StoreUnusable
 from obol.registry.store.disk.database import SCHEMA_VERSION, Database
-from obol.registry.store.disk.pool import Lane
+from obol.registry.store.disk.pool import BlockingPool
 from obol.registry.store.ports import StoreError
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ def count(connection: sqlite3.Connection) -> int:
 
 
 @pytest.fixture
-def lane() -> Iterator[Lane]:
+def pool() -> Iterator[BlockingPool]:
     """The thread of the index."""
-    made = Lane("test", 1)
+    made = BlockingPool("test", 1)
     yield made
     made.close()
 
@@ -52,12 +52,12 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def database(path: Path, lane: Lane) -> Iterator[Database]:
+def database(path: Path, pool: BlockingPool) -> Iterator[Database]:
     """A new index, opened."""
-    made = Database(path, lane, fill, 0.05)
-    lane.call(made.open)
+    made = Database(path, pool, fill, 0.05)
+    pool.call(made.open)
     yield made
-    lane.close()
+    pool.close()
     made.close()
 
 
@@ -80,18 +80,18 @@ async def test_new(database: Database, path: Path) -> None:
     assert mode == ("wal",)
 
 
-async def test_reopened(database: Database, path: Path, lane: Lane) -> None:
+async def test_reopened(database: Database, path: Path, pool: BlockingPool) -> None:
     """An index that is there is not filled again."""
     await database.write("add", add("x"))
     database.close()
-    again = Database(path, lane, fill, 0.05)
-    lane.call(again.open)
+    again = Database(path, pool, fill, 0.05)
+    pool.call(again.open)
 
     assert await again.read("count", count) == 2
     again.close()
 
 
-async def test_interrupted_fill(path: Path, lane: Lane) -> None:
+async def test_interrupted_fill(path: Path, pool: BlockingPool) -> None:
     """An index whose filling was interrupted is filled by the next process."""
 
     def fail(connection: sqlite3.Connection) -> None:
@@ -99,9 +99,9 @@ async def test_interrupted_fill(path: Path, lane: Lane) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        lane.call(Database(path, lane, fail, 0.05).open)
-    again = Database(path, lane, fill, 0.05)
-    lane.call(again.open)
+        pool.call(Database(path, pool, fail, 0.05).open)
+    again = Database(path, pool, fill, 0.05)
+    pool.call(again.open)
 
     assert await again.read("count", count) == 1
     again.close()
@@ -191,25 +191,25 @@ async def test_lookup_that_would_wait(database: Database) -> None:
 
 
 @pytest.mark.parametrize("start", [0, 100, 4096])
-async def test_damaged_at_start(database: Database, path: Path, lane: Lane, start: int) -> None:
+async def test_damaged_at_start(database: Database, path: Path, pool: BlockingPool, start: int) -> None:
     """A damaged index is moved aside and filled anew."""
     await database.write("add", add("x"))
     database.close()
     scribble(path, start)
-    again = Database(path, lane, fill, 0.05)
-    lane.call(again.open)
+    again = Database(path, pool, fill, 0.05)
+    pool.call(again.open)
 
     assert await again.read("count", count) == 1
     assert damaged(path) == {"index.sqlite.damaged-1"}
     again.close()
 
 
-async def test_damaged_again(database: Database, path: Path, lane: Lane) -> None:
+async def test_damaged_again(database: Database, path: Path, pool: BlockingPool) -> None:
     """Each damaged index is kept."""
     for _ in range(2):
         database.close()
         scribble(path, 0)
-        lane.call(database.open)
+        pool.call(database.open)
 
     assert damaged(path) == {"index.sqlite.damaged-1", "index.sqlite.damaged-2"}
 
@@ -232,14 +232,14 @@ async def test_damaged_while_open(database: Database, path: Path) -> None:
     assert damaged(path) == {"index.sqlite.damaged-1"}
 
 
-async def test_newer(database: Database, path: Path, lane: Lane) -> None:
+async def test_newer(database: Database, path: Path, pool: BlockingPool) -> None:
     """An index of a newer version is refused and left as it is."""
     version = SCHEMA_VERSION + 1
     await database.read("set", lambda connection: connection.execute(f"PRAGMA user_version = {version}").fetchone())
     database.close()
 
     with pytest.raises(StoreUnusable, match=f"version {version}"):
-        lane.call(Database(path, lane, fill, 0.05).open)
+        pool.call(Database(path, pool, fill, 0.05).open)
 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (version,)
@@ -257,26 +257,26 @@ async def test_newer_at_runtime(database: Database, path: Path) -> None:
     assert damaged(path) == set()
 
 
-def test_link(path: Path, lane: Lane) -> None:
+def test_link(path: Path, pool: BlockingPool) -> None:
     """A link in place of the index is not followed."""
     path.symlink_to(path.with_name("elsewhere"))
 
     with pytest.raises(OSError, match="symbolic"):
-        lane.call(Database(path, lane, fill, 0.05).open)
+        pool.call(Database(path, pool, fill, 0.05).open)
 
     assert not path.with_name("elsewhere").exists()
 
 
-async def test_used_bytes(database: Database, lane: Lane) -> None:
+async def test_used_bytes(database: Database, pool: BlockingPool) -> None:
     """Pages that were freed do not count as used."""
 
     def work(connection: sqlite3.Connection) -> None:
         connection.executemany(ADD, ((str(number) * 100,) for number in range(100)))
 
-    before = lane.call(database.used_bytes)
+    before = pool.call(database.used_bytes)
     await database.write("add", work)
-    full = lane.call(database.used_bytes)
+    full = pool.call(database.used_bytes)
     await database.write("remove", lambda connection: connection.execute("DELETE FROM blobs"))
 
     assert before < full
-    assert lane.call(database.used_bytes) <= before
+    assert pool.call(database.used_bytes) <= before

@@ -8,7 +8,7 @@ from obol.oci.references import Digest
 from obol.registry.store.disk.database import Database
 from obol.registry.store.disk.files import BlobFile
 from obol.registry.store.disk.index import BlobIndex, BlobRow, fill
-from obol.registry.store.disk.pool import Lane
+from obol.registry.store.disk.pool import BlockingPool
 from obol.registry.store.ports import StoreError, Usage
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ ONE, TWO = (BlobFile(Digest.of(data), len(data), 5.0) for data in (b"one", b"two
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
     """An index that finds the file of ONE when it is made."""
-    lane = Lane("test", 1)
-    made = Database(tmp_path / "index.sqlite", lane, lambda connection: fill(connection, [ONE]), 0.05)
-    lane.call(made.open)
+    pool = BlockingPool("test", 1)
+    made = Database(tmp_path / "index.sqlite", pool, lambda connection: fill(connection, [ONE]), 0.05)
+    pool.call(made.open)
     yield made
-    lane.close()
+    pool.close()
     made.close()
 
 

@@ -11,15 +11,15 @@ import pytest
 from obol.machine.files import Folder
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.store.disk.journal import ANYWHERE, Journal
-from obol.registry.store.ports import Given, HeldTag, Kind, Place, Revoked, Right
+from obol.registry.store.ports import ContentKind, Grant, HeldTag, Provenance, RepositoryKey, Revoked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ALPINE = Place("docker.io", Repository("library/alpine"))
+ALPINE = RepositoryKey("docker.io", Repository("library/alpine"))
 LATEST = HeldTag(Tag("latest"), "oci-index", Digest.of(b"1"), "application/json", 5.5)
-RIGHTS = tuple(Right(Digest.of(b"%d" % number), Kind.BLOB, "", number or None) for number in range(450))
+RIGHTS = tuple(Grant(Digest.of(b"%d" % number), ContentKind.BLOB, "", number or None) for number in range(450))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def test_round_trip(journal: Journal, home: Folder, tmp_path: Path) -> None:
         first, *others = reading.entries()
         assert first == (ALPINE, LATEST)
         assert len(others) == 3
-        assert tuple(right for _, rights in others if isinstance(rights, tuple) for right in rights) == RIGHTS
+        assert tuple(grant for _, grants in others if isinstance(grants, tuple) for grant in grants) == RIGHTS
     assert again.size == journal.size == (tmp_path / "names.jsonl").stat().st_size
     assert stat.S_IMODE((tmp_path / "names.jsonl").stat().st_mode) == 0o600
     again.close()
@@ -158,8 +158,8 @@ def test_removed(journal: Journal, home: Folder, monkeypatch: pytest.MonkeyPatch
 
 def test_other_changes(journal: Journal) -> None:
     """That content was given, of which repository does not matter, and that all rights of a repository have ended."""
-    gift = Given(Digest.of(b"1"), "application/x")
+    gift = Provenance(Digest.of(b"1"), "application/x")
     journal.append(ALPINE, gift)
     journal.append(ALPINE, Revoked())
 
-    assert list(journal.entries()) == [(Place("docker.io", ANYWHERE), gift), (ALPINE, Revoked())]
+    assert list(journal.entries()) == [(RepositoryKey("docker.io", ANYWHERE), gift), (ALPINE, Revoked())]

@@ -17,7 +17,7 @@ import pytest
 from obol.errors import StoreInUse, StoreUnusable
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.store.disk.opening import open_store
-from obol.registry.store.ports import HeldTag, Place, StoreError
+from obol.registry.store.ports import HeldTag, RepositoryKey, StoreError
 from tests.unit.descriptors import descriptors
 
 if TYPE_CHECKING:
@@ -58,15 +58,15 @@ async def test_made(tmp_path: Path) -> None:
 
 async def test_kept(tmp_path: Path) -> None:
     """What was stored is there after a restart."""
-    place, held = Place("docker.io", Repository("a")), HeldTag(Tag("1"), "", Digest.of(b"x"), "text/plain", 1.0)
+    repo, held = RepositoryKey("docker.io", Repository("a")), HeldTag(Tag("1"), "", Digest.of(b"x"), "text/plain", 1.0)
     store = open_store(tmp_path)
     await store.content.put(Digest.of(b"x"), b"x")
-    await store.names.point(place, held)
+    await store.metadata.set_tag(repo, held)
     await store.close()
     again = open_store(tmp_path)
 
     assert await again.content.size(Digest.of(b"x")) == 1
-    assert [(known.place, known.held) for known in await again.names.known()] == [(place, held)]
+    assert [(known.repo, known.held) for known in await again.metadata.known()] == [(repo, held)]
     await again.close()
 
 
@@ -223,7 +223,7 @@ async def test_closed(tmp_path: Path) -> None:
     await store.content.put(Digest.of(b"x"), b"x")
     await store.close()
 
-    for asked in (store.content.usage(), store.partials.usage(), store.names.known()):
+    for asked in (store.content.usage(), store.partials.usage(), store.metadata.known()):
         with pytest.raises(StoreError, match="closed"):
             await asked
     assert descriptors() == before

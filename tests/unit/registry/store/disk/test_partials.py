@@ -321,7 +321,7 @@ async def test_new_file_that_cannot_be_made(store: DiskStore, monkeypatch: pytes
 @pytest.mark.parametrize("how", ["closed", "discarded"])
 async def test_over_before_it_is_made(how: str, store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A download that is over makes no file any more."""
-    monkeypatch.setattr(store.partials.lane, "ahead", lambda _: None)
+    monkeypatch.setattr(store.partials.pool, "ahead", lambda _: None)
     partial = await store.partials.open(DIGEST)
     if how == "discarded":
         await partial.discard()

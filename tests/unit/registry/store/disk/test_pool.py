@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.machine.tasks import spawn
-from obol.registry.store.disk.pool import Lane
+from obol.registry.store.disk.pool import BlockingPool
 from obol.registry.store.ports import StoreError
 
 if TYPE_CHECKING:
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def lane() -> Iterator[Lane]:
+def pool() -> Iterator[BlockingPool]:
     """One thread."""
-    made = Lane("test", 1)
+    made = BlockingPool("test", 1)
     yield made
     made.close()
 
 
-async def test_runs_elsewhere(lane: Lane) -> None:
+async def test_runs_elsewhere(pool: BlockingPool) -> None:
     """Work is done in another thread, with its arguments."""
 
     def work(one: int, two: str) -> tuple[int, str, bool]:
         return one, two, threading.current_thread() is threading.main_thread()
 
-    assert await lane.run("work", work, 1, "2") == (1, "2", False)
-    assert lane.call(threading.current_thread) is not threading.main_thread()
+    assert await pool.run("work", work, 1, "2") == (1, "2", False)
+    assert pool.call(threading.current_thread) is not threading.main_thread()
 
 
 @pytest.mark.parametrize(
     ("number", "full"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False), (errno.EACCES, False)]
 )
-async def test_translates(lane: Lane, number: int, *, full: bool) -> None:
+async def test_translates(pool: BlockingPool, number: int, *, full: bool) -> None:
     """What the system says becomes a StoreError with its cause; a full disk is told apart."""
 
     def fail() -> None:
         raise OSError(number, "the reason")
 
     with pytest.raises(StoreError, match="write a file: the reason") as caught:
-        await lane.run("write a file", fail)
+        await pool.run("write a file", fail)
 
     assert caught.value.full is full
     assert isinstance(caught.value.__cause__, OSError)
@@ -57,7 +57,7 @@ def test_ahead() -> None:
         done.append(False)
         raise OSError(errno.EIO, "bad sector")
 
-    one = Lane("test", 1)
+    one = BlockingPool("test", 1)
     one.ahead(fail)
     one.ahead(lambda: done.append(True))
     one.close()
@@ -66,27 +66,27 @@ def test_ahead() -> None:
     assert done == [False, True]
 
 
-def test_at_once(lane: Lane) -> None:
+def test_at_once(pool: BlockingPool) -> None:
     """What takes no time is done here, and its errors are translated all the same."""
-    assert lane.at_once("look", threading.get_ident) == threading.get_ident()
+    assert pool.at_once("look", threading.get_ident) == threading.get_ident()
 
     def fail() -> None:
         raise OSError(errno.EIO, "bad sector")
 
     with pytest.raises(StoreError, match="look: bad sector"):
-        lane.at_once("look", fail)
+        pool.at_once("look", fail)
 
 
 async def test_closed() -> None:
     """A closed lane takes no work."""
-    lane = Lane("test", 1)
-    lane.close()
+    pool = BlockingPool("test", 1)
+    pool.close()
 
     with pytest.raises(StoreError, match="closed"):
-        await lane.run("work", int)
+        await pool.run("work", int)
 
 
-async def test_undo(lane: Lane) -> None:
+async def test_undo(pool: BlockingPool) -> None:
     """The result of work that nobody waits for any more is undone; work that had not begun is not done."""
     begun, go, undone = threading.Event(), threading.Event(), threading.Event()
     results: list[int] = []
@@ -100,8 +100,8 @@ async def test_undo(lane: Lane) -> None:
         results.append(result)
         undone.set()
 
-    first = spawn(lane.run("work", work, undo=undo), name="first")
-    second = spawn(lane.run("work", work, undo=undo), name="second")
+    first = spawn(pool.run("work", work, undo=undo), name="first")
+    second = spawn(pool.run("work", work, undo=undo), name="second")
     await asyncio.to_thread(begun.wait, 1)
     first.cancel()
     second.cancel()
@@ -109,11 +109,11 @@ async def test_undo(lane: Lane) -> None:
     go.set()
 
     assert await asyncio.to_thread(undone.wait, 1)
-    lane.close()
+    pool.close()
     assert results == [7]
 
 
-async def test_cancelled_without_undo(lane: Lane) -> None:
+async def test_cancelled_without_undo(pool: BlockingPool) -> None:
     """Work whose result needs no undoing is just left."""
     begun, go = threading.Event(), threading.Event()
 
@@ -121,7 +121,7 @@ async def test_cancelled_without_undo(lane: Lane) -> None:
         begun.set()
         go.wait(1)
 
-    task = spawn(lane.run("work", work), name="work")
+    task = spawn(pool.run("work", work), name="work")
     await asyncio.to_thread(begun.wait, 1)
     task.cancel()
     await asyncio.wait([task])

@@ -9,16 +9,16 @@ import pytest
 
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.store.disk.opening import DiskStore, open_store
-from obol.registry.store.ports import HeldTag, Kind, Place, Right, StoreError
+from obol.registry.store.ports import ContentKind, Grant, HeldTag, RepositoryKey, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-ALPINE = Place("docker.io", Repository("library/alpine"))
+ALPINE = RepositoryKey("docker.io", Repository("library/alpine"))
 LATEST = HeldTag(Tag("latest"), "", Digest.of(b"1"), "application/json", 5.5)
-MANIFEST = Right(Digest.of(b"1"), Kind.MANIFEST, "application/json", 500)
-BLOB = Right(Digest.of(b"2"), Kind.BLOB, "", None)
+MANIFEST = Grant(Digest.of(b"1"), ContentKind.MANIFEST, "application/json", 500)
+BLOB = Grant(Digest.of(b"2"), ContentKind.BLOB, "", None)
 
 
 @pytest.fixture
@@ -36,25 +36,25 @@ def lines(store: DiskStore) -> int:
 
 async def test_only_changes_are_written_down(store: DiskStore) -> None:
     """A tag that was found unchanged, or a right that is known already, adds nothing to the journal."""
-    await store.names.point(ALPINE, LATEST)
-    await store.names.grant(ALPINE, [MANIFEST, BLOB])
+    await store.metadata.set_tag(ALPINE, LATEST)
+    await store.metadata.add_grants(ALPINE, [MANIFEST, BLOB])
     before = lines(store)
 
-    await store.names.point(ALPINE, replace(LATEST, checked_at=99.0))
-    await store.names.grant(ALPINE, [MANIFEST, BLOB])
-    await store.names.grant(ALPINE, [replace(MANIFEST, size=None)])
+    await store.metadata.set_tag(ALPINE, replace(LATEST, checked_at=99.0))
+    await store.metadata.add_grants(ALPINE, [MANIFEST, BLOB])
+    await store.metadata.add_grants(ALPINE, [replace(MANIFEST, size=None)])
     unchanged = lines(store)
-    await store.names.point(ALPINE, replace(LATEST, digest=Digest.of(b"2")))
-    await store.names.grant(ALPINE, [replace(BLOB, size=7), MANIFEST])
+    await store.metadata.set_tag(ALPINE, replace(LATEST, digest=Digest.of(b"2")))
+    await store.metadata.add_grants(ALPINE, [replace(BLOB, size=7), MANIFEST])
 
     assert (before, unchanged, lines(store)) == (2, 2, 4)
 
 
 async def test_uses(store: DiskStore) -> None:
     """The latest use of each manifest is kept."""
-    await store.names.used([(ALPINE, MANIFEST.digest), (ALPINE, BLOB.digest)], 5.0)
-    await store.names.used([(ALPINE, MANIFEST.digest)], 9.0)
-    await store.names.used([(ALPINE, BLOB.digest)], 3.0)
+    await store.metadata.used([(ALPINE, MANIFEST.digest), (ALPINE, BLOB.digest)], 5.0)
+    await store.metadata.used([(ALPINE, MANIFEST.digest)], 9.0)
+    await store.metadata.used([(ALPINE, BLOB.digest)], 3.0)
     await store.close()
 
     with closing(sqlite3.connect(store.root / "index.sqlite")) as connection:
@@ -67,30 +67,30 @@ async def test_nothing_used(store: DiskStore) -> None:
     with closing(sqlite3.connect(store.root / "index.sqlite", isolation_level=None)) as foreign:
         foreign.execute("BEGIN IMMEDIATE")
 
-        await store.names.used([], 1.0)
+        await store.metadata.used([], 1.0)
         with pytest.raises(StoreError, match="locked"):
-            await store.names.point(ALPINE, LATEST)
+            await store.metadata.set_tag(ALPINE, LATEST)
 
-    await store.names.point(ALPINE, LATEST)
+    await store.metadata.set_tag(ALPINE, LATEST)
 
 
 @pytest.mark.parametrize("clean", [True, False])
 async def test_rebuilt(store: DiskStore, *, clean: bool) -> None:
     """When the index is lost or damaged, tags, rights and content are there as before."""
     await store.content.put(LATEST.digest, b"1")
-    await store.names.point(ALPINE, replace(LATEST, digest=Digest.of(b"2")))
-    await store.names.point(ALPINE, LATEST)
-    await store.names.grant(ALPINE, [MANIFEST, replace(BLOB, size=7)])
-    await store.names.grant(ALPINE, [BLOB])
+    await store.metadata.set_tag(ALPINE, replace(LATEST, digest=Digest.of(b"2")))
+    await store.metadata.set_tag(ALPINE, LATEST)
+    await store.metadata.add_grants(ALPINE, [MANIFEST, replace(BLOB, size=7)])
+    await store.metadata.add_grants(ALPINE, [BLOB])
     await store.close()
     index = store.root / "index.sqlite"
     index.unlink() if clean else index.write_bytes(b"\0" * 9000)
 
     again = open_store(store.root)
 
-    assert [known.held for known in await again.names.known()] == [LATEST]
-    assert await again.names.right(ALPINE, MANIFEST.digest, Kind.MANIFEST) == MANIFEST
-    assert await again.names.right(ALPINE, BLOB.digest, Kind.BLOB) == replace(BLOB, size=7)
+    assert [known.held for known in await again.metadata.known()] == [LATEST]
+    assert await again.metadata.grant(ALPINE, MANIFEST.digest, ContentKind.MANIFEST) == MANIFEST
+    assert await again.metadata.grant(ALPINE, BLOB.digest, ContentKind.BLOB) == replace(BLOB, size=7)
     assert await again.content.size(LATEST.digest) == 1
     await again.close()
 
@@ -100,12 +100,12 @@ async def test_rebuilt_while_open(store: DiskStore) -> None:
     good, bad = Digest.of(b"good"), Digest.of(b"bad")
     await store.content.put(good, b"good")
     await store.content.put(bad, b"bad")
-    await store.names.point(ALPINE, LATEST)
+    await store.metadata.set_tag(ALPINE, LATEST)
     (store.root / "blobs" / "sha256" / bad.hex[:2] / bad.hex).write_bytes(b"BAD")
-    store.names._database.close()
+    store.metadata._database.close()
     (store.root / "index.sqlite").write_bytes(b"\0" * 9000)
 
-    assert await store.names.tag(ALPINE, Tag("latest"), "") == LATEST
+    assert await store.metadata.tag(ALPINE, Tag("latest"), "") == LATEST
 
     readable = await store.content.open(good)
     assert readable is not None
@@ -116,9 +116,9 @@ async def test_rebuilt_while_open(store: DiskStore) -> None:
 async def test_compaction(store: DiskStore) -> None:
     """A journal that has become much larger than the index is rewritten at the next start, and says the same."""
     journal = store.root / "names.jsonl"
-    await store.names.point(ALPINE, LATEST)
-    await store.names.grant(ALPINE, [MANIFEST])
-    await store.names.grant(Place("ghcr.io", Repository("a")), [BLOB])
+    await store.metadata.set_tag(ALPINE, LATEST)
+    await store.metadata.add_grants(ALPINE, [MANIFEST])
+    await store.metadata.add_grants(RepositoryKey("ghcr.io", Repository("a")), [BLOB])
     await store.close()
     line = journal.read_bytes().splitlines(keepends=True)[0]
     with journal.open("ab") as file:
@@ -127,19 +127,19 @@ async def test_compaction(store: DiskStore) -> None:
     for _ in range(2):
         again = open_store(store.root)
         assert lines(again) == 3
-        assert [known.held for known in await again.names.known()] == [LATEST]
+        assert [known.held for known in await again.metadata.known()] == [LATEST]
         await again.close()
         (store.root / "index.sqlite").unlink()
 
 
 async def test_odd_rows(store: DiskStore) -> None:
     """A digest that somebody wrote into the index by hand and that is none is passed over."""
-    await store.names.point(ALPINE, LATEST)
+    await store.metadata.set_tag(ALPINE, LATEST)
     with closing(sqlite3.connect(store.root / "index.sqlite")) as connection, connection:
         connection.execute("UPDATE tags SET digest = 'sha256:../../../etc/passwd'")
 
-    assert await store.names.tag(ALPINE, Tag("latest"), "") is None
-    assert await store.names.known() == []
+    assert await store.metadata.tag(ALPINE, Tag("latest"), "") is None
+    assert await store.metadata.known() == []
 
 
 async def lost(store: DiskStore) -> DiskStore:
@@ -152,24 +152,24 @@ async def lost(store: DiskStore) -> DiskStore:
 async def test_what_was_given_and_revoked_survives_a_repair(store: DiskStore) -> None:
     """A right that ended does not come back with the journal, and what was given is given."""
     await store.content.put(MANIFEST.digest, b"1")
-    await store.names.grant(ALPINE, [MANIFEST, BLOB], MANIFEST.digest)
-    await store.names.revoke(ALPINE)
+    await store.metadata.add_grants(ALPINE, [MANIFEST, BLOB], MANIFEST.digest)
+    await store.metadata.revoke(ALPINE)
     before = lines(store)
-    await store.names.revoke(ALPINE)
-    await store.names.grant(ALPINE, [], MANIFEST.digest)
+    await store.metadata.revoke(ALPINE)
+    await store.metadata.add_grants(ALPINE, [], MANIFEST.digest)
     assert lines(store) == before
 
     again = await lost(store)
 
-    assert await again.names.right(ALPINE, MANIFEST.digest, Kind.MANIFEST) is None
-    assert await again.names.given("docker.io", MANIFEST.digest) == "application/json"
-    assert await again.names.given("docker.io", BLOB.digest) is None
+    assert await again.metadata.grant(ALPINE, MANIFEST.digest, ContentKind.MANIFEST) is None
+    assert await again.metadata.provenance("docker.io", MANIFEST.digest) == "application/json"
+    assert await again.metadata.provenance("docker.io", BLOB.digest) is None
     await again.close()
 
 
 async def test_a_rewritten_journal_knows_what_was_given(store: DiskStore) -> None:
     """Also after the journal was made shorter."""
-    await store.names.grant(ALPINE, [MANIFEST], MANIFEST.digest)
+    await store.metadata.add_grants(ALPINE, [MANIFEST], MANIFEST.digest)
     await store.close()
     journal = store.root / "names.jsonl"
     with journal.open("ab") as file:
@@ -179,7 +179,7 @@ async def test_a_rewritten_journal_knows_what_was_given(store: DiskStore) -> Non
 
     again = await lost(open_store(store.root))
 
-    assert await again.names.given("docker.io", MANIFEST.digest) == "application/json"
+    assert await again.metadata.provenance("docker.io", MANIFEST.digest) == "application/json"
     await again.close()
 
 
@@ -187,7 +187,7 @@ async def test_a_rewritten_journal_knows_what_was_given(store: DiskStore) -> Non
 async def test_a_store_from_before(store: DiskStore, *, repaired: bool) -> None:
     """Where nothing was written down of what was given, what is held and may be read counts as given."""
     await store.content.put(MANIFEST.digest, b"1")
-    await store.names.grant(ALPINE, [MANIFEST, BLOB])
+    await store.metadata.add_grants(ALPINE, [MANIFEST, BLOB])
     await store.close()
     with closing(sqlite3.connect(store.root / "index.sqlite")) as connection, connection:
         connection.execute("DROP TABLE given")
@@ -195,6 +195,6 @@ async def test_a_store_from_before(store: DiskStore, *, repaired: bool) -> None:
 
     again = await lost(open_store(store.root)) if repaired else open_store(store.root)
 
-    assert await again.names.given("docker.io", MANIFEST.digest) == ""
-    assert await again.names.given("docker.io", BLOB.digest) is None
+    assert await again.metadata.provenance("docker.io", MANIFEST.digest) == ""
+    assert await again.metadata.provenance("docker.io", BLOB.digest) is None
     await again.close()

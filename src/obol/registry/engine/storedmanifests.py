@@ -30,7 +30,7 @@ AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class StoredManifest:
     """A stored manifest: its bytes, or the open file that whoever gets it closes, or neither where none was wanted."""
 
     media_type: str
@@ -39,7 +39,7 @@ class Held:
     content: Readable | None = None
 
 
-class Documents:
+class StoredManifests:
     """Manifests in the store."""
 
     def __init__(self, content: Content) -> None:
@@ -48,7 +48,7 @@ class Documents:
         self._proving: Flights[tuple[Digest, str], str | None] = Flights(AT_ONCE)
         self._turns = asyncio.Semaphore(AT_ONCE)
 
-    async def get(self, digest: Digest, said: str, *, head: bool) -> Held | None:
+    async def get(self, digest: Digest, said: str, *, head: bool) -> StoredManifest | None:
         """The manifest, which its descriptor or its upstream `said` to be of a type; None where we do not hold one.
 
         Raises StoreError.
@@ -63,9 +63,9 @@ class Documents:
         if media_type is None:
             return None
         if head:
-            return Held(media_type, size)
+            return StoredManifest(media_type, size)
         content = await self._content.open(digest)
-        return None if content is None else Held(media_type, content.size, content=content)
+        return None if content is None else StoredManifest(media_type, content.size, content=content)
 
     def proved(self, digest: Digest, said: str, media_type: str | None) -> None:
         """Remember what the bytes of a digest are, for those who say that they are of type `said`."""
@@ -74,14 +74,14 @@ class Documents:
         if len(self._proofs) > REMEMBERED:
             self._proofs.popitem(last=False)
 
-    async def _small(self, digest: Digest, said: str) -> Held | None:
+    async def _small(self, digest: Digest, said: str) -> StoredManifest | None:
         body = await self._content.read(digest)
         if body is None:
             return None
         if (digest, said) not in self._proofs:
             self.proved(digest, said, _type_of(body, said))
         media_type = self._proofs[digest, said]
-        return None if media_type is None else Held(media_type, len(body), body)
+        return None if media_type is None else StoredManifest(media_type, len(body), body)
 
     async def _proof(self, digest: Digest, said: str) -> str | None:
         if (digest, said) not in self._proofs:

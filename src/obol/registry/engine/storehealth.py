@@ -17,7 +17,7 @@ StoreState = Literal["ok", "full", "read-only", "failing"]
 
 
 @dataclass(frozen=True, slots=True)
-class Disk:
+class DiskSpace:
     """What the file system of a store says of itself."""
 
     free: int
@@ -25,7 +25,7 @@ class Disk:
     read_only: bool = False
 
 
-class Room:
+class StoreHealth:
     """What went wrong with the store last, for as long as it holds."""
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Room:
         if size >= self._needed or math.isinf(self._needed):
             self._needed, self._why = 0.0, ""
 
-    def state(self, disk: Disk | None) -> tuple[StoreState, str]:
+    def state(self, disk: DiskSpace | None) -> tuple[StoreState, str]:
         """How the store is, and why. Room that was made meanwhile counts, as far as the disk can be asked."""
         if disk is not None and disk.read_only:
             return "read-only", "its file system is read-only"
@@ -57,10 +57,10 @@ class Room:
         return ("failing", self._why) if self._why else ("ok", "")
 
 
-def disk_of(store: Path) -> Disk | None:
+def disk_space(store: Path) -> DiskSpace | None:
     """Ask the file system of a store; None where it does not say."""
     try:
         found = os.statvfs(store)
     except OSError:
         return None
-    return Disk(found.f_bavail * found.f_frsize, bool(found.f_flag & os.ST_RDONLY))
+    return DiskSpace(found.f_bavail * found.f_frsize, bool(found.f_flag & os.ST_RDONLY))

@@ -8,13 +8,13 @@ import pytest
 
 from obol.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from obol.oci.references import Digest
-from obol.registry.engine import documents as documents_module
-from obol.registry.engine.documents import IN_MEMORY, Documents
+from obol.registry.engine import storedmanifests as documents_module
+from obol.registry.engine.storedmanifests import IN_MEMORY, StoredManifests
 from obol.registry.store.memory import MemoryContent
 from tests.fakes.content import make_image
 
 if TYPE_CHECKING:
-    from obol.registry.engine.documents import Held
+    from obol.registry.engine.storedmanifests import StoredManifest
 
 IMAGE = make_image(500, seed=1)
 SMALL = next(iter(IMAGE.manifests.values())).body
@@ -40,15 +40,15 @@ class Counting(MemoryContent):
         return await super().read(digest)
 
 
-async def held(*bodies: bytes) -> tuple[Documents, Counting]:
+async def held(*bodies: bytes) -> tuple[StoredManifests, Counting]:
     """A store that holds these."""
     content = Counting()
     for body in bodies:
         await content.put(Digest.of(body), body)
-    return Documents(content), content
+    return StoredManifests(content), content
 
 
-def bytes_of(got: Held | None) -> bytes:
+def bytes_of(got: StoredManifest | None) -> bytes:
     """What a client would be given."""
     assert got is not None
     if got.content is None:
@@ -60,9 +60,9 @@ def bytes_of(got: Held | None) -> bytes:
 
 async def test_small() -> None:
     """A small manifest comes from memory, with its type."""
-    documents, _ = await held(SMALL)
+    manifests, _ = await held(SMALL)
 
-    got = await documents.get(Digest.of(SMALL), OCI_MANIFEST, head=False)
+    got = await manifests.get(Digest.of(SMALL), OCI_MANIFEST, head=False)
 
     assert got is not None
     assert (got.media_type, got.size, got.body, got.content) == (OCI_MANIFEST, len(SMALL), SMALL, None)
@@ -70,14 +70,14 @@ async def test_small() -> None:
 
 async def test_large_is_read_once() -> None:
     """A large manifest is read once, to see what it is; hits open the file, and heads not even that."""
-    documents, content = await held(LARGE)
+    manifests, content = await held(LARGE)
     digest = Digest.of(LARGE)
 
     for _ in range(3):
-        got = await documents.get(digest, OCI_MANIFEST, head=False)
+        got = await manifests.get(digest, OCI_MANIFEST, head=False)
         assert got is not None
         assert (got.body, bytes_of(got)) == (b"", LARGE)
-        head = await documents.get(digest, OCI_MANIFEST, head=True)
+        head = await manifests.get(digest, OCI_MANIFEST, head=True)
         assert head is not None
         assert (head.media_type, head.size, head.body, head.content) == (OCI_MANIFEST, len(LARGE), b"", None)
 
@@ -86,20 +86,20 @@ async def test_large_is_read_once() -> None:
 
 async def test_fetched_is_not_read() -> None:
     """What was fetched, and parsed then, is never read again as a whole."""
-    documents, content = await held(LARGE)
-    documents.proved(Digest.of(LARGE), OCI_MANIFEST, OCI_MANIFEST)
+    manifests, content = await held(LARGE)
+    manifests.proved(Digest.of(LARGE), OCI_MANIFEST, OCI_MANIFEST)
 
-    assert bytes_of(await documents.get(Digest.of(LARGE), OCI_MANIFEST, head=False)) == LARGE
+    assert bytes_of(await manifests.get(Digest.of(LARGE), OCI_MANIFEST, head=False)) == LARGE
     assert content.reads == []
 
 
 async def test_herd() -> None:
     """A herd on one large manifest reads it once, and many large ones are read a few at a time."""
     bodies = [LARGE + b" " * number for number in range(10)]
-    documents, content = await held(*bodies)
+    manifests, content = await held(*bodies)
 
     got = await asyncio.gather(
-        *(documents.get(Digest.of(body), OCI_MANIFEST, head=False) for body in bodies for _ in range(4))
+        *(manifests.get(Digest.of(body), OCI_MANIFEST, head=False) for body in bodies for _ in range(4))
     )
 
     assert len([bytes_of(one) for one in got]) == 40
@@ -110,40 +110,40 @@ async def test_herd() -> None:
 @pytest.mark.parametrize("body", [SMALL, LARGE, b"x" * 100, b"x" * (IN_MEMORY + 1)])
 async def test_not_what_was_said(body: bytes) -> None:
     """What is not of the type that something called it is not served, and a large one is not looked at again."""
-    documents, content = await held(body)
+    manifests, content = await held(body)
 
     for _ in range(3):
         for head in (True, False):
-            assert await documents.get(Digest.of(body), OCI_INDEX, head=head) is None
+            assert await manifests.get(Digest.of(body), OCI_INDEX, head=head) is None
     assert len(content.reads) == 1 or len(body) <= IN_MEMORY
 
 
 async def test_too_large_or_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is larger than any manifest is not read at all, and what is not there is absent."""
-    documents, content = await held(LARGE)
+    manifests, content = await held(LARGE)
     monkeypatch.setattr(documents_module, "MAX_MANIFEST", IN_MEMORY)
 
-    assert await documents.get(Digest.of(LARGE), OCI_MANIFEST, head=False) is None
-    assert await documents.get(Digest.of(b"other"), OCI_MANIFEST, head=True) is None
+    assert await manifests.get(Digest.of(LARGE), OCI_MANIFEST, head=False) is None
+    assert await manifests.get(Digest.of(b"other"), OCI_MANIFEST, head=True) is None
     assert content.reads == []
 
 
 @pytest.mark.parametrize("body", [SMALL, LARGE])
 async def test_damaged(body: bytes) -> None:
     """What turns out to be damaged when it is read is absent."""
-    documents, content = await held()
+    manifests, content = await held()
     await content.put(Digest.of(body), body[:-1] + b"?")
 
-    assert await documents.get(Digest.of(body), OCI_MANIFEST, head=False) is None
+    assert await manifests.get(Digest.of(body), OCI_MANIFEST, head=False) is None
 
 
 async def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered is bounded."""
     monkeypatch.setattr(documents_module, "REMEMBERED", 3)
-    documents, _ = await held()
+    manifests, _ = await held()
 
     for number in range(10):
-        documents.proved(Digest.of(b"%d" % number), OCI_MANIFEST, OCI_MANIFEST)
+        manifests.proved(Digest.of(b"%d" % number), OCI_MANIFEST, OCI_MANIFEST)
 
-    assert len(documents._proofs) == 3
-    await documents.close()
+    assert len(manifests._proofs) == 3
+    await manifests.close()

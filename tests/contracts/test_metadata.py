@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.oci.references import Digest, Repository, Tag
+from obol.registry.store.ports import ContentKind, Grant, HeldTag, KnownManifest, RepositoryKey
+
+if TYPE_CHECKING:
+    from obol.registry.store.ports import Store
+
+ALPINE = RepositoryKey("docker.io", Repository("library/alpine"))
+BUSYBOX = RepositoryKey("docker.io", Repository("library/busybox"))
+ELSEWHERE = RepositoryKey("ghcr.io", Repository("library/alpine"))
+INDEX = "application/vnd.oci.image.index.v1+json"
+ONE, TWO, THREE = Digest.of(b"1"), Digest.of(b"2", "sha512"), Digest.of(b"3")
+LATEST = HeldTag(Tag("latest"), "", ONE, INDEX, 1000.5)
+
+
+async def test_no_tag(store: Store) -> None:
+    """A tag that was never asked for is not known."""
+    assert await store.metadata.tag(ALPINE, Tag("latest"), "") is None
+    assert await store.metadata.known() == []
+
+
+async def test_point(store: Store) -> None:
+    """A tag is known in its place and variant only, exactly as it was given."""
+    await store.metadata.set_tag(ALPINE, LATEST)
+
+    assert await store.metadata.tag(ALPINE, Tag("latest"), "") == LATEST
+    assert await store.metadata.tag(ALPINE, Tag("Latest"), "") is None
+    assert await store.metadata.tag(ALPINE, Tag("latest"), "oci-index") is None
+    assert await store.metadata.tag(BUSYBOX, Tag("latest"), "") is None
+    assert await store.metadata.tag(ELSEWHERE, Tag("latest"), "") is None
+
+
+@pytest.mark.parametrize(
+    "later",
+    [replace(LATEST, digest=TWO, checked_at=2000.0), replace(LATEST, checked_at=2000.0), replace(LATEST, checked_at=1)],
+    ids=["moved", "checked", "clock went back"],
+)
+async def test_point_again(store: Store, later: HeldTag) -> None:
+    """What a tag was told last is what it means."""
+    await store.metadata.set_tag(ALPINE, LATEST)
+
+    await store.metadata.set_tag(ALPINE, later)
+
+    assert await store.metadata.tag(ALPINE, Tag("latest"), "") == later
+    assert await store.metadata.known() == [KnownManifest(ALPINE, later.digest, later, None)]
+
+
+async def test_known(store: Store) -> None:
+    """All tags are listed by space, repository and name, with the time when what they mean was last served."""
+    other = replace(LATEST, tag=Tag("3.20"))
+    variant = replace(LATEST, variant="oci-index", digest=TWO)
+    for repo, held in ((ELSEWHERE, LATEST), (BUSYBOX, LATEST), (ALPINE, variant), (ALPINE, LATEST), (ALPINE, other)):
+        await store.metadata.set_tag(repo, held)
+
+    await store.metadata.used([(ALPINE, ONE), (ELSEWHERE, TWO)], 5.0)
+    await store.metadata.used([(ALPINE, ONE)], 4.0)
+
+    tagged = [known for known in await store.metadata.known() if known.held is not None]
+
+    assert tagged == [
+        KnownManifest(ALPINE, ONE, other, 5.0),
+        KnownManifest(ALPINE, ONE, LATEST, 5.0),
+        KnownManifest(ALPINE, TWO, variant, None),
+        KnownManifest(BUSYBOX, ONE, LATEST, None),
+        KnownManifest(ELSEWHERE, ONE, LATEST, None),
+    ]
+
+
+async def test_used_without_a_tag(store: Store) -> None:
+    """What was served by its digest only, or by a tag that has moved on, is listed behind the tags of all places."""
+    await store.metadata.set_tag(ALPINE, LATEST)
+    await store.metadata.used([(ELSEWHERE, TWO), (ALPINE, TWO), (ALPINE, ONE)], 7.0)
+    await store.metadata.set_tag(ALPINE, replace(LATEST, digest=THREE))
+
+    assert await store.metadata.known() == [
+        KnownManifest(ALPINE, THREE, replace(LATEST, digest=THREE), None),
+        *(KnownManifest(ALPINE, digest, None, 7.0) for digest in sorted((ONE, TWO))),
+        KnownManifest(ELSEWHERE, TWO, None, 7.0),
+    ]
+
+
+async def test_right(store: Store) -> None:
+    """A right holds for its digest, kind and place only."""
+    manifest = Grant(ONE, ContentKind.MANIFEST, INDEX, 500)
+    blob = Grant(TWO, ContentKind.BLOB, "", None)
+
+    await store.metadata.add_grants(ALPINE, [manifest, blob])
+
+    assert await store.metadata.grant(ALPINE, ONE, ContentKind.MANIFEST) == manifest
+    assert await store.metadata.grant(ALPINE, TWO, ContentKind.BLOB) == blob
+    assert await store.metadata.grant(ALPINE, ONE, ContentKind.BLOB) is None
+    assert await store.metadata.grant(ALPINE, TWO, ContentKind.MANIFEST) is None
+    assert await store.metadata.grant(BUSYBOX, ONE, ContentKind.MANIFEST) is None
+    assert await store.metadata.grant(ELSEWHERE, ONE, ContentKind.MANIFEST) is None
+
+
+async def test_both_kinds(store: Store) -> None:
+    """A digest may be a manifest and a blob in the same place."""
+    grants = [Grant(ONE, ContentKind.MANIFEST, INDEX, 1), Grant(ONE, ContentKind.BLOB, "", 1)]
+
+    await store.metadata.add_grants(ALPINE, grants)
+
+    assert [await store.metadata.grant(ALPINE, ONE, grant.kind) for grant in grants] == grants
+
+
+async def test_known_size_stays(store: Store) -> None:
+    """A known size is not replaced by an unknown one, but by another."""
+    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.BLOB, "", None)])
+    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.BLOB, "", 7)])
+    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.BLOB, "", None)])
+    kept = await store.metadata.grant(ALPINE, ONE, ContentKind.BLOB)
+    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.BLOB, "", 8)])
+
+    assert kept == Grant(ONE, ContentKind.BLOB, "", 7)
+    assert await store.metadata.grant(ALPINE, ONE, ContentKind.BLOB) == Grant(ONE, ContentKind.BLOB, "", 8)
+
+
+async def test_grant_many(store: Store) -> None:
+    """A manifest may name thousands of layers, the same one more than once; nothing at all is fine too."""
+    grants = [Grant(Digest.of(b"%d" % (number % 1500)), ContentKind.BLOB, "", number % 1500) for number in range(2000)]
+
+    await store.metadata.add_grants(ALPINE, grants)
+    await store.metadata.add_grants(ALPINE, [])
+
+    for grant in (grants[0], grants[1499], grants[-1]):
+        assert await store.metadata.grant(ALPINE, grant.digest, ContentKind.BLOB) == grant
+
+
+async def test_used(store: Store) -> None:
+    """Uses are recorded for what is known and for what is not."""
+    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.MANIFEST, INDEX, 5)])
+
+    await store.metadata.used([(ALPINE, ONE), (BUSYBOX, TWO), (ALPINE, ONE)], 12.5)
+    await store.metadata.used([], 13.0)
+
+    assert await store.metadata.grant(ALPINE, ONE, ContentKind.MANIFEST) == Grant(ONE, ContentKind.MANIFEST, INDEX, 5)
+
+
+async def test_given(store: Store) -> None:
+    """What an upstream gave is known for all of its repositories and for no other upstream; a right does not say so."""
+    blob, manifest = Grant(ONE, ContentKind.BLOB, "", 5), Grant(THREE, ContentKind.MANIFEST, INDEX, 7)
+    await store.metadata.add_grants(ALPINE, [blob, Grant(TWO, ContentKind.BLOB, "", None)], ONE)
+    await store.metadata.add_grants(BUSYBOX, [blob, manifest], THREE)
+
+    assert await store.metadata.provenance("docker.io", ONE) == ""
+    assert await store.metadata.provenance("docker.io", THREE) == INDEX
+    assert await store.metadata.provenance("docker.io", TWO) is None
+    assert await store.metadata.provenance("ghcr.io", ONE) is None
+
+
+async def test_given_again(store: Store) -> None:
+    """What was given as a manifest stays one; what was confirmed as a blob may turn out to be one."""
+    manifest = Grant(ONE, ContentKind.MANIFEST, INDEX, 7)
+    await store.metadata.add_grants(ALPINE, [], ONE)
+    await store.metadata.add_grants(ALPINE, [manifest], ONE)
+    await store.metadata.add_grants(ALPINE, [], ONE)
+
+    assert await store.metadata.provenance("docker.io", ONE) == INDEX
+
+
+async def test_revoke(store: Store) -> None:
+    """A place loses its tags and rights; other places, and what was given, stay."""
+    for repo in (ALPINE, BUSYBOX, ELSEWHERE):
+        await store.metadata.set_tag(repo, LATEST)
+        await store.metadata.add_grants(repo, [Grant(ONE, ContentKind.MANIFEST, INDEX, 7)], ONE)
+
+    assert await store.metadata.revoke(ALPINE)
+
+    assert await store.metadata.tag(ALPINE, LATEST.tag, "") is None
+    assert await store.metadata.grant(ALPINE, ONE, ContentKind.MANIFEST) is None
+    assert await store.metadata.provenance("docker.io", ONE) == INDEX
+    for repo in (BUSYBOX, ELSEWHERE):
+        assert await store.metadata.tag(repo, LATEST.tag, "") == LATEST
+        assert await store.metadata.grant(repo, ONE, ContentKind.MANIFEST) is not None
+    assert not await store.metadata.revoke(ALPINE)
+
+
+async def test_revoked_and_granted(store: Store) -> None:
+    """What comes after the end of all rights counts."""
+    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.BLOB, "", 5)], ONE)
+    await store.metadata.revoke(ALPINE)
+
+    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.BLOB, "", 5)], ONE)
+
+    assert await store.metadata.grant(ALPINE, ONE, ContentKind.BLOB) is not None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.registry.store.disk.opening import open_store
-from obol.registry.store.memory import MemoryStore
+from tests.fakes.store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -16,8 +16,8 @@ from obol.registry.engine.answers import CutShort, Document, DocumentHead, FileR
 from obol.registry.engine.engine import Engine
 from obol.registry.engine.scopes import Scope
 from obol.registry.settings import EngineSettings, FillSettings, TimeLimits
-from obol.registry.store.memory import MemoryStore
 from tests.fakes.clock import FakeClock
+from tests.fakes.store import MemoryStore
 from tests.fakes.upstream import FakeUpstream
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import pytest
 from obol.oci.references import Digest
 from obol.registry.engine.answers import FileRun, Page, Source, StoredBlob
 from obol.registry.engine.counters import Counters
-from obol.registry.store.memory import MemoryContent
+from tests.fakes.store import MemoryContent
 
 
 def test_sources_are_the_words_of_the_header() -> None:

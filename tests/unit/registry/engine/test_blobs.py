@@ -11,10 +11,10 @@ from obol.oci.references import Digest, Repository
 from obol.registry.engine import blobs as blobs_module
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.policy.health import Hold, Reason
-from obol.registry.store.memory import MemoryStore
 from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
 from obol.registry.upstream.ports import Absent, Denied, Unavailable
 from tests.fakes.content import blob as make_blob
+from tests.fakes.store import MemoryStore
 from tests.fakes.upstream import FakeBlob, FakeUpstream
 from tests.unit.registry.world import FILL, REPOSITORY, Got, World, eventually, take, world
 

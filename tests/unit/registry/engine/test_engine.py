@@ -13,10 +13,10 @@ from obol.oci.requests import ReferrersRequest, TagsRequest
 from obol.registry.engine import engine as engine_module
 from obol.registry.engine import storedmanifests as documents_module
 from obol.registry.engine.answers import DocumentHead, Source, StoredBlob
-from obol.registry.store.memory import MemoryContent, MemoryMetadata, MemoryStore
 from obol.registry.store.ports import ContentKind, Grant, HeldTag, Partial, RepositoryKey, StoreError
 from obol.registry.upstream.ports import Listing
 from tests.fakes.content import make_image
+from tests.fakes.store import MemoryContent, MemoryMetadata, MemoryStore
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import REPOSITORY, World, take, world
 

@@ -9,10 +9,10 @@ from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, OciError
 from obol.oci.references import Digest, Repository
 from obol.registry.engine.answers import Document, Source, StoredBlob
 from obol.registry.engine.grants import Grants
-from obol.registry.store.memory import MemoryMetadata, MemoryStore
 from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
 from obol.registry.upstream.ports import Denied, Unavailable, UpstreamError
 from tests.fakes.content import make_image
+from tests.fakes.store import MemoryMetadata, MemoryStore
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import REPOSITORY, World, take, world
 

@@ -11,10 +11,10 @@ from obol.oci.manifests import parse_manifest
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.engine.inventory import HeldImage, take_inventory
 from obol.registry.engine.manifests import grants_of
-from obol.registry.store.memory import MemoryStore
 from obol.registry.store.ports import HeldTag, RepositoryKey
 from obol.registry.upstream.ports import ManifestBody
 from tests.fakes.content import OCI_INDEX, FakeImage, Stored, digest_of, make_image
+from tests.fakes.store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,9 +9,9 @@ from obol.oci.mediatypes import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from obol.oci.references import Digest
 from obol.registry.engine.answers import Document, DocumentHead, Source
 from obol.registry.policy.health import Hold, Reason
-from obol.registry.store.memory import MemoryStore
 from obol.registry.upstream.ports import Absent, Denied, Misbehaved, RateLimited, Unavailable, UpstreamError
 from tests.fakes.content import make_image
+from tests.fakes.store import MemoryStore
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import REPOSITORY, World, world
 

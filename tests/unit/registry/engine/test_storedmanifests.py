@@ -10,8 +10,8 @@ from obol.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from obol.oci.references import Digest
 from obol.registry.engine import storedmanifests as documents_module
 from obol.registry.engine.storedmanifests import IN_MEMORY, StoredManifests
-from obol.registry.store.memory import MemoryContent
 from tests.fakes.content import make_image
+from tests.fakes.store import MemoryContent
 
 if TYPE_CHECKING:
     from obol.registry.engine.storedmanifests import StoredManifest

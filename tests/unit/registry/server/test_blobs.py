@@ -14,10 +14,10 @@ from obol.machine.tasks import spawn
 from obol.oci.ranges import Part, Whole, parse_range
 from obol.oci.references import Digest
 from obol.registry.server import blobs as blobs_module
-from obol.registry.store.memory import MemoryStore
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.content import blob as make_blob
 from tests.fakes.http import talk
+from tests.fakes.store import MemoryStore
 from tests.fakes.upstream import FakeBlob, FakeUpstream
 from tests.unit.registry.server.serving import Serving, serving, session
 from tests.unit.registry.world import FILL, eventually

@@ -11,7 +11,6 @@ from obol.oci.references import Digest
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.policy import abandon
 from obol.registry.policy.health import Hold, Reason
-from obol.registry.store.memory import MemoryStore
 from obol.registry.store.ports import ContentKind, Grant, RepositoryKey
 from obol.registry.transfers import download as fetch_module
 from obol.registry.upstream.ports import (
@@ -25,6 +24,7 @@ from obol.registry.upstream.ports import (
     UpstreamError,
 )
 from tests.fakes.content import blob as make_blob
+from tests.fakes.store import MemoryStore
 from tests.fakes.upstream import FakeBlob, FakeUpstream
 from tests.unit.registry.world import FILL, REPOSITORY, Got, World, eventually, take, world
 

@@ -11,11 +11,11 @@ from obol.machine.tasks import spawn
 from obol.oci.errors import UNAVAILABLE, UPSTREAM_BROKEN, OciError
 from obol.oci.references import Digest
 from obol.registry.engine.answers import StoredBlob
-from obol.registry.store.memory import MemoryPartial, MemoryStore
 from obol.registry.store.ports import ContentKind, Grant, Partial, RepositoryKey, StoreError
 from obol.registry.transfers import follower as following_module
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.content import blob as make_blob
+from tests.fakes.store import MemoryPartial, MemoryStore
 from tests.fakes.upstream import FakeBlob, FakeUpstream
 from tests.unit.registry.world import FILL, REPOSITORY, Got, World, bytes_of, eventually, take, world
 

@@ -7,12 +7,12 @@ import pytest
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest, Repository
 from obol.registry.engine.answers import StoredBlob
-from obol.registry.store.memory import MemoryPartial, MemoryStore
 from obol.registry.store.ports import RepositoryKey, StoreError
 from obol.registry.transfers.transfer import EARLY, Fill, FillFailed
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
+from tests.fakes.store import MemoryPartial, MemoryStore
 from tests.fakes.upstream import FakeSource, FakeUpstream
 from tests.unit.registry.world import bytes_of, world
 

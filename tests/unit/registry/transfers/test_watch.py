@@ -8,11 +8,11 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.oci.errors import UPSTREAM_BROKEN, OciError
-from obol.registry.store.memory import MemoryPartial
 from obol.registry.transfers import follower as following_module
 from obol.registry.transfers import watch as watch_module
 from obol.registry.transfers.watch import GRACE, Watch
 from tests.fakes.content import blob as make_blob
+from tests.fakes.store import MemoryPartial
 from tests.fakes.upstream import FakeBlob, FakeUpstream
 from tests.unit.registry.transfers.test_follower import following, held
 from tests.unit.registry.world import FILL, LIMITS, REPOSITORY, Got, World, eventually, take, world

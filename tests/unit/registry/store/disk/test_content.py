@@ -14,8 +14,8 @@ from obol.oci.references import Digest
 from obol.registry.store.disk import content as content_module
 from obol.registry.store.disk.files import BlobTree
 from obol.registry.store.disk.opening import DiskStore, open_store
-from obol.registry.store.memory import MemoryContent, MemoryPartials
 from obol.registry.store.ports import StoreError, Usage
+from tests.fakes.store import MemoryContent, MemoryPartials
 from tests.unit.registry.store.steps import watch
 
 if TYPE_CHECKING:

@@ -1,3 +1,5 @@
+"""The store in memory does what tests of others rely on."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -6,8 +8,8 @@ import pytest
 
 from obol.oci.references import Digest, Repository
 from obol.registry.store.disk.opening import open_store
-from obol.registry.store.memory import MemoryContent, MemoryMetadata, MemoryPartials
 from obol.registry.store.ports import RepositoryKey, StoreError
+from tests.fakes.store import MemoryContent, MemoryMetadata, MemoryPartials
 
 if TYPE_CHECKING:
     from pathlib import Path

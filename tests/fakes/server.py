@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Self
 
 from obol.machine.tasks import spawn
-from tests.fakes.link import FIRST_PIECE, PIECE, Lane, SlowLink
+from tests.fakes.link import FIRST_PIECE, PIECE, LinkConnection, SlowLink
 
 Pairs = tuple[tuple[str, str], ...]
 
@@ -84,7 +84,7 @@ class Wire:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    lane: Lane
+    lane: LinkConnection
     ended: bool = False
 
     async def write(self, data: bytes | memoryview) -> None:

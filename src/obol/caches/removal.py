@@ -6,7 +6,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from obol.errors import StoreInUse, StoreUnusable
-from obol.machine.locks import Held, locked
+from obol.machine.locks import LockHeld, locked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def remove_store(store: Path) -> tuple[Path, ...]:
         left = tuple(sorted(store.iterdir()))
         if not left:
             store.rmdir()
-    except Held as problem:
+    except LockHeld as problem:
         raise StoreInUse(
             f"the store {store} is in use",
             why="an engine runs on it",

@@ -93,13 +93,13 @@ def script(shell: Shell) -> str:
 
 def _answer(context: typer.Context) -> None:
     """Tell a script what could stand at the end of a command line."""
-    from obol.config.paths import Surroundings, locate
+    from obol.config.paths import Invocation, locate
 
     root = context.find_root().command
     assert isinstance(root, TyperGroup)
     match complete(root, context.args):
         case Delegated(tool, words):
-            around = Surroundings.of_process()
+            around = Invocation.of_process()
             kubeconfig = locate(around).config / passthrough.KUBECONFIG
             sys.stdout.write(ask_tool(tool, words, kubeconfig, around.environ))
         case found:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from obol.cli import options  # noqa: TC001 - typer looks the annotation up
 from obol.cli.terminal.usage import Command
-from obol.config.paths import Surroundings, locate
+from obol.config.paths import Invocation, locate
 from obol.errors import DependencyMissing, NotThere, ObolError, UsageError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def add_to(app: typer.Typer) -> None:
 def _command(tool: str) -> Callable[[typer.Context], None]:
     def passed(context: options.Context) -> None:
         refuse_ours(tool, context)
-        around = Surroundings.of_process()
+        around = Invocation.of_process()
         become(tool, context.args, locate(around).config / KUBECONFIG, around.environ)
 
     return passed

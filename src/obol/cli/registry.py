@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from obol.cli.cache.log import warn_in_log
-from obol.config.paths import Surroundings, locate
+from obol.config.paths import Invocation, locate
 from obol.errors import EngineUnresponsive, UsageError
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ Arguments = Annotated[list[str] | None, typer.Argument(metavar="[serve] [FILE]")
 
 def registry(arguments: Arguments = None) -> None:
     """Serve one registry by the settings of the container image `registry`, REGISTRY_PROXY_REMOTEURL and others."""
-    around = Surroundings.of_process()
+    around = Invocation.of_process()
     verb, file = _understood(arguments or ())
     options = _options(around, file)
     if verb == HEALTH:
@@ -65,7 +65,7 @@ def _understood(arguments: Sequence[str]) -> tuple[str, Path | None]:
     )
 
 
-def _options(around: Surroundings, file: Path | None) -> RegistryOptions:
+def _options(around: Invocation, file: Path | None) -> RegistryOptions:
     from obol.config.registryenv import FILES, read_file, registry_options
 
     found = file or next((path for path in FILES if path.is_file()), None)

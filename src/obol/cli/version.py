@@ -50,10 +50,10 @@ async def _look(say: Speaker) -> VersionResult:
 def _engine(say: Speaker) -> EngineStatus | None:
     """Ask the cache engine that the settings describe; settings that are wrong are told elsewhere."""
     from obol.cli.cache import commands as cache
-    from obol.config.paths import Surroundings
+    from obol.config.paths import Invocation
 
     try:
-        running = cache.engine_for(building.cache_plans(say, Surroundings.of_process()).builtin).status()
+        running = cache.engine_for(building.cache_plans(say, Invocation.of_process()).builtin).status()
     except ObolError:
         return None
     return running.status if running is not None else None

@@ -15,13 +15,13 @@ from obol.caches.containers.plan import DEFAULT_IMAGE, CacheContainer, Container
 from obol.caches.ports import Listener
 from obol.config.paths import development
 from obol.config.stack import cache_image
-from obol.machine.commands import Account
+from obol.machine.commands import User
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from obol.caches.ports import EngineName
-    from obol.config.paths import Directories, Surroundings
+    from obol.config.paths import Directories, Invocation
     from obol.config.settings import CacheSettings
     from obol.config.sources import CacheFlags
 
@@ -42,7 +42,7 @@ def idle_plans(directories: Directories) -> CachePlans:
 
 
 def cache_plans(
-    settings: CacheSettings, flags: CacheFlags, around: Surroundings, directories: Directories, engine: EngineName
+    settings: CacheSettings, flags: CacheFlags, around: Invocation, directories: Directories, engine: EngineName
 ) -> CachePlans:
     """Plan both engines for `settings`, which were loaded from these flags and surroundings. Raises SettingsError."""
     builtin = background_plan(settings, flags, around, directories)
@@ -51,7 +51,7 @@ def cache_plans(
 
 
 def background_plan(
-    settings: CacheSettings, flags: CacheFlags, around: Surroundings, directories: Directories
+    settings: CacheSettings, flags: CacheFlags, around: Invocation, directories: Directories
 ) -> BuiltinPlan:
     """Plan the process for `settings`, which were loaded from these flags and surroundings."""
     return BuiltinPlan(
@@ -65,7 +65,7 @@ def background_plan(
     )
 
 
-def containers_plan(settings: CacheSettings, around: Surroundings, directories: Directories) -> ContainersPlan:
+def containers_plan(settings: CacheSettings, around: Invocation, directories: Directories) -> ContainersPlan:
     """Plan a container for each upstream. Raises SettingsError."""
     ports = {own.registry: own.port for own in settings.engine.listeners}
     return ContainersPlan(
@@ -76,9 +76,9 @@ def containers_plan(settings: CacheSettings, around: Surroundings, directories: 
     )
 
 
-def sudo_account(environ: Mapping[str, str], uid: int) -> Account | None:
+def sudo_account(environ: Mapping[str, str], uid: int) -> User | None:
     """The account of the person whom sudo made root; None where nobody was."""
     user, group = environ.get("SUDO_UID", ""), environ.get("SUDO_GID", "")
     if uid != 0 or not (user.isdecimal() and group.isdecimal()) or int(user) == 0:
         return None
-    return Account(int(user), int(group))
+    return User(int(user), int(group))

@@ -27,7 +27,7 @@ HomeLookup = Callable[[str], Path | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Invocation:
     """What a process is born with."""
 
     environ: Mapping[str, str]
@@ -36,7 +36,7 @@ class Surroundings:
     """The home directory of the person who works with us, not of root whom sudo lent them."""
 
     @classmethod
-    def of_process(cls) -> Surroundings:
+    def of_process(cls) -> Invocation:
         """Those of this process."""
         environ = dict(os.environ)
         home = person_home(environ, os.geteuid(), home_of)
@@ -71,7 +71,7 @@ def _where(environ: Mapping[str, str]) -> Path:
         return Path(os.path.normpath(os.path.join("/", environ.get("PWD", ""))))  # noqa: PTH118 - pure text
 
 
-def locate(around: Surroundings) -> Directories:
+def locate(around: Invocation) -> Directories:
     """Find the directories for these surroundings."""
     root = _given(around, "OBOL_REGISTRY_CACHE_DIR") or _xdg(around, "STATE", ".local/state") / "registry-cache"
     return Directories(
@@ -105,7 +105,7 @@ def home_of(user: str) -> Path | None:
     return Path(entry.pw_dir)
 
 
-def expand(text: str, around: Surroundings) -> Path:
+def expand(text: str, around: Invocation) -> Path:
     """Make a path that a person wrote absolute: `~` is the person's home, the rest is relative to where they are."""
     if text == "~" or text.startswith("~/"):
         return _sound(around.home / text[2:], "a path")
@@ -123,7 +123,7 @@ def _sound(path: Path, what: str) -> Path:
     return path
 
 
-def _directory(around: Surroundings, name: str, otherwise: Path) -> Path:
+def _directory(around: Invocation, name: str, otherwise: Path) -> Path:
     if (given := _given(around, f"OBOL_{name.upper()}_DIR")) is not None:
         return given
     if development(around.environ):
@@ -131,12 +131,12 @@ def _directory(around: Surroundings, name: str, otherwise: Path) -> Path:
     return otherwise
 
 
-def _given(around: Surroundings, variable: str) -> Path | None:
+def _given(around: Invocation, variable: str) -> Path | None:
     text = around.environ.get(variable, "")
     return expand(text, around) if text else None
 
 
-def _xdg(around: Surroundings, base: str, otherwise: str) -> Path:
+def _xdg(around: Invocation, base: str, otherwise: str) -> Path:
     text = around.environ.get(f"XDG_{base}_HOME", "")
     # "All paths set in these environment variables must be absolute. If an implementation encounters a relative path
     # […] it should consider the path invalid and ignore it." https://specifications.freedesktop.org/basedir-spec/

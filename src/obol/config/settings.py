@@ -19,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from obol.config import values
-from obol.config.paths import Directories, Surroundings, expand
+from obol.config.paths import Directories, Invocation, expand
 from obol.config.sources import CacheFlags, Key, Layer, environment_layer, file_layer, flags_layer
 from obol.errors import SettingsError
 from obol.registry.settings import (
@@ -113,7 +113,7 @@ class _LayerSource(PydanticBaseSettingsSource):
         return dict(self._layer.values)
 
 
-def load_cache_settings(flags: CacheFlags, around: Surroundings, directories: Directories) -> CacheSettings:
+def load_cache_settings(flags: CacheFlags, around: Invocation, directories: Directories) -> CacheSettings:
     """Read all sources and judge them; raises SettingsError with every problem found."""
     said_by_flags, said_by_environment = flags_layer(flags), environment_layer(around.environ)
     if "upstream" in said_by_flags.values:

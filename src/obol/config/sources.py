@@ -21,7 +21,7 @@ from obol.machine.regular import read_text
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from obol.config.paths import Directories, Surroundings
+    from obol.config.paths import Directories, Invocation
 
 PREFIX = "OBOL_CACHE_"
 OTHERS_VARIABLES = frozenset({"OBOL_CACHE_ENGINE", "OBOL_CACHE_IMAGE"})
@@ -141,7 +141,7 @@ def file_layer(path: Path) -> Layer:
     return Layer(values, tuple(problems), spell)
 
 
-def store_directory(store: str | None, around: Surroundings, directories: Directories) -> Path:
+def store_directory(store: str | None, around: Invocation, directories: Directories) -> Path:
     """Find the store without judging the other settings, for commands that only talk to a running engine.
 
     So an engine can be stopped while `obol.toml` has a mistake, unless it cannot be read at all: SettingsError.

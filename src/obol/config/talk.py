@@ -24,7 +24,7 @@ ALLOWED = "must be true or false (or 1 or 0, yes or no, on or off)"
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class Preferences:
     """The wishes."""
 
     output: Literal["human", "json"] = "human"
@@ -34,7 +34,7 @@ class Talk:
     """Whether questions may be asked."""
 
 
-def talk(environ: Mapping[str, str]) -> Talk:
+def talk(environ: Mapping[str, str]) -> Preferences:
     """Read the wishes. Raises SettingsError with all words that are not understood."""
     problems: list[str] = []
 
@@ -52,7 +52,7 @@ def talk(environ: Mapping[str, str]) -> Talk:
             pass
         case word:
             problems.append(f"{OUTPUT}={shown(word)}: must be human or json")
-    found = Talk(output, flag(VERBOSE), flag(QUIET), not flag(NONINTERACTIVE))
+    found = Preferences(output, flag(VERBOSE), flag(QUIET), not flag(NONINTERACTIVE))
     if problems:
         raise SettingsError(tuple(problems))
     return found

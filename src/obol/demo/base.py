@@ -32,7 +32,7 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class DemoSettings:
     """One demonstration."""
 
     size: int = QUARTER
@@ -41,7 +41,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
+class MeasuredPull:
     """One pull of the whole set by a node that has nothing."""
 
     name: PhaseName
@@ -70,7 +70,7 @@ class Result:
     """How many layers they have."""
     link: Link
     """The slowed link that stood for the internet."""
-    phases: tuple[Phase, ...]
+    phases: tuple[MeasuredPull, ...]
     """Direct, cold, warm, offline, in this order."""
     missed: tuple[str, ...]
     """Where the numbers fall short of what the cache promises: a sentence each. A loaded machine can do that."""
@@ -92,7 +92,7 @@ class Watcher(Protocol):
         """So many bytes more are there."""
         ...
 
-    def ended(self, phase: Phase) -> None:
+    def ended(self, phase: MeasuredPull) -> None:
         """A phase is over."""
         ...
 

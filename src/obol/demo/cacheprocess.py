@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LOOPBACK = "127.0.0.1"
 
 
-class Engine(Protocol):
+class DemoEngine(Protocol):
     """The part of a `CacheEngine` that a demonstration needs."""
 
     def start(self) -> Started:
@@ -55,7 +55,9 @@ def _about_upstreams(name: str) -> bool:
 
 
 @asynccontextmanager
-async def running_cache(engine: Engine, kill: Callable[[int, int], None] = os.kill) -> AsyncIterator[Mapping[str, str]]:
+async def running_cache(
+    engine: DemoEngine, kill: Callable[[int, int], None] = os.kill
+) -> AsyncIterator[Mapping[str, str]]:
     """Start an engine; gives the base URL for each registry. Its process is gone at the end of the block.
 
     It is killed, not asked to end: transfers under way would be given time, for a store that nobody wants any more.

@@ -14,7 +14,7 @@ from obol.demo.quantities import megabits, megabytes, milliseconds, part, second
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from obol.demo.base import Phase, PhaseName, Result
+    from obol.demo.base import MeasuredPull, PhaseName, Result
 
 MEANINGS: dict[PhaseName, str] = {
     "direct": "no cache",
@@ -62,7 +62,7 @@ def link(result: Result) -> str:
     )
 
 
-def against(phase: Phase) -> str:
+def against(phase: MeasuredPull) -> str:
     """Say how a phase compares with the direct pull."""
     if phase.name == "direct":
         return ""
@@ -75,7 +75,7 @@ def _factor(times: float) -> str:
     return f"{times:.0f}" if times >= 10 else f"{times:.1f}"
 
 
-def bars(phases: Sequence[Phase], width: int, *, blocks: bool = True) -> tuple[str, ...]:
+def bars(phases: Sequence[MeasuredPull], width: int, *, blocks: bool = True) -> tuple[str, ...]:
     """Draw a line of text for each phase below a line of titles, `width` columns at most; without `blocks`, in ASCII.
 
     Where there is little room, first the bytes are left out, then the comparison.
@@ -92,7 +92,7 @@ def bars(phases: Sequence[Phase], width: int, *, blocks: bool = True) -> tuple[s
     return tuple(line.rstrip() for line in lines)
 
 
-def _ends(phases: Sequence[Phase]) -> Iterator[list[str]]:
+def _ends(phases: Sequence[MeasuredPull]) -> Iterator[list[str]]:
     """What stands behind the bars, the title first: all of it, then less and less."""
     times = ["Time", *(seconds(phase.seconds) for phase in phases)]
     factors = ["", *(against(phase) for phase in phases)]
@@ -143,7 +143,7 @@ def _summary(result: Result) -> str:
     return "; ".join(f"{phase.name}: {seconds(phase.seconds)}" for phase in result.phases)
 
 
-def _row(phase: Phase, top: int, scale: float) -> Iterator[str]:
+def _row(phase: MeasuredPull, top: int, scale: float) -> Iterator[str]:
     width = max(2.0, phase.seconds * scale)
     beside = _BAR_X + width + 10
     faster = f", {against(phase)}" if against(phase) else ""

@@ -83,7 +83,7 @@ def scaled(shapes: Sequence[Shape], size: int) -> tuple[Shape, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class OriginManifest:
     """A manifest or an index as a registry keeps it."""
 
     media_type: str
@@ -96,7 +96,7 @@ class Collection:
     """What an origin serves: documents by tag and digest, and the sizes of blobs whose bytes are in `folder`."""
 
     folder: Path
-    documents: dict[tuple[Repository, Reference], Document]
+    documents: dict[tuple[Repository, Reference], OriginManifest]
     blobs: dict[tuple[Repository, Digest], int]
 
     def path(self, digest: Digest) -> Path:
@@ -159,9 +159,9 @@ def _keep(collection: Collection, repository: Repository, pieces: Iterable[bytes
     return {"digest": digest, "size": size}
 
 
-def _document(media_type: str, fields: dict[str, object]) -> Document:
+def _document(media_type: str, fields: dict[str, object]) -> OriginManifest:
     body = _render({"schemaVersion": 2, "mediaType": media_type, **fields})
-    return Document(media_type, Digest.of(body), body)
+    return OriginManifest(media_type, Digest.of(body), body)
 
 
 def _render(document: dict[str, object]) -> bytes:

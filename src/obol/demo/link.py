@@ -44,9 +44,9 @@ class SlowLink:
         self._busy = 0
         self._timeline = _Timeline(self.clock)
 
-    def lane(self) -> Lane:
+    def lane(self) -> LinkConnection:
         """What one connection uses."""
-        return Lane(self)
+        return LinkConnection(self)
 
     def enter(self) -> None:
         """One more body wants to be carried; the first after a pause cannot use the time before it."""
@@ -63,7 +63,7 @@ class SlowLink:
         return self._timeline.take(size, self.total_bps)
 
 
-class Lane:
+class LinkConnection:
     """One connection's share of a link; `async with lane` around each body."""
 
     def __init__(self, link: SlowLink) -> None:

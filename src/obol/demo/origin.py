@@ -23,7 +23,7 @@ import msgspec
 from aiohttp import web
 
 from obol.demo.images import STACK, Collection, make, scaled
-from obol.demo.link import Lane, SlowLink, pieces
+from obol.demo.link import LinkConnection, SlowLink, pieces
 from obol.oci.conditions import etag, range_applies
 from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, NOT_FOUND, RANGE_INVALID, OciError
 from obol.oci.mediatypes import OCTET_STREAM
@@ -51,25 +51,25 @@ class Order(msgspec.Struct, frozen=True):
     latency: float
 
 
-class Made(msgspec.Struct, frozen=True, tag="made"):
+class ImagesMade(msgspec.Struct, frozen=True, tag="made"):
     """So many bytes of images have been made."""
 
     size: int
 
 
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
+class OriginReady(msgspec.Struct, frozen=True, tag="ready"):
     """It serves."""
 
     port: int
 
 
-class Sent(msgspec.Struct, frozen=True, tag="sent"):
+class BytesSent(msgspec.Struct, frozen=True, tag="sent"):
     """So many bytes of bodies have been sent so far."""
 
     size: int
 
 
-Told = Made | Ready | Sent
+OriginEvent = ImagesMade | OriginReady | BytesSent
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Origin:
         self.port = 0
         self._collection = collection
         self._link = link
-        self._lanes: WeakKeyDictionary[asyncio.BaseTransport, Lane] = WeakKeyDictionary()
+        self._lanes: WeakKeyDictionary[asyncio.BaseTransport, LinkConnection] = WeakKeyDictionary()
         self._web = web.Server(self._handle, access_log=None)
         self._listening: asyncio.Server | None = None
 
@@ -140,14 +140,14 @@ class Origin:
                     await self._send(answer, response, lane)
         return response
 
-    async def _send(self, answer: _Answer, response: web.StreamResponse, lane: Lane) -> None:
+    async def _send(self, answer: _Answer, response: web.StreamResponse, lane: LinkConnection) -> None:
         with answer.opened() as read:
             for start, stop in pieces(answer.start, answer.stop):
                 await lane.carry(stop - start)
                 await response.write(read(start, stop))
                 self.sent += stop - start
 
-    async def _lane(self, request: web.BaseRequest) -> Lane:
+    async def _lane(self, request: web.BaseRequest) -> LinkConnection:
         """Find the lane of a connection; a new one spends a round trip first, for its handshake."""
         if request.transport is None:
             raise ConnectionResetError
@@ -192,7 +192,7 @@ def _headers(media_type: str, digest: Digest) -> dict[str, str]:
     return {"Content-Type": media_type, "Docker-Content-Digest": digest, "ETag": etag(digest)}
 
 
-def tell(out: BinaryIO, what: Told) -> None:
+def tell(out: BinaryIO, what: OriginEvent) -> None:
     """Say one thing, as a line."""
     out.write(msgspec.json.encode(what) + b"\n")
     out.flush()
@@ -201,9 +201,9 @@ def tell(out: BinaryIO, what: Told) -> None:
 async def serve(collection: Collection, link: SlowLink, questions: BinaryIO, out: BinaryIO) -> None:
     """Serve until `questions` ends; to each of its lines, say how many bytes were sent."""
     async with Origin(collection, link) as origin:
-        tell(out, Ready(origin.port))
+        tell(out, OriginReady(origin.port))
         while await asyncio.to_thread(questions.readline):
-            tell(out, Sent(origin.sent))
+            tell(out, BytesSent(origin.sent))
 
 
 def main() -> None:
@@ -215,7 +215,7 @@ def main() -> None:
     def count(size: int) -> None:
         nonlocal made
         made += size
-        tell(out, Made(made))
+        tell(out, ImagesMade(made))
 
     collection = make(scaled(STACK, order.size), Path(order.folder), count)
     link = SlowLink(order.total_bps, order.per_connection_bps, order.latency)

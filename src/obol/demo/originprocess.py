@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from obol.demo.origin import Made, Order, Ready, Sent, Told
+from obol.demo.origin import BytesSent, ImagesMade, Order, OriginEvent, OriginReady
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ class OriginProcess:
         await self._say(msgspec.json.encode(order))
         while True:
             match await self._hear():
-                case Made(size):
+                case ImagesMade(size):
                     made(size)
-                case Ready(port):
+                case OriginReady(port):
                     self.port = port
                     return
-                case Sent() as odd:
+                case BytesSent() as odd:
                     raise _failed(f"it said {odd}")
 
     async def sent(self) -> int:
@@ -54,7 +54,7 @@ class OriginProcess:
             return self._sent
         await self._say(b"")
         match await self._hear():
-            case Sent(size):
+            case BytesSent(size):
                 self._sent = size
                 return size
             case odd:
@@ -84,7 +84,7 @@ class OriginProcess:
         with contextlib.suppress(ConnectionError):  # it has ended; what it says is then missing too
             await self._process.stdin.drain()
 
-    async def _hear(self) -> Told:
+    async def _hear(self) -> OriginEvent:
         assert self._process.stdout is not None
         try:
             async with asyncio.timeout(ANSWERS_WITHIN):
@@ -93,7 +93,7 @@ class OriginProcess:
             raise _failed(f"it has said nothing for {ANSWERS_WITHIN:g} seconds") from None
         if not line:
             raise _failed(f"its process ended with code {await self._process.wait()}")
-        told: Told = msgspec.json.decode(line, type=Told)
+        told: OriginEvent = msgspec.json.decode(line, type=OriginEvent)
         return told
 
 

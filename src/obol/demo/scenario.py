@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from obol.demo.base import REAL_STACK, Phase, PhaseName, Result, Settings, Watcher, shortcomings
-from obol.demo.cacheprocess import Engine, plan_cache, running_cache
+from obol.demo.base import REAL_STACK, DemoSettings, MeasuredPull, PhaseName, Result, Watcher, shortcomings
+from obol.demo.cacheprocess import DemoEngine, plan_cache, running_cache
 from obol.demo.images import STACK, Shape, scaled
 from obol.demo.node import pull_set
 from obol.demo.origin import HOST, Order
@@ -48,19 +48,23 @@ class _Stage:
     def size(self) -> int:
         return sum(shape.size for shape in self.shapes)
 
-    async def play(self, name: PhaseName, registries: Mapping[str, str], direct: Phase | None = None) -> Phase:
+    async def play(
+        self, name: PhaseName, registries: Mapping[str, str], direct: MeasuredPull | None = None
+    ) -> MeasuredPull:
         """Pull everything once."""
         sent_before = await self.origin.sent()
         self.watcher.began(name, self.size)
         pulled = await pull_set(self.references, registries, self.watcher.moved)
         sent = await self.origin.sent() - sent_before
         faster = direct.seconds / pulled.seconds if direct else 1.0
-        phase = Phase(name, pulled.seconds, sent, pulled.bytes_from_cache, faster)
+        phase = MeasuredPull(name, pulled.seconds, sent, pulled.bytes_from_cache, faster)
         self.watcher.ended(phase)
         return phase
 
 
-async def demonstrate(settings: Settings, cache_for: Callable[[BuiltinPlan], Engine], watcher: Watcher) -> Result:
+async def demonstrate(
+    settings: DemoSettings, cache_for: Callable[[BuiltinPlan], DemoEngine], watcher: Watcher
+) -> Result:
     """Play all four phases in a temporary directory and two processes, which are gone when this returns or raises.
 
     `cache_for` makes an engine out of its plan. Raises ObolError: no room on the disk, a process that failed, an image
@@ -85,7 +89,7 @@ async def demonstrate(settings: Settings, cache_for: Callable[[BuiltinPlan], Eng
     return _result(settings, stage, (direct, cold, warm, offline))
 
 
-async def _make(stage: _Stage, folder: Path, settings: Settings) -> None:
+async def _make(stage: _Stage, folder: Path, settings: DemoSettings) -> None:
     stage.watcher.began("make", stage.size)
     images = folder / "images"
     images.mkdir()
@@ -101,7 +105,7 @@ async def _make(stage: _Stage, folder: Path, settings: Settings) -> None:
     await stage.origin.begin(order, made)
 
 
-def _result(settings: Settings, stage: _Stage, phases: tuple[Phase, ...]) -> Result:
+def _result(settings: DemoSettings, stage: _Stage, phases: tuple[MeasuredPull, ...]) -> Result:
     return Result(
         size=stage.size,
         real_size=REAL_STACK,

@@ -42,7 +42,7 @@ class Completed:
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class User:
     """A user of this machine."""
 
     uid: int

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from obol.machine.commands import Account
+    from obol.machine.commands import User
 
 _detached: list[subprocess.Popen[bytes]] = []
 """Kept, because a forgotten Popen warns that its process still runs, which is the purpose here."""
 
 
 def detach(
-    argv: Sequence[str], *, env: Mapping[str, str], output: int, account: Account | None = None
+    argv: Sequence[str], *, env: Mapping[str, str], output: int, account: User | None = None
 ) -> subprocess.Popen[bytes]:
     """Start a program that outlives us and our terminal; what it prints goes to the file descriptor `output`.
 

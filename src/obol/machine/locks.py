@@ -20,7 +20,7 @@ NAME = "lock"
 _MODE = 0o600
 
 
-class Held(Exception):
+class LockHeld(Exception):
     """Somebody else holds the lock; `pid` is None where that is not known."""
 
     def __init__(self, pid: int | None) -> None:
@@ -30,7 +30,7 @@ class Held(Exception):
 
 @contextmanager
 def locked(directory: Path, *, make: bool = True) -> Iterator[None]:
-    """Hold the lock; `make`: the file, if it is not there. Raises Held, OSError."""
+    """Hold the lock; `make`: the file, if it is not there. Raises LockHeld, OSError."""
     with ExitStack() as descriptors:
         home = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         descriptors.callback(os.close, home)
@@ -65,7 +65,7 @@ def _take(descriptor: int, directory: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as problem:
-        raise Held(_named(directory)) from problem
+        raise LockHeld(_named(directory)) from problem
 
 
 def _named(directory: Path) -> int | None:

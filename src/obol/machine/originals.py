@@ -26,7 +26,7 @@ from obol.machine.regular import explained, find_ours, read, read_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from obol.machine.commands import Account
+    from obol.machine.commands import User
 
 Action = Literal["written", "unchanged", "restored", "removed", "merged", "gone"]
 """written, unchanged: by a write. By an undo: restored: as it was; removed: there was none; merged: only our part was
@@ -48,7 +48,7 @@ class Edit(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class EditedFile:
     """What became of one file."""
 
     path: str
@@ -76,7 +76,7 @@ class Originals:
     """
 
     directory: Path
-    account: Account | None = None
+    account: User | None = None
     """Whom records belong to, where sudo made us root."""
 
     def check(self, path: Path, edit: Edit) -> str:
@@ -94,7 +94,7 @@ class Originals:
             if record is not None:
                 _undoing(now, record, edit)
 
-    def write(self, path: Path, edit: Edit, owner: Account | None = None) -> Change:
+    def write(self, path: Path, edit: Edit, owner: User | None = None) -> EditedFile:
         """Bring our part into a file. What it held before the first time is kept.
 
         New files and directories belong to `owner`, if one is given; a file that is there keeps its owner and mode.
@@ -105,7 +105,7 @@ class Originals:
             base = now if record is None else _without_us(now, record, edit)
             wanted = edit.applied(base)
             if wanted == now:
-                return Change(str(path), "unchanged")
+                return EditedFile(str(path), "unchanged")
             made = tuple(str(missing) for missing in _missing(path.parent))
             self._remember(_extended(record or Record(str(path), base, (), ()), base, wanted, made))
             try:
@@ -115,15 +115,15 @@ class Originals:
                 _remove_directories(made)
                 self._forget(path) if record is None else self._remember(record)
                 raise
-            return Change(str(path), "written")
+            return EditedFile(str(path), "written")
 
-    def undo(self, path: Path, edit: Edit) -> Change:
+    def undo(self, path: Path, edit: Edit) -> EditedFile:
         """Put a file back as it was; edits that were made since stay, if `edit` can tell them from ours."""
         with explained(path), self._turn():
             path = find_ours(path).path
             now, record = _read(path), self._recall(path)
             if record is None:
-                return Change(str(path), "unchanged")
+                return EditedFile(str(path), "unchanged")
             action, wanted = _undoing(now, record, edit)
             if wanted is None:
                 path.unlink(missing_ok=True)
@@ -132,7 +132,7 @@ class Originals:
             path.with_name(_temporary(path.name)).unlink(missing_ok=True)
             _remove_directories(record.made)
             self._forget(path)
-            return Change(str(path), action)
+            return EditedFile(str(path), action)
 
     def changed_below(self, root: Path) -> tuple[Path, ...]:
         """The files at or below `root` that we changed, in the order of their names."""
@@ -216,7 +216,7 @@ def _read(path: Path) -> str | None:
         ) from problem
 
 
-def _replace(path: Path, text: str, owner: Account | None, mode: int | None = None) -> None:
+def _replace(path: Path, text: str, owner: User | None, mode: int | None = None) -> None:
     """Let the file hold `text`, whole at any moment, with the owner and mode that it has."""
     regular.replace(find_ours(path), text.encode(), mode=mode, owner=owner, temporary=_temporary(path.name))
 
@@ -231,7 +231,7 @@ def _missing(directory: Path) -> list[Path]:
     return [path for path in (*reversed(directory.parents), directory) if not path.exists()]
 
 
-def _make(directory: Path, mode: int, owner: Account | None) -> None:
+def _make(directory: Path, mode: int, owner: User | None) -> None:
     for missing in _missing(directory):
         missing.mkdir(mode, exist_ok=True)
         missing.chmod(mode)  # whatever the umask is: the programs of other users read what is in it

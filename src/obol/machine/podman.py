@@ -85,7 +85,7 @@ class PublishedPort(msgspec.Struct, frozen=True):
     host_port: int
 
 
-class Container(msgspec.Struct, frozen=True, rename="pascal"):
+class PodmanContainer(msgspec.Struct, frozen=True, rename="pascal"):
     """A container."""
 
     names: list[str]
@@ -192,9 +192,11 @@ class Podman:
         """The pods that have a label, given as key=value."""
         return await self._listed("pod", "ps", "--filter", f"label={label}", "--format", "json", of=list[Pod])
 
-    async def containers(self, label: str) -> list[Container]:
+    async def containers(self, label: str) -> list[PodmanContainer]:
         """The containers that have a label, running or not; those that hold pods together have none."""
-        return await self._listed("ps", "--all", "--filter", f"label={label}", "--format", "json", of=list[Container])
+        return await self._listed(
+            "ps", "--all", "--filter", f"label={label}", "--format", "json", of=list[PodmanContainer]
+        )
 
     async def lives(self, containers: Sequence[str]) -> list[Life]:
         """When these containers were started, and how often again; none where one is not there (any more)."""

@@ -27,7 +27,7 @@ from obol.machine.texts import shown
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from obol.machine.commands import Account
+    from obol.machine.commands import User
 
 MOST = 16 * 1024 * 1024
 """Bytes of a file that is read whole; no configuration has more."""
@@ -56,7 +56,7 @@ class NotRegular(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class FileTarget:
     """Where a path leads."""
 
     path: Path
@@ -76,7 +76,7 @@ def known_owners() -> frozenset[int]:
     return frozenset(owners)
 
 
-def find(path: Path) -> Target:
+def find(path: Path) -> FileTarget:
     """Follow a path to the file that it names. Raises OSError: NotRegular for anything but a regular file."""
     place = Path(os.path.abspath(path))  # noqa: PTH100 - without following links, as Path.absolute leaves `..`
     linked: list[int] = []
@@ -84,7 +84,7 @@ def find(path: Path) -> Target:
         place = Path(os.path.realpath(place.parent)) / place.name
         found = _lstat(place, path)
         if found is None or stat.S_ISREG(found.st_mode):
-            return Target(place, found, tuple(linked))
+            return FileTarget(place, found, tuple(linked))
         if not stat.S_ISLNK(found.st_mode):
             raise NotRegular(path, _said(place if linked else None, found.st_mode))
         linked.append(found.st_uid)
@@ -92,7 +92,7 @@ def find(path: Path) -> Target:
     raise NotRegular(path, "its links lead round in a circle")
 
 
-def find_ours(path: Path, owners: Collection[int] | None = None) -> Target:
+def find_ours(path: Path, owners: Collection[int] | None = None) -> FileTarget:
     """Follow a path to a file that we may replace. Raises OSError: NotRegular for a file of somebody else, too."""
     known = known_owners() if owners is None else owners
     target = find(path)
@@ -132,11 +132,11 @@ def read_text(path: Path, most: int = MOST) -> str:
 
 
 def replace(
-    target: Target,
+    target: FileTarget,
     data: bytes,
     *,
     mode: int | None = None,
-    owner: Account | None = None,
+    owner: User | None = None,
     temporary: str | None = None,
 ) -> None:
     """Let the file be these bytes, durably: readers see the old or the new ones, whole. Raises OSError.

@@ -94,13 +94,13 @@ class Proceed:
 
 
 @dataclass(frozen=True, slots=True)
-class Denied:
+class AccessDenied:
     """Nobody in particular may not have the resource."""
 
     why: str
 
 
-Outcome = Proceed | Denied
+Outcome = Proceed | AccessDenied
 
 
 def negotiate(scope: str, remembered: FetchToken | None, told: Answer | None = None) -> Generator[Step, Reply, Outcome]:
@@ -116,7 +116,7 @@ def negotiate(scope: str, remembered: FetchToken | None, told: Answer | None = N
         if fetch is not None:
             reply = yield fetch
             if not isinstance(reply, Bearer):
-                return Denied("the token server has no token for us")
+                return AccessDenied("the token server has no token for us")
             authorization, kept = f"Bearer {reply.value}", reply.kept
         answer = told or (yield SendResource(authorization))
         told = None
@@ -128,7 +128,7 @@ def negotiate(scope: str, remembered: FetchToken | None, told: Answer | None = N
         challenges = parse_challenges(answer.challenges)
         narrow = authorization is not None and _asks_for_more(challenges)
         if answer.status == 403 and authorization is not None and not narrow:
-            return Denied("the registry answered 403")
+            return AccessDenied("the registry answered 403")
         if widened or (fetch is not None and fetch.fresh and not narrow):
             break
         widened = narrow
@@ -137,8 +137,8 @@ def negotiate(scope: str, remembered: FetchToken | None, told: Answer | None = N
             challenges = parse_challenges(ping.challenges) if isinstance(ping, Answer) else ()
         fetch = _wanted(challenges, scope, fresh=authorization is not None)
         if fetch is None:
-            return Denied(f"the registry answered {answer.status} and offers no Bearer tokens")
-    return Denied("the registry does not take the token that it asked for")
+            return AccessDenied(f"the registry answered {answer.status} and offers no Bearer tokens")
+    return AccessDenied("the registry does not take the token that it asked for")
 
 
 def _suspect(answer: Reply) -> bool:

@@ -46,7 +46,7 @@ _K3S_ARGUMENTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PortMapping:
     """A port of this machine that leads to one of the ingress."""
 
     host: int
@@ -65,7 +65,7 @@ class Creation:
     """The absolute path of the stack's data directory."""
     network: str
     """One that is there: k3d leaves it alone then."""
-    ports: tuple[Published, ...]
+    ports: tuple[PortMapping, ...]
     api_port: int
     """The port of this machine where the cluster's API is."""
     registries: str = ""
@@ -104,19 +104,19 @@ def escaped(path: str) -> str:
     return path.replace("@", r"\@")
 
 
-def publish(busy: Collection[int], spare: Callable[[], int]) -> tuple[Published, ...]:
+def publish(busy: Collection[int], spare: Callable[[], int]) -> tuple[PortMapping, ...]:
     """Choose the ports of this machine: those of WANTED_PORTS that are not busy.
 
     Where none is left for a port of the ingress, `spare` gives one.
     """
-    chosen = [Published(host, ingress) for host, ingress in WANTED_PORTS if host not in busy]
+    chosen = [PortMapping(host, ingress) for host, ingress in WANTED_PORTS if host not in busy]
     for ingress in (HTTP, HTTPS):
         if all(port.ingress != ingress for port in chosen):
-            chosen.append(Published(beside(chosen, spare), ingress))
+            chosen.append(PortMapping(beside(chosen, spare), ingress))
     return tuple(chosen)
 
 
-def beside(published: Iterable[Published], spare: Callable[[], int]) -> int:
+def beside(published: Iterable[PortMapping], spare: Callable[[], int]) -> int:
     """The first port that `spare` gives and that is not published yet; nothing listens on these before k3d does."""
     taken = {port.host for port in published}
     while (host := spare()) in taken:

@@ -24,7 +24,7 @@ IMPLIED = frozenset({"Namespace", "Service", "Ingress"})
 
 
 @dataclass(frozen=True, slots=True)
-class Workload:
+class PodTemplate:
     """A pod, or the template of one."""
 
     name: str
@@ -44,17 +44,17 @@ class Service:
     ports: Mapping[int, int | str]
     """Which port of the pod, by number or name, is behind which of its own."""
 
-    def selects(self, workload: Workload) -> bool:
+    def selects(self, workload: PodTemplate) -> bool:
         """Tell whether it leads to this workload."""
         same = workload.namespace == self.namespace and bool(self.selector)
         return same and all(workload.labels.get(name) == value for name, value in self.selector.items())
 
 
 @dataclass(slots=True)
-class Documents:
+class KubernetesObjects:
     """All documents of all manifests, by what they are."""
 
-    workloads: list[Workload] = field(default_factory=list)
+    workloads: list[PodTemplate] = field(default_factory=list)
     services: list[Service] = field(default_factory=list)
     config_maps: dict[Key, dict[str, Any]] = field(default_factory=dict)
     claims: dict[Key, dict[str, Any]] = field(default_factory=dict)
@@ -64,12 +64,12 @@ class Documents:
     """Kind and name of those that are none of these."""
 
 
-def read(manifests: Iterable[tuple[str, str]]) -> Documents:
+def read(manifests: Iterable[tuple[str, str]]) -> KubernetesObjects:
     """Read manifests, each a name for messages and its text.
 
     Raises UsageError for text that is not YAML, and for a document that is not as its kind has to be.
     """
-    found = Documents()
+    found = KubernetesObjects()
     for name, text in manifests:
         try:
             for document in yaml.safe_load_all(text):
@@ -82,7 +82,7 @@ def read(manifests: Iterable[tuple[str, str]]) -> Documents:
     return found
 
 
-def _add(found: Documents, document: Any) -> None:
+def _add(found: KubernetesObjects, document: Any) -> None:
     if not isinstance(document, dict):
         return
     kind, metadata = str(document.get("kind", "")), document.get("metadata") or {}
@@ -106,11 +106,11 @@ def _add(found: Documents, document: Any) -> None:
             found.others.append(f"{kind or 'a document without a kind'} {key[1]}".rstrip())
 
 
-def _workload(key: Key, document: Mapping[str, Any]) -> Workload:
+def _workload(key: Key, document: Mapping[str, Any]) -> PodTemplate:
     pod, replicas = document, 1
     if document["kind"] == "Deployment":
         pod, replicas = document["spec"]["template"], document["spec"].get("replicas", 1)
-    return Workload(key[1], key[0], (pod.get("metadata") or {}).get("labels") or {}, pod["spec"], replicas)
+    return PodTemplate(key[1], key[0], (pod.get("metadata") or {}).get("labels") or {}, pod["spec"], replicas)
 
 
 def _service(key: Key, spec: Mapping[str, Any]) -> Service:

@@ -28,7 +28,7 @@ from obol.errors import UsageError
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
 from obol.rendering import kubernetes
-from obol.rendering.kubernetes import Documents, Key, Service, Workload, named_port
+from obol.rendering.kubernetes import Key, KubernetesObjects, PodTemplate, Service, named_port
 from obol.rendering.loopback import LOOPBACK
 from obol.rendering.names import STACK_LABEL, stack_name
 
@@ -54,7 +54,7 @@ class Port:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HttpCheck:
     """What to ask for to know that a pod is ready."""
 
     port: int
@@ -94,7 +94,7 @@ class PlayedPod:
     """Names, as podman makes them; without those that initialise."""
     ports: Mapping[int, int]
     """Which port of this machine leads to which of the pod."""
-    check: Check | None
+    check: HttpCheck | None
     files: tuple[MountedFile, ...]
     volumes: tuple[str, ...]
     """Volumes with ConfigMaps, which podman adds to, but does not clear."""
@@ -111,7 +111,7 @@ class Played:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class PodmanStack:
     """What a stack is rendered for."""
 
     stack_id: str
@@ -132,7 +132,7 @@ def prefix(stack_id: str) -> str:
     return f"{stack_name(stack_id)}."
 
 
-def ports_of(documents: Documents) -> tuple[Port, ...]:
+def ports_of(documents: KubernetesObjects) -> tuple[Port, ...]:
     """The TCP ports that workloads declare, each to be published."""
     return tuple(
         Port(workload.name, int(port["containerPort"]))
@@ -143,7 +143,7 @@ def ports_of(documents: Documents) -> tuple[Port, ...]:
     )
 
 
-def render(documents: Documents, around: Surroundings) -> Played:
+def render(documents: KubernetesObjects, around: PodmanStack) -> Played:
     """Shape all workloads. Raises UsageError for two of one name, and for an image that is not a reference."""
     workloads = list(_running(documents))
     names = [workload.name for workload in workloads]
@@ -178,7 +178,7 @@ def images_of(text: str) -> frozenset[str]:
     )
 
 
-def _running(documents: Documents) -> Iterator[Workload]:
+def _running(documents: KubernetesObjects) -> Iterator[PodTemplate]:
     return (workload for workload in documents.workloads if workload.replicas > 0)
 
 
@@ -196,9 +196,9 @@ class _Shaping:
 
     def __init__(
         self,
-        documents: Documents,
-        around: Surroundings,
-        workload: Workload,
+        documents: KubernetesObjects,
+        around: PodmanStack,
+        workload: PodTemplate,
         secrets: Mapping[Key, str],
         renamed: Callable[[str], str],
     ) -> None:
@@ -342,10 +342,10 @@ def _sources(container: Mapping[str, Any]) -> list[Any]:
     return [*values, *(container.get("envFrom") or ())]
 
 
-def _check(container: Mapping[str, Any]) -> Check | None:
+def _check(container: Mapping[str, Any]) -> HttpCheck | None:
     get = (container.get("readinessProbe") or {}).get("httpGet") or {}
     port = named_port(container, get.get("port", ""))
-    return Check(port, str(get.get("path", "/"))) if port is not None else None
+    return HttpCheck(port, str(get.get("path", "/"))) if port is not None else None
 
 
 def _reference(image: object, workload: str) -> str:
@@ -360,9 +360,9 @@ def _reference(image: object, workload: str) -> str:
         ) from problem
 
 
-def _pod_names(documents: Documents, stack_id: str) -> Callable[[str], str]:
+def _pod_names(documents: KubernetesObjects, stack_id: str) -> Callable[[str], str]:
     """Replaces names of services, as they are written in full, by names of pods."""
-    hosts: dict[str, tuple[Service, Workload]] = {}
+    hosts: dict[str, tuple[Service, PodTemplate]] = {}
     for service in documents.services:
         if target := next(filter(service.selects, _running(documents)), None):
             hosts[f"{service.name}.{service.namespace}"] = (service, target)
@@ -379,7 +379,7 @@ def _pod_names(documents: Documents, stack_id: str) -> Callable[[str], str]:
     return lambda text: pattern.sub(renamed, text)
 
 
-def _behind(service: Service, workload: Workload, port: int) -> int:
+def _behind(service: Service, workload: PodTemplate, port: int) -> int:
     """The port of the pod behind one of the service."""
     wanted = service.ports.get(port, port)
     numbers = (named_port(container, wanted) for container in workload.spec.get("containers") or ())

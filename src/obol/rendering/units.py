@@ -20,7 +20,7 @@ LABEL = "dev.obol.cache"
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class UserService:
     """The engine as a service of one person."""
 
     argv: tuple[str, ...]
@@ -29,7 +29,7 @@ class Service:
     """The path of the file that its output is appended to."""
 
 
-def systemd_unit(service: Service) -> str:
+def systemd_unit(service: UserService) -> str:
     """Render obol-cache.service. Raises ValueError for text that a unit cannot hold.
 
     The limit on starts is for an engine that somebody started by hand: the unit steps back from it after a minute.
@@ -61,7 +61,7 @@ def systemd_unit(service: Service) -> str:
     )
 
 
-def launchd_agent(service: Service) -> str:
+def launchd_agent(service: UserService) -> str:
     """Render dev.obol.cache.plist. Raises ValueError for text that XML cannot hold."""
     log = xml_text(service.log)
     agent = {

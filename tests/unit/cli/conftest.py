@@ -13,7 +13,7 @@ from obol.caches.ports import EngineStatus, Inventory, Listener, Running, Starte
 from obol.cli import main
 from obol.cli.cache import commands as cache
 from obol.cli.stack import building, identifying
-from obol.config.paths import Surroundings, locate
+from obol.config.paths import Invocation, locate
 from obol.stack.adoption import Clusters
 from obol.stack.nocluster import CachesOnly
 from obol.stack.state import Home
@@ -134,7 +134,7 @@ def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("COLUMNS", "80")
     found = Terminal(capsys, engine)
 
-    async def clusters(around: Surroundings, home: Home) -> Clusters:
+    async def clusters(around: Invocation, home: Home) -> Clusters:
         return found.clusters
 
     monkeypatch.setattr(identifying, "clusters", clusters)
@@ -178,7 +178,7 @@ def stack_world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> StackWor
 def cluster(monkeypatch: pytest.MonkeyPatch, stack_world: StackWorld, tmp_path: Path) -> clusterworld.World:
     """A machine with podman, and a stack that does as told."""
     stack_world.runtimes = Runtimes(Program("docker"), Program("k3d"), Program("podman", version="4.3.1"))
-    stack = clusterworld.World(Home(locate(Surroundings.of_process()).config), clusterworld.FakeBackend(name="podman"))
+    stack = clusterworld.World(Home(locate(Invocation.of_process()).config), clusterworld.FakeBackend(name="podman"))
     asked: list[tuple[str, str]] = []
 
     def lifecycle(plans: CachePlans, home: Home, backend: str, say: Speaker) -> Lifecycle:

@@ -7,16 +7,16 @@ import pytest
 from obol.caches.containers.plan import CacheContainer
 from obol.caches.ports import Listener
 from obol.config.background import background_plan, cache_plans, idle_plans, sudo_account
-from obol.config.paths import Surroundings, locate
+from obol.config.paths import Invocation, locate
 from obol.config.settings import load_cache_settings
 from obol.config.sources import CacheFlags
-from obol.machine.commands import Account
+from obol.machine.commands import User
 
 
 def test_background_plan(tmp_path: Path) -> None:
     """The process gets the flags that were given; its store and ports are decided by us."""
     flags = CacheFlags(store="s", port=("a.io=7",), upstream=("a.io=https://a",), bind=("127.0.0.1",), offline=True)
-    around = Surroundings({"OBOL_CONFIG_DIR": str(tmp_path), "PATH": "/bin"}, tmp_path, Path("/home/ada"))
+    around = Invocation({"OBOL_CONFIG_DIR": str(tmp_path), "PATH": "/bin"}, tmp_path, Path("/home/ada"))
     directories = locate(around)
 
     plan = background_plan(load_cache_settings(flags, around, directories), flags, around, directories)
@@ -29,14 +29,14 @@ def test_background_plan(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("environ", "uid", "account"),
     [
-        ({"SUDO_UID": "1000", "SUDO_GID": "100"}, 0, Account(1000, 100)),
+        ({"SUDO_UID": "1000", "SUDO_GID": "100"}, 0, User(1000, 100)),
         ({"SUDO_UID": "1000", "SUDO_GID": "100"}, 1000, None),
         ({"SUDO_UID": "0", "SUDO_GID": "0"}, 0, None),
         ({"SUDO_UID": "x", "SUDO_GID": "0"}, 0, None),
         ({}, 0, None),
     ],
 )
-def test_sudo_account(environ: dict[str, str], uid: int, account: Account | None) -> None:
+def test_sudo_account(environ: dict[str, str], uid: int, account: User | None) -> None:
     """Only where sudo made somebody root is there another account to run as."""
     assert sudo_account(environ, uid) == account
 
@@ -50,7 +50,7 @@ def test_cache_plans(tmp_path: Path) -> None:
         "OBOL_DEVELOPMENT": "true",
     }
     flags = CacheFlags(upstream=("a.io=https://a",), port=("a.io=7",))
-    around = Surroundings(environ, tmp_path, tmp_path)
+    around = Invocation(environ, tmp_path, tmp_path)
     directories = locate(around)
 
     plans = cache_plans(load_cache_settings(flags, around, directories), flags, around, directories, "containers")
@@ -63,7 +63,7 @@ def test_cache_plans(tmp_path: Path) -> None:
 def test_idle_plans(tmp_path: Path) -> None:
     """Commands that leave the caches alone know where they are, and read no setting of theirs."""
     environ = {"OBOL_REGISTRY_CACHE_DIR": str(tmp_path), "OBOL_CACHE_IMAGE": "Not An Image"}
-    directories = locate(Surroundings(environ, tmp_path, tmp_path))
+    directories = locate(Invocation(environ, tmp_path, tmp_path))
 
     plans = idle_plans(directories)
 

@@ -8,7 +8,7 @@ import pytest
 from obol.config.paths import (
     DEVELOPMENT,
     Directories,
-    Surroundings,
+    Invocation,
     development,
     expand,
     home_of,
@@ -20,9 +20,9 @@ from obol.errors import UsageError
 HOME = Path("/home/ada")
 
 
-def around(**environ: str) -> Surroundings:
+def around(**environ: str) -> Invocation:
     """Ada's surroundings, in a checkout."""
-    return Surroundings(environ, Path("/src/checkout"), HOME)
+    return Invocation(environ, Path("/src/checkout"), HOME)
 
 
 def test_home_defaults() -> None:
@@ -128,7 +128,7 @@ def test_surroundings_of_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
 
-    found = Surroundings.of_process()
+    found = Invocation.of_process()
 
     assert (found.home, found.cwd) == (tmp_path, tmp_path)
     assert found.environ == dict(os.environ)
@@ -145,7 +145,7 @@ def test_a_working_directory_that_was_removed(
     gone.rmdir()
     monkeypatch.setenv("PWD", pwd)
 
-    assert Surroundings.of_process().cwd == Path(cwd)
+    assert Invocation.of_process().cwd == Path(cwd)
 
 
 @pytest.mark.parametrize(("word", "wanted"), [("true", True), ("1", False), ("True", False), ("", False)])
@@ -162,7 +162,7 @@ def test_control_characters(odd: str) -> None:
             locate(around(**given))
         assert caught.value.what.isprintable()
     with pytest.raises(UsageError, match="control character"):
-        locate(Surroundings({DEVELOPMENT: "true"}, Path("/src") / odd, HOME))
+        locate(Invocation({DEVELOPMENT: "true"}, Path("/src") / odd, HOME))
     with pytest.raises(UsageError, match="control character"):
         expand(odd, around())
 
@@ -171,6 +171,6 @@ def test_control_characters_at_home(monkeypatch: pytest.MonkeyPatch) -> None:
     """A home directory with a line break is no place for us; other characters are."""
     monkeypatch.setenv("HOME", "/home/a\nb")
     with pytest.raises(UsageError, match="the home directory has a control character"):
-        Surroundings.of_process()
+        Invocation.of_process()
     monkeypatch.setenv("HOME", os.fsdecode(b"/home/\xf6 50% $x"))
-    assert Surroundings.of_process().home == Path(os.fsdecode(b"/home/\xf6 50% $x"))
+    assert Invocation.of_process().home == Path(os.fsdecode(b"/home/\xf6 50% $x"))

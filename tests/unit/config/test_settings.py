@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from obol.config.paths import Directories, Surroundings
+from obol.config.paths import Directories, Invocation
 from obol.config.settings import CacheSettings, load_cache_settings
 from obol.config.sources import CacheFlags
 from obol.errors import SettingsError
@@ -25,7 +25,7 @@ class Person:
 
     def load(self, flags: CacheFlags | None = None) -> CacheSettings:
         """Load the settings."""
-        around = Surroundings(self.environ, Path("/cwd"), Path("/home/ada"))
+        around = Invocation(self.environ, Path("/cwd"), Path("/home/ada"))
         return load_cache_settings(flags or CacheFlags(), around, self.directories)
 
     def problems(self, flags: CacheFlags | None = None) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from obol.config.paths import Directories, Surroundings
+from obol.config.paths import Directories, Invocation
 from obol.config.sources import CacheFlags, environment_layer, file_layer, flags_layer, store_directory
 from obol.errors import SettingsError
 
@@ -166,7 +166,7 @@ def places(tmp_path: Path) -> Directories:
 def test_store_directory(tmp_path: Path, flag: str | None, variable: str, file: str, found: str) -> None:
     """The store alone can be found, by the same precedence, though other settings be wrong."""
     write(tmp_path / "obol.toml", f'[cache]\nnonsense = 1\nstore = "{file}"')
-    around = Surroundings({"OBOL_CACHE_STORE": variable, "OBOL_CACHE_X": "1"}, Path("/cwd"), Path("/home/ada"))
+    around = Invocation({"OBOL_CACHE_STORE": variable, "OBOL_CACHE_X": "1"}, Path("/cwd"), Path("/home/ada"))
 
     assert store_directory(flag, around, places(tmp_path)) == Path(found.format(tmp_path))
 
@@ -174,7 +174,7 @@ def test_store_directory(tmp_path: Path, flag: str | None, variable: str, file: 
 def test_store_directory_unreadable(tmp_path: Path) -> None:
     """Where the file cannot be read, nobody knows where the store is, unless a flag says so."""
     write(tmp_path / "obol.toml", "[cache")
-    around = Surroundings({}, Path("/cwd"), Path("/home/ada"))
+    around = Invocation({}, Path("/cwd"), Path("/home/ada"))
 
     assert store_directory("/s", around, places(tmp_path)) == Path("/s")
     with pytest.raises(SettingsError):

@@ -2,21 +2,21 @@ from __future__ import annotations
 
 import pytest
 
-from obol.config.talk import Talk, talk
+from obol.config.talk import Preferences, talk
 from obol.errors import SettingsError
 
 
 @pytest.mark.parametrize(
     ("environ", "found"),
     [
-        ({}, Talk()),
-        ({"OBOL_OUTPUT": "", "OBOL_QUIET": ""}, Talk()),
-        ({"OBOL_OUTPUT": "json", "OBOL_VERBOSE": "true"}, Talk("json", verbose=True)),
-        ({"OBOL_OUTPUT": "Human", "OBOL_QUIET": "1", "OBOL_VERBOSE": "off"}, Talk(quiet=True)),
-        ({"OBOL_NONINTERACTIVE": "yes"}, Talk(interactive=False)),
+        ({}, Preferences()),
+        ({"OBOL_OUTPUT": "", "OBOL_QUIET": ""}, Preferences()),
+        ({"OBOL_OUTPUT": "json", "OBOL_VERBOSE": "true"}, Preferences("json", verbose=True)),
+        ({"OBOL_OUTPUT": "Human", "OBOL_QUIET": "1", "OBOL_VERBOSE": "off"}, Preferences(quiet=True)),
+        ({"OBOL_NONINTERACTIVE": "yes"}, Preferences(interactive=False)),
     ],
 )
-def test_talk(environ: dict[str, str], found: Talk) -> None:
+def test_talk(environ: dict[str, str], found: Preferences) -> None:
     """Each wish is read by itself, and an empty variable is none."""
     assert talk(environ) == found
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from obol.demo.base import REAL_STACK, Link, Phase, Result, Settings, shortcomings
+from obol.demo.base import REAL_STACK, DemoSettings, Link, MeasuredPull, Result, shortcomings
 from obol.demo.images import QUARTER
 
 PAGE = Path(__file__).parents[3] / "docs/json.md"
@@ -16,17 +16,17 @@ def result(*seconds: float, size: int = QUARTER) -> Result:
     """A result with four phases of these lengths."""
     direct, cold, warm, offline = seconds
     phases = (
-        Phase("direct", direct, size, 0, 1.0),
-        Phase("cold", cold, size, 0, direct / cold),
-        Phase("warm", warm, 0, size, direct / warm),
-        Phase("offline", offline, 0, size, direct / offline),
+        MeasuredPull("direct", direct, size, 0, 1.0),
+        MeasuredPull("cold", cold, size, 0, direct / cold),
+        MeasuredPull("warm", warm, 0, size, direct / warm),
+        MeasuredPull("offline", offline, 0, size, direct / offline),
     )
     return Result(size, REAL_STACK, 9, 49, Link(), phases, shortcomings(*seconds))
 
 
 def test_the_default_is_a_quarter() -> None:
     """Unless told otherwise, a quarter of the real bytes is pulled over 200 Mbit/s."""
-    settings = Settings()
+    settings = DemoSettings()
 
     assert result(18.0, 11.0, 1.0, 1.0, size=settings.size).share == 0.25
     assert settings.link == Link(200e6, 50e6, 0.02)
@@ -81,6 +81,6 @@ def test_every_field_is_documented() -> None:
     """The page about JSON explains each field of the JSON."""
     page = PAGE.read_text(encoding="utf-8")
 
-    fields = [field.name for kind in (Result, Link, Phase) for field in dataclasses.fields(kind)]
+    fields = [field.name for kind in (Result, Link, MeasuredPull) for field in dataclasses.fields(kind)]
 
     assert [name for name in fields if f"`{name}`" not in page] == []

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from obol.demo.base import Link, Phase
+from obol.demo.base import Link, MeasuredPull
 from obol.demo.chart import against, bars, link, svg, what
 from tests.unit.demo.test_base import result
 
@@ -50,9 +50,9 @@ def test_bars_fit(width: int) -> None:
 
 def test_against() -> None:
     """A phase is faster or slower than the direct pull, with two digits."""
-    assert against(Phase("direct", 10.0, 1, 0, 1.0)) == ""
-    assert against(Phase("cold", 20.0, 1, 0, 0.5)) == "2.0 times slower"
-    assert against(Phase("warm", 1.0, 1, 0, 12.4)) == "12 times faster"
+    assert against(MeasuredPull("direct", 10.0, 1, 0, 1.0)) == ""
+    assert against(MeasuredPull("cold", 20.0, 1, 0, 0.5)) == "2.0 times slower"
+    assert against(MeasuredPull("warm", 1.0, 1, 0, 12.4)) == "12 times faster"
 
 
 def test_the_scale_and_the_link_are_said() -> None:

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from obol.demo.link import FIRST_PIECE, PIECE, Lane, SlowLink, pieces
+from obol.demo.link import FIRST_PIECE, PIECE, LinkConnection, SlowLink, pieces
 from tests.fakes.clock import FakeClock
 
 
-async def body(lane: Lane, size: int) -> None:
+async def body(lane: LinkConnection, size: int) -> None:
     """Carry a body as a server does."""
     async with lane:
         for start, stop in pieces(0, size):

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from obol.demo.link import SlowLink
-from obol.demo.origin import Made, Order, Origin, Ready, Sent, Told, main, serve
+from obol.demo.origin import BytesSent, ImagesMade, Order, Origin, OriginEvent, OriginReady, main, serve
 from obol.oci.mediatypes import OCI_INDEX
 from tests.fakes.http import request, talk
 
@@ -150,7 +150,7 @@ class Telling(io.BytesIO):
         """A line is complete."""
         self.told.set()
 
-    async def next(self) -> Told:
+    async def next(self) -> OriginEvent:
         """The next line."""
         await self.told.wait()
         self.told.clear()
@@ -164,10 +164,10 @@ async def test_it_serves_until_it_is_told_no_more(collection: Collection) -> Non
     with os.fdopen(reading, "rb") as questions, os.fdopen(writing, "wb", buffering=0) as asking:
         serving = asyncio.gather(serve(collection, SlowLink(), questions, out))
         ready = await out.next()
-        assert isinstance(ready, Ready)
+        assert isinstance(ready, OriginReady)
         manifest = await request(ready.port, "GET", MANIFEST)
         asking.write(b"\n")
-        assert await out.next() == Sent(len(manifest.body))
+        assert await out.next() == BytesSent(len(manifest.body))
         asking.close()
         await serving
 
@@ -185,14 +185,14 @@ def test_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     main()
 
     *made, ready, sent = heard(out)
-    sizes = [one.size for one in made if isinstance(one, Made)]
+    sizes = [one.size for one in made if isinstance(one, ImagesMade)]
     assert sizes == sorted(sizes)
     assert len(sizes) == len(made) == 49
-    assert isinstance(ready, Ready)
-    assert sent == Sent(0)
+    assert isinstance(ready, OriginReady)
+    assert sent == BytesSent(0)
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) > 990_000
 
 
-def heard(out: io.BytesIO) -> list[Told]:
+def heard(out: io.BytesIO) -> list[OriginEvent]:
     """What it said."""
-    return [msgspec.json.decode(line, type=Told) for line in out.getvalue().splitlines()]
+    return [msgspec.json.decode(line, type=OriginEvent) for line in out.getvalue().splitlines()]

@@ -56,7 +56,7 @@ async def test_it_begins_oddly(monkeypatch: pytest.MonkeyPatch) -> None:
     play(monkeypatch, "hear()", """say('{"type":"sent","size":4}')""", "hear()")
 
     async with origin_process() as origin:
-        with pytest.raises(ObolError, match="it said Sent"):
+        with pytest.raises(ObolError, match="it said BytesSent"):
             await origin.begin(ORDER, print)
 
 
@@ -66,7 +66,7 @@ async def test_it_counts_oddly(monkeypatch: pytest.MonkeyPatch) -> None:
 
     async with origin_process() as origin:
         await origin.begin(ORDER, print)
-        with pytest.raises(ObolError, match="it said Ready"):
+        with pytest.raises(ObolError, match="it said OriginReady"):
             await origin.sent()
 
 

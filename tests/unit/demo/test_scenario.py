@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.demo import scenario
-from obol.demo.base import Link, Phase, Settings
+from obol.demo.base import DemoSettings, Link, MeasuredPull
 from obol.demo.images import STACK, make, scaled
 from obol.demo.link import SlowLink
 from obol.demo.origin import Order, Origin
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from obol.caches.builtin.plan import BuiltinPlan
-    from obol.demo.cacheprocess import Engine
+    from obol.demo.cacheprocess import DemoEngine
 
-SMALL = Settings(1_000_000, Link(8e9, 8e9, 0.0))
+SMALL = DemoSettings(1_000_000, Link(8e9, 8e9, 0.0))
 
 
 @dataclass
@@ -64,7 +64,7 @@ class Stage:
         self.happened.append("origin stopped")
 
     @asynccontextmanager
-    async def running_cache(self, engine: Engine) -> AsyncIterator[Mapping[str, str]]:
+    async def running_cache(self, engine: DemoEngine) -> AsyncIterator[Mapping[str, str]]:
         """Play the cache."""
         assert engine is ENGINE
         self.happened.append("cache started")
@@ -84,16 +84,16 @@ class Stage:
         """Watch."""
         assert count > 0
 
-    def ended(self, phase: Phase) -> None:
+    def ended(self, phase: MeasuredPull) -> None:
         """Watch."""
         assert list(self.temporary.iterdir())
         self.happened.append(f"{phase.name} done")
 
 
-ENGINE: Engine = object()  # type: ignore[assignment]  # only passed on
+ENGINE: DemoEngine = object()  # type: ignore[assignment]  # only passed on
 
 
-def engine_for(plan: BuiltinPlan) -> Engine:
+def engine_for(plan: BuiltinPlan) -> DemoEngine:
     """Make the engine."""
     assert [listener.registry for listener in plan.listeners] == ["docker.io", "quay.io", "ghcr.io"]
     return ENGINE
@@ -140,7 +140,7 @@ async def test_what_fails_leaves_nothing(stage: Stage, problem: BaseException) -
 async def test_no_room(stage: Stage) -> None:
     """Too full a disk is said before anything is made, with a way out."""
     with pytest.raises(ObolError, match="no room") as refused:
-        await scenario.demonstrate(Settings(10**18), engine_for, stage)
+        await scenario.demonstrate(DemoSettings(10**18), engine_for, stage)
 
     assert "TMPDIR" in refused.value.hint
     assert stage.happened == []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.machine.commands import Account
+from obol.machine.commands import User
 from obol.machine.detached import detach
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_detach_as_somebody_else(tmp_path: Path) -> None:
             ["/bin/sh", "-c", "id -u; id -G"],
             env={"PATH": "/bin:/usr/bin"},
             output=output.fileno(),
-            account=Account(65534, 65533),
+            account=User(65534, 65533),
         )
 
         assert child.wait() == 0

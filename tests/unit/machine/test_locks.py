@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.machine.locks import NAME, Held, holder, locked
+from obol.machine.locks import NAME, LockHeld, holder, locked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ def test_one_at_a_time(tmp_path: Path) -> None:
     assert holder(tmp_path) is None
     with locked(tmp_path):
         assert holder(tmp_path) == os.getpid()
-        with pytest.raises(Held, match=f"process {os.getpid()} holds it"), locked(tmp_path):
+        with pytest.raises(LockHeld, match=f"process {os.getpid()} holds it"), locked(tmp_path):
             pass
 
     assert holder(tmp_path) is None
@@ -30,12 +30,12 @@ def test_a_removed_file_lets_nobody_in(tmp_path: Path) -> None:
     with locked(tmp_path):
         (tmp_path / NAME).unlink()
         assert holder(tmp_path) == 0
-        with pytest.raises(Held, match="another process"), locked(tmp_path):
+        with pytest.raises(LockHeld, match="another process"), locked(tmp_path):
             pass
 
         (tmp_path / NAME).write_text("what\n", encoding="ascii")
         assert holder(tmp_path) == 0
-        with pytest.raises(Held, match="another process"), locked(tmp_path):
+        with pytest.raises(LockHeld, match="another process"), locked(tmp_path):
             pass
 
 
@@ -52,7 +52,7 @@ def test_what_earlier_versions_hold_counts(tmp_path: Path) -> None:
     descriptor = os.open(tmp_path / NAME, os.O_RDWR | os.O_CREAT)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
 
-    with pytest.raises(Held), locked(tmp_path):
+    with pytest.raises(LockHeld), locked(tmp_path):
         pass
     assert holder(tmp_path) == 0
 

@@ -9,8 +9,8 @@ import pytest
 
 from obol.errors import ObolError
 from obol.machine import originals
-from obol.machine.commands import Account
-from obol.machine.originals import Change, Originals
+from obol.machine.commands import User
+from obol.machine.originals import EditedFile, Originals
 from tests.unit.machine.odd import KINDS, put_odd
 
 if TYPE_CHECKING:
@@ -64,10 +64,10 @@ def records(kept: Originals) -> list[Path]:
 
 def test_nothing_was_there(kept: Originals, path: Path, tmp_path: Path) -> None:
     """A new file goes with the directories that were made for it, and leaves no record."""
-    assert kept.write(path, Line()) == Change(str(path), "written")
+    assert kept.write(path, Line()) == EditedFile(str(path), "written")
     assert path.read_text() == "ours\n"
 
-    assert kept.undo(path, Line()) == Change(str(path), "removed")
+    assert kept.undo(path, Line()) == EditedFile(str(path), "removed")
     assert not (tmp_path / "etc").exists()
     assert records(kept) == []
 
@@ -248,7 +248,7 @@ class TestInterrupted:
     def _die_at(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
         replace = originals._replace
 
-        def dying(target: Path, text: str, owner: Account | None, mode: int | None = None) -> None:
+        def dying(target: Path, text: str, owner: User | None, mode: int | None = None) -> None:
             if target == path:
                 raise KeyboardInterrupt
             replace(target, text, owner, mode)
@@ -260,7 +260,7 @@ def test_cannot_be_written(kept: Originals, path: Path, tmp_path: Path, monkeypa
     """Where a file may not be written, the way out is told, and no record and no directory is left."""
     replace = originals._replace
 
-    def refusing(target: Path, text: str, owner: Account | None, mode: int | None = None) -> None:
+    def refusing(target: Path, text: str, owner: User | None, mode: int | None = None) -> None:
         if target == path:
             raise PermissionError(13, "Permission denied", str(target))
         replace(target, text, owner, mode)
@@ -281,7 +281,7 @@ def test_cannot_be_rewritten(kept: Originals, path: Path, monkeypatch: pytest.Mo
     before = records(kept)[0].read_bytes()
     replace = originals._replace
 
-    def full(target: Path, text: str, owner: Account | None, mode: int | None = None) -> None:
+    def full(target: Path, text: str, owner: User | None, mode: int | None = None) -> None:
         if target == path:
             raise OSError(28, "No space left on device", str(target))
         replace(target, text, owner, mode)
@@ -334,7 +334,7 @@ def test_others_can_read(kept: Originals, path: Path) -> None:
 def test_under_sudo(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Records belong to the person, and so do new files of theirs; a file that is there keeps its owner."""
     monkeypatch.setenv("SUDO_UID", "4711")
-    person, other = Account(4711, 4712), Account(4711, 2)
+    person, other = User(4711, 4712), User(4711, 2)
     kept = Originals(tmp_path / "state/obol/clients", person)
     put(tmp_path / "theirs", "a\n")
     os.chown(tmp_path / "theirs", other.uid, other.gid)

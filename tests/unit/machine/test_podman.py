@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from obol.errors import DependencyMissing, ObolError
-from obol.machine.podman import Container, Installation, Pod, PodContainer, Podman, PublishedPort
+from obol.machine.podman import Installation, Pod, PodContainer, Podman, PodmanContainer, PublishedPort
 from obol.machine.scratch import Scratch
 from obol.machine.tasks import spawn
 from tests.fakes.runner import FakeRunner
@@ -88,7 +88,7 @@ async def test_containers(podman: Podman, runner: FakeRunner) -> None:
     runner.script("podman", "ps", stdout=CONTAINERS)
 
     assert await podman.containers(LABEL) == [
-        Container(["app-pod-app"], "localhost/app:1", "running", "fe", [PublishedPort(4000, 4001)])
+        PodmanContainer(["app-pod-app"], "localhost/app:1", "running", "fe", [PublishedPort(4000, 4001)])
     ]
     assert runner.lines == [f"podman ps --all --filter label={LABEL} --format json"]
 

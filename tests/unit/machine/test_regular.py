@@ -9,7 +9,7 @@ import pytest
 
 from obol.errors import ObolError
 from obol.machine import regular
-from obol.machine.commands import Account
+from obol.machine.commands import User
 from obol.machine.regular import (
     NotRegular,
     explained,
@@ -112,7 +112,7 @@ def test_pipe_never_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         read(tmp_path / "pipe")
     with pytest.raises(NotRegular, match="it is a named pipe, not a file"):
         write_atomically(tmp_path / "pipe", b"")
-    monkeypatch.setattr(regular, "find", lambda path: regular.Target(path, None))
+    monkeypatch.setattr(regular, "find", lambda path: regular.FileTarget(path, None))
     with pytest.raises(NotRegular, match="it is a named pipe"):
         read(tmp_path / "pipe")
 
@@ -175,7 +175,7 @@ def test_replace_keeps_the_owner(tmp_path: Path) -> None:
         if name == "there":
             (tmp_path / name).touch()
             os.chown(tmp_path / name, 1, 2)
-        replace(find(tmp_path / name), b"new", owner=Account(4711, 4712))
+        replace(find(tmp_path / name), b"new", owner=User(4711, 4712))
 
     assert (tmp_path / "there").stat().st_uid == 1
     assert (tmp_path / "fresh").stat().st_gid == 4712

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from obol.oci.errors import UPSTREAM_BROKEN, OciError
 from obol.oci.tokens import (
     MAX_SENDS,
+    AccessDenied,
     Answer,
     Bearer,
-    Denied,
     FetchToken,
     Outcome,
     Proceed,
@@ -85,7 +85,7 @@ def test_a_stale_token_is_replaced_once() -> None:
     steps, outcome = play([Bearer("old"), refused(OFFER), Bearer("new"), refused(OFFER)], remembered=FETCH)
 
     assert steps == [FETCH, SendResource("Bearer old"), FRESH, SendResource("Bearer new")]
-    assert isinstance(outcome, Denied)
+    assert isinstance(outcome, AccessDenied)
 
 
 def test_a_kept_token_may_be_stale_too() -> None:
@@ -93,7 +93,7 @@ def test_a_kept_token_may_be_stale_too() -> None:
     steps, outcome = play([refused(OFFER), Bearer("kept"), refused(OFFER), Bearer("new"), refused(OFFER)])
 
     assert steps == [SendResource(None), FETCH, SendResource("Bearer kept"), FRESH, SendResource("Bearer new")]
-    assert isinstance(outcome, Denied)
+    assert isinstance(outcome, AccessDenied)
 
 
 def test_the_scope_of_the_challenge_goes_before_ours() -> None:
@@ -118,7 +118,7 @@ def test_a_narrow_token_is_widened_once(status: int) -> None:
     steps, outcome = play([refused(OFFER), Bearer("a"), narrow, Bearer("b"), narrow])
 
     assert steps == [SendResource(None), FETCH, SendResource("Bearer a"), WIDER, SendResource("Bearer b")]
-    assert isinstance(outcome, Denied)
+    assert isinstance(outcome, AccessDenied)
 
 
 def test_a_fresh_token_may_be_widened() -> None:
@@ -136,7 +136,7 @@ def test_the_sends_are_bounded() -> None:
     steps, outcome = play([refused(OFFER), Bearer("a"), refused(OFFER), Bearer("b"), refused(NARROW)])
 
     assert sum(isinstance(step, SendResource) for step in steps) == MAX_SENDS
-    assert isinstance(outcome, Denied)
+    assert isinstance(outcome, AccessDenied)
 
 
 def test_a_bare_refusal_leads_to_a_ping() -> None:
@@ -158,7 +158,7 @@ def test_a_ping_may_have_no_challenge_either(ping: Reply) -> None:
     steps, outcome = play([refused(), ping])
 
     assert steps == [SendResource(None), SendPing()]
-    assert isinstance(outcome, Denied)
+    assert isinstance(outcome, AccessDenied)
 
 
 @pytest.mark.parametrize("challenge", ['Basic realm="x"', "Negotiate", "Bearer", 'Bearer realm=""'])
@@ -167,7 +167,7 @@ def test_without_bearer_we_are_denied(challenge: str) -> None:
     steps, outcome = play([refused(challenge)])
 
     assert steps == [SendResource(None)]
-    assert isinstance(outcome, Denied)
+    assert isinstance(outcome, AccessDenied)
 
 
 def test_bearer_goes_before_basic() -> None:
@@ -182,7 +182,7 @@ def test_forbidden_is_forbidden() -> None:
     steps, outcome = play([refused(OFFER), Bearer("t"), refused(OFFER, status=403)])
 
     assert isinstance(steps[-1], SendResource)
-    assert isinstance(outcome, Denied)
+    assert isinstance(outcome, AccessDenied)
 
 
 @pytest.mark.parametrize("replies", [[refused(OFFER, status=403)], [refused(status=403), refused(OFFER)]])
@@ -199,7 +199,7 @@ def test_forbidden_where_there_are_no_tokens() -> None:
     steps, outcome = play([refused(status=403), Answer(200, ())])
 
     assert steps == [SendResource(None), SendPing()]
-    assert isinstance(outcome, Denied)
+    assert isinstance(outcome, AccessDenied)
 
 
 @pytest.mark.parametrize("remembered", [None, FETCH])
@@ -208,7 +208,7 @@ def test_no_token_for_us(remembered: FetchToken | None) -> None:
     steps, outcome = play([TokenRefused()] if remembered else [refused(OFFER), TokenRefused()], remembered)
 
     assert steps[-1] == FETCH
-    assert isinstance(outcome, Denied)
+    assert isinstance(outcome, AccessDenied)
 
 
 REPLIES: list[Reply] = [
@@ -225,7 +225,7 @@ def test_the_flow_ends(replies: list[Reply], remembered: FetchToken | None) -> N
     """Whatever is replied, the flow comes to an outcome, after at most three sends."""
     steps, outcome = play(replies, remembered)
 
-    assert isinstance(outcome, Proceed | Denied)
+    assert isinstance(outcome, Proceed | AccessDenied)
     assert sum(isinstance(step, SendResource) for step in steps) <= MAX_SENDS
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from obol.rendering.k3d import (
     WANTED_PORTS,
     Creation,
-    Published,
+    PortMapping,
     beside,
     create_arguments,
     escaped,
@@ -28,7 +28,7 @@ CREATION = Creation(
     "docker.io/rancher/k3s:v1.35.5-k3s1",
     "/home/me/data",
     "obol-net",
-    (Published(80, 80), Published(8443, 443)),
+    (PortMapping(80, 80), PortMapping(8443, 443)),
     41234,
 )
 DIRECT = """\
@@ -75,8 +75,8 @@ def test_mark_of_the_directory() -> None:
     assert ("--runtime-label", "obol.cluster-id=calm-otter@all") in pairs
 
 
-@pytest.mark.parametrize("ports", [(), (Published(80, 80), Published(41000, 443))])
-def test_nothing_beyond_loopback(ports: tuple[Published, ...]) -> None:
+@pytest.mark.parametrize("ports", [(), (PortMapping(80, 80), PortMapping(41000, 443))])
+def test_nothing_beyond_loopback(ports: tuple[PortMapping, ...]) -> None:
     """Whatever is published has loopback's address; that of the API is never left to k3d, which takes all of them."""
     arguments = create_arguments(replace(CREATION, ports=ports))
 
@@ -97,27 +97,27 @@ def test_node_name() -> None:
 
 def test_free_ports() -> None:
     """All four ports are published when they are free, and no other is asked for."""
-    assert publish(set(), never) == tuple(Published(*ports) for ports in WANTED_PORTS)
+    assert publish(set(), never) == tuple(PortMapping(*ports) for ports in WANTED_PORTS)
 
 
 def test_busy_ports() -> None:
     """A busy port is dropped where another one leads to the same place."""
-    assert publish({80, 443}, never) == (Published(8080, 80), Published(8443, 443))
+    assert publish({80, 443}, never) == (PortMapping(8080, 80), PortMapping(8443, 443))
 
 
 def test_no_port_left() -> None:
     """A port of the ingress is reachable in any case, by one of its own."""
     spare = iter((8443, 41000, 41000, 41001))
 
-    assert publish({80, 8080}, lambda: next(spare))[-1] == Published(41000, 80)
-    assert publish({80, 8080, 443, 8443}, lambda: next(spare)) == (Published(41000, 80), Published(41001, 443))
+    assert publish({80, 8080}, lambda: next(spare))[-1] == PortMapping(41000, 80)
+    assert publish({80, 8080, 443, 8443}, lambda: next(spare)) == (PortMapping(41000, 80), PortMapping(41001, 443))
 
 
 def test_beside() -> None:
     """A port that is published already is not taken for anything else."""
     spare = iter((80, 41000, 41001))
 
-    assert beside((Published(80, 80), Published(41000, 443)), lambda: next(spare)) == 41001
+    assert beside((PortMapping(80, 80), PortMapping(41000, 443)), lambda: next(spare)) == 41001
 
 
 def test_archive() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from obol.errors import UsageError
-from obol.rendering.kubernetes import Service, Workload, dump, mapped, named_port, read
+from obol.rendering.kubernetes import PodTemplate, Service, dump, mapped, named_port, read
 
 
 def test_kinds_are_told_apart() -> None:
@@ -57,7 +57,7 @@ def test_what_cannot_be_read_is_named(text: str) -> None:
 
 def test_service_without_selector_selects_nothing() -> None:
     """A service leads to pods of its namespace that have all of its labels, and to none without any label."""
-    workload = Workload("app", "llm", {"a": "b", "c": "d"}, {})
+    workload = PodTemplate("app", "llm", {"a": "b", "c": "d"}, {})
 
     assert Service("s", "llm", {"a": "b"}, {}).selects(workload)
     assert not Service("s", "llm", {"a": "x"}, {}).selects(workload)

@@ -12,11 +12,11 @@ from obol.errors import UsageError
 from obol.rendering.kubernetes import read
 from obol.rendering.podman import (
     DIGEST_LABEL,
-    Check,
+    HttpCheck,
     Played,
     PlayedPod,
+    PodmanStack,
     Port,
-    Surroundings,
     images_of,
     ports_of,
     render,
@@ -87,7 +87,7 @@ spec: {containers: [{name: db, image: db, ports: [{name: sql, containerPort: 543
 """
 
 
-def around(**changed: Any) -> Surroundings:
+def around(**changed: Any) -> PodmanStack:
     """Where a stack is rendered for, but for what is changed."""
     ports = {Port("litellm", 4000): 4000, Port("prometheus", 9090): 9090, Port("app", 8080): 41234}
     values: dict[str, Any] = {
@@ -98,7 +98,7 @@ def around(**changed: Any) -> Surroundings:
         "seal": "sk-test",
         "caches": ("10.89.1.1:54100",),
     }
-    return Surroundings(**{**values, **changed})
+    return PodmanStack(**{**values, **changed})
 
 
 def own(**changed: Any) -> Played:
@@ -135,14 +135,14 @@ def test_own_manifests_beside_the_text() -> None:
     litellm, prometheus = played.pods
 
     assert litellm.name == "obol-stack-brave-otter-litellm-pod"
-    assert litellm.check == Check(4000, "/health/readiness")
+    assert litellm.check == HttpCheck(4000, "/health/readiness")
     assert litellm.ports == {4000: 4000}
     assert litellm.containers == ("obol-stack-brave-otter-litellm-pod-litellm",)
     (file,) = litellm.files
     assert file.path == f"{FOLDER}/litellm/config-config-yaml"
     assert "master_key: os.environ/LITELLM_MASTER_KEY" in file.text
     assert litellm.volumes == ()
-    assert prometheus.check == Check(9090, "/-/ready")
+    assert prometheus.check == HttpCheck(9090, "/-/ready")
     assert prometheus.volumes == ("obol-stack-brave-otter.monitoring.prometheus-config",)
     (secret,) = played.secrets
     assert secret.name == "obol-stack-brave-otter.llm.litellm-keys"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from obol.rendering.units import LABEL, Service, launchd_agent, systemd_unit
+from obol.rendering.units import LABEL, UserService, launchd_agent, systemd_unit
 
 GOLDEN = Path(__file__).parents[2] / "golden/clients"
-SERVICE = Service(
+SERVICE = UserService(
     (
         "/usr/bin/python3",
         "-m",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from obol.backends.publishing import Ports
-    from obol.rendering.k3d import Published
+    from obol.rendering.k3d import PortMapping
 
 
 _ATTEMPTS = 32
@@ -40,7 +40,7 @@ class Taken:
 class Chosen:
     """The ports of one cluster on loopback."""
 
-    ingress: tuple[Published, ...]
+    ingress: tuple[PortMapping, ...]
     api: int
     """Where the cluster's API is."""
     taken: tuple[Taken, ...] = ()

@@ -29,8 +29,8 @@ from obol.rendering.podman import (
     DIGEST_LABEL,
     WORKLOAD_LABEL,
     PlayedPod,
+    PodmanStack,
     Port,
-    Surroundings,
     images_of,
     ports_of,
     prefix,
@@ -128,7 +128,7 @@ class PodmanBackend:
         caches = await self._cache_targets(spec, notes)
 
         def rendered(published: Published) -> Played:
-            around = Surroundings(spec.stack_id, str(self._folder), published.ports, secrets, key, caches)
+            around = PodmanStack(spec.stack_id, str(self._folder), published.ports, secrets, key, caches)
             return render(documents, around)
 
         async def choose(refused: Collection[int]) -> Published:

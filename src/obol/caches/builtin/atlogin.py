@@ -15,7 +15,7 @@ from obol.caches.reachable import planned_listeners
 from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
 from obol.machine.clock import SystemClock
 from obol.machine.texts import shown
-from obol.rendering.units import LABEL, Service, launchd_agent, systemd_unit
+from obol.rendering.units import LABEL, UserService, launchd_agent, systemd_unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -71,11 +71,11 @@ def unit_file(home: Path, supervisor: Supervisor) -> Path:
     return home / ".config/systemd/user" / UNIT
 
 
-def service_of(plan: BuiltinPlan) -> tuple[Service, tuple[str, ...]]:
+def service_of(plan: BuiltinPlan) -> tuple[UserService, tuple[str, ...]]:
     """The service that does what a background process of this plan does; and the variables that are left out."""
     ports = {listener.registry: listener.port for listener in planned_listeners(plan)}
     environ, left_out = _without_secrets(plan.child_environment())
-    return Service(plan.argv(ports), environ, str(plan.log)), left_out
+    return UserService(plan.argv(ports), environ, str(plan.log)), left_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ class LoginService:
             raise
         return Enabled(str(path), text, running, started.differs, left_out)
 
-    def _text(self, service: Service) -> str:
+    def _text(self, service: UserService) -> str:
         try:
             return systemd_unit(service) if self.supervisor == "systemd" else launchd_agent(service)
         except ValueError as problem:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from obol.caches.ports import Listener
-    from obol.machine.commands import Account
+    from obol.machine.commands import User
 
 LOG_FILE = "engine.log"
 
@@ -38,7 +38,7 @@ class BuiltinPlan:
     config: Path | None = None
     """The directory of `obol.toml`."""
     offline: bool = False
-    account: Account | None = None
+    account: User | None = None
     """The person whom sudo made root: their store is served by a process of theirs."""
 
     @property

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.builtin.plan import BuiltinPlan
-    from obol.machine.commands import Account
+    from obol.machine.commands import User
     from obol.machine.waiting import Waiting
 
 _TRIES = 3
@@ -53,9 +53,7 @@ class Child(Protocol):
 class Host(Protocol):
     """What starting and ending processes takes."""
 
-    def detach(
-        self, argv: Sequence[str], *, env: Mapping[str, str], output: int, account: Account | None = None
-    ) -> Child:
+    def detach(self, argv: Sequence[str], *, env: Mapping[str, str], output: int, account: User | None = None) -> Child:
         """Start a program that outlives us."""
         ...
 
@@ -67,9 +65,7 @@ class Host(Protocol):
 class SystemHost:
     """This machine."""
 
-    def detach(
-        self, argv: Sequence[str], *, env: Mapping[str, str], output: int, account: Account | None = None
-    ) -> Child:
+    def detach(self, argv: Sequence[str], *, env: Mapping[str, str], output: int, account: User | None = None) -> Child:
         """Start a program that outlives us."""
         return detached.detach(argv, env=env, output=output, account=account)
 
@@ -191,7 +187,7 @@ class BuiltinEngine:
         ports = {listener.registry: listener.port for listener in self._plan.listeners}
         return ports | {substitute.registry: substitute.port for substitute in substitutes}
 
-    def _launch(self, chosen: Mapping[str, int], account: Account | None) -> tuple[Child, int]:
+    def _launch(self, chosen: Mapping[str, int], account: User | None) -> tuple[Child, int]:
         """Start the process; gives it, and the size of the log before its first line."""
         log = self._plan.log
         try:
@@ -241,7 +237,7 @@ class BuiltinEngine:
         """The end of the log, which is where a process that ends says why."""
         return "\n".join(enginelog.last_lines(self._plan.log, _LOG_LINES, since=since)).removeprefix("error: ")
 
-    def _prepare_store(self) -> Account | None:
+    def _prepare_store(self) -> User | None:
         """Create the directory; gives whose process it is to be, if not ours."""
         store, account = self._plan.store, self._plan.account
         try:

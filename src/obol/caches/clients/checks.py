@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from obol.caches.clients.clients import Setup
     from obol.caches.clients.place import Place
     from obol.machine.commands import Completed, Runner
-    from obol.machine.originals import Change, Originals
+    from obol.machine.originals import EditedFile, Originals
 
 _WITHIN = 20.0
 _NOWHERE = "docker://127.0.0.1:1/nothing"
 """An image on a port at which nobody listens: skopeo reads all files of settings before it looks there."""
 
 
-async def write_checked(wanted: Setup, place: Place, originals: Originals, runner: Runner) -> tuple[Change, ...]:
+async def write_checked(wanted: Setup, place: Place, originals: Originals, runner: Runner) -> tuple[EditedFile, ...]:
     """Let the files say it, and ask the client whether it reads them.
 
     Raises ObolError, and nothing of ours is in them then.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from obol.caches.clients.place import Place
-    from obol.machine.originals import Change, Edit, Originals
+    from obol.machine.originals import Edit, EditedFile, Originals
     from obol.rendering.registries import Mirror
 
 ClientName = Literal["docker", "podman", "containerd", "buildkit", "skopeo"]
@@ -124,7 +124,7 @@ def restart_of(client: ClientName, place: Place) -> str:
     return f"systemctl --user restart {client}" if place.per_user else f"sudo systemctl restart {client}"
 
 
-def write(wanted: Setup, place: Place, originals: Originals) -> tuple[Change, ...]:
+def write(wanted: Setup, place: Place, originals: Originals) -> tuple[EditedFile, ...]:
     """Let the files say it. What we wrote before for registries that are no longer served goes. Raises ObolError.
 
     All files are written, or none: what was written before a failure is taken back.
@@ -140,7 +140,7 @@ def write(wanted: Setup, place: Place, originals: Originals) -> tuple[Change, ..
     current = {Path(os.path.realpath(one.path)) for one in wanted.files}
     changed = _changed(wanted.client, place, originals)
     fresh: list[Wanted] = []
-    done: list[Change] = []
+    done: list[EditedFile] = []
     try:
         for one in wanted.files:
             done.append(originals.write(one.path, one.edit, place.owner))
@@ -153,7 +153,7 @@ def write(wanted: Setup, place: Place, originals: Originals) -> tuple[Change, ..
     return (*former, *done)
 
 
-def undo(client: ClientName, place: Place, originals: Originals) -> tuple[Change, ...]:
+def undo(client: ClientName, place: Place, originals: Originals) -> tuple[EditedFile, ...]:
     """Put all of a client's files back that we changed, whatever the settings say now. Raises ObolError."""
     changed = _changed(client, place, originals)
     for path in changed:  # all or none

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from obol.machine.commands import Account
+    from obol.machine.commands import User
 
 ROOT = Path("/")
 
@@ -26,7 +26,7 @@ class Place:
     """A file or directory that somebody named in place of the usual one."""
     root: Path = field(default_factory=lambda: ROOT)
     """Of the file system."""
-    owner: Account | None = None
+    owner: User | None = None
     """Whom new files of the person belong to, where sudo made us root."""
     environ: Mapping[str, str] = field(default_factory=dict)
 

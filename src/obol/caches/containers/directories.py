@@ -16,13 +16,13 @@ from obol.machine.texts import in_shell, shown
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from obol.machine.commands import Account
+    from obol.machine.commands import User
     from obol.machine.docker import Docker
 
 _CLEAR_WITHIN = 10 * CHANGE_WITHIN
 
 
-def make_directory(directory: Path, account: Account | None) -> None:
+def make_directory(directory: Path, account: User | None) -> None:
     """Make it and what is missing above it, for `account` where sudo made us root. Raises StoreUnusable."""
     if ":" in str(directory):
         raise StoreUnusable(

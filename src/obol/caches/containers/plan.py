@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from obol.machine.commands import Account
+    from obol.machine.commands import User
     from obol.machine.dockervalues import Container
 
 DEFAULT_IMAGE = "registry:3"
@@ -111,7 +111,7 @@ class ContainersPlan:
     image: str = DEFAULT_IMAGE
     loopback: Mapping[str, int] = field(default_factory=dict)
     """Where the builtin engine serves which registry, if it runs: the image is pulled through it."""
-    account: Account | None = None
+    account: User | None = None
     """The person whom sudo made root: the directories are theirs."""
 
     @property

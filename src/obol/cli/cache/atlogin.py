@@ -10,7 +10,7 @@ from obol.cli.cache import clientconfig
 from obol.cli.cache import commands as cache
 from obol.cli.stack import building
 from obol.cli.terminal.present import AsIs, tilde
-from obol.config.paths import Surroundings
+from obol.config.paths import Invocation
 
 if TYPE_CHECKING:
     import typer
@@ -101,7 +101,7 @@ def _service(store: str | None) -> LoginService:
     from obol.caches.builtin.atlogin import LoginService
     from obol.config.sources import CacheFlags
 
-    around = Surroundings.of_process()
+    around = Invocation.of_process()
     plan = cache.planned(around, CacheFlags(store=store))
     engine, originals = cache.engine_for(plan), clientconfig.originals(around)
     return LoginService(plan, engine, around.home, os.geteuid(), cache.supervisor(), originals, runner())

@@ -12,7 +12,7 @@ from obol.cli import options
 from obol.cli.cache import commands as cache
 from obol.cli.stack import building
 from obol.cli.terminal.present import AsIs, OutputFormat, Speaker, tilde
-from obol.config.paths import Surroundings, expand, locate
+from obol.config.paths import Invocation, expand, locate
 from obol.errors import EngineUnresponsive, NotThere, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from obol.caches.clients.place import Place
     from obol.cli.results.cache import FileChange, FileText
     from obol.machine.commands import Runner
-    from obol.machine.originals import Change, Originals
+    from obol.machine.originals import EditedFile, Originals
     from obol.rendering.registries import Mirror
 
 
@@ -88,7 +88,7 @@ def config(
     say = options.speaker(context, output, verbose, quiet)
     if write and undo:
         raise UsageError("--write and --undo exclude each other", hint="leave one of them out")
-    around = Surroundings.of_process()
+    around = Invocation.of_process()
     place = _place(client, per_user, file if client in _IN_A_FILE else directory, around)
     if (directory if client in _IN_A_FILE else file) is not None:
         right, wrong = ("--file", "--directory") if client in _IN_A_FILE else ("--directory", "--file")
@@ -141,7 +141,7 @@ _SAID = {
 }
 
 
-def _show(say: Speaker, wanted: Setup, changes: tuple[Change, ...]) -> None:
+def _show(say: Speaker, wanted: Setup, changes: tuple[EditedFile, ...]) -> None:
     from obol.cli.results.cache import ConfigResult, FileText
 
     files = tuple(FileText(str(one.path), one.text) for one in wanted.files)
@@ -157,13 +157,13 @@ def _show(say: Speaker, wanted: Setup, changes: tuple[Change, ...]) -> None:
         say.note(f"It holds after: {wanted.restart}")
 
 
-def _told(changes: Iterable[Change]) -> tuple[FileChange, ...]:
+def _told(changes: Iterable[EditedFile]) -> tuple[FileChange, ...]:
     from obol.cli.results.cache import FileChange
 
     return tuple(FileChange(change.path, change.action) for change in changes)
 
 
-def _lines(files: Iterable[FileText], changes: tuple[Change, ...]) -> list[str]:
+def _lines(files: Iterable[FileText], changes: tuple[EditedFile, ...]) -> list[str]:
     """Each file under a line that says what became of it; files that went come first, and alone."""
     own = changes[-len(tuple(files)) :] if changes else ()
     lines = [_SAID[change.action].format(tilde(change.path)) for change in changes[: len(changes) - len(own)]]
@@ -173,7 +173,7 @@ def _lines(files: Iterable[FileText], changes: tuple[Change, ...]) -> list[str]:
     return lines
 
 
-def _place(client: Client, per_user: bool | None, given: str | None, around: Surroundings) -> Place:
+def _place(client: Client, per_user: bool | None, given: str | None, around: Invocation) -> Place:
     from obol.caches.clients.place import Place
     from obol.config.background import sudo_account
 
@@ -183,7 +183,7 @@ def _place(client: Client, per_user: bool | None, given: str | None, around: Sur
     return Place(around.home, own, path, owner=owner, environ=around.environ)
 
 
-def originals(around: Surroundings) -> Originals:
+def originals(around: Invocation) -> Originals:
     """What files of other programs held before us."""
     from obol.config.background import sudo_account
     from obol.machine.originals import Originals
@@ -191,7 +191,7 @@ def originals(around: Surroundings) -> Originals:
     return Originals(locate(around).state / "clients", sudo_account(around.environ, os.geteuid()))
 
 
-def _mirrors(say: Speaker, around: Surroundings, store: str | None) -> tuple[Mirror, ...]:
+def _mirrors(say: Speaker, around: Invocation, store: str | None) -> tuple[Mirror, ...]:
     """Where the caches are: by what runs, or else by the settings and the ports that are remembered."""
     import contextlib
 

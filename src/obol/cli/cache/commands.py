@@ -16,7 +16,7 @@ from obol.cli import options
 from obol.cli.cache import log as cachelog
 from obol.cli.terminal.present import AsIs, OutputFormat, Speaker, counted, tilde
 from obol.cli.terminal.usage import Verbs
-from obol.config.paths import Surroundings, locate
+from obol.config.paths import Invocation, locate
 from obol.errors import Interrupted, NotThere, ObolError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def engine_for(plan: BuiltinPlan) -> CacheEngine:
     return builtin_cache(plan)
 
 
-def planned(around: Surroundings, flags: CacheFlags, warn: Callable[[str], None] | None = None) -> BuiltinPlan:
+def planned(around: Invocation, flags: CacheFlags, warn: Callable[[str], None] | None = None) -> BuiltinPlan:
     """Plan by all settings what is to run in the background; `warn` gets what is odd in them. Raises SettingsError."""
     from obol.config.background import background_plan
 
@@ -96,7 +96,7 @@ def serve(
     Every option is also a setting in obol.toml and an environment variable, OBOL_CACHE_<OPTION>.
     """
     flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name, answer_memory)
-    settings = _load(flags, Surroundings.of_process())
+    settings = _load(flags, Invocation.of_process())
     for warning in settings.warnings:
         cachelog.warn_in_log(warning, settings.log_format)
     if log_file is not None:
@@ -133,7 +133,7 @@ def start(
 
     say = options.speaker(context, output, verbose, quiet)
     flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name, answer_memory)
-    around = Surroundings.of_process()
+    around = Invocation.of_process()
     there = cachecontainers.look(say, around, store)
     if cachecontainers.serve(there, around.environ, lambda: _builtin_runs(store)):
         if flags != CacheFlags():
@@ -158,7 +158,7 @@ def stop(
 
     say = options.speaker(context, output, verbose, quiet)
     stopped = engine_for(_asking_plan(store)).stop()
-    containers = cachecontainers.stop(say, Surroundings.of_process(), store)
+    containers = cachecontainers.stop(say, Invocation.of_process(), store)
     lines = ["The cache engine has stopped."] if stopped else []
     lines += [f"Stopped {', '.join(containers)}."] if containers else []
     say.result(
@@ -187,7 +187,7 @@ def status(
     say = options.speaker(context, output, verbose, quiet)
     plan = _asking_plan(store)
     found = engine_for(plan).status()
-    there = cachecontainers.look(say, Surroundings.of_process(), store)
+    there = cachecontainers.look(say, Invocation.of_process(), store)
     if found is None and there:
         cachecontainers.show(say, plan.store, there)
         raise typer.Exit(cachecontainers.code(there) if exit_code else 0)
@@ -229,7 +229,7 @@ def logs(
     if there and (path or follow):
         cachecontainers.refuse(there, "Docker keeps the logs of containers", f"`docker logs -f {there[0].cache.name}`")
     if there:
-        said = cachecontainers.logs(say, Surroundings.of_process(), lines)
+        said = cachecontainers.logs(say, Invocation.of_process(), lines)
         say.result(LogResult("", said), lambda: list(map(AsIs, said)))
         return
     if path:
@@ -272,7 +272,7 @@ def warm(
     references = warming.references(image or (), file)
     chosen = warming.selection(platform or (), every=all_platforms)
     cachecontainers.refuse(serving_containers(say, store), "cache containers cannot fetch images ahead")
-    cache = engine_for(planned(Surroundings.of_process(), CacheFlags(store=store), say.warn))
+    cache = engine_for(planned(Invocation.of_process(), CacheFlags(store=store), say.warn))
     started = cache.start()
     ask = warming.asking(started.status, chosen)
     warmed = warming.run(say, warming.warming(cache, chosen, jobs), references, started.status, ask)
@@ -313,7 +313,7 @@ def serving_containers(say: Speaker, store: str | None) -> tuple[ContainerSeen, 
     """The containers that are the caches; none where the builtin engine is, or where there are no caches."""
     from obol.cli.cache import containers as cachecontainers
 
-    there = cachecontainers.look(say, Surroundings.of_process(), store)
+    there = cachecontainers.look(say, Invocation.of_process(), store)
     return there if any(one.cache.upstream for one in there) and not _builtin_runs(store) else ()
 
 
@@ -324,7 +324,7 @@ def _builtin_runs(store: str | None) -> bool:
 def _starts_at_login() -> bool:
     from obol.caches.builtin.atlogin import unit_file
 
-    return unit_file(Surroundings.of_process().home, supervisor()).exists()
+    return unit_file(Invocation.of_process().home, supervisor()).exists()
 
 
 def _present_start(say: Speaker, started: Started) -> None:
@@ -369,7 +369,7 @@ def _flags(
     )
 
 
-def _load(flags: CacheFlags, around: Surroundings) -> CacheSettings:
+def _load(flags: CacheFlags, around: Invocation) -> CacheSettings:
     from obol.config.settings import load_cache_settings
 
     return load_cache_settings(flags, around, locate(around))
@@ -379,5 +379,5 @@ def _asking_plan(store: str | None) -> BuiltinPlan:
     from obol.caches.builtin.plan import BuiltinPlan
     from obol.config.sources import store_directory
 
-    around = Surroundings.of_process()
+    around = Invocation.of_process()
     return BuiltinPlan(store_directory(store, around, locate(around)))

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from obol.caches.containers.plan import ContainersPlan
     from obol.caches.ports import Listener
     from obol.cli.terminal.present import Speaker
-    from obol.config.paths import Surroundings
+    from obol.config.paths import Invocation
 
 T = TypeVar("T")
 
@@ -48,7 +48,7 @@ def bring_up(say: Speaker, plan: ContainersPlan) -> ContainersStarted:
     return building.run(say, start_containers(plan))
 
 
-def look(say: Speaker, around: Surroundings, store: str | None) -> tuple[ContainerSeen, ...]:
+def look(say: Speaker, around: Invocation, store: str | None) -> tuple[ContainerSeen, ...]:
     """The cache containers that are there, stopped ones too; none for a store that somebody named, which has none."""
     root = locate(around).cache_root
     if store is not None or not has_traces(root):
@@ -71,7 +71,7 @@ async def _in_time(work: Coroutine[object, object, T]) -> T:
         return await work
 
 
-def stop(say: Speaker, around: Surroundings, store: str | None) -> tuple[str, ...]:
+def stop(say: Speaker, around: Invocation, store: str | None) -> tuple[str, ...]:
     """Stop the cache containers; names those that ran. Raises ObolError where that is not known."""
     root = locate(around).cache_root
     if store is not None or not has_traces(root):
@@ -79,7 +79,7 @@ def stop(say: Speaker, around: Surroundings, store: str | None) -> tuple[str, ..
     return building.run(say, containers_of(root).stop())
 
 
-def start(say: Speaker, around: Surroundings) -> None:
+def start(say: Speaker, around: Invocation) -> None:
     """Start the caches that are containers, as the settings ask for them. Raises ObolError."""
     from obol.stack.mirrors import moved
 
@@ -114,12 +114,12 @@ def code(there: Sequence[ContainerSeen]) -> int:
     return 0 if states == {"running"} else ObolError.exit_code
 
 
-def logs(say: Speaker, around: Surroundings, lines: int) -> tuple[str, ...]:
+def logs(say: Speaker, around: Invocation, lines: int) -> tuple[str, ...]:
     """The last lines of each container. Raises ObolError."""
     return building.run(say, containers_of(locate(around).cache_root).logs(lines))
 
 
-def make_way(say: Speaker, around: Surroundings, there: Sequence[ContainerSeen]) -> None:
+def make_way(say: Speaker, around: Invocation, there: Sequence[ContainerSeen]) -> None:
     """Have containers go where the builtin engine is asked for by name, as `up` does: both serve the same ports."""
     from obol.config.stack import cache_engine
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from obol.cli.terminal.present import Speaker
-    from obol.demo.base import Result, Settings, Watcher
+    from obol.demo.base import DemoSettings, Result, Watcher
 
 Chart = Annotated[
     Path | None, typer.Option("--chart", metavar="FILE", help="Draw the bar chart into this file too, as SVG.")
@@ -42,7 +42,7 @@ _EXCUSE = (
 )
 
 
-def play(settings: Settings, watcher: Watcher) -> Result:
+def play(settings: DemoSettings, watcher: Watcher) -> Result:
     """Carry a demonstration out."""
     from obol.demo.interruption import run_until_interrupted
     from obol.demo.scenario import demonstrate
@@ -67,7 +67,7 @@ def demo(
     Needs no Docker and no internet: a registry on this machine serves images made for the purpose, with the layers of
     a real stack, as slowly as the internet would. Takes less than a minute, and leaves nothing behind.
     """
-    from obol.demo.base import Link, Settings
+    from obol.demo.base import DemoSettings, Link
     from obol.demo.quantities import parse_latency, parse_rate, parse_size
 
     say = options.speaker(context, output, verbose, quiet)
@@ -76,7 +76,7 @@ def demo(
         parse_rate("--connection-rate", connection_rate),
         parse_latency("--latency", latency),
     )
-    settings = Settings(parse_size("--size", size), link)
+    settings = DemoSettings(parse_size("--size", size), link)
     if chart is not None:
         _check_writable(chart)
     from obol.cli.demo.view import watching

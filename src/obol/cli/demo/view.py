@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from obol.cli.terminal.present import Speaker
-    from obol.demo.base import Phase, PhaseName, Watcher
+    from obol.demo.base import MeasuredPull, PhaseName, Watcher
 
 _BESIDE = 45
 """Columns for all that stands beside the name of a phase."""
@@ -46,7 +46,7 @@ def title(what: Literal["make"] | PhaseName) -> str:
     return "making images" if what == "make" else f"{what} ({MEANINGS[what]})"
 
 
-def finding(phase: Phase) -> str:
+def finding(phase: MeasuredPull) -> str:
     """What a phase took."""
     faster = f", {against(phase)}" if against(phase) else ""
     return f"{seconds(phase.seconds)}{faster}, {megabytes(phase.bytes_from_upstream)} from upstream"
@@ -61,7 +61,7 @@ class Unseen:
     def moved(self, count: int) -> None:
         """Say nothing."""
 
-    def ended(self, phase: Phase) -> None:
+    def ended(self, phase: MeasuredPull) -> None:
         """Say nothing."""
 
 
@@ -75,7 +75,7 @@ class Lines(Unseen):
         """Name it."""
         self._say.note(f"{title(what)}: {megabytes(total)}")
 
-    def ended(self, phase: Phase) -> None:
+    def ended(self, phase: MeasuredPull) -> None:
         """Tell what it took."""
         self._say.note(f"  {finding(phase)}")
 
@@ -83,8 +83,8 @@ class Lines(Unseen):
 class Live:
     """A `Watcher` that draws a bar for what goes on, below the chart of the phases that are done."""
 
-    def __init__(self, draw: Callable[[Sequence[Phase]], Progress]) -> None:
-        self._phases: list[Phase] = []
+    def __init__(self, draw: Callable[[Sequence[MeasuredPull]], Progress]) -> None:
+        self._phases: list[MeasuredPull] = []
         self.progress = draw(self._phases)
         self._bar: TaskID | None = None
 
@@ -99,12 +99,12 @@ class Live:
         if self._bar is not None:
             self.progress.advance(self._bar, count)
 
-    def ended(self, phase: Phase) -> None:
+    def ended(self, phase: MeasuredPull) -> None:
         """Add it to the chart."""
         self._phases.append(phase)
 
 
-def drawing(phases: Sequence[Phase], screen: Console | None = None) -> Progress:
+def drawing(phases: Sequence[MeasuredPull], screen: Console | None = None) -> Progress:
     """The bar, with the chart of these phases above it, on standard error if not told; all of it goes in the end."""
     from rich.console import Console
     from rich.constrain import Constrain

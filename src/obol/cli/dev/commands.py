@@ -13,7 +13,7 @@ import typer
 from obol.cli import options
 from obol.cli.stack import building
 from obol.cli.terminal.usage import Verbs
-from obol.config.paths import Surroundings, development
+from obol.config.paths import Invocation, development
 
 if TYPE_CHECKING:
     from obol.stack.hotswap import HotSwap
@@ -96,7 +96,7 @@ def _stack() -> HotSwap:
     from obol.config.stack import cache_disabled
     from obol.stack.development import stack_of
 
-    around = Surroundings.of_process()
+    around = Invocation.of_process()
     home = building.home(around)
     caches = not cache_disabled(around.environ)
     identity = stack_of(home.identity(), development=development(around.environ), caches=caches)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from obol.caches.builtin.plan import BuiltinPlan
     from obol.cli.terminal.present import Speaker
     from obol.config.background import CachePlans
-    from obol.config.paths import Surroundings
+    from obol.config.paths import Invocation
     from obol.stack.hotswap import HotSwap
     from obol.stack.lifecycle import Lifecycle, Wanted
     from obol.stack.nocluster import CachesOnly
@@ -112,7 +112,7 @@ def lifecycle(plans: CachePlans, home: Home, backend: BackendName, say: Speaker)
     return stack_on_podman(plans.builtin, home, os.environ, lines=lines, note=say.note)
 
 
-def hot_swap(around: Surroundings, home: Home, identity: Identity) -> HotSwap:
+def hot_swap(around: Invocation, home: Home, identity: Identity) -> HotSwap:
     """The way to swap images in a stack on k3d."""
     from obol.wiring.stack import hot_swap_on_k3d
 
@@ -152,7 +152,7 @@ async def choose(asked: AskedBackend, identity: Identity | None, environ: Mappin
 
 
 @contextlib.contextmanager
-def at_work(around: Surroundings) -> Iterator[None]:
+def at_work(around: Invocation) -> Iterator[None]:
     """Be the only command at work on this stack; what root wrote for a person is theirs then. Raises ObolError."""
     from obol.config.background import sudo_account
     from obol.machine.files import give_away
@@ -187,7 +187,7 @@ def establish(say: Speaker, home: Home, before: Identity | None, backend: Backen
     return identity
 
 
-def home(around: Surroundings) -> Home:
+def home(around: Invocation) -> Home:
     """Where the stack is written down."""
     from obol.stack.state import Home
 
@@ -201,7 +201,7 @@ def steps(say: Speaker) -> Steps:
     return steps_for(say)
 
 
-def steps_with_images(say: Speaker, around: Surroundings, wanted: Wanted) -> Steps:
+def steps_with_images(say: Speaker, around: Invocation, wanted: Wanted) -> Steps:
     """The same with the images that an `up` waits for, as the builtin engine sees them come."""
     from obol.cli.terminal.board import Board
     from obol.cli.terminal.imagewatch import engine_at
@@ -217,7 +217,7 @@ def steps_with_images(say: Speaker, around: Surroundings, wanted: Wanted) -> Ste
     return steps_for(say, board, engine_at(store_directory(None, around, locate(around)), (str(this_machine()),)))
 
 
-def manifests(file: Sequence[Path] | None, around: Surroundings) -> tuple[Manifest, ...]:
+def manifests(file: Sequence[Path] | None, around: Invocation) -> tuple[Manifest, ...]:
     """What is deployed: the stack's manifests, as they are in its directory, and those of a person."""
     from obol.config.stack import image_overrides
     from obol.stack.images import deployed
@@ -229,7 +229,7 @@ def manifests(file: Sequence[Path] | None, around: Surroundings) -> tuple[Manife
     return deployed(brought([directories.config / WORKLOADS]), brought(file or ()), overrides)
 
 
-def images(file: Sequence[Path] | None, around: Surroundings, *, kubernetes: bool = True) -> tuple[StackImage, ...]:
+def images(file: Sequence[Path] | None, around: Invocation, *, kubernetes: bool = True) -> tuple[StackImage, ...]:
     """The images that the stack needs; with `kubernetes` those of k3s too."""
     from obol.config.stack import image_overrides
     from obol.stack.images import stack_images
@@ -252,7 +252,7 @@ def ignored(plans: CachePlans, backend: BackendName) -> list[str]:
     return found
 
 
-def room(around: Surroundings) -> Space:
+def room(around: Invocation) -> Space:
     """How much the caches take on disk, and what is left."""
     from obol.stack.space import space
 
@@ -260,7 +260,7 @@ def room(around: Surroundings) -> Space:
     return space(directories.cache_root, directories.data)
 
 
-def remove_empty_directories(around: Surroundings) -> None:
+def remove_empty_directories(around: Invocation) -> None:
     """Remove the directories of the caches, as far as they are empty."""
     from obol.stack.state import remove_empty
 
@@ -268,14 +268,14 @@ def remove_empty_directories(around: Surroundings) -> None:
     remove_empty(directories.cache_root, directories.state)
 
 
-def idle_plans(around: Surroundings) -> CachePlans:
+def idle_plans(around: Invocation) -> CachePlans:
     """What commands get that leave the caches alone."""
     from obol.config import background
 
     return background.idle_plans(locate(around))
 
 
-def cache_plans(say: Speaker, around: Surroundings, engine: AskedEngine = AskedEngine.AUTO) -> CachePlans:
+def cache_plans(say: Speaker, around: Invocation, engine: AskedEngine = AskedEngine.AUTO) -> CachePlans:
     """Plan the builtin engine as `obol cache start` without options does, and the containers. Raises SettingsError."""
     from obol.config import background
     from obol.config.settings import load_cache_settings

@@ -17,7 +17,7 @@ from obol.cli import options
 from obol.cli.stack import building, identifying
 from obol.cli.terminal.present import OutputFormat
 from obol.cli.terminal.usage import Verbs
-from obol.config.paths import Surroundings, locate
+from obol.config.paths import Invocation, locate
 from obol.config.talk import talk
 from obol.errors import Interrupted, NotThere, UsageError
 
@@ -85,7 +85,7 @@ def init(
     from obol.cli.results.stack import InitResult
 
     say = options.speaker(context, output, verbose, quiet)
-    around = Surroundings.of_process()
+    around = Invocation.of_process()
     home = building.home(around)
     before = identifying.before(say, around, home, anew=force)
     if before is not None and not force:
@@ -127,7 +127,7 @@ def up(
     say = options.speaker(context, output, verbose, quiet)
     # Asked first, and of nothing but the environment: who turns caches off wants nothing of them touched.
     use_caches = not (cache_disabled(os.environ) or no_registry_cache)
-    around = Surroundings.of_process()
+    around = Invocation.of_process()
     home = building.home(around)
     identity = identifying.whose(say, around, home, surely=True)
     choice = building.run(say, building.choose(backend, identity, around.environ))
@@ -156,7 +156,7 @@ def down(
     from obol.cli.results.stack import DownResult
 
     say = options.speaker(context, output, verbose, quiet)
-    around = Surroundings.of_process()
+    around = Invocation.of_process()
     home = building.home(around)
     identity = _there(say, around, home)
     with building.at_work(around):
@@ -185,7 +185,7 @@ def purge(
     from obol.cli.stack.purging import Wish, dispose, purge_result, purged_lines
 
     say = options.speaker(context, output, verbose, quiet)
-    around = Surroundings.of_process()
+    around = Invocation.of_process()
     home = building.home(around)
     identity = identifying.whose(say, around, home)
     if (force or cache) and not yes:
@@ -221,7 +221,7 @@ def key(
     from obol.cli.results.stack import KeyResult
 
     say = options.speaker(context, output, verbose, quiet)
-    around = Surroundings.of_process()
+    around = Invocation.of_process()
     home = building.home(around)
     found = home.key()
     if not found:
@@ -244,7 +244,7 @@ def status(
     from obol.cli.stack.view import status_parts, status_result
 
     say = options.speaker(context, output, verbose, quiet)
-    around = Surroundings.of_process()
+    around = Invocation.of_process()
     home = building.home(around)
     identity = identifying.seen(say, around, home)
     plans = building.cache_plans(say, around)
@@ -263,7 +263,7 @@ def status(
     raise typer.Exit(NotThere.exit_code if exit_code else 0)
 
 
-def _there(say: Speaker, around: Surroundings, home: Home) -> Identity:
+def _there(say: Speaker, around: Invocation, home: Home) -> Identity:
     """Which stack there is. Raises NotThere."""
     identity = identifying.whose(say, around, home)
     if identity is None:
@@ -271,12 +271,12 @@ def _there(say: Speaker, around: Surroundings, home: Home) -> Identity:
     return identity
 
 
-def _idle(say: Speaker, around: Surroundings, home: Home, backend: BackendName) -> Lifecycle:
+def _idle(say: Speaker, around: Invocation, home: Home, backend: BackendName) -> Lifecycle:
     """The stack for what leaves the caches alone."""
     return building.lifecycle(building.idle_plans(around), home, backend, say)
 
 
-def _choose_to_run(say: Speaker, asked: building.AskedBackend, around: Surroundings) -> BackendName:
+def _choose_to_run(say: Speaker, asked: building.AskedBackend, around: Invocation) -> BackendName:
     """Choose a backend that runs something. Raises UsageError, DependencyMissing."""
     from obol.cli.stack.view import needed
 
@@ -291,7 +291,7 @@ def _choose_to_run(say: Speaker, asked: building.AskedBackend, around: Surroundi
     raise needed(choice)
 
 
-def _forget(say: Speaker, around: Surroundings, home: Home, before: Identity) -> None:
+def _forget(say: Speaker, around: Invocation, home: Home, before: Identity) -> None:
     """Remove what runs on the backend that is not wanted any more; where that fails, it is left and said."""
     from obol.errors import ObolError
 
@@ -304,7 +304,7 @@ def _forget(say: Speaker, around: Surroundings, home: Home, before: Identity) ->
 
 def _raise(
     say: Speaker,
-    around: Surroundings,
+    around: Invocation,
     identity: Identity,
     file: Sequence[Path] | None,
     stack: Lifecycle,
@@ -330,7 +330,7 @@ def _raise(
 
 
 def _up_without_cluster(
-    say: Speaker, around: Surroundings, file: Sequence[Path] | None, choice: Choice, *, use_caches: bool
+    say: Speaker, around: Invocation, file: Sequence[Path] | None, choice: Choice, *, use_caches: bool
 ) -> None:
     """Do what there is to do without a cluster: fill the caches."""
     from obol.cli.cache.view import start_warnings

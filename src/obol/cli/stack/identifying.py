@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from obol.cli.terminal.present import Speaker
-    from obol.config.paths import Surroundings
+    from obol.config.paths import Invocation
     from obol.stack.adoption import Clusters
     from obol.stack.state import Home, Identity
 
 
 def whose(
-    say: Speaker, around: Surroundings, home: Home, *, surely: bool = False, remember: bool = True
+    say: Speaker, around: Invocation, home: Home, *, surely: bool = False, remember: bool = True
 ) -> Identity | None:
     """Tell which stack this is; None where there is none. Raises NameLost, or ObolError where it may be several.
 
@@ -46,7 +46,7 @@ def whose(
     return identity
 
 
-def before(say: Speaker, around: Surroundings, home: Home, *, anew: bool) -> Identity | None:
+def before(say: Speaker, around: Invocation, home: Home, *, anew: bool) -> Identity | None:
     """The stack that is there; none where its name was lost and one begins `anew`. Raises NameLost otherwise."""
     from obol.stack.state import NameLost
 
@@ -58,7 +58,7 @@ def before(say: Speaker, around: Surroundings, home: Home, *, anew: bool) -> Ide
         raise
 
 
-def seen(say: Speaker, around: Surroundings, home: Home) -> Identity | None:
+def seen(say: Speaker, around: Invocation, home: Home) -> Identity | None:
     """The stack to be shown: nothing is looked for where there was none, and nothing is written. Raises NameLost."""
     from obol.stack.state import RENDERED
 
@@ -67,7 +67,7 @@ def seen(say: Speaker, around: Surroundings, home: Home) -> Identity | None:
     return whose(say, around, home, remember=False)
 
 
-def clusters(around: Surroundings, home: Home) -> Coroutine[object, object, Clusters]:
+def clusters(around: Invocation, home: Home) -> Coroutine[object, object, Clusters]:
     """Look for the clusters of stacks on this machine's Docker."""
     from obol.wiring.stack import clusters_of
 

@@ -16,7 +16,7 @@ IPv6 = ipaddress.IPv6Address
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SpecialNetwork:
     """A network that is not public, and why."""
 
     network: str
@@ -24,25 +24,27 @@ class Row:
 
 
 NOT_PUBLIC = (
-    Row("0.0.0.0/8", "this network, RFC 791"),
-    Row("10.0.0.0/8", "private use, RFC 1918"),
-    Row("100.64.0.0/10", "shared address space, RFC 6598; metadata of Alibaba Cloud (100.100.100.200)"),
-    Row("127.0.0.0/8", "loopback, RFC 1122"),
-    Row("168.63.129.16/32", "the wire server of Azure"),
-    Row("169.254.0.0/16", "link-local, RFC 3927; metadata of most clouds (169.254.169.254)"),
-    Row("172.16.0.0/12", "private use, RFC 1918"),
-    Row("192.0.0.0/24", "protocol assignments, RFC 6890; metadata of Oracle Cloud (192.0.0.192)"),
-    Row("192.0.2.0/24", "documentation, RFC 5737"),
-    Row("192.88.99.0/24", "6to4 relays, withdrawn by RFC 7526"),
-    Row("192.168.0.0/16", "private use, RFC 1918"),
-    Row("198.18.0.0/15", "benchmarking, RFC 2544"),
-    Row("198.51.100.0/24", "documentation, RFC 5737"),
-    Row("203.0.113.0/24", "documentation, RFC 5737"),
-    Row("224.0.0.0/4", "multicast, RFC 1112"),
-    Row("240.0.0.0/4", "reserved, RFC 1112; broadcast, RFC 8190"),
-    Row("2001::/23", "protocol assignments, RFC 2928; Teredo, RFC 4380; benchmarking, RFC 5180; ORCHID, RFC 7343"),
-    Row("2001:db8::/32", "documentation, RFC 3849"),
-    Row("3fff::/20", "documentation, RFC 9637"),
+    SpecialNetwork("0.0.0.0/8", "this network, RFC 791"),
+    SpecialNetwork("10.0.0.0/8", "private use, RFC 1918"),
+    SpecialNetwork("100.64.0.0/10", "shared address space, RFC 6598; metadata of Alibaba Cloud (100.100.100.200)"),
+    SpecialNetwork("127.0.0.0/8", "loopback, RFC 1122"),
+    SpecialNetwork("168.63.129.16/32", "the wire server of Azure"),
+    SpecialNetwork("169.254.0.0/16", "link-local, RFC 3927; metadata of most clouds (169.254.169.254)"),
+    SpecialNetwork("172.16.0.0/12", "private use, RFC 1918"),
+    SpecialNetwork("192.0.0.0/24", "protocol assignments, RFC 6890; metadata of Oracle Cloud (192.0.0.192)"),
+    SpecialNetwork("192.0.2.0/24", "documentation, RFC 5737"),
+    SpecialNetwork("192.88.99.0/24", "6to4 relays, withdrawn by RFC 7526"),
+    SpecialNetwork("192.168.0.0/16", "private use, RFC 1918"),
+    SpecialNetwork("198.18.0.0/15", "benchmarking, RFC 2544"),
+    SpecialNetwork("198.51.100.0/24", "documentation, RFC 5737"),
+    SpecialNetwork("203.0.113.0/24", "documentation, RFC 5737"),
+    SpecialNetwork("224.0.0.0/4", "multicast, RFC 1112"),
+    SpecialNetwork("240.0.0.0/4", "reserved, RFC 1112; broadcast, RFC 8190"),
+    SpecialNetwork(
+        "2001::/23", "protocol assignments, RFC 2928; Teredo, RFC 4380; benchmarking, RFC 5180; ORCHID, RFC 7343"
+    ),
+    SpecialNetwork("2001:db8::/32", "documentation, RFC 3849"),
+    SpecialNetwork("3fff::/20", "documentation, RFC 9637"),
 )
 PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")
 """Global unicast (RFC 4291). The rest is loopback, local, multicast, discarded, segment routing or not given out."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class Phase(StrEnum):
+class Question(StrEnum):
     """What was asked."""
 
     HEAD = "HEAD"
@@ -56,71 +56,82 @@ class Meaning(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StatusRow:
     """Statuses that mean the same in some phases, and the reason: a clause, or a registry that does it."""
 
     statuses: frozenset[int]
-    phases: frozenset[Phase]
+    phases: frozenset[Question]
     meaning: Meaning
     because: str
 
 
-_WHOLE = frozenset({Phase.MANIFEST, Phase.BLOB, Phase.LIST, Phase.REFERRERS})
-_READING = _WHOLE | {Phase.RANGE}
-_GETTING = _READING | {Phase.TOKEN}
-_ALL = _GETTING | {Phase.HEAD}
+_WHOLE = frozenset({Question.MANIFEST, Question.BLOB, Question.LIST, Question.REFERRERS})
+_READING = _WHOLE | {Question.RANGE}
+_GETTING = _READING | {Question.TOKEN}
+_ALL = _GETTING | {Question.HEAD}
 
 
-def _row(statuses: Iterable[int], phases: Iterable[Phase], meaning: Meaning, because: str) -> Row:
-    return Row(frozenset(statuses), frozenset(phases), meaning, because)
+def _row(statuses: Iterable[int], phases: Iterable[Question], meaning: Meaning, because: str) -> StatusRow:
+    return StatusRow(frozenset(statuses), frozenset(phases), meaning, because)
 
 
-TABLE: tuple[Row, ...] = (
+TABLE: tuple[StatusRow, ...] = (
     # A token that was got earlier may be what is refused, whatever status says so.
-    _row((401,), {Phase.HELD_TOKEN}, Meaning.TOKEN_SPENT, "15.5.2: the credentials are refused, perhaps as too old"),
-    _row((400,), {Phase.HELD_TOKEN}, Meaning.TOKEN_SPENT, "Amazon ECR answers 400 to a spent token (oras-go#1227)"),
-    _row((403,), {Phase.HELD_TOKEN}, Meaning.TOKEN_SPENT, "15.5.4: new credentials may help; Amazon ECR, JFrog"),
-    _row((404,), {Phase.HELD_TOKEN}, Meaning.TOKEN_SPENT, "15.5.4: 404 may hide a 403; Harbor, GitLab"),
+    _row((401,), {Question.HELD_TOKEN}, Meaning.TOKEN_SPENT, "15.5.2: the credentials are refused, perhaps as too old"),
+    _row((400,), {Question.HELD_TOKEN}, Meaning.TOKEN_SPENT, "Amazon ECR answers 400 to a spent token (oras-go#1227)"),
+    _row((403,), {Question.HELD_TOKEN}, Meaning.TOKEN_SPENT, "15.5.4: new credentials may help; Amazon ECR, JFrog"),
+    _row((404,), {Question.HELD_TOKEN}, Meaning.TOKEN_SPENT, "15.5.4: 404 may hide a 403; Harbor, GitLab"),
     # What every question has in common.
     _row((200, 203), _ALL, Meaning.GIVEN, "15.3.1, 15.3.4: the representation; its digest is verified by us"),
-    _row((201,), {Phase.TOKEN}, Meaning.GIVEN, "15.3.2: services that make a token for who asks; clients take any 2xx"),
+    _row(
+        (201,), {Question.TOKEN}, Meaning.GIVEN, "15.3.2: services that make a token for who asks; clients take any 2xx"
+    ),
     _row((429,), _GETTING, Meaning.LIMITED, "RFC 6585, 4: too many requests, with or without Retry-After"),
-    _row((206,), {Phase.RANGE, Phase.BLOB}, Meaning.GIVEN, "15.3.7: a part; which one is looked at where it is read"),
+    _row(
+        (206,),
+        {Question.RANGE, Question.BLOB},
+        Meaning.GIVEN,
+        "15.3.7: a part; which one is looked at where it is read",
+    ),
     # HEAD is a hint: whatever else it says, only a GET tells (9.3.2, 8.6).
     _row(
         (400, 401, 403, 404, 405, 410, 429, 501),
-        {Phase.HEAD},
+        {Question.HEAD},
         Meaning.METHOD_REFUSED,
         "moby#50065, watchtower#1528: a GET of the same path gives 200",
     ),
     # Range is optional (14.2): who refuses it is asked once without.
-    _row((416,), {Phase.RANGE}, Meaning.METHOD_REFUSED, "15.5.17: the range, not the blob, is refused"),
-    _row((400,), {Phase.RANGE}, Meaning.METHOD_REFUSED, "containerd#11998: a store that refuses ranges by 400"),
-    _row((401, 403, 404), {Phase.RANGE}, Meaning.METHOD_REFUSED, "a link that is signed without the Range field"),
-    _row((405, 406, 410, 412, 501), {Phase.RANGE}, Meaning.METHOD_REFUSED, "14.2: a server may refuse ranges"),
-    _row((500,), {Phase.RANGE}, Meaning.METHOD_REFUSED, "a CDN whose code for ranges fails; the whole blob comes"),
+    _row((416,), {Question.RANGE}, Meaning.METHOD_REFUSED, "15.5.17: the range, not the blob, is refused"),
+    _row((400,), {Question.RANGE}, Meaning.METHOD_REFUSED, "containerd#11998: a store that refuses ranges by 400"),
+    _row((401, 403, 404), {Question.RANGE}, Meaning.METHOD_REFUSED, "a link that is signed without the Range field"),
+    _row((405, 406, 410, 412, 501), {Question.RANGE}, Meaning.METHOD_REFUSED, "14.2: a server may refuse ranges"),
+    _row((500,), {Question.RANGE}, Meaning.METHOD_REFUSED, "a CDN whose code for ranges fails; the whole blob comes"),
     # Optional parts of the specification.
     _row(
         (404, 410, 400, 405, 406, 415, 501),
-        {Phase.REFERRERS},
+        {Question.REFERRERS},
         Meaning.ABSENT,
         "spec, Unavailable Referrers API; go-containerregistry#1962 (406)",
     ),
     _row(
         (400, 405, 406, 414, 416, 422, 501),
-        {Phase.LIST},
+        {Question.LIST},
         Meaning.METHOD_REFUSED,
         "spec, Listing Tags: n is a wish; Amazon ECR answers 400 above 1,000",
     ),
     # Absence.
     _row((404, 410), _READING, Meaning.ABSENT, "15.5.5, 15.5.11"),
-    _row((406,), {Phase.MANIFEST}, Meaning.ABSENT, "15.5.7: none of the kinds that are accepted is there"),
+    _row((406,), {Question.MANIFEST}, Meaning.ABSENT, "15.5.7: none of the kinds that are accepted is there"),
     # Denial.
     _row((401, 403), _READING, Meaning.DENIED, "15.5.2, 15.5.4, once the flow of tokens is through"),
-    _row((400, 401, 403, 404), {Phase.TOKEN}, Meaning.DENIED, "ghcr.io 403, GitLab 401: no token for this repository"),
+    _row(
+        (400, 401, 403, 404), {Question.TOKEN}, Meaning.DENIED, "ghcr.io 403, GitLab 401: no token for this repository"
+    ),
     _row((402,), _GETTING, Meaning.DENIED, "15.5.3: quay.io and Docker Hub, for plans that ended"),
     _row((423,), _READING, Meaning.DENIED, "RFC 4918, 11.3: locked, as registries do with what a scan has found"),
-    _row((412,), {Phase.MANIFEST, Phase.BLOB}, Meaning.DENIED, "Harbor: a policy keeps the image from being pulled"),
+    _row(
+        (412,), {Question.MANIFEST, Question.BLOB}, Meaning.DENIED, "Harbor: a policy keeps the image from being pulled"
+    ),
     _row((451,), _GETTING, Meaning.DENIED, "RFC 7725: unavailable for legal reasons"),
     # What may pass.
     _row((202,), _GETTING, Meaning.PATH_FAILS, "15.3.3: accepted and not yet there; mirrors that fetch first"),
@@ -135,8 +146,8 @@ TABLE: tuple[Row, ...] = (
 """The rows; of several that fit, the first counts."""
 
 
-def _first_of_each() -> dict[tuple[Phase, int], Meaning]:
-    found: dict[tuple[Phase, int], Meaning] = {}
+def _first_of_each() -> dict[tuple[Question, int], Meaning]:
+    found: dict[tuple[Question, int], Meaning] = {}
     for row in TABLE:
         for phase in row.phases:
             for status in row.statuses:
@@ -147,22 +158,22 @@ def _first_of_each() -> dict[tuple[Phase, int], Meaning]:
 _MEANINGS = _first_of_each()
 
 
-def meaning(phase: Phase, status: int) -> Meaning:
+def meaning(phase: Question, status: int) -> Meaning:
     """What a status means in a phase; one of no row stands for its class (15)."""
     return _MEANINGS.get((phase, status)) or _of_class(phase, status)
 
 
-def _of_class(phase: Phase, status: int) -> Meaning:
+def _of_class(phase: Question, status: int) -> Meaning:
     match phase:
-        case Phase.HELD_TOKEN:
+        case Question.HELD_TOKEN:
             return Meaning.GIVEN
-        case Phase.HEAD:
+        case Question.HEAD:
             return Meaning.METHOD_REFUSED
         case _ if status >= 500:
             return Meaning.PATH_FAILS
-        case Phase.RANGE:
+        case Question.RANGE:
             return Meaning.METHOD_REFUSED
-        case Phase.REFERRERS if status >= 400:
+        case Question.REFERRERS if status >= 400:
             return Meaning.ABSENT
         case _:
             return Meaning.UNUSABLE

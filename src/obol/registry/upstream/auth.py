@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from obol.oci.tokens import AccessDenied as Refusal
 from obol.oci.tokens import (
     Answer,
     FetchToken,
@@ -22,8 +23,7 @@ from obol.oci.tokens import (
     Step,
     negotiate,
 )
-from obol.oci.tokens import Denied as Refusal
-from obol.registry.policy.statuses import Meaning, Phase, meaning
+from obol.registry.policy.statuses import Meaning, Question, meaning
 from obol.registry.upstream.ports import Denied
 from obol.registry.upstream.reading import NEEDS_CREDENTIALS, drain, is_page
 from obol.registry.upstream.tokens import Tokens
@@ -159,7 +159,7 @@ class Authenticator:
         if arrived.moved:
             # Another host said it, and that speaks for itself: neither is it of our token nor for us to answer.
             return Answer(200, ())
-        spent = meaning(Phase.HELD_TOKEN, response.status) is Meaning.TOKEN_SPENT
+        spent = meaning(Question.HELD_TOKEN, response.status) is Meaning.TOKEN_SPENT
         if response.status == 404 and used is not None:
             renewed = self._tokens.renewed(authority.site, used)
             spent = renewed is None or renewed >= ABSENCE_BELIEVED

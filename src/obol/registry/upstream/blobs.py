@@ -10,10 +10,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
-from obol.registry.policy.statuses import Phase
+from obol.registry.policy.statuses import Question
 from obol.registry.upstream.ports import Busy, Denied, RangesRefused, RateLimited, Unavailable
 from obol.registry.upstream.reading import drain, judge
-from obol.registry.upstream.streams import RegistryStream, Trickle, Wanted, body_of
+from obol.registry.upstream.streams import BlobRange, RegistryStream, Trickle, body_of
 from obol.registry.upstream.transport import Arrived, Transport
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class RegistryBlob:
 
     async def open(self, start: int, stop: int | None, *, plain: bool = False) -> RegistryStream:
         """See `BlobSource.open`."""
-        wanted = Wanted(start, stop, plain)
+        wanted = BlobRange(start, stop, plain)
         ranged = bool(wanted.headers())
         try:
             response = await self._answer(wanted.headers())
@@ -58,7 +58,7 @@ class RegistryBlob:
                 raise
             raise RangesRefused("the upstream refuses the range") from problem
         # Where ranges were honoured before, a failure of the server's is one; any other refusal may be of this range.
-        phase = Phase.RANGE if ranged and (response.status < 500 or not self._ranges) else Phase.BLOB
+        phase = Question.RANGE if ranged and (response.status < 500 or not self._ranges) else Question.BLOB
         try:
             await judge(response, phase, self._clock.wall())
         except RateLimited as limited:

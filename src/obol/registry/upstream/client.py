@@ -15,7 +15,7 @@ from obol.oci.manifests import MAX_MANIFEST, reading
 from obol.oci.mediatypes import MANIFEST_TYPES, SCHEMA1, bare, listed
 from obol.oci.opaque import is_opaque, opaque
 from obol.oci.references import Digest, Reference, Repository
-from obol.registry.policy.statuses import Meaning, Phase, explained, meaning
+from obol.registry.policy.statuses import Meaning, Question, explained, meaning
 from obol.registry.upstream.asking import About, Asking
 from obol.registry.upstream.auth import Authenticator
 from obol.registry.upstream.blobs import RegistryBlob
@@ -109,10 +109,10 @@ class RegistryUpstream:
             nonlocal status
             response = (await self._send("HEAD", path, repository, headers)).response
             status = response.status
-            if meaning(Phase.HEAD, status) is Meaning.METHOD_REFUSED:
+            if meaning(Question.HEAD, status) is Meaning.METHOD_REFUSED:
                 await drain(response)
                 return None
-            await judge(response, Phase.HEAD, self._clock.wall())
+            await judge(response, Question.HEAD, self._clock.wall())
             response.release()
             return None if is_page(response) else response.headers
 
@@ -128,7 +128,7 @@ class RegistryUpstream:
 
         async def question() -> ManifestBody:
             response = (await self._send("GET", path, repository, {"Accept": accept})).response
-            await judge(response, Phase.MANIFEST, self._clock.wall())
+            await judge(response, Question.MANIFEST, self._clock.wall())
             raw = await read_bounded(response, MAX_MANIFEST)
             return await _manifest(raw, response, reference, accept)
 
@@ -174,16 +174,16 @@ class RegistryUpstream:
         if target.startswith(f"{repository}/referrers/"):
             return await self._referrers(repository, target, accept)
         try:
-            return await self._listing(repository, target, accept, Phase.LIST)
+            return await self._listing(repository, target, accept, Question.LIST)
         except MethodRefused:
             if (without := without_number(target)) == target:
                 raise
-            return await self._listing(repository, without, accept, Phase.LIST)
+            return await self._listing(repository, without, accept, Question.LIST)
 
     async def _referrers(self, repository: Repository, target: str, accept: str) -> Listing:
         """Whoever has no such list says so in many ways; an error of the server's own (500) is one of them."""
         try:
-            found = await self._listing(repository, target, accept, Phase.REFERRERS)
+            found = await self._listing(repository, target, accept, Question.REFERRERS)
         except Misbehaved as problem:
             raise Absent("the upstream has no list of referrers") from problem
         except Unavailable as problem:
@@ -193,7 +193,7 @@ class RegistryUpstream:
         self._lists_referrers = True
         return found
 
-    async def _listing(self, repository: Repository, target: str, accept: str, phase: Phase) -> Listing:
+    async def _listing(self, repository: Repository, target: str, accept: str, phase: Question) -> Listing:
         async def question() -> Listing:
             response = (await self._send("GET", target, repository, {"Accept": accept})).response
             await judge(response, phase, self._clock.wall())

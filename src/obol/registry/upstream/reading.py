@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from obol.registry.policy.retry import backoff
-from obol.registry.policy.statuses import Meaning, Phase, explained, meaning
+from obol.registry.policy.statuses import Meaning, Question, explained, meaning
 from obol.registry.upstream.large import LARGE, take_turn
 from obol.registry.upstream.pieces import piece
 from obol.registry.upstream.ports import (
@@ -57,7 +57,7 @@ async def drain(response: aiohttp.ClientResponse) -> None:
         give_back(response)
 
 
-async def judge(response: aiohttp.ClientResponse, phase: Phase, wall: float) -> None:
+async def judge(response: aiohttp.ClientResponse, phase: Question, wall: float) -> None:
     """Return for an answer; otherwise give the connection back and raise what the status means at `wall` time."""
     found = meaning(phase, response.status)
     if found is Meaning.GIVEN:
@@ -67,7 +67,7 @@ async def judge(response: aiohttp.ClientResponse, phase: Phase, wall: float) -> 
     raise problem
 
 
-def error(found: Meaning, phase: Phase, status: int, retry_after: str | None, wall: float) -> UpstreamError:
+def error(found: Meaning, phase: Question, status: int, retry_after: str | None, wall: float) -> UpstreamError:
     """The error that a meaning other than GIVEN stands for."""
     match found:
         case Meaning.DENIED:
@@ -75,7 +75,7 @@ def error(found: Meaning, phase: Phase, status: int, retry_after: str | None, wa
             problem: UpstreamError = Denied(NEEDS_CREDENTIALS if bare else explained(status))
         case Meaning.LIMITED:
             problem = RateLimited(backoff(retry_after, wall))
-        case Meaning.METHOD_REFUSED if phase is Phase.RANGE:
+        case Meaning.METHOD_REFUSED if phase is Question.RANGE:
             problem = RangesRefused(f"the upstream refuses the range ({status})")
         case Meaning.BUSY if retry_after:
             problem = Busy(backoff(retry_after, wall))

@@ -29,7 +29,7 @@ END_WITHIN = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class BlobRange:
     """Bytes `start` to `stop` of a blob (None: to its end); `plain`: all of it, asked without a Range."""
 
     start: int
@@ -57,7 +57,7 @@ class Body:
     decoder: zlib._Decompress | None = None
 
 
-def body_of(response: aiohttp.ClientResponse, wanted: Wanted, size: int | None) -> Body:
+def body_of(response: aiohttp.ClientResponse, wanted: BlobRange, size: int | None) -> Body:
     """Read the head of a 200 or 206 to what was `wanted` of a blob; `size` as its descriptor says, if one is known.
 
     Raises RangesRefused (a part that does not fit), Misbehaved (another length, a web page, an unknown encoding).
@@ -88,7 +88,7 @@ def _decoder(encoding: str) -> zlib._Decompress:
     return zlib.decompressobj(zlib.MAX_WBITS | 32)
 
 
-def _part(response: aiohttp.ClientResponse, wanted: Wanted, size: int | None) -> Body:
+def _part(response: aiohttp.ClientResponse, wanted: BlobRange, size: int | None) -> Body:
     told = parse_content_range(response.headers.get("Content-Range"))
     asked = bool(wanted.headers())
     if told is None or told.start != wanted.start:

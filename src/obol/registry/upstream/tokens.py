@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from obol.machine.tasks import spawn
 from obol.oci.errors import OciError
 from obol.oci.tokens import Bearer, FetchToken, Token, TokenRefused, parse_token, token_url
-from obol.registry.policy.statuses import Meaning, Phase, meaning
+from obol.registry.policy.statuses import Meaning, Question, meaning
 from obol.registry.upstream.ports import Denied, Misbehaved, Unavailable
 from obol.registry.upstream.reading import drain, is_page, judge, read_bounded
 
@@ -109,12 +109,12 @@ class Tokens:
         self._transport.check(url)
         arrived = await self._transport.send("GET", url, {"Accept": "application/json"}, None)
         response = arrived.response
-        if meaning(Phase.TOKEN, response.status) is Meaning.DENIED:
+        if meaning(Question.TOKEN, response.status) is Meaning.DENIED:
             await drain(response)
             if response.status in {401, 403} and not is_page(response):
                 return None
             raise Denied(f"the upstream's token service has no token for this ({response.status})")
-        await judge(response, Phase.TOKEN, self._clock.wall())
+        await judge(response, Question.TOKEN, self._clock.wall())
         try:
             return parse_token(await read_bounded(response, MAX_TOKEN_BODY))
         except OciError as problem:

@@ -5,7 +5,7 @@ from itertools import repeat
 import pytest
 
 from obol.backends.k3d.ingressports import Chosen, Taken, choose
-from obol.rendering.k3d import WANTED_PORTS, Published
+from obol.rendering.k3d import WANTED_PORTS, PortMapping
 from tests.fakes.k3dstack import FakePorts
 
 
@@ -13,7 +13,7 @@ def test_all_free() -> None:
     """What is free is published, and there is nothing to tell."""
     ports = FakePorts()
 
-    assert choose(ports, ports.listens) == Chosen(tuple(Published(*one) for one in WANTED_PORTS), 41000)
+    assert choose(ports, ports.listens) == Chosen(tuple(PortMapping(*one) for one in WANTED_PORTS), 41000)
 
 
 def test_busy() -> None:
@@ -22,7 +22,7 @@ def test_busy() -> None:
 
     chosen = choose(ports, ports.listens)
 
-    assert chosen.ingress == (Published(8080, 80), Published(41000, 443))
+    assert chosen.ingress == (PortMapping(8080, 80), PortMapping(41000, 443))
     assert chosen.taken == (Taken(80, (8080,)), Taken(443, (41000,)), Taken(8443, (41000,)))
 
 
@@ -38,7 +38,7 @@ def test_api_port() -> None:
 
     chosen = choose(ports, ports.listens)
 
-    assert chosen.ingress[-1] == Published(41000, 443)
+    assert chosen.ingress[-1] == PortMapping(41000, 443)
     assert chosen.api == 41001
 
 
@@ -57,7 +57,7 @@ def test_refused() -> None:
 
     chosen = choose(ports, ports.listens, {443, 8443, 41000})
 
-    assert chosen.ingress == (Published(80, 80), Published(8080, 80), Published(41001, 443))
+    assert chosen.ingress == (PortMapping(80, 80), PortMapping(8080, 80), PortMapping(41001, 443))
     assert chosen.all == {80, 8080, 41001, 41002}
 
 

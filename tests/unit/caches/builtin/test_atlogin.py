@@ -13,7 +13,7 @@ from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.ports import EngineStatus, Inventory, Listener, Running, Started, Substitute
 from obol.caches.substitutes import remember
 from obol.errors import EngineUnresponsive, ObolError
-from obol.machine.commands import Account
+from obol.machine.commands import User
 from obol.machine.originals import Originals
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import status_body
@@ -238,7 +238,7 @@ async def test_edited_unit(tmp_path: Path, world: World) -> None:
 async def test_under_sudo(tmp_path: Path, world: World) -> None:
     """The service is the person's: root's manager is not theirs."""
     own = service(tmp_path, world)
-    own = replace(own, plan=replace(own.plan, account=Account(1000, 1000)))
+    own = replace(own, plan=replace(own.plan, account=User(1000, 1000)))
 
     for act in (own.enable, own.disable):
         with pytest.raises(ObolError, match="not of root"):

@@ -13,7 +13,7 @@ from obol.caches.builtin.process import BuiltinEngine, SystemHost
 from obol.caches.ports import Listener, Started, Substitute
 from obol.caches.substitutes import recall, remember
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
-from obol.machine.commands import Account
+from obol.machine.commands import User
 from obol.machine.ports import Holder
 from tests.fakes.control import FakeEngine, status_body
 from tests.fakes.waiting import FakeWaiting
@@ -44,11 +44,11 @@ class FakeHost:
     child: FakeChild = field(default_factory=FakeChild)
     on_detach: Callable[[int], object] = lambda _output: None
     on_kill: Callable[[], None] = lambda: None
-    started: list[tuple[Sequence[str], Mapping[str, str], Account | None]] = field(default_factory=list)
+    started: list[tuple[Sequence[str], Mapping[str, str], User | None]] = field(default_factory=list)
     killed: list[tuple[int, int]] = field(default_factory=list)
 
     def detach(
-        self, argv: Sequence[str], *, env: Mapping[str, str], output: int, account: Account | None = None
+        self, argv: Sequence[str], *, env: Mapping[str, str], output: int, account: User | None = None
     ) -> FakeChild:
         """Remember the command, and do as told."""
         self.started.append((argv, env, account))
@@ -308,15 +308,15 @@ def test_lock_is_not_ours(store: Path) -> None:
         builtin(store, FakeHost()).status()
 
 
-@pytest.mark.parametrize(("uid", "account"), [(4242, Account(4242, 4242)), (0, None)])
+@pytest.mark.parametrize(("uid", "account"), [(4242, User(4242, 4242)), (0, None)])
 def test_under_sudo(
-    store: Path, engines: ExitStack, monkeypatch: pytest.MonkeyPatch, uid: int, account: Account | None
+    store: Path, engines: ExitStack, monkeypatch: pytest.MonkeyPatch, uid: int, account: User | None
 ) -> None:
     """Under sudo a store in a directory of the person's is theirs, and so is the process; others are root's."""
     given: list[tuple[str, int, int]] = []
     monkeypatch.setattr(os, "chown", lambda path, u, g: given.append((str(path), u, g)))
     monkeypatch.setattr(os, "fchown", lambda _descriptor, u, g: given.append(("log", u, g)))
-    plan = BuiltinPlan(store / "a", (HUB,), account=Account(4242, 4242))
+    plan = BuiltinPlan(store / "a", (HUB,), account=User(4242, 4242))
     monkeypatch.setattr("obol.caches.builtin.process._owner", lambda _path: uid)
     host = FakeHost(on_detach=lambda _output: engines.enter_context(FakeEngine(store / "a")))
 

@@ -17,7 +17,7 @@ from obol.rendering.registries import Mirror
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from obol.machine.originals import Change
+    from obol.machine.originals import EditedFile
 
 HUB = Mirror("docker.io", "http://127.0.0.1:54100")
 QUAY = Mirror("quay.io", "http://127.0.0.1:54102")
@@ -332,7 +332,7 @@ def test_a_write_that_fails_half_way(place: Place, originals: Originals, tmp_pat
     before = tree(tmp_path)
     write_one = Originals.write
 
-    def failing(self: Originals, path: Path, *others: Any) -> Change:
+    def failing(self: Originals, path: Path, *others: Any) -> EditedFile:
         if "quay.io" in path.parts:
             raise ObolError("full")
         return write_one(self, path, *others)

@@ -4,7 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from obol.caches.clients.place import Place
-from obol.machine.commands import Account
+from obol.machine.commands import User
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,4 +23,4 @@ def test_directories(tmp_path: Path) -> None:
 def test_uid(tmp_path: Path) -> None:
     """Under sudo the person is whom sudo made root."""
     assert Place(tmp_path, per_user=True).uid == os.geteuid()
-    assert Place(tmp_path, per_user=True, owner=Account(4711, 1)).uid == 4711
+    assert Place(tmp_path, per_user=True, owner=User(4711, 1)).uid == 4711

@@ -7,7 +7,7 @@ import pytest
 
 from obol.caches.containers.directories import clear_directory, make_directory
 from obol.errors import StoreUnusable
-from obol.machine.commands import Account
+from obol.machine.commands import User
 from obol.machine.docker import Docker
 from tests.fakes.runner import FakeRunner
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def test_made(tmp_path: Path) -> None:
     """What is missing is made, for whom it is meant; again is no error."""
-    account = Account(os.getuid(), os.getgid())
+    account = User(os.getuid(), os.getgid())
 
     make_directory(tmp_path / "a" / "b", account)
     make_directory(tmp_path / "a" / "b", None)

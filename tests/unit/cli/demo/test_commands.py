@@ -10,7 +10,7 @@ import pytest
 
 from obol.cli import main
 from obol.cli.demo import commands as demo
-from obol.demo.base import Link, Result, Settings, Watcher
+from obol.demo.base import DemoSettings, Link, Result, Watcher
 from obol.demo.chart import bars
 from obol.demo.images import QUARTER
 from obol.errors import Interrupted
@@ -27,9 +27,9 @@ class Played:
     """What the command was told to play, and what it finds."""
 
     found: Result | BaseException
-    settings: list[Settings] = field(default_factory=list)
+    settings: list[DemoSettings] = field(default_factory=list)
 
-    def __call__(self, settings: Settings, watcher: Watcher) -> Result:
+    def __call__(self, settings: DemoSettings, watcher: Watcher) -> Result:
         self.settings.append(settings)
         if isinstance(self.found, BaseException):
             raise self.found
@@ -75,7 +75,7 @@ def test_options(played: Played) -> None:
 
     assert main.run(line.split()) == 0
 
-    assert played.settings == [Settings(100_072_000, Link(100e6, 10e6, 0.05))]
+    assert played.settings == [DemoSettings(100_072_000, Link(100e6, 10e6, 0.05))]
 
 
 def test_json(played: Played, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,11 +9,11 @@ from rich.console import Console
 
 from obol.cli.demo.view import Lines, Live, Unseen, drawing, finding, title, watching
 from obol.cli.terminal.present import Speaker
-from obol.demo.base import Phase
+from obol.demo.base import MeasuredPull
 from tests.unit.cli.conftest import Screen
 
-DIRECT = Phase("direct", 18.0, 250_000_000, 0, 1.0)
-WARM = Phase("warm", 0.9, 0, 250_000_000, 20.0)
+DIRECT = MeasuredPull("direct", 18.0, 250_000_000, 0, 1.0)
+WARM = MeasuredPull("warm", 0.9, 0, 250_000_000, 20.0)
 
 
 def test_words() -> None:

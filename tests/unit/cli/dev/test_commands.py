@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.cli.stack import building
-from obol.config.paths import Surroundings, locate
+from obol.config.paths import Invocation, locate
 from obol.stack.state import Home, Identity
 from tests.fakes.runner import FakeRunner
 from tests.unit.stack.devworld import PUSHED, RELEASED, DevWorld, deployment, dev_world
@@ -23,7 +23,7 @@ def world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     """Somebody at work in development mode, on a stack on k3d."""
     found = dev_world()
 
-    def hot_swap(around: Surroundings, home: Home, identity: Identity) -> HotSwap:
+    def hot_swap(around: Invocation, home: Home, identity: Identity) -> HotSwap:
         assert (home.config, identity.stack_id) == (tmp_path / ".workspace/config", "brave-otter")
         return found.stack
 
@@ -32,7 +32,7 @@ def world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.delenv("OBOL_CONFIG_DIR")
     monkeypatch.delenv("OBOL_DISABLE_REGISTRY_CACHE", raising=False)
     monkeypatch.chdir(tmp_path)
-    Home(locate(Surroundings.of_process()).config).establish(Identity("brave-otter", "k3d"))
+    Home(locate(Invocation.of_process()).config).establish(Identity("brave-otter", "k3d"))
     return found
 
 
@@ -121,7 +121,7 @@ def test_other_modes(terminal: Terminal, world: DevWorld, monkeypatch: pytest.Mo
     assert "unset OBOL_DISABLE_REGISTRY_CACHE" in terminal.err
 
     monkeypatch.delenv("OBOL_DISABLE_REGISTRY_CACHE")
-    Home(locate(Surroundings.of_process()).config).establish(Identity("brave-otter", "podman"))
+    Home(locate(Invocation.of_process()).config).establish(Identity("brave-otter", "podman"))
     assert terminal.run(line) == 2
     assert "it runs on podman" in terminal.err
 

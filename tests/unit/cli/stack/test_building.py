@@ -11,7 +11,7 @@ from obol.backends.ports import Program, Runtimes
 from obol.cli.stack import building
 from obol.cli.stack.building import AskedBackend, AskedEngine
 from obol.cli.terminal.present import OutputFormat, Speaker
-from obol.config.paths import Surroundings
+from obol.config.paths import Invocation
 from obol.errors import Interrupted, SettingsError, UsageError
 from obol.stack.data import claim
 from obol.stack.lifecycle import Lifecycle
@@ -41,9 +41,9 @@ def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(building, "runtimes", runtimes)
 
 
-def around(tmp_path: Path, **environ: str) -> Surroundings:
+def around(tmp_path: Path, **environ: str) -> Invocation:
     """A process born with these variables."""
-    return Surroundings({"OBOL_CONFIG_DIR": str(tmp_path), **environ}, tmp_path, tmp_path)
+    return Invocation({"OBOL_CONFIG_DIR": str(tmp_path), **environ}, tmp_path, tmp_path)
 
 
 @pytest.mark.parametrize(("words", "said"), [((), ""), (("half of it is there",), "half of it is there")])

@@ -7,7 +7,7 @@ import pytest
 
 from obol.cli.stack import identifying
 from obol.cli.terminal.present import OutputFormat, Speaker
-from obol.config.paths import Surroundings, locate
+from obol.config.paths import Invocation, locate
 from obol.stack.adoption import Clusters
 from obol.stack.state import Home, Identity, NameLost
 
@@ -18,14 +18,14 @@ CALM, NEWT = Identity("calm-otter", "k3d"), Identity("brave-newt", "k3d")
 
 
 @pytest.fixture
-def around(terminal: Terminal) -> Surroundings:
+def around(terminal: Terminal) -> Invocation:
     """A machine with a cluster that was made for its directory."""
     terminal.clusters = Clusters(("calm-otter",))
-    return Surroundings.of_process()
+    return Invocation.of_process()
 
 
 @pytest.fixture
-def home(around: Surroundings) -> Home:
+def home(around: Invocation) -> Home:
     """Where its stack is written down."""
     found = Home(locate(around).config)
     found.establish(NEWT)
@@ -38,7 +38,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Speaker:
     return Speaker(OutputFormat.HUMAN)
 
 
-def test_adopted(say: Speaker, around: Surroundings, home: Home, capsys: pytest.CaptureFixture[str]) -> None:
+def test_adopted(say: Speaker, around: Invocation, home: Home, capsys: pytest.CaptureFixture[str]) -> None:
     """A stack that has lost its name takes that of its cluster, which is said and written down."""
     (home.config / ".stack-id").write_text("")
 
@@ -48,7 +48,7 @@ def test_adopted(say: Speaker, around: Surroundings, home: Home, capsys: pytest.
     assert "The cluster obol-stack-calm-otter is this stack's, and is used again" in capsys.readouterr().err
 
 
-def test_gone(say: Speaker, around: Surroundings, home: Home) -> None:
+def test_gone(say: Speaker, around: Invocation, home: Home) -> None:
     """So does one whose file is gone; where there was never a stack, who only looks looks for nothing."""
     (home.config / ".stack-id").unlink()
 
@@ -58,7 +58,7 @@ def test_gone(say: Speaker, around: Surroundings, home: Home) -> None:
     assert identifying.whose(say, around, home) == CALM
 
 
-def test_seen(say: Speaker, around: Surroundings, home: Home) -> None:
+def test_seen(say: Speaker, around: Invocation, home: Home) -> None:
     """Who only looks changes nothing."""
     (home.config / ".stack-id").write_text("!")
 
@@ -66,14 +66,14 @@ def test_seen(say: Speaker, around: Surroundings, home: Home) -> None:
     assert (home.config / ".stack-id").read_text() == "!"
 
 
-def test_another_name(say: Speaker, around: Surroundings, home: Home) -> None:
+def test_another_name(say: Speaker, around: Invocation, home: Home) -> None:
     """A name that is written holds, unless one wants to be sure, as before a cluster is made."""
     assert identifying.whose(say, around, home) == NEWT
     assert identifying.whose(say, around, home, surely=True) == CALM
 
 
 @pytest.mark.parametrize("text", ["brave-newt", ""])
-def test_other_backends(say: Speaker, around: Surroundings, home: Home, text: str) -> None:
+def test_other_backends(say: Speaker, around: Invocation, home: Home, text: str) -> None:
     """Nothing of a stack on another backend is looked for among clusters of k3d."""
     home.establish(replace(NEWT, backend="podman"))
     (home.config / ".stack-id").write_text(text)
@@ -85,7 +85,7 @@ def test_other_backends(say: Speaker, around: Surroundings, home: Home, text: st
             identifying.whose(say, around, home)
 
 
-def test_anew(terminal: Terminal, say: Speaker, around: Surroundings, home: Home) -> None:
+def test_anew(terminal: Terminal, say: Speaker, around: Invocation, home: Home) -> None:
     """Who begins anew needs no former name, but is told of one that can still be found."""
     (home.config / ".stack-id").write_text("")
     terminal.clusters = Clusters()

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obol.registry.policy.networks import FAKE, NOT_PUBLIC, PUBLIC_IPV6, Row, is_fake, is_public
+from obol.registry.policy.networks import FAKE, NOT_PUBLIC, PUBLIC_IPV6, SpecialNetwork, is_fake, is_public
 
 
 @pytest.mark.parametrize("row", NOT_PUBLIC, ids=lambda row: row.network)
-def test_each_row(row: Row) -> None:
+def test_each_row(row: SpecialNetwork) -> None:
     """The first, the last and a middle address of a network are not public; the row says why."""
     network = ipaddress.ip_network(row.network)
 
@@ -24,13 +24,13 @@ def test_each_row(row: Row) -> None:
     "prefix",
     ["::ffff:", "::ffff:0:", "64:ff9b::", "64:ff9b:1::", "::", "2a00:1:2:3::5efe:", "2a00:1:2:3:200:5efe:"],
 )
-def test_each_row_inside_an_address_of_ipv6(row: Row, prefix: str) -> None:
+def test_each_row_inside_an_address_of_ipv6(row: SpecialNetwork, prefix: str) -> None:
     """An address of IPv6 that carries one of IPv4 is no more public than that."""
     assert not is_public(prefix + str(ipaddress.ip_network(row.network)[-1]))
 
 
 @pytest.mark.parametrize("row", [row for row in NOT_PUBLIC if ":" not in row.network], ids=lambda row: row.network)
-def test_each_row_by_6to4(row: Row) -> None:
+def test_each_row_by_6to4(row: SpecialNetwork) -> None:
     """6to4 carries its address of IPv4 in front."""
     carried = int(ipaddress.IPv4Address(str(ipaddress.ip_network(row.network)[-1])))
 

@@ -2,115 +2,115 @@ from __future__ import annotations
 
 import pytest
 
-from obol.registry.policy.statuses import TABLE, Meaning, Phase, Row, explained, meaning
+from obol.registry.policy.statuses import TABLE, Meaning, Question, StatusRow, explained, meaning
 
-GETS = [Phase.MANIFEST, Phase.BLOB, Phase.RANGE, Phase.LIST, Phase.REFERRERS, Phase.TOKEN]
+GETS = [Question.MANIFEST, Question.BLOB, Question.RANGE, Question.LIST, Question.REFERRERS, Question.TOKEN]
 
-EXPECTED: dict[tuple[int, ...], dict[Phase, Meaning]] = {
-    (200, 203): dict.fromkeys([*GETS, Phase.HEAD, Phase.HELD_TOKEN], Meaning.GIVEN),
+EXPECTED: dict[tuple[int, ...], dict[Question, Meaning]] = {
+    (200, 203): dict.fromkeys([*GETS, Question.HEAD, Question.HELD_TOKEN], Meaning.GIVEN),
     (206,): {
-        Phase.RANGE: Meaning.GIVEN,
-        Phase.BLOB: Meaning.GIVEN,
-        Phase.MANIFEST: Meaning.UNUSABLE,
-        Phase.LIST: Meaning.UNUSABLE,
-        Phase.HEAD: Meaning.METHOD_REFUSED,
+        Question.RANGE: Meaning.GIVEN,
+        Question.BLOB: Meaning.GIVEN,
+        Question.MANIFEST: Meaning.UNUSABLE,
+        Question.LIST: Meaning.UNUSABLE,
+        Question.HEAD: Meaning.METHOD_REFUSED,
     },
     (204, 300, 304, 407): {
-        Phase.MANIFEST: Meaning.UNUSABLE,
-        Phase.BLOB: Meaning.UNUSABLE,
-        Phase.RANGE: Meaning.METHOD_REFUSED,
-        Phase.HEAD: Meaning.METHOD_REFUSED,
+        Question.MANIFEST: Meaning.UNUSABLE,
+        Question.BLOB: Meaning.UNUSABLE,
+        Question.RANGE: Meaning.METHOD_REFUSED,
+        Question.HEAD: Meaning.METHOD_REFUSED,
     },
     (202, 408, 421, 425, 502, 504, 520, 599): {
         **dict.fromkeys(GETS, Meaning.PATH_FAILS),
-        Phase.HEAD: Meaning.METHOD_REFUSED,
+        Question.HEAD: Meaning.METHOD_REFUSED,
     },
     (500,): {
-        Phase.MANIFEST: Meaning.PATH_FAILS,
-        Phase.BLOB: Meaning.PATH_FAILS,
-        Phase.REFERRERS: Meaning.PATH_FAILS,
-        Phase.TOKEN: Meaning.PATH_FAILS,
-        Phase.RANGE: Meaning.METHOD_REFUSED,
-        Phase.HEAD: Meaning.METHOD_REFUSED,
+        Question.MANIFEST: Meaning.PATH_FAILS,
+        Question.BLOB: Meaning.PATH_FAILS,
+        Question.REFERRERS: Meaning.PATH_FAILS,
+        Question.TOKEN: Meaning.PATH_FAILS,
+        Question.RANGE: Meaning.METHOD_REFUSED,
+        Question.HEAD: Meaning.METHOD_REFUSED,
     },
     (501,): {
-        Phase.MANIFEST: Meaning.UNUSABLE,
-        Phase.BLOB: Meaning.UNUSABLE,
-        Phase.RANGE: Meaning.METHOD_REFUSED,
-        Phase.LIST: Meaning.METHOD_REFUSED,
-        Phase.REFERRERS: Meaning.ABSENT,
-        Phase.HEAD: Meaning.METHOD_REFUSED,
+        Question.MANIFEST: Meaning.UNUSABLE,
+        Question.BLOB: Meaning.UNUSABLE,
+        Question.RANGE: Meaning.METHOD_REFUSED,
+        Question.LIST: Meaning.METHOD_REFUSED,
+        Question.REFERRERS: Meaning.ABSENT,
+        Question.HEAD: Meaning.METHOD_REFUSED,
     },
-    (503,): {**dict.fromkeys(GETS, Meaning.BUSY), Phase.HEAD: Meaning.METHOD_REFUSED},
-    (429,): {**dict.fromkeys(GETS, Meaning.LIMITED), Phase.HEAD: Meaning.METHOD_REFUSED},
-    (201,): {Phase.TOKEN: Meaning.GIVEN, Phase.MANIFEST: Meaning.UNUSABLE, Phase.HEAD: Meaning.METHOD_REFUSED},
+    (503,): {**dict.fromkeys(GETS, Meaning.BUSY), Question.HEAD: Meaning.METHOD_REFUSED},
+    (429,): {**dict.fromkeys(GETS, Meaning.LIMITED), Question.HEAD: Meaning.METHOD_REFUSED},
+    (201,): {Question.TOKEN: Meaning.GIVEN, Question.MANIFEST: Meaning.UNUSABLE, Question.HEAD: Meaning.METHOD_REFUSED},
     (400,): {
-        Phase.HELD_TOKEN: Meaning.TOKEN_SPENT,
-        Phase.MANIFEST: Meaning.UNUSABLE,
-        Phase.BLOB: Meaning.UNUSABLE,
-        Phase.RANGE: Meaning.METHOD_REFUSED,
-        Phase.LIST: Meaning.METHOD_REFUSED,
-        Phase.REFERRERS: Meaning.ABSENT,
-        Phase.TOKEN: Meaning.DENIED,
-        Phase.HEAD: Meaning.METHOD_REFUSED,
+        Question.HELD_TOKEN: Meaning.TOKEN_SPENT,
+        Question.MANIFEST: Meaning.UNUSABLE,
+        Question.BLOB: Meaning.UNUSABLE,
+        Question.RANGE: Meaning.METHOD_REFUSED,
+        Question.LIST: Meaning.METHOD_REFUSED,
+        Question.REFERRERS: Meaning.ABSENT,
+        Question.TOKEN: Meaning.DENIED,
+        Question.HEAD: Meaning.METHOD_REFUSED,
     },
     (401, 403): {
-        Phase.HELD_TOKEN: Meaning.TOKEN_SPENT,
-        Phase.MANIFEST: Meaning.DENIED,
-        Phase.BLOB: Meaning.DENIED,
-        Phase.RANGE: Meaning.METHOD_REFUSED,
-        Phase.LIST: Meaning.DENIED,
-        Phase.REFERRERS: Meaning.DENIED,
-        Phase.TOKEN: Meaning.DENIED,
-        Phase.HEAD: Meaning.METHOD_REFUSED,
+        Question.HELD_TOKEN: Meaning.TOKEN_SPENT,
+        Question.MANIFEST: Meaning.DENIED,
+        Question.BLOB: Meaning.DENIED,
+        Question.RANGE: Meaning.METHOD_REFUSED,
+        Question.LIST: Meaning.DENIED,
+        Question.REFERRERS: Meaning.DENIED,
+        Question.TOKEN: Meaning.DENIED,
+        Question.HEAD: Meaning.METHOD_REFUSED,
     },
     (404,): {
-        Phase.HELD_TOKEN: Meaning.TOKEN_SPENT,
-        Phase.MANIFEST: Meaning.ABSENT,
-        Phase.BLOB: Meaning.ABSENT,
-        Phase.RANGE: Meaning.METHOD_REFUSED,
-        Phase.LIST: Meaning.ABSENT,
-        Phase.REFERRERS: Meaning.ABSENT,
-        Phase.TOKEN: Meaning.DENIED,
-        Phase.HEAD: Meaning.METHOD_REFUSED,
+        Question.HELD_TOKEN: Meaning.TOKEN_SPENT,
+        Question.MANIFEST: Meaning.ABSENT,
+        Question.BLOB: Meaning.ABSENT,
+        Question.RANGE: Meaning.METHOD_REFUSED,
+        Question.LIST: Meaning.ABSENT,
+        Question.REFERRERS: Meaning.ABSENT,
+        Question.TOKEN: Meaning.DENIED,
+        Question.HEAD: Meaning.METHOD_REFUSED,
     },
     (410,): {
-        Phase.MANIFEST: Meaning.ABSENT,
-        Phase.BLOB: Meaning.ABSENT,
-        Phase.LIST: Meaning.ABSENT,
-        Phase.REFERRERS: Meaning.ABSENT,
-        Phase.RANGE: Meaning.METHOD_REFUSED,
+        Question.MANIFEST: Meaning.ABSENT,
+        Question.BLOB: Meaning.ABSENT,
+        Question.LIST: Meaning.ABSENT,
+        Question.REFERRERS: Meaning.ABSENT,
+        Question.RANGE: Meaning.METHOD_REFUSED,
     },
-    (402, 451): {**dict.fromkeys(GETS, Meaning.DENIED), Phase.RANGE: Meaning.DENIED},
-    (423,): dict.fromkeys([Phase.MANIFEST, Phase.BLOB, Phase.LIST], Meaning.DENIED),
-    (412,): {Phase.MANIFEST: Meaning.DENIED, Phase.BLOB: Meaning.DENIED, Phase.RANGE: Meaning.METHOD_REFUSED},
-    (409,): dict.fromkeys([Phase.MANIFEST, Phase.BLOB, Phase.LIST], Meaning.PATH_FAILS),
+    (402, 451): {**dict.fromkeys(GETS, Meaning.DENIED), Question.RANGE: Meaning.DENIED},
+    (423,): dict.fromkeys([Question.MANIFEST, Question.BLOB, Question.LIST], Meaning.DENIED),
+    (412,): {Question.MANIFEST: Meaning.DENIED, Question.BLOB: Meaning.DENIED, Question.RANGE: Meaning.METHOD_REFUSED},
+    (409,): dict.fromkeys([Question.MANIFEST, Question.BLOB, Question.LIST], Meaning.PATH_FAILS),
     (406,): {
-        Phase.MANIFEST: Meaning.ABSENT,
-        Phase.BLOB: Meaning.UNUSABLE,
-        Phase.LIST: Meaning.METHOD_REFUSED,
-        Phase.REFERRERS: Meaning.ABSENT,
-        Phase.RANGE: Meaning.METHOD_REFUSED,
+        Question.MANIFEST: Meaning.ABSENT,
+        Question.BLOB: Meaning.UNUSABLE,
+        Question.LIST: Meaning.METHOD_REFUSED,
+        Question.REFERRERS: Meaning.ABSENT,
+        Question.RANGE: Meaning.METHOD_REFUSED,
     },
     (405,): {
-        Phase.MANIFEST: Meaning.UNUSABLE,
-        Phase.LIST: Meaning.METHOD_REFUSED,
-        Phase.REFERRERS: Meaning.ABSENT,
-        Phase.RANGE: Meaning.METHOD_REFUSED,
-        Phase.HEAD: Meaning.METHOD_REFUSED,
+        Question.MANIFEST: Meaning.UNUSABLE,
+        Question.LIST: Meaning.METHOD_REFUSED,
+        Question.REFERRERS: Meaning.ABSENT,
+        Question.RANGE: Meaning.METHOD_REFUSED,
+        Question.HEAD: Meaning.METHOD_REFUSED,
     },
     (416,): {
-        Phase.RANGE: Meaning.METHOD_REFUSED,
-        Phase.BLOB: Meaning.UNUSABLE,
-        Phase.LIST: Meaning.METHOD_REFUSED,
-        Phase.REFERRERS: Meaning.ABSENT,
+        Question.RANGE: Meaning.METHOD_REFUSED,
+        Question.BLOB: Meaning.UNUSABLE,
+        Question.LIST: Meaning.METHOD_REFUSED,
+        Question.REFERRERS: Meaning.ABSENT,
     },
-    (414, 422): {Phase.LIST: Meaning.METHOD_REFUSED, Phase.MANIFEST: Meaning.UNUSABLE},
+    (414, 422): {Question.LIST: Meaning.METHOD_REFUSED, Question.MANIFEST: Meaning.UNUSABLE},
     (418,): {
-        Phase.MANIFEST: Meaning.UNUSABLE,
-        Phase.REFERRERS: Meaning.ABSENT,
-        Phase.RANGE: Meaning.METHOD_REFUSED,
-        Phase.HELD_TOKEN: Meaning.GIVEN,
+        Question.MANIFEST: Meaning.UNUSABLE,
+        Question.REFERRERS: Meaning.ABSENT,
+        Question.RANGE: Meaning.METHOD_REFUSED,
+        Question.HELD_TOKEN: Meaning.GIVEN,
     },
 }
 
@@ -124,25 +124,25 @@ EXPECTED: dict[tuple[int, ...], dict[Phase, Meaning]] = {
         for phase, expected in phases.items()
     ],
 )
-def test_what_a_status_means(status: int, phase: Phase, expected: Meaning) -> None:
+def test_what_a_status_means(status: int, phase: Question, expected: Meaning) -> None:
     """What was asked decides what a status says."""
     assert meaning(phase, status) is expected
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{sorted(row.statuses)} {row.meaning}")
-def test_every_row_has_an_effect_and_a_reason(row: Row) -> None:
+def test_every_row_has_an_effect_and_a_reason(row: StatusRow) -> None:
     """No row is hidden behind another one, and each names the clause or the registry that it is there for."""
     assert any(meaning(phase, status) is row.meaning for phase in row.phases for status in row.statuses)
     assert len(row.because) > 5
 
 
-@pytest.mark.parametrize("phase", list(Phase))
-def test_every_status_means_something(phase: Phase) -> None:
+@pytest.mark.parametrize("phase", list(Question))
+def test_every_status_means_something(phase: Question) -> None:
     """Also a status that nobody has thought of; and a HEAD never shows absence, denial or a limit."""
     told = {meaning(phase, status) for status in range(100, 1000)}
 
     assert told <= set(Meaning)
-    if phase is Phase.HEAD:
+    if phase is Question.HEAD:
         assert told == {Meaning.GIVEN, Meaning.METHOD_REFUSED}
 
 

@@ -15,7 +15,7 @@ from obol.registry.upstream.slots import Share, SlotPool
 from obol.registry.upstream.transport import Transport
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
-from tests.fakes.link import Lane, SlowLink
+from tests.fakes.link import LinkConnection, SlowLink
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry import Repository as Shelf
 
@@ -49,7 +49,7 @@ class CountingLink(SlowLink):
 
     made = 0
 
-    def lane(self) -> Lane:
+    def lane(self) -> LinkConnection:
         """One more."""
         self.made += 1
         return super().lane()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obol.machine.tasks import spawn
-from obol.registry.policy.statuses import Meaning, Phase
+from obol.registry.policy.statuses import Meaning, Question
 from obol.registry.upstream.ports import (
     Absent,
     Busy,
@@ -58,18 +58,18 @@ async def answer(transport: Transport, server: FakeRegistry, path: str = "/v2/")
 )
 def test_a_meaning_stands_for_an_error(found: Meaning, kind: type[UpstreamError]) -> None:
     """Absent, denied, limited, broken or nonsense: each meaning has its error."""
-    assert type(error(found, Phase.MANIFEST, 418, None, WALL)) is kind
+    assert type(error(found, Question.MANIFEST, 418, None, WALL)) is kind
 
 
 def test_a_refused_range_is_an_error_of_its_own() -> None:
     """Whoever asked for a range can ask without."""
-    assert type(error(Meaning.METHOD_REFUSED, Phase.RANGE, 403, None, WALL)) is RangesRefused
+    assert type(error(Meaning.METHOD_REFUSED, Question.RANGE, 403, None, WALL)) is RangesRefused
 
 
 @pytest.mark.parametrize(("found", "kind"), [(Meaning.LIMITED, RateLimited), (Meaning.BUSY, Busy)])
 def test_retry_after_names_the_seconds(found: Meaning, kind: type[RateLimited | Busy]) -> None:
     """What Retry-After says is in the error."""
-    problem = error(found, Phase.BLOB, 503, "17", WALL)
+    problem = error(found, Question.BLOB, 503, "17", WALL)
 
     assert isinstance(problem, kind)
     assert problem.seconds == 17.0
@@ -78,7 +78,7 @@ def test_retry_after_names_the_seconds(found: Meaning, kind: type[RateLimited | 
 @pytest.mark.parametrize(("status", "words"), [(407, "proxy"), (451, "legal"), (402, "paid"), (418, "answered 418")])
 def test_a_status_is_put_into_words(status: int, words: str) -> None:
     """Where a status tells a person more than its number, the error says so."""
-    assert words in str(error(Meaning.DENIED, Phase.MANIFEST, status, None, WALL))
+    assert words in str(error(Meaning.DENIED, Question.MANIFEST, status, None, WALL))
 
 
 @pytest.mark.parametrize("status", [200, 206])
@@ -88,7 +88,7 @@ async def test_a_good_answer_is_left_to_be_read(status: int) -> None:
         server.status_for = {"/v2/": Forced(status, (), b"body")}
         response = await answer(transport, server)
 
-        await judge(response, Phase.BLOB, WALL)
+        await judge(response, Question.BLOB, WALL)
 
         assert await read_bounded(response, 10) == b"body"
 
@@ -103,7 +103,7 @@ async def test_the_body_of_an_error_does_not_matter(body: bytes) -> None:
         for _ in range(3):
             response = await answer(transport, server)
             with pytest.raises(Absent, match=r"^the upstream does not have it$"):
-                await judge(response, Phase.BLOB, WALL)
+                await judge(response, Question.BLOB, WALL)
 
         assert server.connections == 1
 
@@ -115,7 +115,7 @@ async def test_a_long_error_is_not_read() -> None:
         response = await answer(transport, server)
 
         with pytest.raises(Unavailable):
-            await judge(response, Phase.BLOB, WALL)
+            await judge(response, Question.BLOB, WALL)
 
         assert response.closed
         assert not response.content.is_eof()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from obol.registry.upstream.ports import Misbehaved, RangesRefused, Unavailable, UpstreamError
-from obol.registry.upstream.streams import Body, RegistryStream, Trickle, Wanted
+from obol.registry.upstream.streams import BlobRange, Body, RegistryStream, Trickle
 from tests.fakes.behaviours import (
     BAD_RANGES,
     BROKEN_TRANSFER,
@@ -39,14 +39,14 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("wanted", "field"),
     [
-        (Wanted(0, None, plain=False), None),
-        (Wanted(0, 10, plain=True), None),
-        (Wanted(0, 10, plain=False), "bytes=0-9"),
-        (Wanted(5, 10, plain=False), "bytes=5-9"),
-        (Wanted(5, None, plain=False), "bytes=5-"),
+        (BlobRange(0, None, plain=False), None),
+        (BlobRange(0, 10, plain=True), None),
+        (BlobRange(0, 10, plain=False), "bytes=0-9"),
+        (BlobRange(5, 10, plain=False), "bytes=5-9"),
+        (BlobRange(5, None, plain=False), "bytes=5-"),
     ],
 )
-def test_ranges_are_closed_where_the_end_is_known(wanted: Wanted, field: str | None) -> None:
+def test_ranges_are_closed_where_the_end_is_known(wanted: BlobRange, field: str | None) -> None:
     """The whole blob is asked for without a Range, the rest with as exact a one as can be had."""
     assert wanted.headers().get("Range") == field
 

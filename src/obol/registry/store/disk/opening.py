@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from obol.errors import StoreInUse, StoreUnusable
 from obol.machine.files import PRIVATE_DIRECTORY, Folder, make_private_directory
-from obol.machine.locks import Held, locked
+from obol.machine.locks import LockHeld, locked
 from obol.registry.store.disk.content import DiskContent
 from obol.registry.store.disk.database import Database
 from obol.registry.store.disk.files import BlobTree
@@ -69,7 +69,7 @@ def open_store(root: Path, *, busy_timeout: float = 5.0, any_owner: bool = False
             store = _open(root.absolute(), busy_timeout, resources, any_owner=any_owner)
             undo.pop_all()
             return store
-    except Held as problem:
+    except LockHeld as problem:
         raise StoreInUse(
             f"the store {root} is in use",
             why=str(problem),

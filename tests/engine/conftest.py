@@ -103,7 +103,7 @@ class Cache:
     async def settled(self) -> None:
         """Wait until no transfer runs: a client has the last byte a moment before the blob is in its place."""
         for _ in range(1000):
-            if not self.running.engine.fills:
+            if not self.running.engine.transfers:
                 return
             await asyncio.sleep(0.005)
         pytest.fail("a transfer does not end")

@@ -122,7 +122,7 @@ async def test_body_that_always_lacks_its_end_is_given_up(start: Start) -> None:
 
             assert not reply.complete
             assert upstream.count("GET", "/blobs/") < 12
-            assert cache.running.engine.fills == 0
+            assert cache.running.engine.transfers == 0
 
 
 async def test_client_that_reads_nothing_is_not_answered_for_ever(start: Start) -> None:

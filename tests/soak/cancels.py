@@ -89,7 +89,7 @@ def listening() -> Iterator[list[str]]:
 async def settled(running: RunningEngine, upstream: FakeRegistry, tasks: int | None = None) -> Left:
     """What is alive when all transfers are over and the upstream's connections are closed."""
     async with asyncio.timeout(SETTLES_WITHIN):
-        while running.engine.fills:  # noqa: ASYNC110 - the engine tells nobody when a transfer ends
+        while running.engine.transfers:  # noqa: ASYNC110 - the engine tells nobody when a transfer ends
             await asyncio.sleep(0.05)
         await upstream.down()
         for _ in range(50):

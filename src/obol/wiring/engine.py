@@ -65,7 +65,7 @@ class RunningEngine:
             store=str(self.store.root),
             started_at=self.started_at,
             offline=self.engine.settings.offline,
-            fills=self.engine.fills,
+            fills=self.engine.transfers,
             content=amount(await self.store.content.usage()),
             partials=amount(await self.store.partials.usage()),
             listeners=[ListenerStatus(one.registry, one.address, one.port) for one in shown],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from obol.oci.references import Digest, Repository, parse_reference
 from obol.oci.requests import BlobRequest, ManifestRequest
-from obol.registry.engine.answers import CutShort, Document, DocumentHead, FileRun, StoredBlob
+from obol.registry.engine.answers import CutShort, Document, DocumentHead, StoredBlob
 from obol.registry.engine.engine import Engine
 from obol.registry.engine.scopes import Scope
 from obol.registry.settings import EngineSettings, FillSettings, TimeLimits
@@ -23,7 +23,8 @@ from tests.fakes.upstream import FakeUpstream
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from obol.registry.transfers.follower import FollowedBlob
+    from obol.registry.store.ports import FileRun
+    from obol.registry.transfers.follower import Follower
 
 FILL = FillSettings(segment=1000, segmented_above=1500, connections_per_fill=4, withhold=100, resumes=2)
 LIMITS = TimeLimits(
@@ -75,7 +76,7 @@ class World:
 
     async def blob(
         self, digest: str, *, repository: str = REPOSITORY, part: bool = False, scope: Scope | None = None
-    ) -> StoredBlob | FollowedBlob:
+    ) -> StoredBlob | Follower:
         """Ask for a blob."""
         wanted = BlobRequest(Repository(repository), Digest(digest))
         return await self.engine.blob(scope or self.scope, wanted, part=part)
@@ -92,7 +93,7 @@ class World:
 
     async def idle(self) -> None:
         """Wait until no blob is being fetched."""
-        await eventually(lambda: self.engine.fills == 0)
+        await eventually(lambda: self.engine.transfers == 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class Got:
     complete: bool
 
 
-async def take(blob: StoredBlob | FollowedBlob, start: int = 0, stop: int | None = None) -> Got:
+async def take(blob: StoredBlob | Follower, start: int = 0, stop: int | None = None) -> Got:
     """Read a blob as the server does."""
     if isinstance(blob, StoredBlob):
         data = os.pread(blob.content.fileno(), blob.content.size, 0)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
     from obol.oci.references import Digest
     from obol.registry.engine.counters import Counters
     from obol.registry.store.ports import Readable, RepositoryKey
@@ -69,49 +67,6 @@ class Page:
     source: Source
     next_page: str | None = None
     filtered: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class FileRun:
-    """Bytes `start` to `stop` of an open file, to be sent as they are."""
-
-    fileno: int
-    start: int
-    stop: int
-
-
-class GrowingBlob(Protocol):
-    """A blob that is being fetched. Use it as a context manager: it counts who follows."""
-
-    digest: Digest
-    joined: bool
-    """Somebody else had started the transfer."""
-
-    @property
-    def size(self) -> int | None:
-        """Known once `opened` returned, unless the upstream does not tell."""
-        ...
-
-    @property
-    def held(self) -> int:
-        """How many bytes were there when this client came; known once `opened` returned."""
-        ...
-
-    def __enter__(self) -> Self:
-        """Begin to follow."""
-        ...
-
-    def __exit__(self, *_: object) -> None:
-        """Stop following."""
-        ...
-
-    async def opened(self, start: int) -> None:
-        """Wait until byte `start` can be sent (or all is verified). Raises OciError when that will not be."""
-        ...
-
-    def runs(self, start: int, stop: int | None) -> AsyncGenerator[FileRun | bytes, None]:
-        """The bytes from `start` to `stop`, as they become available. Raises CutShort."""
-        ...
 
 
 class CutShort(Exception):

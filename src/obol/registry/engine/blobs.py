@@ -17,9 +17,9 @@ from obol.registry.engine.refusals import refusal, refused
 from obol.registry.engine.storehealth import StoreHealth
 from obol.registry.policy.freshness import Refuse, decide_digest
 from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
-from obol.registry.transfers.download import Abandoned, Fetch, Surroundings
-from obol.registry.transfers.follower import FollowedBlob
-from obol.registry.transfers.transfer import Fill, FillFailed
+from obol.registry.transfers.download import Abandoned, Download, Surroundings
+from obol.registry.transfers.follower import Follower
+from obol.registry.transfers.transfer import Transfer, TransferFailed
 from obol.registry.transfers.watch import Watch
 from obol.registry.upstream.ports import Absent, Denied, Misbehaved, RangesRefused, Unavailable, UpstreamError
 
@@ -41,7 +41,7 @@ class _Failure:
 
 
 class Blobs:
-    """Serves blobs; owns the fills, at most one per digest and registry: what one sends is no trouble of another's."""
+    """Serves blobs; owns the transfers, at most one for each digest and registry: one's bytes do not trouble others."""
 
     def __init__(
         self, around: Surroundings, grants: Grants, accounts: Accounts, *, offline: bool, unattended: int
@@ -52,9 +52,9 @@ class Blobs:
         self.store_health = StoreHealth()
         self._offline = offline
         self._seldom = logs.Seldom(around.clock)
-        self._fills: dict[tuple[str, Digest], Fill] = {}
-        self._tasks: dict[asyncio.Task[None], Fill] = {}
-        self._fetches: set[Fetch] = set()
+        self._transfers: dict[tuple[str, Digest], Transfer] = {}
+        self._tasks: dict[asyncio.Task[None], Transfer] = {}
+        self._downloads: set[Download] = set()
         self._watch = Watch(around.limits.standstill)
         self._sparing = logs.Sparing(around.clock)
         self._confirming: Flights[tuple[RepositoryKey, Digest], int | None] = Flights(unattended)
@@ -63,20 +63,18 @@ class Blobs:
         self._busy_count: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._fills)
+        return len(self._transfers)
 
     @property
-    def fills(self) -> tuple[Fill, ...]:
+    def transfers(self) -> tuple[Transfer, ...]:
         """The transfers that run."""
-        return tuple(self._fills.values())
+        return tuple(self._transfers.values())
 
     def start(self) -> None:
         """Begin to watch over the transfers. Needs a running loop."""
-        self._watch.start(self._fetches)
+        self._watch.start(self._downloads)
 
-    async def get(
-        self, scope: Scope, repository: Repository, digest: Digest, *, part: bool
-    ) -> StoredBlob | FollowedBlob:
+    async def get(self, scope: Scope, repository: Repository, digest: Digest, *, part: bool) -> StoredBlob | Follower:
         """A blob to read. `part`: the client asked for something else than the beginning. Raises OciError."""
         repo = scope.key(repository)
         try:
@@ -84,7 +82,9 @@ class Blobs:
             if grant is None:
                 await self._refuse_manifest(repo, digest)
             # A transfer that is being committed is followed, not waited for: its fsync may take seconds.
-            stored = None if (scope.registry, digest) in self._fills else await self._stored(scope, repo, digest, grant)
+            stored = (
+                None if (scope.registry, digest) in self._transfers else await self._stored(scope, repo, digest, grant)
+            )
             if stored is not None:
                 return stored
             return await self._follow(scope, repo, digest, grant, part=part)
@@ -147,9 +147,9 @@ class Blobs:
 
     async def _follow(
         self, scope: Scope, repo: RepositoryKey, digest: Digest, grant: Grant | None, *, part: bool
-    ) -> StoredBlob | FollowedBlob:
-        while (fill := self._fills.get((scope.registry, digest))) is not None and fill.failure is None:
-            followed = await self._join(scope, repo, fill, grant)
+    ) -> StoredBlob | Follower:
+        while (transfer := self._transfers.get((scope.registry, digest))) is not None and transfer.failure is None:
+            followed = await self._join(scope, repo, transfer, grant)
             if followed is not None:
                 return followed
             grant = grant or _grant(digest)
@@ -158,85 +158,89 @@ class Blobs:
                 return stored
         return self._start(scope, repo, digest, grant, part=part)
 
-    async def _join(self, scope: Scope, repo: RepositoryKey, fill: Fill, grant: Grant | None) -> FollowedBlob | None:
+    async def _join(
+        self, scope: Scope, repo: RepositoryKey, transfer: Transfer, grant: Grant | None
+    ) -> Follower | None:
         """Follow a transfer that somebody else started, or None if it is over.
 
         Another repository's transfer is joined only after our own grant of the blob is known, and when the upstream has
         begun to answer it: before that it may fail for reasons that are theirs.
         """
-        followed = FollowedBlob(fill, self._around, scope, joined=True)
-        if fill.repo == repo:
+        followed = Follower(transfer, self._around, scope, joined=True)
+        if transfer.repo == repo:
             return followed
         if grant is None:
-            await self._confirm(scope, repo, fill.digest)
-        with suppress(FillFailed), followed:
+            await self._confirm(scope, repo, transfer.digest)
+        with suppress(TransferFailed), followed:
             await followed.begun()
-        return followed if self._fills.get((scope.registry, fill.digest)) is fill and fill.failure is None else None
+        return (
+            followed
+            if self._transfers.get((scope.registry, transfer.digest)) is transfer and transfer.failure is None
+            else None
+        )
 
-    def _start(
-        self, scope: Scope, repo: RepositoryKey, digest: Digest, grant: Grant | None, *, part: bool
-    ) -> FollowedBlob:
+    def _start(self, scope: Scope, repo: RepositoryKey, digest: Digest, grant: Grant | None, *, part: bool) -> Follower:
         now = self._around.clock.monotonic()
         failure = self._failures.get((scope.registry, digest))
         if failure is not None and part and now < failure.until:
             raise OciError(UPSTREAM_BROKEN, "the transfer of this blob failed a moment ago")
-        if (scope.registry, digest) in self._fills:
+        if (scope.registry, digest) in self._transfers:
             # It stood still and does not end; two must not write one file.
             raise OciError(UPSTREAM_BROKEN, "the last transfer of this blob is still being ended")
         self._may_ask(scope, patience=self._around.limits.blob_headers / 2)
         size = None if grant is None else grant.size
         source = scope.upstream.blob(repo.name, digest, size)
-        fill = Fill(repo, digest, size, source, self._around.clock)
-        fill.plain = failure is not None and failure.plain
-        self._fills[scope.registry, digest] = fill
+        transfer = Transfer(repo, digest, size, source, self._around.clock)
+        transfer.plain = failure is not None and failure.plain
+        self._transfers[scope.registry, digest] = transfer
         self._accounts.fetches(digest)
-        task = spawn(self._run(scope, fill), name="fill")
-        self._tasks[task] = fill
+        task = spawn(self._run(scope, transfer), name="transfer")
+        self._tasks[task] = transfer
         task.add_done_callback(self._tasks.pop)
-        return FollowedBlob(fill, self._around, scope, joined=False)
+        return Follower(transfer, self._around, scope, joined=False)
 
-    async def _run(self, scope: Scope, fill: Fill) -> None:
+    async def _run(self, scope: Scope, transfer: Transfer) -> None:
         self._enter(scope)
         started = self._around.clock.monotonic()
-        granting = spawn(self._grant(fill), name="grant")
-        fetch = Fetch(fill, self._around, scope.upstream.slots, scope.counters)
-        self._fetches.add(fetch)
+        granting = spawn(self._grant(transfer), name="grant")
+        download = Download(transfer, self._around, scope.upstream.slots, scope.counters)
+        self._downloads.add(download)
         try:
-            await fetch.run()
+            await download.run()
         finally:
-            self._fetches.discard(fetch)
-            if self._fills.get((scope.registry, fill.digest)) is fill:
-                del self._fills[scope.registry, fill.digest]
-            self._leave(scope, fetch.received)
-            self._remember((scope.registry, fill.digest), fill)
-            self._weigh(fill)
-            self._tell(scope, fill, self._around.clock.monotonic() - started)
+            self._downloads.discard(download)
+            if self._transfers.get((scope.registry, transfer.digest)) is transfer:
+                del self._transfers[scope.registry, transfer.digest]
+            self._leave(scope, download.received)
+            self._remember((scope.registry, transfer.digest), transfer)
+            self._weigh(transfer)
+            self._tell(scope, transfer, self._around.clock.monotonic() - started)
             await granting
 
-    async def _grant(self, fill: Fill) -> None:
+    async def _grant(self, transfer: Transfer) -> None:
         """The upstream's answer for this repository grants the blob in it."""
         try:
-            await fill.begun()
-            await self._grants.add(fill.repo, [_grant(fill.digest)], fill.digest)
-        except (FillFailed, StoreError):
+            await transfer.begun()
+            await self._grants.add(transfer.repo, [_grant(transfer.digest)], transfer.digest)
+        except (TransferFailed, StoreError):
             return
 
-    def _remember(self, key: tuple[str, Digest], fill: Fill) -> None:
-        if fill.verified or fill.failure is None or isinstance(fill.failure, Absent | Denied | Abandoned):
+    def _remember(self, key: tuple[str, Digest], transfer: Transfer) -> None:
+        if transfer.verified or transfer.failure is None or isinstance(transfer.failure, Absent | Denied | Abandoned):
             self._failures.pop(key, None)
             return
-        wrong = isinstance(fill.failure, Misbehaved | RangesRefused)
+        wrong = isinstance(transfer.failure, Misbehaved | RangesRefused)
         until = self._around.clock.monotonic() + FAILURE_SECONDS
         self._failures[key] = _Failure(until, plain=wrong)
         while len(self._failures) > REMEMBERED_FAILURES:
             self._failures.popitem(last=False)
 
-    def _weigh(self, fill: Fill) -> None:
+    def _weigh(self, transfer: Transfer) -> None:
         """Tell whether the store had room for a transfer that has ended."""
-        if isinstance(fill.failure, StoreError):
-            self.store_health.failed(fill.failure, fill.size)
-        elif fill.verified:
-            self.store_health.kept(fill.frontier)
+        if isinstance(transfer.failure, StoreError):
+            self.store_health.failed(transfer.failure, transfer.size)
+        elif transfer.verified:
+            self.store_health.kept(transfer.frontier)
 
     def _enter(self, scope: Scope) -> None:
         count = self._busy_count.get(scope.registry, 0)
@@ -250,14 +254,14 @@ class Blobs:
         if self._busy_count[scope.registry] == 0:
             scope.counters.fill_seconds += self._around.clock.monotonic() - self._busy_since[scope.registry]
 
-    def _tell(self, scope: Scope, fill: Fill, seconds: float) -> None:
-        if fill.verified:
-            about = {"registry": scope.registry, "repository": str(fill.repo.name), "digest": str(fill.digest)}
-            self._sparing.info("blob fetched", **about, bytes=fill.size, seconds=round(seconds, 3))
+    def _tell(self, scope: Scope, transfer: Transfer, seconds: float) -> None:
+        if transfer.verified:
+            about = {"registry": scope.registry, "repository": str(transfer.repo.name), "digest": str(transfer.digest)}
+            self._sparing.info("blob fetched", **about, bytes=transfer.size, seconds=round(seconds, 3))
         else:
             # Anybody may ask for what there is not, as often as they like, and no byte of that is to be in the log.
             self._seldom.warning(
-                "blob not fetched", registry=scope.registry, why=str(fill.failure), bytes=fill.frontier
+                "blob not fetched", registry=scope.registry, why=str(transfer.failure), bytes=transfer.frontier
             )
 
     async def close(self) -> None:
@@ -265,8 +269,8 @@ class Blobs:
         await self._watch.close()
         await self._confirming.close()
         tasks = dict(self._tasks)
-        for task, fill in tasks.items():
-            if not fill.verified:
+        for task, transfer in tasks.items():
+            if not transfer.verified:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 

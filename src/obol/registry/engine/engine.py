@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from obol.registry.engine.progress import ProgressRequest, ProgressStatus
     from obol.registry.engine.storehealth import DiskSpace, StoreState
     from obol.registry.settings import EngineSettings
-    from obol.registry.transfers.follower import FollowedBlob
+    from obol.registry.transfers.follower import Follower
 
 USES_EVERY = 30.0
 """Seconds between two writes of what was used: a hit costs no write of its own."""
@@ -71,7 +71,7 @@ class Engine:
         self._blobs.start()
 
     @property
-    def fills(self) -> int:
+    def transfers(self) -> int:
         """How many blobs are being fetched."""
         return len(self._blobs)
 
@@ -81,7 +81,7 @@ class Engine:
 
     def open_account(self, owner: int) -> Account | None:
         """Begin to count what each client is given; `owner` is the process that asks. None where too many do."""
-        return self.accounts.open(owner, [fill.digest for fill in self._blobs.fills])
+        return self.accounts.open(owner, [transfer.digest for transfer in self._blobs.transfers])
 
     async def manifest(
         self, scope: Scope, request: ManifestRequest, accept: Sequence[str], *, head: bool
@@ -103,7 +103,7 @@ class Engine:
                 assert_never(never)
         return answer
 
-    async def blob(self, scope: Scope, request: BlobRequest, *, part: bool) -> StoredBlob | FollowedBlob:
+    async def blob(self, scope: Scope, request: BlobRequest, *, part: bool) -> StoredBlob | Follower:
         """A blob to read; see `Blobs.get`. Raises OciError."""
         try:
             answer = await self._blobs.get(scope, request.repository, request.digest, part=part)

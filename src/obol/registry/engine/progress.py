@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from obol.registry.engine.blobs import Blobs
     from obol.registry.engine.scopes import Scopes
     from obol.registry.store.ports import RepositoryKey, Store
-    from obol.registry.transfers.transfer import Fill
+    from obol.registry.transfers.transfer import Transfer
 
 DEEPEST = 4
 """Indexes within each other that are looked into."""
@@ -122,28 +122,28 @@ class ProgressTaker:
         if len(wanted.images) > MOST_IMAGES:
             raise ValueError(f"no more than {MOST_IMAGES} images at a time")
         platforms = [_platform(text) for text in wanted.platforms]
-        fills = {(fill.repo.scope, fill.digest): fill for fill in self._blobs.fills}
+        transfers = {(transfer.repo.scope, transfer.digest): transfer for transfer in self._blobs.transfers}
         counted: set[tuple[str, Digest]] = set()
         asked: set[tuple[str, Digest]] = set()
         images = []
         for text in wanted.images:
             blobs = await self._blobs_of(text, platforms)
-            images.append(await self._image(text, blobs, fills, counted))
+            images.append(await self._image(text, blobs, transfers, counted))
             asked |= set(blobs or ())
-        self._known = {key: known for key, known in self._known.items() if key in asked and key not in fills}
+        self._known = {key: known for key, known in self._known.items() if key in asked and key not in transfers}
         now = self._clock.monotonic()
-        return ProgressStatus(os.getpid(), images, [_transfer(fill, now) for fill in fills.values()])
+        return ProgressStatus(os.getpid(), images, [_transfer(transfer, now) for transfer in transfers.values()])
 
     async def _image(
         self,
         text: str,
         blobs: dict[tuple[str, Digest], int] | None,
-        fills: dict[tuple[str, Digest], Fill],
+        transfers: dict[tuple[str, Digest], Transfer],
         counted: set[tuple[str, Digest]],
     ) -> ImageProgress:
         if blobs is None:
             return ImageProgress(text, None, 0, 0, 0, 0, 0)
-        found = {key: await self._blob(key, size, fills.get(key)) for key, size in blobs.items()}
+        found = {key: await self._blob(key, size, transfers.get(key)) for key, size in blobs.items()}
         own = blobs.keys() - counted
         counted |= own
         return ImageProgress(
@@ -153,13 +153,13 @@ class ProgressTaker:
             kept=sum(one.kept for one in found.values()),
             own_total=sum(blobs[key] for key in own),
             own_present=sum(found[key].present for key in own),
-            transfers=len(blobs.keys() & fills.keys()),
+            transfers=len(blobs.keys() & transfers.keys()),
         )
 
-    async def _blob(self, key: tuple[str, Digest], size: int, fill: Fill | None) -> _Blob:
+    async def _blob(self, key: tuple[str, Digest], size: int, transfer: Transfer | None) -> _Blob:
         now = self._clock.monotonic()
-        if fill is not None:
-            return _Blob(min(fill.arrived, size), min(fill.frontier, size), now)
+        if transfer is not None:
+            return _Blob(min(transfer.arrived, size), min(transfer.frontier, size), now)
         known = self._known.get(key)
         if known is not None and now < known.until:
             return known
@@ -249,14 +249,14 @@ def _platform(text: str) -> Platform:
     return Platform(*parts)
 
 
-def _transfer(fill: Fill, now: float) -> TransferStatus:
+def _transfer(transfer: Transfer, now: float) -> TransferStatus:
     return TransferStatus(
-        registry=fill.repo.scope,
-        repository=str(fill.repo.name),
-        digest=str(fill.digest),
-        size=fill.size,
-        frontier=fill.frontier,
-        arrived=fill.arrived,
-        held=fill.held,
-        seconds=round(now - fill.began_at, 3),
+        registry=transfer.repo.scope,
+        repository=str(transfer.repo.name),
+        digest=str(transfer.digest),
+        size=transfer.size,
+        frontier=transfer.frontier,
+        arrived=transfer.arrived,
+        held=transfer.held,
+        seconds=round(now - transfer.began_at, 3),
     )

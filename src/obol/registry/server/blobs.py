@@ -14,11 +14,12 @@ from obol.oci.conditions import not_modified, range_applies
 from obol.oci.errors import RANGE_INVALID, UNAVAILABLE, OciError
 from obol.oci.mediatypes import OCTET_STREAM
 from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, parse_open_range
-from obol.registry.engine.answers import CutShort, FileRun, GrowingBlob, StoredBlob
+from obol.registry.engine.answers import CutShort, StoredBlob
 from obol.registry.server.metering import meter_of
 from obol.registry.server.ready import LARGEST, Hot, Keys, Ready
 from obol.registry.server.replies import Header, Rendered, Reply, Sent, content_headers, refusal_headers
 from obol.registry.server.sending import Sender
+from obol.registry.store.ports import FileRun
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from obol.registry.engine.engine import Engine
     from obol.registry.engine.scopes import Scope
     from obol.registry.server.budget import Budget
+    from obol.registry.transfers.follower import Follower
 
 SMALL = LARGEST - 4096
 """Blobs up to this size (configurations, mostly) are answered from memory the second time; a head is still to fit."""
@@ -128,7 +130,7 @@ class BlobAnswers:
         self,
         request: web.BaseRequest,
         scope: Scope,
-        blob: GrowingBlob,
+        blob: Follower,
         wanted: OpenRange | None,
         namespace: tuple[Header, ...],
     ) -> Reply | Sent:

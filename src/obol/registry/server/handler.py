@@ -15,7 +15,7 @@ from obol.oci.conditions import not_modified
 from obol.oci.errors import UNAVAILABLE, OciError
 from obol.oci.references import Digest
 from obol.oci.requests import BlobRequest, ManifestRequest, Ping, ReferrersRequest, Request, TagsRequest, parse
-from obol.registry.engine.answers import Document, DocumentHead, FileRun, Source
+from obol.registry.engine.answers import Document, DocumentHead, Source
 from obol.registry.server.blobs import BlobAnswers, send_file
 from obol.registry.server.connection import keys_of
 from obol.registry.server.metering import meter_of
@@ -32,6 +32,7 @@ from obol.registry.server.replies import (
     refusal_headers,
 )
 from obol.registry.server.sites import refuse_other_sites
+from obol.registry.store.ports import FileRun
 
 if TYPE_CHECKING:
     import asyncio

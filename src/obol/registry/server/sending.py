@@ -12,7 +12,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING
 
-from obol.registry.engine.answers import CutShort, FileRun
+from obol.registry.engine.answers import CutShort
 from obol.registry.server.incoming import Incoming
 from obol.registry.server.outlet import Outlet, corked, unread
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from aiohttp import web
+
+    from obol.registry.store.ports import FileRun
 
 BYTES_ACKED = 120
 """Offset of tcpi_bytes_acked in Linux's struct tcp_info (linux/tcp.h)."""

@@ -35,6 +35,15 @@ class Usage:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class FileRun:
+    """Bytes `start` to `stop` of an open file, to be sent as they are."""
+
+    fileno: int
+    start: int
+    stop: int
+
+
 class Readable(Protocol):
     """Open, complete, verified content. Reading goes by the file descriptor (sendfile, pread)."""
 

@@ -9,7 +9,6 @@ computed behind the frontier, from the file, so that what is verified is what is
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from obol.registry.policy.health import Hold
 from obol.registry.policy.retry import delay
 from obol.registry.store.ports import Content, Partial, Partials, StoreError
 from obol.registry.transfers.connections import LEND_AFTER, UNWANTED, Line, Lines
+from obol.registry.transfers.relay import hash_run
 from obol.registry.transfers.segments import Segment, SegmentMap, connections
 from obol.registry.upstream.ports import (
     BlobStream,
@@ -37,13 +37,12 @@ from obol.registry.upstream.ports import (
 )
 
 if TYPE_CHECKING:
-    import hashlib
     from concurrent.futures import Executor
 
     from obol.machine.clock import Clock
     from obol.registry.engine.counters import Counters
     from obol.registry.settings import FillSettings, TimeLimits
-    from obol.registry.transfers.transfer import Fill
+    from obol.registry.transfers.transfer import Transfer
 
 UNSIZED = 1 << 62
 PROGRESS = 64 * 1024
@@ -52,7 +51,7 @@ HASH_PIECE = 4 * 1024 * 1024
 
 
 class Abandoned(Exception):
-    """The fill was given up because nobody followed it."""
+    """The transfer was given up because nobody followed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +67,11 @@ class Surroundings:
     direct: set[object] = field(default_factory=set)
 
 
-class Fetch:
-    """Carries out one fill. The watch may end it: see `watch.Watched`."""
+class Download:
+    """Carries out one transfer. The watch may end it: see `watch.Watched`."""
 
-    def __init__(self, fill: Fill, around: Surroundings, slots: Slots, counters: Counters) -> None:
-        self._fill = fill
+    def __init__(self, transfer: Transfer, around: Surroundings, slots: Slots, counters: Counters) -> None:
+        self._transfer = transfer
         self._around = around
         self._lines = Lines(slots, around.clock)
         self._counters = counters
@@ -92,22 +91,24 @@ class Fetch:
         self._problems: list[Exception] = []
 
     async def run(self) -> None:
-        """Fetch, verify and commit. Never raises what followers are told by `Fill.fail`."""
-        fill = self._fill
+        """Download, verify and commit. Never raises what followers are told by `Transfer.fail`."""
+        transfer = self._transfer
         self._task = asyncio.current_task()
         try:
             # Before the file: who waits for a connection holds no descriptor meanwhile.
             self._first_line = await self._lines.first(self._around.limits.blob_headers)
-            fill.begin(await self._open_partial(), self._around.settings.withhold)
-            self._map = SegmentMap(UNSIZED if fill.size is None else fill.size, self._map.length, fill.frontier)
-            fill.pieces = self._map
+            transfer.begin(await self._open_partial(), self._around.settings.withhold)
+            self._map = SegmentMap(
+                UNSIZED if transfer.size is None else transfer.size, self._map.length, transfer.frontier
+            )
+            transfer.pieces = self._map
             verifier = spawn(self._verify(), name="verify")
             try:
                 await self._rounds()
             finally:
                 # Not cancelled: a thread may be reading the file, which must not be closed under it.
                 self._over = True
-                fill.changed()
+                transfer.changed()
                 right = await verifier
             await self._conclude(right)
         except (UpstreamError, StoreError, Abandoned) as problem:
@@ -119,21 +120,21 @@ class Fetch:
             await self._failed(self._why)
         finally:
             self._lines.close()
-            if not fill.verified and fill.failure is None:
+            if not transfer.verified and transfer.failure is None:
                 # A mistake of our own, which is reported elsewhere: whoever follows must not wait for more.
-                fill.fail(Unavailable("the transfer of the blob broke off"))
-            fill.end()
+                transfer.fail(Unavailable("the transfer of the blob broke off"))
+            transfer.end()
 
     def lend(self) -> None:
         """Lend the slots of lines that are quiet; where others wait all the same, end what is quiet and unwanted."""
         self._lines.lend()
         quiet = self._lines.quiet() or self.stood_still() >= LEND_AFTER
-        if quiet and self._fill.idle() >= UNWANTED and self._lines.wanted():
+        if quiet and self._transfer.idle() >= UNWANTED and self._lines.wanted():
             self._end(Abandoned("nobody wants the blob, and others wait"))
 
     def stood_still(self) -> float:
         """Seconds since new bytes came or some were hashed; 0 when all are verified."""
-        return 0.0 if self._fill.verified else self._around.clock.monotonic() - self._advanced_at
+        return 0.0 if self._transfer.verified else self._around.clock.monotonic() - self._advanced_at
 
     def end(self) -> None:
         """End it because it stands still, keeping what it has."""
@@ -149,8 +150,8 @@ class Fetch:
     def give_up(self) -> None:
         """End it as it is, for it does not end by itself."""
         self._lines.close()
-        if self._fill.failure is None:
-            self._fill.fail(Unavailable("the transfer of the blob stood still"))
+        if self._transfer.failure is None:
+            self._transfer.fail(Unavailable("the transfer of the blob stood still"))
         if self._task is not None:
             self._task.cancel()
 
@@ -160,15 +161,15 @@ class Fetch:
 
     async def _open_partial(self) -> Partial:
         """What an earlier transfer left, unless that is more than the whole blob: it was told another length."""
-        partials, fill = self._around.partials, self._fill
-        left = await partials.open(fill.digest, fill.repo.scope)
-        if fill.size is None or left.frontier <= fill.size:
+        partials, transfer = self._around.partials, self._transfer
+        left = await partials.open(transfer.digest, transfer.repo.scope)
+        if transfer.size is None or left.frontier <= transfer.size:
             return left
         try:
             await left.discard()
         finally:
             left.close()
-        return await partials.open(fill.digest, fill.repo.scope)
+        return await partials.open(transfer.digest, transfer.repo.scope)
 
     async def _rounds(self) -> None:
         barren = 0
@@ -177,13 +178,13 @@ class Fetch:
             try:
                 await self._round()
             except RangesRefused:
-                if self._fill.plain:
+                if self._transfer.plain:
                     raise
-                self._fill.plain = True
+                self._transfer.plain = True
                 continue
             except (Unavailable, RateLimited, OnHold) as problem:
                 if self._may_be_the_range(problem):
-                    self._fill.plain = True
+                    self._transfer.plain = True
                     continue
                 barren = 0 if self._gained - before >= PROGRESS else barren + 1
                 if barren > self._around.settings.resumes:
@@ -194,7 +195,7 @@ class Fetch:
     def _may_be_the_range(self, problem: UpstreamError) -> bool:
         """Whether a plain request may bring what a range has not: a store may answer ranges with any error."""
         away = isinstance(problem, NoConnection | Busy) or not isinstance(problem, Unavailable)
-        return self._asked_range and not self._fill.opened and not self._fill.plain and not away
+        return self._asked_range and not self._transfer.opened and not self._transfer.plain and not away
 
     async def _pause(self, problem: Unavailable | RateLimited | OnHold, barren: int) -> None:
         """Wait before another round, or raise `problem` where that is no use.
@@ -203,16 +204,15 @@ class Fetch:
         nothing was answered at all, the upstream's own retries were enough and the client should go elsewhere.
         """
         match problem:
-            case Unavailable() if self._fill.opened:
+            case Unavailable() if self._transfer.opened:
                 seconds = delay(barren, random.random())  # noqa: S311 - jitter
-            case RateLimited(seconds=seconds) | OnHold(hold=Hold(seconds=seconds)) if seconds <= self._patience():
+            case RateLimited(seconds=seconds) | OnHold(hold=Hold(seconds=seconds)) if (
+                seconds <= self._around.limits.blob_headers / 2
+            ):
                 pass
             case _:
                 raise problem
         await self._around.clock.sleep(seconds)
-
-    def _patience(self) -> float:
-        return self._around.limits.blob_headers / 2
 
     async def _round(self) -> None:
         line, self._first_line = self._first_line, None
@@ -239,36 +239,40 @@ class Fetch:
 
     async def _open_first(self) -> tuple[BlobStream, Segment]:
         """Open the round's first connection; the segment is what it brings (all, where ranges are not used)."""
-        fill = self._fill
-        small = self._map.frontier == 0 and fill.size is not None and fill.size <= self._around.settings.segmented_above
-        segment = None if fill.plain or small else self._map.take()
+        transfer = self._transfer
+        small = (
+            self._map.frontier == 0
+            and transfer.size is not None
+            and transfer.size <= self._around.settings.segmented_above
+        )
+        segment = None if transfer.plain or small else self._map.take()
         self._asked_range = segment is not None
         if segment is None:
-            stream = await fill.source.open(0, None, plain=True)
+            stream = await transfer.source.open(0, None, plain=True)
         else:
             try:
-                stream = await fill.source.open(segment.start, segment.stop)
+                stream = await transfer.source.open(segment.start, segment.stop)
             except BaseException:
                 self._map.give_back(segment)
                 raise
         self._learn_size(stream)
-        fill.opened = True
-        fill.changed()
+        transfer.opened = True
+        transfer.changed()
         if segment is None or not stream.ranged:
             return stream, Segment(0, self._map.size)
         return stream, Segment(segment.start, min(segment.stop, self._map.size))
 
     def _learn_size(self, stream: BlobStream) -> None:
-        fill = self._fill
+        transfer = self._transfer
         if stream.total is None:
             if stream.ranged:
                 stream.close()
                 raise RangesRefused("the upstream does not say how long the blob is")
             return
-        if fill.size is not None and fill.size != stream.total:
+        if transfer.size is not None and transfer.size != stream.total:
             stream.close()
             raise Misbehaved("the upstream's blob has another length than its descriptor says")
-        fill.size = self._map.size = stream.total
+        transfer.size = self._map.size = stream.total
 
     async def _first(self, stream: BlobStream, segment: Segment, group: asyncio.TaskGroup, line: Line) -> None:
         if stream.ranged:
@@ -291,7 +295,7 @@ class Fetch:
                 stream = None
                 if self._map.complete:
                     return
-                await self._fill.partial.checkpoint(self._map.frontier)
+                await self._transfer.partial.checkpoint(self._map.frontier)
                 if self._lines.crowded():
                     return
                 segment = self._map.take()
@@ -306,7 +310,7 @@ class Fetch:
         at, whole = segment.start, stream is not None and not stream.ranged
         try:
             if stream is None:
-                stream = await self._fill.source.open(segment.start, segment.stop)
+                stream = await self._transfer.source.open(segment.start, segment.stop)
                 if not stream.ranged:
                     raise RangesRefused("the upstream honours only some ranges")
             while data := await stream.read():
@@ -324,76 +328,69 @@ class Fetch:
     async def _write(self, at: int, data: bytes) -> None:
         self.received += len(data)
         self._counters.bytes_from_upstream += len(data)
-        if give_up(self._map.frontier, self._fill.size, self._fill.idle(), self._around.limits.abandoned):
+        if give_up(self._map.frontier, self._transfer.size, self._transfer.idle(), self._around.limits.abandoned):
             raise Abandoned("nobody wants the blob any more")
         skip = max(0, self._map.frontier - at)
         if skip >= len(data):
             return
         if not at and not self._map.frontier:
             # No other connection is there yet that could fail meanwhile: they are written, or the transfer is over.
-            self._fill.arrives(data)
+            self._transfer.arrives(data)
             await asyncio.sleep(0)  # whoever waits for them goes first
-        await self._fill.partial.write(at + skip, memoryview(data)[skip:])
+        await self._transfer.partial.write(at + skip, memoryview(data)[skip:])
         self._gained += len(data) - skip
         self._advanced()
         if self._map.wrote(at + skip, at + len(data)):
-            self._fill.reaches(self._map.frontier)
+            self._transfer.reaches(self._map.frontier)
         group, self._ungrown = self._ungrown, None
         if group is not None:
             self._grow(group)
 
     async def _verify(self) -> bool | StoreError:
         """Hash along the frontier; tells, when all bytes are there, whether they have the digest."""
-        fill, hasher = self._fill, new_hash(self._fill.digest.algorithm)
+        transfer, hasher = self._transfer, new_hash(self._transfer.digest.algorithm)
         loop = asyncio.get_running_loop()
         done = 0
         while not (self._map.complete and done >= self._map.size):
-            if done >= fill.frontier:
+            if done >= transfer.frontier:
                 if self._over:
                     return False
-                await fill.moved(done)
+                await transfer.moved(done)
                 continue
-            stop = min(fill.frontier, done + HASH_PIECE)
+            stop = min(transfer.frontier, done + HASH_PIECE)
             try:
-                await loop.run_in_executor(self._around.threads, _hash_run, hasher, fill.partial.fileno(), done, stop)
+                await loop.run_in_executor(
+                    self._around.threads, hash_run, hasher, transfer.partial.fileno(), done, stop
+                )
             except OSError as problem:
                 return StoreError(f"the partial cannot be read back: {problem.strerror}")
             done = stop
             self._advanced()
-        return hasher.hexdigest() == fill.digest.hex
+        return hasher.hexdigest() == transfer.digest.hex
 
     async def _conclude(self, right: bool | StoreError) -> None:  # noqa: FBT001 - the verifier's verdict
         if isinstance(right, StoreError):
             raise right
-        self._fill.size = self._map.size
+        self._transfer.size = self._map.size
         if not right:
             self._counters.corrupt += 1
             raise Misbehaved("the upstream's blob does not have the digest that it should have")
-        self._fill.confirm()
-        await self._around.content.adopt(self._fill.partial, self._fill.frontier)
+        self._transfer.confirm()
+        await self._around.content.adopt(self._transfer.partial, self._transfer.frontier)
 
     async def _failed(self, problem: Exception) -> None:
         self._counters.fills_failed += 1
         if not isinstance(problem, Misbehaved | StoreError):
             await self._keep(problem)
             return
-        if self._fill.has_file:
+        if self._transfer.has_file:
             with suppress(StoreError):  # what stays is hashed again before it is believed
-                await self._fill.partial.discard()
-        self._fill.fail(problem)
+                await self._transfer.partial.discard()
+        self._transfer.fail(problem)
 
     async def _keep(self, problem: Exception) -> None:
-        if self._fill.has_file:
+        if self._transfer.has_file:
             with suppress(StoreError):
-                await self._fill.partial.checkpoint(self._fill.frontier, durable=True)
+                await self._transfer.partial.checkpoint(self._transfer.frontier, durable=True)
         # Only now: the next transfer takes up the file where the checkpoint says, while followers of this one read it.
-        self._fill.fail(problem)
-
-
-def _hash_run(hasher: hashlib._Hash, fileno: int, start: int, stop: int) -> None:
-    while start < stop:
-        piece = os.pread(fileno, min(stop - start, 1024 * 1024), start)
-        if not piece:
-            raise OSError(5, "the file is shorter than what was written")
-        hasher.update(piece)
-        start += len(piece)
+        self._transfer.fail(problem)

@@ -1,4 +1,4 @@
-"""One client's view of a fill: waiting within limits, and going on by itself when the disk or distance demands it."""
+"""One client's view of a transfer: it waits within limits, and goes on alone when the disk or distance demands it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from obol.oci.errors import BLOB_UNKNOWN, UPSTREAM_BROKEN, OciError
-from obol.registry.engine.answers import CutShort, FileRun
+from obol.registry.engine.answers import CutShort
 from obol.registry.engine.refusals import refusal
-from obol.registry.store.ports import StoreError
+from obol.registry.store.ports import FileRun, StoreError
 from obol.registry.transfers.relay import Check, relay
-from obol.registry.transfers.transfer import Fill, FillFailed
+from obol.registry.transfers.transfer import Transfer, TransferFailed
 from obol.registry.upstream.ports import UpstreamError
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ MOST_DIRECT = 48
 """Parts that are fetched directly at a time: each has up to a mebibyte in memory for a client that reads slowly."""
 
 
-class FollowedBlob:
-    """See `answers.GrowingBlob`."""
+class Follower:
+    """A blob that is on its way, as one client reads it. A context manager: it counts who follows."""
 
-    def __init__(self, fill: Fill, around: Surroundings, scope: Scope, *, joined: bool) -> None:
-        self.digest: Digest = fill.digest
+    def __init__(self, transfer: Transfer, around: Surroundings, scope: Scope, *, joined: bool) -> None:
+        self.digest: Digest = transfer.digest
         self.joined = joined
-        self._fill = fill
-        self._found = fill.frontier
+        self._transfer = transfer
+        self._found = transfer.frontier
         self._around = around
         self._counters = scope.counters
         self._slots = scope.upstream.slots
@@ -51,16 +51,16 @@ class FollowedBlob:
     @property
     def size(self) -> int | None:
         """Bytes of the blob, or None while the upstream has not told."""
-        return self._fill.size
+        return self._transfer.size
 
     @property
     def held(self) -> int:
         """Bytes that were there when this client came, from an earlier transfer or from this one."""
-        return max(self._found, self._fill.held)
+        return max(self._found, self._transfer.held)
 
     def __enter__(self) -> Self:
         """Begin to follow."""
-        self._following.enter_context(self._fill.followed())
+        self._following.enter_context(self._transfer.followed())
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,10 +69,10 @@ class FollowedBlob:
         self._following.close()
 
     async def begun(self) -> None:
-        """Wait for the upstream's first answer. Raises FillFailed, or OciError when it takes too long."""
+        """Wait for the upstream's first answer. Raises TransferFailed, or OciError when it takes too long."""
         try:
             async with asyncio.timeout(self._around.limits.blob_headers):
-                await self._fill.begun()
+                await self._transfer.begun()
         except TimeoutError:
             raise OciError(UPSTREAM_BROKEN, "the upstream did not answer in time") from None
 
@@ -85,17 +85,17 @@ class FollowedBlob:
                 self._around.direct.add(self)
                 return
             async with asyncio.timeout(self._around.limits.blob_headers):
-                await self._fill.grown(start)
-        except FillFailed as failed:
-            if isinstance(failed.cause, StoreError) and self._fill.size is not None:
+                await self._transfer.grown(start)
+        except TransferFailed as failed:
+            if isinstance(failed.cause, StoreError) and self._transfer.size is not None:
                 return
             raise refusal(failed.cause, BLOB_UNKNOWN) from failed.cause
         except TimeoutError:
             raise OciError(UPSTREAM_BROKEN, "the upstream brings nothing") from None
 
     def _far(self, start: int) -> bool:
-        fill = self._fill
-        if fill.verified or fill.plain or start - fill.frontier <= FAR_AHEAD:
+        transfer = self._transfer
+        if transfer.verified or transfer.plain or start - transfer.frontier <= FAR_AHEAD:
             return False
         return self._direct or len(self._around.direct) < MOST_DIRECT
 
@@ -109,7 +109,7 @@ class FollowedBlob:
         while stop is None or at < stop:
             try:
                 shown = await self._grown(at)
-            except FillFailed as failed:
+            except TransferFailed as failed:
                 if not isinstance(failed.cause, StoreError) or stop is None:
                     raise CutShort(str(failed)) from failed
                 async for data in self._relay(at, stop, await self._check(start, at, stop)):
@@ -121,36 +121,36 @@ class FollowedBlob:
             if end > at:
                 yield self._run(at, end)
                 at = end
-            if self._fill.verified and at >= self._fill.frontier:
+            if self._transfer.verified and at >= self._transfer.frontier:
                 return
 
     async def _grown(self, beyond: int) -> int:
         try:
             async with asyncio.timeout(self._around.limits.follower_gap):
-                return await self._fill.grown(beyond)
+                return await self._transfer.grown(beyond)
         except TimeoutError:
             raise CutShort("the upstream brings nothing any more") from None
 
     async def _gathered(self, at: int, shown: int) -> int:
         """Let a few bytes become more."""
-        if self._fill.verified or shown - at >= WORTH_SENDING:
+        if self._transfer.verified or shown - at >= WORTH_SENDING:
             return shown
-        await self._around.clock.sleep(min(GATHER_EACH * self._fill.followers, GATHER_AT_MOST))
-        return self._fill.shown
+        await self._around.clock.sleep(min(GATHER_EACH * self._transfer.followers, GATHER_AT_MOST))
+        return self._transfer.shown
 
     def _run(self, at: int, end: int) -> FileRun | bytes:
-        if end <= self._fill.frontier:
-            return FileRun(self._fill.partial.fileno(), at, end)
-        return self._fill.early[at:end]
+        if end <= self._transfer.frontier:
+            return FileRun(self._transfer.partial.fileno(), at, end)
+        return self._transfer.early[at:end]
 
     async def _check(self, start: int, at: int, stop: int) -> Check | None:
-        if start != 0 or stop != self._fill.size:
+        if start != 0 or stop != self._transfer.size:
             return None
         check = Check(self.digest, self._around.settings.withhold)
-        if at > self._fill.frontier:
-            check.given(self._fill.early[:at])
+        if at > self._transfer.frontier:
+            check.given(self._transfer.early[:at])
         elif at:
-            await check.resume(self._fill.partial.fileno(), at, self._around.threads)
+            await check.resume(self._transfer.partial.fileno(), at, self._around.threads)
         return check
 
     async def _relay(self, start: int, stop: int, check: Check | None) -> AsyncGenerator[bytes, None]:
@@ -159,7 +159,7 @@ class FollowedBlob:
         except UpstreamError as problem:
             raise CutShort(str(problem)) from problem
         try:
-            async for data in relay(self._fill.source, start, stop, check):
+            async for data in relay(self._transfer.source, start, stop, check):
                 self._counters.bytes_from_upstream += len(data)
                 # A client that reads slowly must not keep others from being fetched for.
                 lent = self._slots.lend()

@@ -1,4 +1,4 @@
-"""What a follower does when the disk fails under a fill: it goes on by itself, straight from the upstream.
+"""What a follower does when the disk fails under a transfer: it goes on by itself, straight from the upstream.
 
 Nothing is stored. A follower of the whole blob still gets no complete wrong blob: the bytes that it was given from the
 file are hashed again, the rest as it passes, and the tail is withheld until the digest is confirmed. A part of a blob
@@ -79,7 +79,7 @@ class Check:
         """Take up the first `length` bytes, which the client was given, from the file. Raises CutShort."""
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(threads, _hash_file, self._hasher, fileno, length)
+            await loop.run_in_executor(threads, hash_run, self._hasher, fileno, 0, length)
         except OSError as problem:
             raise CutShort("the partial cannot be read back") from problem
 
@@ -102,11 +102,11 @@ class Check:
         return self._held
 
 
-def _hash_file(hasher: hashlib._Hash, fileno: int, length: int) -> None:
-    at = 0
-    while at < length:
-        piece = os.pread(fileno, min(PIECE, length - at), at)
+def hash_run(hasher: hashlib._Hash, fileno: int, start: int, stop: int) -> None:
+    """Hash a piece of a file, in the calling thread. Raises OSError, also where the file ends before."""
+    while start < stop:
+        piece = os.pread(fileno, min(stop - start, PIECE), start)
         if not piece:
-            raise OSError(5, "the file is shorter than what was sent")
+            raise OSError(5, "the file is shorter than what was written")
         hasher.update(piece)
-        at += len(piece)
+        start += len(piece)

@@ -61,7 +61,7 @@ class SegmentMap:
         return taken >= self.size and all(left.stop <= self.frontier for left in self._returned)
 
     def take(self) -> Segment | None:
-        """The next segment to fetch, or None. Bytes before the frontier are there, however they came."""
+        """The next segment to download, or None. Bytes before the frontier are there, however they came."""
         while self._returned:
             segment = self._returned.pop(0)
             if segment.stop > self.frontier:

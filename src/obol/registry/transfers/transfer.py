@@ -25,15 +25,15 @@ EARLY = 64 * 1024
 """Bytes that are given from memory at most."""
 
 
-class FillFailed(Exception):
-    """The fill will bring no more bytes; `cause` says why."""
+class TransferFailed(Exception):
+    """The transfer will bring no more bytes; `cause` says why."""
 
     def __init__(self, cause: Exception) -> None:
         super().__init__(str(cause))
         self.cause = cause
 
 
-class Fill:
+class Transfer:
     """The shared state of one transfer. Written by `fetch`, read by followers, all on one event loop."""
 
     def __init__(self, repo: RepositoryKey, digest: Digest, size: int | None, source: BlobSource, clock: Clock) -> None:
@@ -129,20 +129,20 @@ class Fill:
         return max(0, min(count, end - self.withheld))
 
     async def grown(self, beyond: int) -> int:
-        """Wait until more than `beyond` bytes may be given, or all; returns how many. Raises FillFailed."""
+        """Wait until more than `beyond` bytes may be given, or all; returns how many. Raises TransferFailed."""
         while True:
             there = max(self.shown, len(self.early))
             if self.verified or there > beyond:
                 return there
             if self.failure is not None:
-                raise FillFailed(self.failure)
+                raise TransferFailed(self.failure)
             await self._changed.wait()
 
     async def begun(self) -> None:
-        """Wait for the upstream's first answer. Raises FillFailed."""
+        """Wait for the upstream's first answer. Raises TransferFailed."""
         while not (self.opened or self.verified):
             if self.failure is not None:
-                raise FillFailed(self.failure)
+                raise TransferFailed(self.failure)
             await self._changed.wait()
 
     async def moved(self, frontier: int) -> None:
@@ -151,7 +151,7 @@ class Fill:
             await self._changed.wait()
 
     @contextmanager
-    def followed(self) -> Iterator[Fill]:
+    def followed(self) -> Iterator[Transfer]:
         """Count a follower for as long as the block runs."""
         self.followers += 1
         try:

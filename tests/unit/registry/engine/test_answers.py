@@ -5,8 +5,9 @@ import dataclasses
 import pytest
 
 from obol.oci.references import Digest
-from obol.registry.engine.answers import FileRun, Page, Source, StoredBlob
+from obol.registry.engine.answers import Page, Source, StoredBlob
 from obol.registry.engine.counters import Counters
+from obol.registry.store.ports import FileRun
 from tests.fakes.store import MemoryContent
 
 

@@ -19,7 +19,7 @@ from tests.fakes.upstream import FakeBlob, FakeUpstream
 from tests.unit.registry.world import FILL, REPOSITORY, Got, World, eventually, take, world
 
 if TYPE_CHECKING:
-    from obol.registry.transfers.follower import FollowedBlob
+    from obol.registry.transfers.follower import Follower
 
 DIGEST, DATA = make_blob(9500, "layer")
 OTHER = Repository("other/app")
@@ -38,7 +38,7 @@ def held(*repositories: str) -> tuple[FakeUpstream, FakeBlob]:
     return one, blob
 
 
-async def following(w: World, repository: str = REPOSITORY) -> FollowedBlob:
+async def following(w: World, repository: str = REPOSITORY) -> Follower:
     """Ask for the blob while it is not stored."""
     answer = await w.blob(DIGEST, repository=repository)
     assert not isinstance(answer, StoredBlob)
@@ -57,7 +57,7 @@ async def test_single_flight() -> None:
     one, blob = held()
     async with world(one) as w:
         answers = await asyncio.gather(*(following(w) for _ in range(100)))
-        assert w.engine.fills == 1
+        assert w.engine.transfers == 1
         assert all(got == WHOLE for got in await asyncio.gather(*(take(answer) for answer in answers)))
 
     assert blob.sent == len(DATA)
@@ -318,7 +318,7 @@ async def test_cold_head(data: bytes) -> None:
     blob = one.add_blob(REPOSITORY, digest, data)
     async with world(one) as w:
         assert await w.size(digest) == len(data)
-        assert w.engine.fills == 0
+        assert w.engine.transfers == 0
     assert not blob.streams
 
 

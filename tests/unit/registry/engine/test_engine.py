@@ -349,7 +349,7 @@ async def test_close_commits_what_is_verified(monkeypatch: pytest.MonkeyPatch) -
     digest = Digest(IMAGE.layers[0])
     async with world(upstream(), store=store) as w:
         await w.pull(digest)
-        assert w.engine.fills == 1
+        assert w.engine.transfers == 1
 
     assert await store.content.size(digest) == 500
 
@@ -366,7 +366,7 @@ async def test_close_stops_a_transfer() -> None:
         assert not isinstance(following, StoredBlob)
         with following:
             await following.opened(1999)
-            assert w.engine.fills == 1
+            assert w.engine.transfers == 1
 
     left = await store.partials.open(Digest(digest), "registry.test")
     assert left.frontier == 2000

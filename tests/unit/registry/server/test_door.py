@@ -68,7 +68,7 @@ async def test_silent_ones_leave_first(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serving(one, connections=4) as s, AsyncExitStack() as stack:
         busy = await stack.enter_async_context(session(s.ports[0]))
         busy.send(f"GET /v2/team/app/blobs/{digest} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
-        await eventually(lambda: s.world.engine.fills == 1)
+        await eventually(lambda: s.world.engine.transfers == 1)
         for number in range(30):
             silent = await stack.enter_async_context(session(s.ports[0]))
             silent.send(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n" if number % 2 else b"")

@@ -59,7 +59,7 @@ async def test_head_is_get_without_body(target: str, is_warm: bool) -> None:
         if is_warm:
             await warm(s)
         head = await s.ask("HEAD", target)
-        assert s.world.engine.fills == 0
+        assert s.world.engine.transfers == 0
         get = await s.ask("GET", target)
         await s.world.idle()
 

@@ -143,7 +143,7 @@ async def test_what_follows_a_running_transfer_is_no_saving() -> None:
     slow.hold(30_000)
     async with serving(one) as s:
         first = spawn(s.ask("GET", BLOB), name="client")
-        await eventually(lambda: s.world.engine.fills == 1)
+        await eventually(lambda: s.world.engine.transfers == 1)
         account = opened(s)
         second = spawn(s.ask("GET", BLOB), name="client")
         await eventually(lambda: s.world.scope.counters.hit == 1)

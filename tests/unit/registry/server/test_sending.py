@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from obol.registry.engine.answers import CutShort, FileRun
+from obol.registry.engine.answers import CutShort
 from obol.registry.server import outlet as sendfile
 from obol.registry.server import sending as sending_module
 from obol.registry.server.replies import Sent
 from obol.registry.server.sending import Sender, acknowledged
+from obol.registry.store.ports import FileRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator

@@ -189,7 +189,7 @@ async def test_short_hold_is_waited_for(problem: UpstreamError) -> None:
 
 
 async def test_no_slot() -> None:
-    """Where no connection is free for too long, the fill fails as if the upstream were down."""
+    """Where no connection is free for too long, the transfer fails as if the upstream were down."""
     one, _ = held()
     one.connections.problem = Unavailable("too many")
     async with world(one) as w:
@@ -294,7 +294,7 @@ async def test_surplus_bytes() -> None:
 
 
 async def test_crowded() -> None:
-    """A fill with several connections gives them back while there are too many."""
+    """A transfer with several connections gives them back while there are too many."""
     one, blob = held()
     async with world(one) as w:
         blob.hold(3900)
@@ -380,7 +380,7 @@ async def test_abandoned_near_its_end() -> None:
             await _glance(w)
         w.clock.advance(61.0)
         blob.let_go()
-        await eventually(lambda: w.engine.fills == 0)
+        await eventually(lambda: w.engine.transfers == 0)
 
         assert await stored(w)
 

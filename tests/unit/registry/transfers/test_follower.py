@@ -20,7 +20,7 @@ from tests.fakes.upstream import FakeBlob, FakeUpstream
 from tests.unit.registry.world import FILL, REPOSITORY, Got, World, bytes_of, eventually, take, world
 
 if TYPE_CHECKING:
-    from obol.registry.transfers.follower import FollowedBlob
+    from obol.registry.transfers.follower import Follower
 
 DIGEST, DATA = make_blob(9500, "layer")
 REPO = RepositoryKey("registry.test", REPOSITORY)
@@ -34,7 +34,7 @@ def held(data: bytes = DATA) -> tuple[FakeUpstream, FakeBlob]:
     return one, one.add_blob(REPOSITORY, DIGEST, data)
 
 
-async def following(w: World) -> FollowedBlob:
+async def following(w: World) -> Follower:
     """Ask for the blob while it is not stored."""
     answer = await w.blob(DIGEST)
     assert not isinstance(answer, StoredBlob)
@@ -188,7 +188,7 @@ async def test_beyond_the_end() -> None:
 
 @pytest.mark.parametrize("fail_after", [0, 300, 5000, 9400])
 async def test_full_disk(fail_after: int) -> None:
-    """When the disk fills up, everybody goes on from the upstream and has the whole blob; nothing is kept."""
+    """When the disk transfers up, everybody goes on from the upstream and has the whole blob; nothing is kept."""
     one, _ = held()
     store = MemoryStore()
     store.partials.fail_after = fail_after
@@ -238,7 +238,7 @@ async def test_full_disk_and_no_size() -> None:
 
 @pytest.mark.parametrize("first", range(0, 30, 10))
 async def test_full_disk_frees_all_connections(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
-    """At whatever moment the disk fills up, all connections are given back, also those that were about to begin."""
+    """At whatever moment the disk transfers up, all connections are given back, also those that were about to begin."""
     write = MemoryPartial.write
     for number in range(first, first + 10):
         one, _ = held()
@@ -270,7 +270,7 @@ async def test_full_disk_frees_all_connections(monkeypatch: pytest.MonkeyPatch, 
 
 
 async def test_disk_that_cannot_even_discard(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that fails altogether still lets followers go on, and leaves no fill behind."""
+    """A disk that fails altogether still lets followers go on, and leaves no transfer behind."""
     store = MemoryStore()
     store.partials.fail_after = 3000
 

@@ -11,7 +11,7 @@ import pytest
 from obol.oci.references import Digest, Repository
 from obol.registry.engine.answers import CutShort
 from obol.registry.transfers import follower as following
-from obol.registry.transfers.follower import FollowedBlob
+from obol.registry.transfers.follower import Follower
 from obol.registry.transfers.relay import ATTEMPTS, Check, relay
 from obol.registry.upstream.ports import Misbehaved, RangesRefused
 from tests.fakes.upstream import FakeBlob, FakeSource, FakeUpstream
@@ -165,8 +165,8 @@ async def test_a_slow_reader_lends_the_slot_of_its_relay(monkeypatch: pytest.Mon
     blob.hold(1000)
     async with world(one) as w:
         first, far = await w.blob(DIGEST), await w.blob(DIGEST)
-        assert isinstance(first, FollowedBlob)
-        assert isinstance(far, FollowedBlob)
+        assert isinstance(first, Follower)
+        assert isinstance(far, Follower)
         with first, far:
             await first.opened(0)
             await far.opened(4000)

@@ -119,7 +119,7 @@ def test_bytes_that_are_there_do_not_move_the_frontier() -> None:
 
 
 def test_an_empty_blob_is_complete() -> None:
-    """Nothing is nothing to fetch."""
+    """Nothing is nothing to download."""
     segments = SegmentMap(size=0, length=10)
 
     assert segments.complete

@@ -8,7 +8,7 @@ from obol.machine.tasks import spawn
 from obol.oci.references import Digest, Repository
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.store.ports import RepositoryKey, StoreError
-from obol.registry.transfers.transfer import EARLY, Fill, FillFailed
+from obol.registry.transfers.transfer import EARLY, Transfer, TransferFailed
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
@@ -20,18 +20,18 @@ DIGEST = Digest.of(b"data")
 REPO = RepositoryKey("registry.test", Repository("team/app"))
 
 
-def new(size: int | None, clock: FakeClock | None = None) -> Fill:
-    """A fill that has not begun."""
+def new(size: int | None, clock: FakeClock | None = None) -> Transfer:
+    """A transfer that has not begun."""
     source = FakeSource(FakeUpstream(), REPO.name, DIGEST)
-    return Fill(REPO, DIGEST, size, source, clock or FakeClock())
+    return Transfer(REPO, DIGEST, size, source, clock or FakeClock())
 
 
-async def begun(size: int | None) -> tuple[Fill, MemoryPartial]:
-    """A fill that writes."""
-    fill = new(size)
+async def begun(size: int | None) -> tuple[Transfer, MemoryPartial]:
+    """A transfer that writes."""
+    transfer = new(size)
     partial = await MemoryStore().partials.open(DIGEST)
-    fill.begin(partial, withhold=10)
-    return fill, partial
+    transfer.begin(partial, withhold=10)
+    return transfer, partial
 
 
 @pytest.mark.parametrize(
@@ -40,33 +40,33 @@ async def begun(size: int | None) -> tuple[Fill, MemoryPartial]:
 )
 async def test_tail_is_withheld(size: int | None, frontier: int, shown: int) -> None:
     """Until the digest is confirmed, the end of the blob is shown to nobody; of a small blob, nothing is."""
-    fill, _ = await begun(size)
+    transfer, _ = await begun(size)
 
-    fill.frontier = frontier
+    transfer.frontier = frontier
 
-    assert fill.shown == shown
+    assert transfer.shown == shown
 
 
 async def test_confirmed() -> None:
     """Once the digest is confirmed everything is shown, and the size is known."""
-    fill, _ = await begun(None)
-    fill.frontier = 100
+    transfer, _ = await begun(None)
+    transfer.frontier = 100
 
-    fill.confirm()
+    transfer.confirm()
 
-    assert (fill.shown, fill.size, fill.verified) == (100, 100, True)
-    assert await fill.grown(100) == 100
+    assert (transfer.shown, transfer.size, transfer.verified) == (100, 100, True)
+    assert await transfer.grown(100) == 100
 
 
 async def test_grown_waits() -> None:
     """A follower wakes when there is more to show than it has."""
-    fill, _ = await begun(100)
-    waiting = spawn(fill.grown(20), name="follower")
+    transfer, _ = await begun(100)
+    waiting = spawn(transfer.grown(20), name="follower")
     for frontier in (10, 20, 30):
         await asyncio.sleep(0)
         assert not waiting.done()
-        fill.frontier = frontier
-        fill.changed()
+        transfer.frontier = frontier
+        transfer.changed()
 
     assert await waiting == 30
 
@@ -77,25 +77,25 @@ async def test_grown_waits() -> None:
 )
 async def test_first_bytes(size: int | None, data: int, early: int) -> None:
     """The first bytes are given while they are being written, but not the end of the blob, nor many."""
-    fill, _ = await begun(size)
+    transfer, _ = await begun(size)
 
-    fill.arrives(bytes(data))
+    transfer.arrives(bytes(data))
 
-    assert (len(fill.early), fill.shown) == (early, 0)
+    assert (len(transfer.early), transfer.shown) == (early, 0)
 
 
 async def test_first_bytes_in_the_file() -> None:
     """Who waits for the first bytes wakes when they arrive; what follows is waited for, and comes from the file."""
-    fill, _ = await begun(100)
-    waiting = spawn(fill.grown(0), name="follower")
-    fill.arrives(bytes(50))
+    transfer, _ = await begun(100)
+    waiting = spawn(transfer.grown(0), name="follower")
+    transfer.arrives(bytes(50))
     assert await waiting == 50
-    waiting = spawn(fill.grown(50), name="follower")
+    waiting = spawn(transfer.grown(50), name="follower")
 
-    fill.reaches(60)
+    transfer.reaches(60)
 
     assert await waiting == 60
-    assert fill.early == b""
+    assert transfer.early == b""
 
 
 async def test_first_bytes_before_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,105 +125,105 @@ async def test_first_bytes_before_the_disk(monkeypatch: pytest.MonkeyPatch) -> N
 
 async def test_grown_after_failure() -> None:
     """After a failure a follower is first given what is there, then told."""
-    fill, _ = await begun(100)
-    fill.frontier = 30
+    transfer, _ = await begun(100)
+    transfer.frontier = 30
     cause = Unavailable("cut")
 
-    fill.fail(cause)
+    transfer.fail(cause)
 
-    assert await fill.grown(20) == 30
-    with pytest.raises(FillFailed) as failed:
-        await fill.grown(30)
+    assert await transfer.grown(20) == 30
+    with pytest.raises(TransferFailed) as failed:
+        await transfer.grown(30)
     assert failed.value.cause is cause
 
 
 async def test_no_lost_wake_up() -> None:
     """All who wait are told of a failure at once."""
-    fill, _ = await begun(100)
-    waiting = [spawn(_failure(fill), name="follower") for _ in range(20)]
+    transfer, _ = await begun(100)
+    waiting = [spawn(_failure(transfer), name="follower") for _ in range(20)]
     await asyncio.sleep(0)
 
-    fill.fail(Unavailable("cut"))
+    transfer.fail(Unavailable("cut"))
 
     assert await asyncio.gather(*waiting) == ["cut"] * 20
 
 
-async def _failure(fill: Fill) -> str:
-    with pytest.raises(FillFailed) as failed:
-        await fill.grown(0)
+async def _failure(transfer: Transfer) -> str:
+    with pytest.raises(TransferFailed) as failed:
+        await transfer.grown(0)
     return str(failed.value)
 
 
 async def test_begun() -> None:
     """That the upstream has begun to answer is known before there are bytes to show."""
-    fill = new(100)
-    waiting = spawn(fill.begun(), name="follower")
+    transfer = new(100)
+    waiting = spawn(transfer.begun(), name="follower")
     await asyncio.sleep(0)
-    fill.changed()
+    transfer.changed()
     await asyncio.sleep(0)
     assert not waiting.done()
 
-    fill.opened = True
-    fill.changed()
+    transfer.opened = True
+    transfer.changed()
 
     await waiting
 
 
 async def test_never_begun() -> None:
     """Who waits for the first answer is told that there will be none."""
-    fill = new(100)
+    transfer = new(100)
 
-    fill.fail(Unavailable("no answer"))
+    transfer.fail(Unavailable("no answer"))
 
-    with pytest.raises(FillFailed, match="no answer"):
-        await fill.begun()
+    with pytest.raises(TransferFailed, match="no answer"):
+        await transfer.begun()
 
 
 async def test_moved() -> None:
     """Waiting for the frontier to move ends at once where it has moved already."""
-    fill, _ = await begun(100)
-    fill.frontier = 10
+    transfer, _ = await begun(100)
+    transfer.frontier = 10
 
-    await fill.moved(5)
-    waiting = spawn(fill.moved(10), name="verifier")
+    await transfer.moved(5)
+    waiting = spawn(transfer.moved(10), name="verifier")
     await asyncio.sleep(0)
     assert not waiting.done()
-    fill.changed()
+    transfer.changed()
 
     await waiting
 
 
 def test_idle() -> None:
-    """A fill is idle from its start, and from when its last follower left."""
+    """A transfer is idle from its start, and from when its last follower left."""
     clock = FakeClock()
-    fill = new(100, clock)
+    transfer = new(100, clock)
     clock.advance(5.0)
-    assert fill.idle() == 5.0
+    assert transfer.idle() == 5.0
 
-    with fill.followed(), fill.followed():
+    with transfer.followed(), transfer.followed():
         clock.advance(5.0)
-        assert (fill.idle(), fill.followers) == (0.0, 2)
+        assert (transfer.idle(), transfer.followers) == (0.0, 2)
     clock.advance(2.0)
 
-    assert (fill.idle(), fill.followers) == (2.0, 0)
+    assert (transfer.idle(), transfer.followers) == (2.0, 0)
 
 
 def test_end_before_the_beginning() -> None:
-    """A fill that never had a file ends without one."""
-    fill = new(100)
+    """A transfer that never had a file ends without one."""
+    transfer = new(100)
 
-    fill.end()
+    transfer.end()
 
-    assert not fill.has_file
+    assert not transfer.has_file
 
 
 async def test_file_is_kept_for_followers() -> None:
     """The file is closed when the transfer is over and the last follower has left, and not before."""
-    fill, partial = await begun(100)
+    transfer, partial = await begun(100)
 
-    with fill.followed():
-        fill.end()
-        assert fill.partial.fileno() == partial.fileno()
+    with transfer.followed():
+        transfer.end()
+        assert transfer.partial.fileno() == partial.fileno()
 
     with pytest.raises(ValueError, match="closed"):
         partial.fileno()
@@ -233,11 +233,11 @@ async def test_resumed() -> None:
     """What an earlier attempt left is the frontier at the beginning."""
     partial = await MemoryStore().partials.open(DIGEST)
     partial.frontier = 40
-    fill = new(100)
+    transfer = new(100)
 
-    fill.begin(partial, 10)
+    transfer.begin(partial, 10)
 
-    assert (fill.frontier, fill.has_file) == (40, True)
+    assert (transfer.frontier, transfer.has_file) == (40, True)
 
 
 async def test_what_was_there() -> None:
@@ -247,9 +247,9 @@ async def test_what_was_there() -> None:
     await earlier.write(0, b"da")
     await earlier.checkpoint(2)
     earlier.close()
-    fill = new(4)
+    transfer = new(4)
 
-    fill.begin(await store.partials.open(DIGEST), 0)
-    fill.frontier = 3
+    transfer.begin(await store.partials.open(DIGEST), 0)
+    transfer.frontier = 3
 
-    assert fill.held == 2
+    assert transfer.held == 2

@@ -92,7 +92,7 @@ def holding() -> tuple[FakeUpstream, FakeBlob]:
 def look_after(w: World, seconds: float) -> None:
     """Let time pass without any byte, and the watch look at what runs."""
     w.clock.advance(seconds)
-    w.engine._blobs._watch.look(w.engine._blobs._fetches)
+    w.engine._blobs._watch.look(w.engine._blobs._downloads)
 
 
 async def test_a_transfer_that_nobody_advances_is_ended() -> None:
@@ -159,17 +159,17 @@ async def test_what_nobody_wants_makes_room() -> None:
         one.connections.wanted_by_others = True
         look_after(w, 30.0)
         await asyncio.sleep(0)
-        assert w.engine.fills == 1
+        assert w.engine.transfers == 1
 
         client.cancel()
         await asyncio.gather(client, return_exceptions=True)
         look_after(w, 0.5)
         await asyncio.sleep(0)
-        assert w.engine.fills == 1
+        assert w.engine.transfers == 1
         look_after(w, 0.5)
         await w.idle()
 
-        assert (w.engine.fills, one.connections.taken, w.scope.counters.fills_stalled) == (0, 0, 0)
+        assert (w.engine.transfers, one.connections.taken, w.scope.counters.fills_stalled) == (0, 0, 0)
         blob.let_go()
         assert await take(await w.blob(DIGEST)) == WHOLE
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -23,7 +22,7 @@ async def test_new(store: Store) -> None:
     assert partial.digest == DIGEST
     assert partial.frontier == 0
     await partial.write(0, DATA[:1])
-    assert os.pread(partial.fileno(), 10, 0) == DATA[:1]
+    assert partial.read(0, 10) == DATA[:1]
     assert await store.content.open(DIGEST) is None
     partial.close()
 
@@ -35,7 +34,7 @@ async def test_write(store: Store) -> None:
     await partial.write(5000, memoryview(DATA)[5000:])
     await partial.write(0, DATA[:5000])
 
-    assert os.pread(partial.fileno(), len(DATA) + 1, 0) == DATA
+    assert partial.read(0, len(DATA) + 1) == DATA
     partial.close()
 
 
@@ -51,7 +50,7 @@ async def test_resume(store: Store) -> None:
     second = await store.partials.open(DIGEST)
 
     assert second.frontier == 3000
-    assert os.pread(second.fileno(), len(DATA), 0) == DATA[:3000]
+    assert second.read(0, len(DATA)) == DATA[:3000]
     second.close()
 
 
@@ -94,7 +93,7 @@ async def test_no_checkpoint(store: Store) -> None:
 
     assert second.frontier == 0
     await second.write(0, DATA[:1])
-    assert os.pread(second.fileno(), 10, 0) == DATA[:1]
+    assert second.read(0, 10) == DATA[:1]
     second.close()
 
 
@@ -120,7 +119,7 @@ async def test_discard(store: Store) -> None:
     await partial.discard()
     await partial.discard()
 
-    assert os.pread(partial.fileno(), len(DATA), 0) == DATA
+    assert partial.read(0, len(DATA)) == DATA
     assert await store.partials.usage() == Usage(0, 0)
     partial.close()
     again = await store.partials.open(DIGEST)
@@ -154,7 +153,7 @@ async def test_closed(store: Store) -> None:
     with pytest.raises(StoreError):
         await partial.checkpoint(1)
     with pytest.raises(ValueError, match="closed"):
-        partial.fileno()
+        partial.run(0, 1)
 
 
 async def test_usage(store: Store) -> None:

@@ -17,11 +17,13 @@ from weakref import finalize
 from obol.oci.references import Digest
 from obol.registry.store.ports import (
     ContentKind,
+    FileRun,
     Grant,
     HeldTag,
     KnownManifest,
     Partial,
     RepositoryKey,
+    Run,
     StoreError,
     Usage,
     provenance_type,
@@ -53,11 +55,18 @@ class MemoryReadable:
         self.size = size
         self.close = finalize(self, os.close, descriptor)
 
-    def fileno(self) -> int:
-        """The descriptor. Raises ValueError after `close`."""
+    def run(self, start: int, stop: int) -> FileRun:
+        """A part of the file. Raises ValueError after `close`."""
         if not self.close.alive:
             raise ValueError("the file is closed")
-        return self._descriptor
+        return FileRun(self._descriptor, start, stop)
+
+    async def read(self) -> bytes:
+        """All of the file. Raises StoreError."""
+        data = os.pread(self._descriptor, self.size, 0)
+        if len(data) != self.size:
+            raise StoreError("the cache's copy is damaged")
+        return data
 
 
 class MemoryContent:
@@ -124,11 +133,15 @@ class MemoryPartial:
         self._descriptor = os.dup(left.file.descriptor)
         self.close = finalize(self, os.close, self._descriptor)
 
-    def fileno(self) -> int:
-        """The descriptor. Raises ValueError after `close`."""
+    def run(self, start: int, stop: int) -> FileRun:
+        """A part of the file. Raises ValueError after `close`."""
         if not self.close.alive:
             raise ValueError("the file is closed")
-        return self._descriptor
+        return FileRun(self._descriptor, start, stop)
+
+    def read(self, start: int, count: int) -> bytes:
+        """A part of the file. Raises OSError."""
+        return os.pread(self._descriptor, count, start)
 
     async def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write all of `data` at `offset`. Raises StoreError."""
@@ -280,3 +293,8 @@ class MemoryStore:
 
     def __post_init__(self) -> None:
         self.partials = MemoryPartials(self.content)
+
+
+def bytes_of(run: Run) -> bytes:
+    """What a run holds."""
+    return run if isinstance(run, bytes) else os.pread(run.descriptor, run.stop - run.start, run.start)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,13 +16,12 @@ from obol.registry.engine.engine import Engine
 from obol.registry.engine.scopes import Scope
 from obol.registry.settings import EngineSettings, FillSettings, TimeLimits
 from tests.fakes.clock import FakeClock
-from tests.fakes.store import MemoryStore
+from tests.fakes.store import MemoryStore, bytes_of
 from tests.fakes.upstream import FakeUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from obol.registry.store.ports import FileRun
     from obol.registry.transfers.follower import Follower
 
 FILL = FillSettings(segment=1000, segmented_above=1500, connections_per_fill=4, withhold=100, resumes=2)
@@ -107,7 +105,7 @@ class Got:
 async def take(blob: StoredBlob | Follower, start: int = 0, stop: int | None = None) -> Got:
     """Read a blob as the server does."""
     if isinstance(blob, StoredBlob):
-        data = os.pread(blob.content.fileno(), blob.content.size, 0)
+        data = await blob.content.read()
         blob.content.close()
         return Got(data[start:stop], complete=True)
     data = b""
@@ -120,11 +118,6 @@ async def take(blob: StoredBlob | Follower, start: int = 0, stop: int | None = N
         except CutShort:
             return Got(data, complete=False)
     return Got(data, complete=True)
-
-
-def bytes_of(run: FileRun | bytes) -> bytes:
-    """What a run holds."""
-    return run if isinstance(run, bytes) else os.pread(run.fileno, run.stop - run.start, run.start)
 
 
 async def eventually(condition: Callable[[], bool]) -> None:

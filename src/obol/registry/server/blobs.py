@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -19,7 +17,7 @@ from obol.registry.server.metering import meter_of
 from obol.registry.server.ready import LARGEST, Hot, Keys, Ready
 from obol.registry.server.replies import Header, Rendered, Reply, Sent, content_headers, refusal_headers
 from obol.registry.server.sending import Sender
-from obol.registry.store.ports import FileRun
+from obol.registry.store.ports import StoreError
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest
@@ -28,13 +26,11 @@ if TYPE_CHECKING:
     from obol.registry.engine.engine import Engine
     from obol.registry.engine.scopes import Scope
     from obol.registry.server.budget import Budget
+    from obol.registry.store.ports import Run
     from obol.registry.transfers.follower import Follower
 
 SMALL = LARGEST - 4096
 """Blobs up to this size (configurations, mostly) are answered from memory the second time; a head is still to fit."""
-
-_AT_ONCE = getattr(os, "RWF_NOWAIT", 0)
-"""preadv2(2), Linux: read what needs no waiting."""
 
 ACCEPT_RANGES: Header = ("Accept-Ranges", "bytes")
 
@@ -94,31 +90,29 @@ class BlobAnswers:
             part = _part(wanted, content.size)
             if isinstance(part, Unsatisfiable):
                 return self._outside(request, content.size)
+            start, stop = _bounds(part, content.size)
             head = self._head(request, _rendered(blob.digest, part, content.size, marks))
-            return await self._send(request, scope, blob, head, FileRun(content.fileno(), *_bounds(part, content.size)))
+            return await self._send(request, scope, blob, head, content.run(start, stop), start)
         finally:
             content.close()
 
-    async def _send(self, request: web.BaseRequest, scope: Scope, blob: StoredBlob, head: bytes, run: FileRun) -> Sent:
+    async def _send(
+        self, request: web.BaseRequest, scope: Scope, blob: StoredBlob, head: bytes, run: Run, start: int
+    ) -> Sent:
         meter = self._meter(request, scope, blob.digest)
         reply, count = await send_file(request, head, run, self._stall)
         blob.counters.bytes_from_cache += count
         if meter:
-            meter.sent(run.start, count)
+            meter.sent(start, count)
         return reply
 
     async def _small(
         self, request: web.BaseRequest, keys: Keys, scope: Scope, blob: StoredBlob, marks: tuple[Header, ...]
     ) -> Reply:
-        file, size = blob.content.fileno(), blob.content.size
         try:
-            body = _in_memory(file, size)
-            if body is None:
-                body = await asyncio.to_thread(os.pread, file, size, 0)
-        except OSError as problem:
-            raise OciError(UNAVAILABLE, "the cache's disk is failing", problem="disk") from problem
-        if len(body) != size:
-            raise OciError(UNAVAILABLE, "the cache's copy is damaged", problem="disk")
+            body = await blob.content.read()
+        except StoreError as problem:
+            raise OciError(UNAVAILABLE, str(problem), problem="disk") from problem
         rendered = Rendered(200, (*_headers(blob.digest, len(body)), *marks))
         blob.counters.bytes_from_cache += len(body)
         if meter := self._meter(request, scope, blob.digest):
@@ -174,7 +168,7 @@ class BlobAnswers:
         return Reply(self._head(request, rendered), body, self._budget, keep_alive=bool(request.keep_alive))
 
 
-async def send_file(request: web.BaseRequest, head: bytes, run: FileRun, stall: float) -> tuple[Sent, int]:
+async def send_file(request: web.BaseRequest, head: bytes, run: Run, stall: float) -> tuple[Sent, int]:
     """Write a head and a part of a complete file; also how many bytes of it have left. Raises ConnectionError."""
     sender = Sender(request, stall)
     sender.head(head)
@@ -183,18 +177,6 @@ async def send_file(request: web.BaseRequest, head: bytes, run: FileRun, stall: 
     except (CutShort, OSError):
         return _cut(request), sender.count
     return Sent(keep_alive=bool(request.keep_alive)), sender.count
-
-
-def _in_memory(file: int, size: int) -> bytes | None:
-    """The beginning of a file, if the system has it in memory; None where it would have to wait for the disk."""
-    if not _AT_ONCE:
-        return None
-    buffer = bytearray(size)
-    try:
-        count = os.preadv(file, [buffer], 0, _AT_ONCE)
-    except OSError:  # BlockingIOError, or a file system that cannot tell
-        return None
-    return bytes(buffer) if count == size else None
 
 
 def _headers(digest: Digest, size: int) -> list[Header]:

@@ -32,7 +32,6 @@ from obol.registry.server.replies import (
     refusal_headers,
 )
 from obol.registry.server.sites import refuse_other_sites
-from obol.registry.store.ports import FileRun
 
 if TYPE_CHECKING:
     import asyncio
@@ -168,7 +167,7 @@ class Handler:
                 self._meter(request.transport, answer.digest, len(body))
                 return self._render(request, rendered, body)
             meter = meter_of(self._accounts, request.transport, self._registry, answer.digest)
-            run = FileRun(answer.content.fileno(), 0, answer.size)
+            run = answer.content.run(0, answer.size)
             reply, count = await send_file(request, self._head(request, rendered), run, self._stall)
             if meter:
                 meter.sent(0, count)

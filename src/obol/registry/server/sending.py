@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from obol.registry.store.ports import FileRun
+    from obol.registry.store.ports import FileRun, Run
 
 BYTES_ACKED = 120
 """Offset of tcpi_bytes_acked in Linux's struct tcp_info (linux/tcp.h)."""
@@ -46,7 +46,7 @@ class Sender:
             self._request.protocol.begun = True
         self._transport.write(head)
 
-    async def all(self, runs: AsyncGenerator[FileRun | bytes, None], *, chunked: bool = False) -> None:
+    async def all(self, runs: AsyncGenerator[Run, None], *, chunked: bool = False) -> None:
         """Write a body as its bytes become available. Raises CutShort, ConnectionError."""
         async with contextlib.aclosing(runs):
             with Outlet(self._transport) as outlet:
@@ -54,7 +54,7 @@ class Sender:
         if chunked:
             self._transport.write(b"0\r\n\r\n")
 
-    async def _all(self, runs: AsyncGenerator[FileRun | bytes, None], outlet: Outlet, *, chunked: bool) -> None:
+    async def _all(self, runs: AsyncGenerator[Run, None], outlet: Outlet, *, chunked: bool) -> None:
         async for run in runs:
             if chunked:
                 self._transport.write(b"%x\r\n" % (len(run) if isinstance(run, bytes) else run.stop - run.start))
@@ -62,12 +62,12 @@ class Sender:
             if chunked:
                 self._transport.write(b"\r\n")
 
-    async def file(self, run: FileRun) -> None:
+    async def file(self, run: Run) -> None:
         """Write a part of a file that is complete. Raises CutShort, ConnectionError."""
         with Outlet(self._transport) as outlet, unread(self._transport), corked(self._transport):
             await self._one(run, outlet)
 
-    async def _one(self, run: FileRun | bytes, outlet: Outlet) -> None:
+    async def _one(self, run: Run, outlet: Outlet) -> None:
         if self._transport.is_closing():
             raise ConnectionResetError("the client went away")
         if isinstance(run, bytes):
@@ -87,7 +87,7 @@ class Sender:
         try:
             async with _unless_stalled(self._transport, self._stall):
                 await self._flushed()
-                return await outlet.send(run.fileno, run.start, length)
+                return await outlet.send(run.descriptor, run.start, length)
         except TimeoutError:
             raise ConnectionResetError("the client takes nothing any more") from None
 

@@ -37,20 +37,31 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class FileRun:
-    """Bytes `start` to `stop` of an open file, to be sent as they are."""
+    """Bytes `start` to `stop` of a file that the store holds open, for the kernel to send as they are.
 
-    fileno: int
+    Only the store and the outlet of the server look at the descriptor.
+    """
+
+    descriptor: int
     start: int
     stop: int
 
 
+Run = FileRun | bytes
+"""Bytes of a blob that can be sent now: where they are, or the bytes themselves."""
+
+
 class Readable(Protocol):
-    """Open, complete, verified content. Reading goes by the file descriptor (sendfile, pread)."""
+    """Open, complete, verified content."""
 
     size: int
 
-    def fileno(self) -> int:
-        """The descriptor, valid until `close`; its position is nobody's: read with offsets."""
+    def run(self, start: int, stop: int) -> Run:
+        """Bytes `start` to `stop`; valid until `close`. Raises ValueError after it."""
+        ...
+
+    async def read(self) -> bytes:
+        """All bytes of something small. Raises StoreError, also where the file is shorter than it should be."""
         ...
 
     def close(self) -> None:
@@ -65,8 +76,12 @@ class Partial(Protocol):
     frontier: int
     """Length of the contiguous prefix that an earlier attempt left, 0 for a new one. The bytes are *not* verified."""
 
-    def fileno(self) -> int:
-        """The descriptor, for reads with offsets by followers and by the verifier. A new one has it once written to."""
+    def run(self, start: int, stop: int) -> Run:
+        """Bytes that have been written; valid until `close`. Raises ValueError before the first write and after it."""
+        ...
+
+    def read(self, start: int, count: int) -> bytes:
+        """At most `count` bytes from `start` on; blocks, so call it in a thread. Raises OSError."""
         ...
 
     async def write(self, offset: int, data: bytes | memoryview) -> None:
@@ -78,7 +93,7 @@ class Partial(Protocol):
         ...
 
     async def discard(self) -> None:
-        """Remove the file now. Followers that hold the descriptor may read on until `close`."""
+        """Remove the file now. Followers may read on until `close`."""
         ...
 
     def close(self) -> None:
@@ -108,7 +123,7 @@ class Content(Protocol):
     async def adopt(self, partial: Partial, size: int) -> None:
         """Turn a verified partial into content: fsync, rename, fsync of the directory, index row. Raises StoreError.
 
-        `partial.fileno()` stays readable until its `close`.
+        The partial stays readable until its `close`.
         """
         ...
 

@@ -359,9 +359,7 @@ class Download:
                 continue
             stop = min(transfer.frontier, done + HASH_PIECE)
             try:
-                await loop.run_in_executor(
-                    self._around.threads, hash_run, hasher, transfer.partial.fileno(), done, stop
-                )
+                await loop.run_in_executor(self._around.threads, hash_run, hasher, transfer.partial, done, stop)
             except OSError as problem:
                 return StoreError(f"the partial cannot be read back: {problem.strerror}")
             done = stop

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 from obol.oci.errors import BLOB_UNKNOWN, UPSTREAM_BROKEN, OciError
 from obol.registry.engine.answers import CutShort
 from obol.registry.engine.refusals import refusal
-from obol.registry.store.ports import FileRun, StoreError
+from obol.registry.store.ports import StoreError
 from obol.registry.transfers.relay import Check, relay
 from obol.registry.transfers.transfer import Transfer, TransferFailed
 from obol.registry.upstream.ports import UpstreamError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from obol.oci.references import Digest
     from obol.registry.engine.scopes import Scope
+    from obol.registry.store.ports import Run
     from obol.registry.transfers.download import Surroundings
 
 WORTH_SENDING = 1024 * 1024
@@ -99,7 +100,7 @@ class Follower:
             return False
         return self._direct or len(self._around.direct) < MOST_DIRECT
 
-    async def runs(self, start: int, stop: int | None) -> AsyncGenerator[FileRun | bytes, None]:
+    async def runs(self, start: int, stop: int | None) -> AsyncGenerator[Run, None]:
         """The bytes from `start` to `stop` (None: to the end, wherever that is). Raises CutShort."""
         at = start
         if stop is not None and self._far(start):
@@ -138,9 +139,9 @@ class Follower:
         await self._around.clock.sleep(min(GATHER_EACH * self._transfer.followers, GATHER_AT_MOST))
         return self._transfer.shown
 
-    def _run(self, at: int, end: int) -> FileRun | bytes:
+    def _run(self, at: int, end: int) -> Run:
         if end <= self._transfer.frontier:
-            return FileRun(self._transfer.partial.fileno(), at, end)
+            return self._transfer.partial.run(at, end)
         return self._transfer.early[at:end]
 
     async def _check(self, start: int, at: int, stop: int) -> Check | None:
@@ -150,7 +151,7 @@ class Follower:
         if at > self._transfer.frontier:
             check.given(self._transfer.early[:at])
         elif at:
-            await check.resume(self._transfer.partial.fileno(), at, self._around.threads)
+            await check.resume(self._transfer.partial, at, self._around.threads)
         return check
 
     async def _relay(self, start: int, stop: int, check: Check | None) -> AsyncGenerator[bytes, None]:

@@ -8,7 +8,7 @@ cannot be verified by anybody; who asks for one has to check it.
 from __future__ import annotations
 
 import asyncio
-import os
+import errno
 from typing import TYPE_CHECKING
 
 from obol.oci.references import Digest, new_hash
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import hashlib
     from collections.abc import AsyncGenerator
     from concurrent.futures import Executor
+
+    from obol.registry.store.ports import Partial
 
 ATTEMPTS = 4
 PIECE = 1024 * 1024
@@ -75,11 +77,11 @@ class Check:
         self._withhold = withhold
         self._held = b""
 
-    async def resume(self, fileno: int, length: int, threads: Executor) -> None:
+    async def resume(self, partial: Partial, length: int, threads: Executor) -> None:
         """Take up the first `length` bytes, which the client was given, from the file. Raises CutShort."""
         try:
             loop = asyncio.get_running_loop()
-            await loop.run_in_executor(threads, hash_run, self._hasher, fileno, 0, length)
+            await loop.run_in_executor(threads, hash_run, self._hasher, partial, 0, length)
         except OSError as problem:
             raise CutShort("the partial cannot be read back") from problem
 
@@ -102,11 +104,11 @@ class Check:
         return self._held
 
 
-def hash_run(hasher: hashlib._Hash, fileno: int, start: int, stop: int) -> None:
-    """Hash a piece of a file, in the calling thread. Raises OSError, also where the file ends before."""
+def hash_run(hasher: hashlib._Hash, partial: Partial, start: int, stop: int) -> None:
+    """Take up what was written from `start` to `stop`; blocks. Raises OSError, also where the file is shorter."""
     while start < stop:
-        piece = os.pread(fileno, min(stop - start, PIECE), start)
+        piece = partial.read(start, min(stop - start, PIECE))
         if not piece:
-            raise OSError(5, "the file is shorter than what was written")
+            raise OSError(errno.EIO, "the file is shorter than what was written")
         hasher.update(piece)
         start += len(piece)

@@ -7,7 +7,6 @@ import pytest
 from obol.oci.references import Digest
 from obol.registry.engine.answers import Page, Source, StoredBlob
 from obol.registry.engine.counters import Counters
-from obol.registry.store.ports import FileRun
 from tests.fakes.store import MemoryContent
 
 
@@ -18,10 +17,10 @@ def test_sources_are_the_words_of_the_header() -> None:
 
 def test_answers_are_values() -> None:
     """An answer cannot be changed after it was given, so it may be kept and given again."""
-    run = FileRun(3, 0, 10)
+    page = Page(b"{}", "application/json", Source.MISS)
 
     with pytest.raises(dataclasses.FrozenInstanceError):
-        run.stop = 5  # type: ignore[misc]  # that it is refused is the test
+        page.body = b""  # type: ignore[misc]  # that it is refused is the test
 
 
 def test_page_has_no_more_by_default() -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,12 +47,12 @@ async def held(*bodies: bytes) -> tuple[StoredManifests, Counting]:
     return StoredManifests(content), content
 
 
-def bytes_of(got: StoredManifest | None) -> bytes:
+async def bytes_of(got: StoredManifest | None) -> bytes:
     """What a client would be given."""
     assert got is not None
     if got.content is None:
         return got.body
-    data = os.pread(got.content.fileno(), got.size, 0)
+    data = await got.content.read()
     got.content.close()
     return data
 
@@ -76,7 +75,7 @@ async def test_large_is_read_once() -> None:
     for _ in range(3):
         got = await manifests.get(digest, OCI_MANIFEST, head=False)
         assert got is not None
-        assert (got.body, bytes_of(got)) == (b"", LARGE)
+        assert (got.body, await bytes_of(got)) == (b"", LARGE)
         head = await manifests.get(digest, OCI_MANIFEST, head=True)
         assert head is not None
         assert (head.media_type, head.size, head.body, head.content) == (OCI_MANIFEST, len(LARGE), b"", None)
@@ -89,7 +88,7 @@ async def test_fetched_is_not_read() -> None:
     manifests, content = await held(LARGE)
     manifests.proved(Digest.of(LARGE), OCI_MANIFEST, OCI_MANIFEST)
 
-    assert bytes_of(await manifests.get(Digest.of(LARGE), OCI_MANIFEST, head=False)) == LARGE
+    assert await bytes_of(await manifests.get(Digest.of(LARGE), OCI_MANIFEST, head=False)) == LARGE
     assert content.reads == []
 
 
@@ -102,7 +101,7 @@ async def test_herd() -> None:
         *(manifests.get(Digest.of(body), OCI_MANIFEST, head=False) for body in bodies for _ in range(4))
     )
 
-    assert len([bytes_of(one) for one in got]) == 40
+    assert len([await bytes_of(one) for one in got]) == 40
     assert len(content.reads) == 10
     assert content.most == documents_module.AT_ONCE
 

@@ -20,6 +20,8 @@ from obol.registry.store.ports import FileRun
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 
+    from obol.registry.store.ports import Run
+
 DATA = bytes(range(256)) * 40
 LARGE = 64 * 1024 * 1024
 """More than the buffers of any loopback connection take."""
@@ -78,7 +80,7 @@ async def answering(answer: Callable[[Sender], Awaitable[None]], stall: float = 
         await runner.cleanup()
 
 
-async def runs(*given: FileRun | bytes) -> AsyncGenerator[FileRun | bytes, None]:
+async def runs(*given: Run) -> AsyncGenerator[Run, None]:
     """These runs."""
     for run in given:
         yield run
@@ -113,7 +115,7 @@ async def test_cut_while_chunked() -> None:
     """Chunks that are cut short have no end, and the runs are closed."""
     closed = []
 
-    async def cut() -> AsyncGenerator[FileRun | bytes, None]:
+    async def cut() -> AsyncGenerator[Run, None]:
         try:
             yield b"abc"
             raise CutShort("no more")

@@ -15,9 +15,9 @@ from obol.registry.store.ports import ContentKind, Grant, Partial, RepositoryKey
 from obol.registry.transfers import follower as following_module
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.content import blob as make_blob
-from tests.fakes.store import MemoryPartial, MemoryStore
+from tests.fakes.store import MemoryPartial, MemoryStore, bytes_of
 from tests.fakes.upstream import FakeBlob, FakeUpstream
-from tests.unit.registry.world import FILL, REPOSITORY, Got, World, bytes_of, eventually, take, world
+from tests.unit.registry.world import FILL, REPOSITORY, Got, World, eventually, take, world
 
 if TYPE_CHECKING:
     from obol.registry.transfers.follower import Follower

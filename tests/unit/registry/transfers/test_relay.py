@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -14,12 +12,13 @@ from obol.registry.transfers import follower as following
 from obol.registry.transfers.follower import Follower
 from obol.registry.transfers.relay import ATTEMPTS, Check, relay
 from obol.registry.upstream.ports import Misbehaved, RangesRefused
+from tests.fakes.store import MemoryStore
 from tests.fakes.upstream import FakeBlob, FakeSource, FakeUpstream
 from tests.unit.registry.world import REPOSITORY as WORLDS
 from tests.unit.registry.world import world
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from obol.registry.store.ports import Partial
 
 DATA = bytes(range(256)) * 20
 DIGEST = Digest.of(DATA)
@@ -33,13 +32,11 @@ def held(data: bytes = DATA) -> tuple[FakeSource, FakeBlob]:
     return FakeSource(one, REPOSITORY, DIGEST), blob
 
 
-@pytest.fixture
-def file() -> Iterator[int]:
-    """An open file that holds the first thousand bytes."""
-    with tempfile.TemporaryFile() as opened:
-        opened.write(DATA[:1000])
-        opened.flush()
-        yield opened.fileno()
+async def stored() -> Partial:
+    """What has the first thousand bytes."""
+    partial = await MemoryStore().partials.open(DIGEST)
+    await partial.write(0, DATA[:1000])
+    return partial
 
 
 async def relayed(source: FakeSource, start: int, stop: int, check: Check | None = None) -> tuple[bytes, bool]:
@@ -129,13 +126,13 @@ async def test_check_of_a_small_blob() -> None:
     assert await relayed(source, 0, len(DATA), Check(DIGEST, 1_000_000)) == (b"", False)
 
 
-async def test_check_resumed(file: int) -> None:
+async def test_check_resumed() -> None:
     """What the client was given from a file counts for the digest."""
     source, _ = held()
     check = Check(DIGEST, 100)
 
     with ThreadPoolExecutor(1) as threads:
-        await check.resume(file, 1000, threads)
+        await check.resume(await stored(), 1000, threads)
 
     assert await relayed(source, 1000, len(DATA), check) == (DATA[1000:], True)
 
@@ -149,12 +146,10 @@ async def test_check_of_what_was_given() -> None:
     assert await relayed(source, 1000, len(DATA), check) == (DATA[1000:], True)
 
 
-async def test_check_cannot_be_resumed(file: int) -> None:
+async def test_check_cannot_be_resumed() -> None:
     """Where the file cannot be read back as far as it was sent, the client is cut short."""
-    assert os.fstat(file).st_size == 1000
-
     with ThreadPoolExecutor(1) as threads, pytest.raises(CutShort):
-        await Check(DIGEST, 100).resume(file, 1001, threads)
+        await Check(DIGEST, 100).resume(await stored(), 1001, threads)
 
 
 async def test_a_slow_reader_lends_the_slot_of_its_relay(monkeypatch: pytest.MonkeyPatch) -> None:

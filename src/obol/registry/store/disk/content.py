@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 from obol.oci.references import Digest
 from obol.registry.store.disk.files import BlobFile
 from obol.registry.store.disk.partials import DiskPartial
+from obol.registry.store.ports import FileRun, StoreError
 
 if TYPE_CHECKING:
     from obol.registry.store.disk.files import BlobTree
@@ -30,6 +31,9 @@ REMEMBERED = 16_384
 
 HASHED_AT_ONCE = 256 * 1024
 """Bytes that are hashed sooner than a thread is reached."""
+
+_WITHOUT_WAITING = getattr(os, "RWF_NOWAIT", 0)
+"""preadv2(2), Linux: read what is in memory, and fail where the disk would have to be waited for."""
 
 VERIFIED_AT_ONCE = 2
 """Hashing a large file holds a thread for seconds; others must be left for writing."""
@@ -45,11 +49,23 @@ class DiskReadable:
         self.file = file
         self.size = file.size
 
-    def fileno(self) -> int:
-        """The descriptor. Raises ValueError after `close`."""
+    def run(self, start: int, stop: int) -> FileRun:
+        """A part of the file. Raises ValueError after `close`."""
         if self._descriptor < 0:
             raise ValueError("the file is closed")
-        return self._descriptor
+        return FileRun(self._descriptor, start, stop)
+
+    async def read(self) -> bytes:
+        """All of a small file, without a thread where the system has it in memory. Raises StoreError."""
+        try:
+            data = _in_memory(self._descriptor, self.size)
+            if data is None:
+                data = await asyncio.to_thread(os.pread, self._descriptor, self.size, 0)
+        except OSError as problem:
+            raise StoreError("the cache's disk is failing") from problem
+        if len(data) != self.size:
+            raise StoreError("the cache's copy is damaged")
+        return data
 
     def close(self) -> None:
         """Give it back; safe to repeat."""
@@ -188,3 +204,15 @@ class DiskContent:
         self._files.move_to_end(file.digest)
         if len(self._files) > REMEMBERED:
             self._files.popitem(last=False)
+
+
+def _in_memory(file: int, size: int) -> bytes | None:
+    """The beginning of a file, if the system has it in memory; None where it would have to wait for the disk."""
+    if not _WITHOUT_WAITING:
+        return None
+    buffer = bytearray(size)
+    try:
+        count = os.preadv(file, [buffer], 0, _WITHOUT_WAITING)
+    except OSError:  # BlockingIOError, or a file system that cannot tell
+        return None
+    return bytes(buffer) if count == size else None

@@ -22,7 +22,7 @@ import msgspec
 from obol.machine.files import write_all
 from obol.oci.errors import OciError
 from obol.oci.references import Digest
-from obol.registry.store.ports import StoreError, Usage
+from obol.registry.store.ports import FileRun, StoreError, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -115,9 +115,14 @@ class DiskPartial:
         self._names = threading.Lock()
         self._gone = False
 
-    def fileno(self) -> int:
-        """The descriptor. Raises ValueError before the first write of a new download, and after `close`."""
-        return self._descriptor.fileno()
+    def run(self, start: int, stop: int) -> FileRun:
+        """Bytes that have been written. Raises ValueError before the first write and after `close`."""
+        return FileRun(self._descriptor.fileno(), start, stop)
+
+    def read(self, start: int, count: int) -> bytes:
+        """Bytes that have been written; blocks. Raises OSError."""
+        with self._descriptor.held() as number:
+            return os.pread(number, count, start)
 
     async def write(self, offset: int, data: bytes | memoryview) -> None:
         """Write all of `data` at `offset`. Raises StoreError."""

@@ -15,7 +15,7 @@ from obol.registry.store.disk import content as content_module
 from obol.registry.store.disk.files import BlobTree
 from obol.registry.store.disk.opening import DiskStore, open_store
 from obol.registry.store.ports import StoreError, Usage
-from tests.fakes.store import MemoryContent, MemoryPartials
+from tests.fakes.store import MemoryContent, MemoryPartials, bytes_of
 from tests.unit.registry.store.steps import watch
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ async def held(store: DiskStore) -> bytes | None:
     if readable is None:
         assert size is None
         return None
-    data = os.pread(readable.fileno(), 1000, 0)
+    data = bytes_of(readable.run(0, 1000))
     readable.close()
     assert size == readable.size == len(data)
     return data
@@ -357,3 +357,24 @@ async def test_content_that_was_only_touched_is_served(store: DiskStore) -> None
     assert readable is not None
     readable.close()
     assert await store.content.size(DIGEST) == len(DATA)
+
+
+async def test_small_file_needs_no_disk(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the system has in memory is read without the disk; a disk that fails, or a file cut short, is told."""
+    await store.content.put(DIGEST, DATA)
+    readable = await store.content.open(DIGEST)
+    assert readable is not None
+
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, "bad sector")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pread", fail)
+        assert await readable.read() == DATA
+        patch.setattr(os, "preadv", fail, raising=False)
+        with pytest.raises(StoreError, match="failing"):
+            await readable.read()
+    os.truncate(next((store.root / "blobs").rglob(DIGEST.hex)), 1)
+    with pytest.raises(StoreError, match="damaged"):
+        await readable.read()
+    readable.close()

@@ -258,7 +258,7 @@ async def test_close_while_writing(store: DiskStore, monkeypatch: pytest.MonkeyP
 
     partial = await store.partials.open(DIGEST)
     await partial.write(0, DATA[:1])
-    descriptor = partial.fileno()
+    descriptor = partial.run(0, 1).descriptor
     monkeypatch.setattr(os, "pwrite", slow)
     writing = spawn(partial.write(0, DATA), name="write")
     await asyncio.to_thread(begun.wait, 1)
@@ -296,7 +296,7 @@ async def test_new_file_is_made_meanwhile(store: DiskStore) -> None:
     assert place(store).read_bytes() == b""
     partial.close()
     with pytest.raises(ValueError, match="closed"):
-        partial.fileno()
+        partial.run(0, 1)
 
 
 async def test_new_file_that_cannot_be_made(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:

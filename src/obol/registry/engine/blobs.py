@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.machine import logs
+from obol.machine.bounded import Bounded
+from obol.machine.flights import Flights
 from obol.machine.tasks import spawn
 from obol.oci.errors import BLOB_UNKNOWN, UPSTREAM_BROKEN, OciError
 from obol.registry.engine.answers import StoredBlob
-from obol.registry.engine.flights import Flights
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.engine.storehealth import StoreHealth
 from obol.registry.policy.freshness import Refuse, decide_digest
@@ -58,7 +58,7 @@ class Blobs:
         self._watch = Watch(around.limits.standstill)
         self._sparing = logs.Sparing(around.clock)
         self._confirming: Flights[tuple[RepositoryKey, Digest], int | None] = Flights(unattended)
-        self._failures: OrderedDict[tuple[str, Digest], _Failure] = OrderedDict()
+        self._failures: Bounded[tuple[str, Digest], _Failure] = Bounded(REMEMBERED_FAILURES)
         self._busy_since: dict[str, float] = {}
         self._busy_count: dict[str, int] = {}
 
@@ -227,13 +227,11 @@ class Blobs:
 
     def _remember(self, key: tuple[str, Digest], transfer: Transfer) -> None:
         if transfer.verified or transfer.failure is None or isinstance(transfer.failure, Absent | Denied | Abandoned):
-            self._failures.pop(key, None)
+            self._failures.pop(key)
             return
         wrong = isinstance(transfer.failure, Misbehaved | RangesRefused)
         until = self._around.clock.monotonic() + FAILURE_SECONDS
         self._failures[key] = _Failure(until, plain=wrong)
-        while len(self._failures) > REMEMBERED_FAILURES:
-            self._failures.popitem(last=False)
 
     def _weigh(self, transfer: Transfer) -> None:
         """Tell whether the store had room for a transfer that has ended."""

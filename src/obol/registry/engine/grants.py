@@ -7,12 +7,12 @@ that a repository is not for us any more, all of its grants end, those of digest
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
 
 from obol.machine import logs
+from obol.machine.bounded import Bounded
 from obol.registry.store.ports import ContentKind, Grant, Metadata, RepositoryKey, StoreError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Grants:
 
     def __init__(self, metadata: Metadata) -> None:
         self.metadata = metadata
-        self._provenance: OrderedDict[tuple[str, Digest], str] = OrderedDict()
+        self._provenance: Bounded[tuple[str, Digest], str] = Bounded(REMEMBERED)
         self.ready: WeakSet[AnswerCache] = WeakSet()
 
     async def find(self, repo: RepositoryKey, digest: Digest, kind: ContentKind) -> Grant | None:
@@ -50,13 +50,13 @@ class Grants:
         if known is None:
             known = await self.metadata.provenance(*key)
             if known is not None:
-                self._remember(key, known)
+                self._provenance[key] = known
         return known
 
     async def add(self, repo: RepositoryKey, grants: Sequence[Grant], received: Digest) -> None:
         """Record grants, and that the upstream gave or confirmed content. Raises StoreError."""
         await self.metadata.add_grants(repo, grants, received)
-        self._provenance.pop((repo.scope, received), None)
+        self._provenance.pop((repo.scope, received))
 
     async def revoke(self, repo: RepositoryKey) -> None:
         """The upstream says that the repository is not for us any more."""
@@ -66,8 +66,3 @@ class Grants:
                 logs.get().warning("access revoked by the upstream", **about)
         for answers in self.ready:
             answers.clear()
-
-    def _remember(self, key: tuple[str, Digest], known: str) -> None:
-        self._provenance[key] = known
-        if len(self._provenance) > REMEMBERED:
-            self._provenance.popitem(last=False)

@@ -7,20 +7,20 @@ carried as it is, from the link to the next page to the client and from there ba
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 import msgspec
 
+from obol.machine.bounded import Bounded
+from obol.machine.flights import Flights
 from obol.machine.tasks import in_steps
 from obol.oci.errors import MANIFEST_UNKNOWN, NAME_UNKNOWN, UPSTREAM_BROKEN, ErrorKind, OciError
 from obol.oci.lists import check_referrers, tags_of
 from obol.oci.mediatypes import OCI_INDEX
 from obol.oci.requests import MAX_TARGET, without_ns
 from obol.registry.engine.answers import Page, Source
-from obol.registry.engine.flights import Flights
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.policy.freshness import Refuse, decide_digest
 from obol.registry.upstream.large import Turns
@@ -50,9 +50,8 @@ class Listings:
         self._within = within
         self._offline = offline
         self._turns = Turns()
-        self._remembered = 0
         self._asked: Flights[tuple[RepositoryKey, str], Page] = Flights(unattended)
-        self._seen: OrderedDict[tuple[RepositoryKey, str], Page] = OrderedDict()
+        self._seen: Bounded[tuple[RepositoryKey, str], Page] = Bounded(REMEMBERED_BYTES, _weight)
 
     async def tags(self, scope: Scope, request: TagsRequest) -> Page:
         """One page of a repository's tags. Raises OciError (NAME_UNKNOWN)."""
@@ -120,25 +119,19 @@ class Listings:
     ) -> Page:
         page = await self._turns.take(scope.registry, ask())
         scope.counters.bytes_from_upstream += len(page.body)
-        self._remember(key, page)
+        self._seen.pop(key)
+        if len(page.body) <= LARGEST_REMEMBERED:
+            self._seen[key] = replace(page, source=Source.STALE)
         return page
-
-    def _remember(self, key: tuple[RepositoryKey, str], page: Page) -> None:
-        self._forget(key)
-        if len(page.body) > LARGEST_REMEMBERED:
-            return
-        self._seen[key] = replace(page, source=Source.STALE)
-        self._remembered += len(page.body)
-        while len(self._seen) > REMEMBERED_PAGES or self._remembered > REMEMBERED_BYTES:
-            self._forget(next(iter(self._seen)))
-
-    def _forget(self, key: tuple[RepositoryKey, str]) -> None:
-        page = self._seen.pop(key, None)
-        self._remembered -= 0 if page is None else len(page.body)
 
     async def close(self) -> None:
         """Stop what is being asked."""
         await self._asked.close()
+
+
+def _weight(_key: tuple[RepositoryKey, str], page: Page) -> float:
+    """Bytes; an empty page counts as much as one of `REMEMBERED_PAGES` that fill what may be remembered."""
+    return max(len(page.body), REMEMBERED_BYTES / REMEMBERED_PAGES)
 
 
 def _target(path: str, query: str) -> str:

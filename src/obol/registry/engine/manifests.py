@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from obol.machine import logs
+from obol.machine.bounded import Recent
+from obol.machine.flights import Flights
 from obol.machine.tasks import in_steps
 from obol.oci.errors import MANIFEST_UNKNOWN, UPSTREAM_BROKEN, OciError
 from obol.oci.manifests import STEP
@@ -20,8 +22,6 @@ from obol.oci.mediatypes import MANIFEST_TYPES, SCHEMA1, accept_class, accepted,
 from obol.oci.opaque import is_opaque
 from obol.oci.references import Digest, Reference, Repository, Tag
 from obol.registry.engine.answers import Document, DocumentHead, Source
-from obol.registry.engine.flights import Flights
-from obol.registry.engine.memory import Recent
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.engine.storedmanifests import IN_MEMORY, StoredManifest, StoredManifests
 from obol.registry.policy.freshness import (

@@ -7,12 +7,12 @@ remembered by their digest, and what is stored of a blob is looked up again only
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from obol.machine.bounded import Bounded
 from obol.machine.tasks import in_steps
 from obol.oci.errors import OciError
 from obol.oci.manifests import Manifest, Platform, reading
@@ -114,7 +114,7 @@ class ProgressTaker:
         self._store = store
         self._blobs = blobs
         self._clock = clock
-        self._manifests: OrderedDict[Digest, Manifest] = OrderedDict()
+        self._manifests: Bounded[Digest, Manifest] = Bounded(MANIFESTS)
         self._known: dict[tuple[str, Digest], _Blob] = {}
 
     async def of(self, wanted: ProgressRequest) -> ProgressStatus:
@@ -223,9 +223,8 @@ class ProgressTaker:
 
     async def _manifest(self, digest: Digest, media_type: str) -> Manifest | None:
         """A manifest that is held; whatever else has this digest is none."""
-        if digest in self._manifests:
-            self._manifests.move_to_end(digest)
-            return self._manifests[digest]
+        if (known := self._manifests.get(digest)) is not None:
+            return known
         size = await self._store.content.size(digest)
         body = await self._store.content.read(digest) if size is not None and size <= LARGEST else None
         if body is None:
@@ -237,8 +236,6 @@ class ProgressTaker:
         if len(manifest.blobs) + len(manifest.manifests) > MOST_NAMED:
             return None
         self._manifests[digest] = manifest
-        while len(self._manifests) > MANIFESTS:
-            self._manifests.popitem(last=False)
         return manifest
 
 

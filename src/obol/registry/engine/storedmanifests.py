@@ -8,14 +8,14 @@ outcome is remembered, and a hit only opens the file. A manifest that we fetched
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from obol.machine.bounded import Bounded
+from obol.machine.flights import Flights
 from obol.oci.errors import OciError
 from obol.oci.manifests import MAX_MANIFEST
 from obol.oci.outlines import stored_type
-from obol.registry.engine.flights import Flights
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest
@@ -44,7 +44,8 @@ class StoredManifests:
 
     def __init__(self, content: Content) -> None:
         self._content = content
-        self._proofs: OrderedDict[tuple[Digest, str], str | None] = OrderedDict()
+        self._proofs: Bounded[tuple[Digest, str], str] = Bounded(REMEMBERED)
+        """The type of what is a manifest, "" for what is none."""
         self._proving: Flights[tuple[Digest, str], str | None] = Flights(AT_ONCE)
         self._turns = asyncio.Semaphore(AT_ONCE)
 
@@ -69,24 +70,21 @@ class StoredManifests:
 
     def proved(self, digest: Digest, said: str, media_type: str | None) -> None:
         """Remember what the bytes of a digest are, for those who say that they are of type `said`."""
-        self._proofs[digest, said] = media_type
-        self._proofs.move_to_end((digest, said))
-        if len(self._proofs) > REMEMBERED:
-            self._proofs.popitem(last=False)
+        self._proofs[digest, said] = media_type or ""
 
     async def _small(self, digest: Digest, said: str) -> StoredManifest | None:
         body = await self._content.read(digest)
         if body is None:
             return None
-        if (digest, said) not in self._proofs:
-            self.proved(digest, said, _type_of(body, said))
-        media_type = self._proofs[digest, said]
-        return None if media_type is None else StoredManifest(media_type, len(body), body)
+        if (media_type := self._proofs.get((digest, said))) is None:
+            media_type = _type_of(body, said) or ""
+            self.proved(digest, said, media_type)
+        return StoredManifest(media_type, len(body), body) if media_type else None
 
     async def _proof(self, digest: Digest, said: str) -> str | None:
-        if (digest, said) not in self._proofs:
-            return await self._proving.join((digest, said), lambda: self._prove(digest, said))
-        return self._proofs[digest, said]
+        if (known := self._proofs.get((digest, said))) is not None:
+            return known or None
+        return await self._proving.join((digest, said), lambda: self._prove(digest, said))
 
     async def _prove(self, digest: Digest, said: str) -> str | None:
         async with self._turns:

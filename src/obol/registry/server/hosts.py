@@ -17,6 +17,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
+from obol.machine.bounded import Bounded
 from obol.oci.errors import FOREIGN_HOST, TARGET_INVALID, OciError
 
 REMEMBERED = 1000
@@ -52,7 +53,7 @@ class Hosts:
         self._local = local
         self._names = {"localhost"} | GATEWAYS.keys() | GUEST_NAMES | {name.lower().rstrip(".") for name in names}
         self._addresses: set[str] = set()
-        self._known: dict[str, bool] = {}
+        self._known: Bounded[str, bool] = Bounded(REMEMBERED)
 
     def listen(self, address: str) -> None:
         """We listen on this address, too."""
@@ -65,8 +66,6 @@ class Hosts:
             return False
         known = self._known.get(header)
         if known is None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
             known = self._known[header] = self._look(header)
         return known
 

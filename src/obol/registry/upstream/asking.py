@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
+from obol.machine.bounded import Bounded
 from obol.registry.policy import health as rules
 from obol.registry.policy.health import Ask, Health, Hold
 from obol.registry.policy.misses import Misses
@@ -60,7 +60,7 @@ class Asking:
         self.last_problem = ""
         self._limits = limits
         self._clock = clock
-        self._paths: OrderedDict[str, Health] = OrderedDict()
+        self._paths: Bounded[str, Health] = Bounded(REMEMBERED_PATHS)
         self._misses = Misses()
 
     def gate(self) -> Ask | Hold:
@@ -141,7 +141,7 @@ class Asking:
         """Whether it may be asked now, and as a probe. Raises OnHold."""
         now = self._clock.monotonic()
         probe = False
-        for health in (self._paths.get(about.path, _WELL), self.health):
+        for health in (self._paths.get(about.path) or _WELL, self.health):
             match rules.gate(health, now):
                 case Hold() as hold:
                     raise OnHold(hold)
@@ -172,7 +172,7 @@ class Asking:
 
     def _answered(self, about: About) -> None:
         self.health = rules.after_answer(self.health)
-        self._paths.pop(about.path, None)
+        self._paths.pop(about.path)
 
     def _failed(self, about: About, problem: Unavailable) -> None:
         now = self._clock.monotonic()
@@ -181,13 +181,11 @@ class Asking:
             self._fail(None)
             return
         self._fail(about.repository)
-        path = self._paths.pop(about.path, Health())
+        path = self._paths.get(about.path) or Health()
         if isinstance(problem, Busy):
             self._paths[about.path] = rules.after_busy(path, now, problem.seconds)
         else:
             self._paths[about.path] = rules.after_failure(path, now)
-        while len(self._paths) > REMEMBERED_PATHS:
-            self._paths.popitem(last=False)
 
     def _fail(self, where: str | None) -> None:
         self.health = rules.after_failure(self.health, self._clock.monotonic(), where)

@@ -8,11 +8,11 @@ token of its own, and neither ever sees what the other gave.
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from obol.machine.bounded import Bounded
 from obol.oci.tokens import AccessDenied as Refusal
 from obol.oci.tokens import (
     Answer,
@@ -77,7 +77,7 @@ class Authenticator:
         self._transport = transport
         self._tokens = Tokens(transport, clock, within)
         self._own = _Authority(_site(base), base)
-        self._others: OrderedDict[str, _Authority] = OrderedDict()
+        self._others: Bounded[str, _Authority] = Bounded(MAX_REMEMBERED)
 
     async def send(self, method: str, url: str, headers: Mapping[str, str], repository: Repository) -> Arrived:
         """Send a request about `repository`. Raises Denied and what the transport raises.
@@ -101,10 +101,9 @@ class Authenticator:
         site = _site(url)
         if site == self._own.site:
             return self._own
-        found = self._others.setdefault(site, _Authority(site, site))
-        self._others.move_to_end(site)
-        if len(self._others) > MAX_REMEMBERED:
-            self._others.popitem(last=False)
+        found = self._others.get(site)
+        if found is None:
+            found = self._others[site] = _Authority(site, site)
         return found
 
     async def _authorised(

@@ -7,8 +7,9 @@ repository: a tag may come into being between two questions, and GETs are what D
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING
+
+from obol.machine.bounded import Bounded, Recent
 
 if TYPE_CHECKING:
     from obol.machine.clock import Clock
@@ -23,32 +24,23 @@ class Headless:
     """What is remembered for one registry."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._suspected: OrderedDict[str, str] = OrderedDict()
-        self._until: OrderedDict[str, float] = OrderedDict()
+        self._suspected: Bounded[str, str] = Bounded(CAPACITY)
+        self._refused: Recent[str] = Recent(clock, CAPACITY)
 
     def known(self, repository: str) -> bool:
         """Whether a HEAD is not worth sending."""
-        now = self._clock.monotonic()
-        return any(now < self._until.get(where, 0.0) for where in (WHOLE_REGISTRY, repository))
+        ages = (self._refused.age(where) for where in (WHOLE_REGISTRY, repository))
+        return any(age is not None and age < SECONDS for age in ages)
 
     def suspect(self, path: str, repository: str, status: int | None) -> None:
         """A HEAD of a path was refused with this status, or (None) not answered."""
         self._suspected[path] = WHOLE_REGISTRY if status in NO_SUCH_METHOD else repository
-        _bound(self._suspected)
 
     def take(self, path: str) -> str | None:
         """What a GET of the path would prove, if it brings something; no longer suspected from now on."""
-        return self._suspected.pop(path, None)
+        return self._suspected.pop(path)
 
     def proved(self, where: str | None) -> None:
         """A GET brought what HEAD had refused; `where` is what `take` gave."""
         if where is not None:
-            self._until[where] = self._clock.monotonic() + SECONDS
-            self._until.move_to_end(where)
-            _bound(self._until)
-
-
-def _bound(kept: OrderedDict[str, str] | OrderedDict[str, float]) -> None:
-    while len(kept) > CAPACITY:
-        kept.popitem(last=False)
+            self._refused.mark(where)

@@ -10,6 +10,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from obol.machine.bounded import Bounded
 from obol.machine.tasks import spawn
 from obol.oci.errors import OciError
 from obol.oci.tokens import Bearer, FetchToken, Token, TokenRefused, parse_token, token_url
@@ -48,7 +49,7 @@ class Tokens:
         self._transport = transport
         self._clock = clock
         self._within = within
-        self._kept: dict[_Key, _Kept] = {}
+        self._kept: Bounded[_Key, _Kept] = Bounded(MAX_TOKENS)
         self._fetching: dict[_Key, asyncio.Task[_Kept | Exception | None]] = {}
 
     async def get(self, site: str, wanted: FetchToken) -> Bearer | TokenRefused:
@@ -87,8 +88,6 @@ class Tokens:
             return None
         now = self._clock.monotonic()
         kept = _Kept(token.value, now + token.lifetime - SPENT_EARLY, now if renewing else None)
-        while len(self._kept) >= MAX_TOKENS:
-            self._kept.pop(next(iter(self._kept)))
         self._kept[key] = kept
         return kept
 

@@ -276,15 +276,11 @@ async def test_bounds(
     assert (await refused(listings, scope, TagsRequest(APP, "n=4"))).kind is UPSTREAM_BROKEN
 
 
-async def test_bound_in_all(
-    listings: Listings, upstream: FakeUpstream, scope: Scope, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_bound_in_all(listings: Listings, upstream: FakeUpstream, scope: Scope) -> None:
     """All pages that are remembered have a bound together; one that is seen again is not counted twice."""
-    monkeypatch.setattr(listings_module, "REMEMBERED_BYTES", 5000)
     for n in (1, 1, 1, 2, 3, 4):
-        body = msgspec.json.encode({"tags": ["x" * 2000]})
+        body = msgspec.json.encode({"tags": ["x" * (listings_module.LARGEST_REMEMBERED - 100)]})
         upstream.lists[f"team/app/tags/list?n={n}"] = Listing(body, JSON, None)
         await listings.tags(scope, TagsRequest(APP, f"n={n}"))
 
     assert len(listings._seen) == 2
-    assert listings._remembered == sum(len(page.body) for page in listings._seen.values())

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import OrderedDict
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
+from obol.machine.bounded import Bounded
 from obol.oci.references import Digest
 from obol.registry.store.disk.files import BlobFile
 from obol.registry.store.disk.partials import DiskPartial
@@ -81,7 +81,7 @@ class DiskContent:
         self._tree = tree
         self._index = index
         self._pool = pool
-        self._files: OrderedDict[Digest, BlobFile] = OrderedDict()
+        self._files: Bounded[Digest, BlobFile] = Bounded(REMEMBERED)
         self._files_of = index.generation
         self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
         self._verifying = asyncio.Semaphore(VERIFIED_AT_ONCE)
@@ -98,7 +98,7 @@ class DiskContent:
             if self._recall(digest) is None:
                 await self._settle(digest)
             return data
-        self._files.pop(digest, None)
+        self._files.pop(digest)
         await self._settle(digest, suspected=data is not None)
         return None
 
@@ -148,11 +148,11 @@ class DiskContent:
         opened = self._pool.at_once("open content", self._tree.open, known.digest)
         readable = None if opened is None else DiskReadable(*opened)
         if readable is not None and readable.file == known:
-            self._remember(known)
+            self._files[known.digest] = known
             return readable
         if readable is not None:
             readable.close()
-        self._files.pop(known.digest, None)
+        self._files.pop(known.digest)
         return None
 
     async def _settle(self, digest: Digest, *, suspected: bool = False) -> BlobFile | None:
@@ -166,7 +166,7 @@ class DiskContent:
                 return None
             known = row is not None and row.verified and (row.size, row.stored_at) == (file.size, file.stored_at)
             if known and not suspected:
-                self._remember(file)
+                self._files[file.digest] = file
                 return file
             if (row is not None and row.size != file.size) or not await self._matches(digest):
                 await self._isolate(digest)
@@ -179,13 +179,13 @@ class DiskContent:
             return await self._pool.run("verify content", self._tree.matches, digest)
 
     async def _isolate(self, digest: Digest) -> None:
-        self._files.pop(digest, None)
+        self._files.pop(digest)
         await self._pool.run("quarantine content", self._tree.isolate, digest)
         await self._index.forget(digest)
 
     async def _record(self, file: BlobFile) -> None:
         await self._index.add(file)
-        self._remember(file)
+        self._files[file.digest] = file
 
     def _lock(self, digest: Digest) -> asyncio.Lock:
         return self._locks.setdefault(digest, asyncio.Lock())
@@ -194,16 +194,7 @@ class DiskContent:
         if self._files_of != self._index.generation:
             self._files.clear()
             self._files_of = self._index.generation
-        known = self._files.get(digest)
-        if known is not None:
-            self._files.move_to_end(digest)
-        return known
-
-    def _remember(self, file: BlobFile) -> None:
-        self._files[file.digest] = file
-        self._files.move_to_end(file.digest)
-        if len(self._files) > REMEMBERED:
-            self._files.popitem(last=False)
+        return self._files.get(digest)
 
 
 def _in_memory(file: int, size: int) -> bytes | None:

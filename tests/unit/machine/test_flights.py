@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from obol.machine.flights import Flights
 from obol.machine.tasks import spawn
-from obol.registry.engine.flights import Flights
 
 
 class Work:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 PAGE = Path("docs/settings.md")
 INTRODUCTION = """\
-<!-- Written by `make docs`: change src/obol/cli/options.py or scripts/generate_settings_doc.py instead. -->
+<!-- Written by `make docs`: change src/obol/cli/cache/options.py or scripts/generate_settings_doc.py instead. -->
 
 # Settings
 

@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from obol.cli import passthrough
+from obol.cli.verb import verb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -71,7 +72,7 @@ class Delegated:
 
 def add_to(app: typer.Typer) -> None:
     """Add the command that people know, and the one that scripts ask."""
-    app.command("completion")(completion)
+    verb(app)(completion)
     app.command(ASK, hidden=True, cls=passthrough.Verbatim)(_answer)
 
 

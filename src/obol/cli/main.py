@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from obol import __version__
-from obol.cli import completion, options, passthrough, registry
+from obol.cli import completion, passthrough, registry
 from obol.cli import schema as schema_verb
 from obol.cli import version as version_verb
-from obol.cli.cache import atlogin, clientconfig
+from obol.cli.cache import atlogin, clientconfig  # noqa: F401 - they add their verbs
 from obol.cli.cache import commands as cache
 from obol.cli.demo import commands as demo
 from obol.cli.dev import commands as dev
-from obol.cli.options import speaker
 from obol.cli.stack import commands as stack
 from obol.cli.terminal.present import OutputFormat, Speaker
 from obol.cli.terminal.usage import ParserProblem, Verbs, explained
+from obol.cli.verb import Output, Quiet, Verbose, speaker
 from obol.config.talk import OUTPUT, talk
 from obol.errors import Interrupted, ObolError, UsageError
 from obol.machine.texts import lenient
@@ -44,15 +44,11 @@ app = Verbs(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-clientconfig.add_to(cache.app)
-atlogin.add_to(cache.app)
 app.add_typer(cache.app, name="cache", help="The registry cache: start and stop it, see what it does.")
 app.add_typer(stack.app, name="stack", help="The stack: bring it up, see how it is.")
 app.add_typer(dev.app, name="dev", help="Development mode: run images of this machine in the stack.")
-app.command(name="demo")(demo.demo)
-app.command(name="version")(version_verb.version)
-app.command(name="schema")(schema_verb.schema)
-app.command(name="registry", hidden=True)(registry.registry)
+for group in (demo, version_verb, schema_verb, registry):
+    app.registered_commands += group.app.registered_commands
 passthrough.add_to(app)
 completion.add_to(app)
 
@@ -69,9 +65,9 @@ Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_
 @app.callback()
 def _root(
     context: typer.Context,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
+    output: Output = None,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
     version: Version = False,
 ) -> None:
     del version

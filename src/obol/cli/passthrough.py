@@ -13,7 +13,8 @@ import shutil
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from obol.cli import options  # noqa: TC001 - typer looks the annotation up
+import typer  # noqa: TC002 - it reads the annotations of commands when they run
+
 from obol.cli.terminal.usage import Command
 from obol.config.paths import Invocation, locate
 from obol.errors import DependencyMissing, NotThere, ObolError, UsageError
@@ -21,8 +22,6 @@ from obol.errors import DependencyMissing, NotThere, ObolError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
-
-    import typer
 
 TOOLS = {
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",
@@ -70,7 +69,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _command(tool: str) -> Callable[[typer.Context], None]:
-    def passed(context: options.Context) -> None:
+    def passed(context: typer.Context) -> None:
         refuse_ours(tool, context)
         around = Invocation.of_process()
         become(tool, context.args, locate(around).config / KUBECONFIG, around.environ)

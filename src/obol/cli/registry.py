@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from obol.cli.cache.log import warn_in_log
+from obol.cli.terminal.usage import Verbs
+from obol.cli.verb import verb
 from obol.config.paths import Invocation, locate
 from obol.errors import EngineUnresponsive, UsageError
 
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
 
     from obol.config.registryenv import RegistryOptions
 
+app = Verbs()
+
 HEALTH = "health"
 
 Arguments = Annotated[list[str] | None, typer.Argument(metavar="[serve] [FILE]")]
 
 
+@verb(app, hidden=True)
 def registry(arguments: Arguments = None) -> None:
     """Serve one registry by the settings of the container image `registry`, REGISTRY_PROXY_REMOTEURL and others."""
     around = Invocation.of_process()

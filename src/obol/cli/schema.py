@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli import options
+from obol.cli.terminal.present import Speaker
+from obol.cli.terminal.usage import Verbs
+from obol.cli.verb import verb
 from obol.errors import UsageError
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
+
+app = Verbs()
 
 SUFFIX = ".json"
 
@@ -21,15 +25,12 @@ Words = Annotated[
 ]
 
 
+@verb(app)
 def schema(
-    context: typer.Context,
+    say: Speaker,
     verb: Words = None,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Print the JSON Schema of what a verb writes with -o json; without a verb, list the verbs."""
-    say = options.speaker(context, output, verbose, quiet)
     known = schemas()
     if not verb:
         from obol.cli.results.others import SchemaListResult

@@ -7,26 +7,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol import __version__
-from obol.cli import options
 from obol.cli.stack import building
+from obol.cli.terminal.present import Speaker
+from obol.cli.terminal.usage import Verbs
+from obol.cli.verb import verb
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
     from obol.caches.ports import EngineStatus
     from obol.cli.results.others import VersionResult
-    from obol.cli.terminal.present import Speaker, Table
+    from obol.cli.terminal.present import Table
+
+app = Verbs()
 
 COMMIT_DIGITS = 12
 
 
-def version(
-    context: options.Context,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
-) -> None:
+@verb(app)
+def version(say: Speaker) -> None:
     """Show the versions of obol, of the cache engine that runs, and of what the stack could run on."""
-    say = options.speaker(context, output, verbose, quiet)
     found = building.run(say, _look(say))
     say.result(found, lambda: parts(found))
 

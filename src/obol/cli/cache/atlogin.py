@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from obol.cli import options
 from obol.cli.cache import clientconfig
 from obol.cli.cache import commands as cache
+from obol.cli.cache.options import Store
 from obol.cli.stack import building
-from obol.cli.terminal.present import AsIs, tilde
+from obol.cli.terminal.present import AsIs, Speaker, tilde
+from obol.cli.verb import verb
 from obol.config.paths import Invocation
 
 if TYPE_CHECKING:
-    import typer
-
     from obol.caches.builtin.atlogin import LoginService
     from obol.machine.commands import Runner
 
@@ -26,18 +25,10 @@ def runner() -> Runner:
     return SystemRunner()
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add both verbs to `obol cache`."""
-    app.command("enable")(enable)
-    app.command("disable")(disable)
-
-
+@verb(cache.app)
 def enable(
-    context: options.Context,
-    store: options.Store = None,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
+    say: Speaker,
+    store: Store = None,
 ) -> None:
     """Start the caches at each login from now on.
 
@@ -47,7 +38,6 @@ def enable(
     from obol.cli.cache import containers as cachecontainers
     from obol.cli.results.cache import EnableResult
 
-    say = options.speaker(context, output, verbose, quiet)
     there = cache.serving_containers(say, store)
     cachecontainers.refuse(there, "the engine that starts at login is the builtin one", "Docker starts them by itself")
     enabled = building.run(say, _service(store).enable())
@@ -71,12 +61,10 @@ def enable(
         say.note("To start it with the machine, before you log in: loginctl enable-linger")
 
 
+@verb(cache.app)
 def disable(
-    context: options.Context,
-    store: options.Store = None,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
+    say: Speaker,
+    store: Store = None,
 ) -> None:
     """Start the caches at login no longer.
 
@@ -84,7 +72,6 @@ def disable(
     """
     from obol.cli.results.cache import DisableResult
 
-    say = options.speaker(context, output, verbose, quiet)
     disabled = building.run(say, _service(store).disable())
     result = DisableResult(disabled.path, disabled.removed, disabled.running)
     if there := cache.serving_containers(say, store):

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli import options
 from obol.cli.cache import commands as cache
+from obol.cli.cache.options import Store
 from obol.cli.stack import building
 from obol.cli.terminal.present import AsIs, OutputFormat, Speaker, tilde
+from obol.cli.verb import verb
 from obol.config.paths import Invocation, expand, locate
 from obol.errors import EngineUnresponsive, NotThere, UsageError
 
@@ -63,29 +64,21 @@ Directory = Annotated[
 ]
 
 
-def add_to(app: typer.Typer) -> None:
-    """Add the verb to `obol cache`."""
-    app.command("config")(config)
-
-
+@verb(cache.app)
 def config(
-    context: typer.Context,
+    say: Speaker,
     client: Which,
     write: Write = False,
     undo: Undo = False,
     per_user: PerUser = None,
     file: File = None,
     directory: Directory = None,
-    store: options.Store = None,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
+    store: Store = None,
 ) -> None:
     """Point a container client of this machine at the caches.
 
     Shows what to put where, with the ports as they are. --write puts it there, and --undo takes it away again.
     """
-    say = options.speaker(context, output, verbose, quiet)
     if write and undo:
         raise UsageError("--write and --undo exclude each other", hint="leave one of them out")
     around = Invocation.of_process()

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli import options
 from obol.cli.cache import log as cachelog
+from obol.cli.cache.options import CacheOptions, Store
 from obol.cli.terminal.present import AsIs, OutputFormat, Speaker, counted, tilde
 from obol.cli.terminal.usage import Verbs
+from obol.cli.verb import ExitCode, verb
 from obol.config.paths import Invocation, locate
 from obol.errors import Interrupted, NotThere, ObolError
 
@@ -77,26 +78,16 @@ def supervisor() -> Supervisor:
     return "launchd" if sys.platform == "darwin" else "systemd"
 
 
-@app.command()
+@verb(app)
 def serve(
-    store: options.Store = None,
-    upstream: options.Upstreams = None,
-    port: options.Ports = None,
-    bind: options.Binds = None,
-    tag_ttl: options.TagTtl = None,
-    offline: options.Offline = None,
-    log_format: options.LogFormatName = None,
-    allow_host: options.AllowHosts = None,
-    server_name: options.ServerNames = None,
-    answer_memory: options.AnswerMemory = None,
+    options: CacheOptions,
     log_file: LogFile = None,
 ) -> None:
     """Run the cache engine in the foreground.
 
     Every option is also a setting in obol.toml and an environment variable, OBOL_CACHE_<OPTION>.
     """
-    flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name, answer_memory)
-    settings = _load(flags, Invocation.of_process())
+    settings = _load(options.flags(), Invocation.of_process())
     for warning in settings.warnings:
         cachelog.warn_in_log(warning, settings.log_format)
     if log_file is not None:
@@ -106,22 +97,10 @@ def serve(
     raise typer.Exit(serve_engine(settings.engine, log_format=settings.log_format))
 
 
-@app.command()
+@verb(app)
 def start(
-    context: typer.Context,
-    store: options.Store = None,
-    upstream: options.Upstreams = None,
-    port: options.Ports = None,
-    bind: options.Binds = None,
-    tag_ttl: options.TagTtl = None,
-    offline: options.Offline = None,
-    log_format: options.LogFormatName = None,
-    allow_host: options.AllowHosts = None,
-    server_name: options.ServerNames = None,
-    answer_memory: options.AnswerMemory = None,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
+    say: Speaker,
+    options: CacheOptions,
 ) -> None:
     """Start the cache engine in the background.
 
@@ -131,8 +110,7 @@ def start(
     from obol.cli.cache import containers as cachecontainers
     from obol.config.sources import CacheFlags
 
-    say = options.speaker(context, output, verbose, quiet)
-    flags = _flags(store, upstream, port, bind, tag_ttl, offline, log_format, allow_host, server_name, answer_memory)
+    flags, store = options.flags(), options.store
     around = Invocation.of_process()
     there = cachecontainers.look(say, around, store)
     if cachecontainers.serve(there, around.environ, lambda: _builtin_runs(store)):
@@ -144,19 +122,15 @@ def start(
     _present_start(say, engine_for(planned(around, flags, say.warn)).start())
 
 
-@app.command()
+@verb(app)
 def stop(
-    context: typer.Context,
-    store: options.Store = None,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
+    say: Speaker,
+    store: Store = None,
 ) -> None:
     """Stop the cache engine; what it has stored stays."""
     from obol.cli.cache import containers as cachecontainers
     from obol.cli.results.cache import StopResult
 
-    say = options.speaker(context, output, verbose, quiet)
     stopped = engine_for(_asking_plan(store)).stop()
     containers = cachecontainers.stop(say, Invocation.of_process(), store)
     lines = ["The cache engine has stopped."] if stopped else []
@@ -170,21 +144,17 @@ def stop(
         say.note("It starts again at the next login; to end that: obol cache disable")
 
 
-@app.command()
+@verb(app)
 def status(
-    context: typer.Context,
-    store: options.Store = None,
-    exit_code: options.ExitCode = False,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
+    say: Speaker,
+    store: Store = None,
+    exit_code: ExitCode = False,
 ) -> None:
     """Show whether the cache engine runs, and what it has served."""
     from obol.cli.cache import containers as cachecontainers
     from obol.cli.cache.view import container_result, engine_parts
     from obol.cli.results.cache import CacheStatusResult
 
-    say = options.speaker(context, output, verbose, quiet)
     plan = _asking_plan(store)
     found = engine_for(plan).status()
     there = cachecontainers.look(say, Invocation.of_process(), store)
@@ -206,16 +176,13 @@ def status(
     raise typer.Exit(ObolError.exit_code if exit_code and failing else 0)
 
 
-@app.command()
+@verb(app)
 def logs(
-    context: typer.Context,
-    store: options.Store = None,
+    say: Speaker,
+    store: Store = None,
     lines: Lines = 100,
     follow: Follow = False,
     path: PathOnly = False,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Show the log of the background process."""
     from obol.caches.builtin import log as enginelog
@@ -223,7 +190,6 @@ def logs(
     from obol.cli.results.cache import LogResult
     from obol.machine import regular
 
-    say = options.speaker(context, output, verbose, quiet)
     log = _asking_plan(store).log
     there = serving_containers(say, store)
     if there and (path or follow):
@@ -246,18 +212,15 @@ def logs(
     say.result(LogResult(str(log), tuple(found)), lambda: list(map(AsIs, found)))
 
 
-@app.command()
+@verb(app)
 def warm(
-    context: typer.Context,
+    say: Speaker,
     image: Images = None,
     platform: Platforms = None,
     all_platforms: AllPlatforms = False,
     file: FromFile = None,
     jobs: Jobs = 3,
-    store: options.Store = None,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
+    store: Store = None,
 ) -> None:
     """Pull images through the cache, so that they are in it.
 
@@ -268,7 +231,6 @@ def warm(
     from obol.cli.cache import imageview, warming
     from obol.config.sources import CacheFlags
 
-    say = options.speaker(context, output, verbose, quiet)
     references = warming.references(image or (), file)
     chosen = warming.selection(platform or (), every=all_platforms)
     cachecontainers.refuse(serving_containers(say, store), "cache containers cannot fetch images ahead")
@@ -286,19 +248,15 @@ def warm(
         raise typer.Exit(Interrupted.exit_code if warmed.interrupted else ObolError.exit_code)
 
 
-@app.command()
+@verb(app)
 def ls(
-    context: typer.Context,
-    store: options.Store = None,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
+    say: Speaker,
+    store: Store = None,
 ) -> None:
     """List the images in the cache, and what is missing of them."""
     from obol.cli.cache import containers as cachecontainers
     from obol.cli.cache.imageview import images_lines
 
-    say = options.speaker(context, output, verbose, quiet)
     there, hint = serving_containers(say, store), "`obol cache status` tells how much it is"
     cachecontainers.refuse(there, "the images that cache containers hold cannot be listed", hint)
     held = engine_for(_asking_plan(store)).images()
@@ -339,34 +297,6 @@ def _present_start(say: Speaker, started: Started) -> None:
     say.result(result, lambda: [opening, held, "", listeners_table(engine, started.substitutes)])
     for line in start_warnings(started):
         say.warn(line)
-
-
-def _flags(
-    store: str | None,
-    upstream: list[str] | None,
-    port: list[str] | None,
-    bind: list[str] | None,
-    tag_ttl: str | None,
-    offline: bool | None,
-    log_format: str | None,
-    allow_host: list[str] | None,
-    server_name: list[str] | None,
-    answer_memory: str | None,
-) -> CacheFlags:
-    from obol.config.sources import CacheFlags
-
-    return CacheFlags(
-        store=store,
-        upstream=tuple(upstream or ()),
-        port=tuple(port or ()),
-        bind=tuple(bind or ()),
-        tag_ttl=tag_ttl,
-        offline=offline,
-        log_format=log_format,
-        allow_host=tuple(allow_host or ()),
-        server_name=tuple(server_name or ()),
-        answer_memory=answer_memory,
-    )
 
 
 def _load(flags: CacheFlags, around: Invocation) -> CacheSettings:

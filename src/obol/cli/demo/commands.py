@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli import options
+from obol.cli.terminal.present import Speaker
+from obol.cli.terminal.usage import Verbs
+from obol.cli.verb import verb
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from obol.cli.terminal.present import Speaker
     from obol.demo.base import DemoSettings, Result, Watcher
+
+app = Verbs()
 
 Chart = Annotated[
     Path | None, typer.Option("--chart", metavar="FILE", help="Draw the bar chart into this file too, as SVG.")
@@ -51,16 +54,14 @@ def play(settings: DemoSettings, watcher: Watcher) -> Result:
     return run_until_interrupted(lambda: demonstrate(settings, builtin_cache, watcher))
 
 
+@verb(app)
 def demo(
-    context: typer.Context,
+    say: Speaker,
     chart: Chart = None,
     rate: Rate = "200M",
     connection_rate: ConnectionRate = "50M",
     latency: Latency = "20ms",
     size: Size = "250M",
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Pull a stack's images without a cache, and with one: cold, warm and offline.
 
@@ -70,7 +71,6 @@ def demo(
     from obol.demo.base import DemoSettings, Link
     from obol.demo.quantities import parse_latency, parse_rate, parse_size
 
-    say = options.speaker(context, output, verbose, quiet)
     link = Link(
         parse_rate("--rate", rate),
         parse_rate("--connection-rate", connection_rate),

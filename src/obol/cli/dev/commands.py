@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli import options
 from obol.cli.stack import building
+from obol.cli.terminal.present import Speaker
 from obol.cli.terminal.usage import Verbs
+from obol.cli.verb import verb
 from obol.config.paths import Invocation, development
 
 if TYPE_CHECKING:
@@ -41,14 +42,11 @@ Back = Annotated[
 ]
 
 
-@app.command()
+@verb(app)
 def push(
-    context: typer.Context,
+    say: Speaker,
     image: Image,
     deployment: Into,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Push an image to the stack's own registry, run it in a Deployment, and wait until it is ready.
 
@@ -59,7 +57,6 @@ def push(
     from obol.stack.development import Source, Target
 
     source, target = Source.parse(image), Target.parse(deployment)
-    say = options.speaker(context, output, verbose, quiet)
     stack = _stack()
     began = time.monotonic()
     swapped = building.run(say, stack.push(source, target, building.steps(say)), _INTERRUPTED)
@@ -67,13 +64,10 @@ def push(
     say.result(result, lambda: swapped_parts(result))
 
 
-@app.command()
+@verb(app)
 def reset(
-    context: typer.Context,
+    say: Speaker,
     deployment: Back = None,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Make Deployments run their released images again, and wait until they are ready.
 
@@ -83,7 +77,6 @@ def reset(
     from obol.stack.development import Target
 
     target = Target.parse(deployment) if deployment is not None else None
-    say = options.speaker(context, output, verbose, quiet)
     stack = _stack()
     began = time.monotonic()
     restored = building.run(say, stack.reset(target, building.steps(say)), _INTERRUPTED)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli import options
 from obol.cli.stack import building, identifying
-from obol.cli.terminal.present import OutputFormat
+from obol.cli.terminal.present import OutputFormat, Speaker
 from obol.cli.terminal.usage import Verbs
+from obol.cli.verb import ExitCode, verb
 from obol.config.paths import Invocation, locate
 from obol.config.talk import talk
 from obol.errors import Interrupted, NotThere, UsageError
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from obol.backends.ports import BackendName
-    from obol.cli.terminal.present import Speaker
     from obol.stack.lifecycle import Lifecycle
     from obol.stack.plan import Choice
     from obol.stack.state import Home, Identity
@@ -69,14 +68,11 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 _INTERRUPTED = "run the same command again to do the rest."
 
 
-@app.command()
+@verb(app)
 def init(
-    context: typer.Context,
+    say: Speaker,
     backend: BackendOption = building.AskedBackend.AUTO,
     force: Force = False,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Name the stack and put its manifests where you can change them.
 
@@ -84,7 +80,6 @@ def init(
     """
     from obol.cli.results.stack import InitResult
 
-    say = options.speaker(context, output, verbose, quiet)
     around = Invocation.of_process()
     home = building.home(around)
     before = identifying.before(say, around, home, anew=force)
@@ -104,17 +99,14 @@ def init(
     say.result(InitResult(identity.stack_id, identity.backend, str(home.config), str(home.workloads)), lambda: [line])
 
 
-@app.command()
+@verb(app)
 def up(
-    context: typer.Context,
+    say: Speaker,
     no_registry_cache: NoRegistryCache = False,
     backend: BackendOption = building.AskedBackend.AUTO,
     cache_engine: EngineOption = building.AskedEngine.AUTO,
     file: Files = None,
     no_prefetch: NoPrefetch = False,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Bring the stack up, and wait until it answers.
 
@@ -124,7 +116,6 @@ def up(
     """
     from obol.config.stack import cache_disabled
 
-    say = options.speaker(context, output, verbose, quiet)
     # Asked first, and of nothing but the environment: who turns caches off wants nothing of them touched.
     use_caches = not (cache_disabled(os.environ) or no_registry_cache)
     around = Invocation.of_process()
@@ -145,17 +136,11 @@ def up(
         say.note(line)
 
 
-@app.command()
-def down(
-    context: typer.Context,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
-) -> None:
+@verb(app)
+def down(say: Speaker) -> None:
     """Stop the stack. Its images and data stay, and the registry caches run on."""
     from obol.cli.results.stack import DownResult
 
-    say = options.speaker(context, output, verbose, quiet)
     around = Invocation.of_process()
     home = building.home(around)
     identity = _there(say, around, home)
@@ -168,15 +153,12 @@ def down(
     )
 
 
-@app.command()
+@verb(app)
 def purge(
-    context: typer.Context,
+    say: Speaker,
     force: Everything = False,
     cache: Caches = False,
     yes: Yes = False,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
 ) -> None:
     """Remove the stack and the files that obol wrote for it. The registry caches and what they hold stay.
 
@@ -184,7 +166,6 @@ def purge(
     """
     from obol.cli.stack.purging import Wish, dispose, purge_result, purged_lines
 
-    say = options.speaker(context, output, verbose, quiet)
     around = Invocation.of_process()
     home = building.home(around)
     identity = identifying.whose(say, around, home)
@@ -207,20 +188,14 @@ def purge(
         say.note(note)
 
 
-@app.command()
-def key(
-    context: typer.Context,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
-) -> None:
+@verb(app)
+def key(say: Speaker) -> None:
     """Print the key of LiteLLM.
 
     As in: curl -H "Authorization: Bearer $(obol stack key)" ADDRESS/v1/models
     """
     from obol.cli.results.stack import KeyResult
 
-    say = options.speaker(context, output, verbose, quiet)
     around = Invocation.of_process()
     home = building.home(around)
     found = home.key()
@@ -230,20 +205,16 @@ def key(
     say.result(KeyResult(found, str(home.key_file)), lambda: [found])
 
 
-@app.command()
+@verb(app)
 def status(
-    context: typer.Context,
+    say: Speaker,
     file: Files = None,
-    exit_code: options.ExitCode = False,
-    output: options.Output = None,
-    verbose: options.Verbose = False,
-    quiet: options.Quiet = False,
+    exit_code: ExitCode = False,
 ) -> None:
     """Show what runs and where it answers, what the caches hold, how the last `up` went, and the room on disk."""
     from obol.cli.stack.clusterview import shown_code, shown_parts, shown_result
     from obol.cli.stack.view import status_parts, status_result
 
-    say = options.speaker(context, output, verbose, quiet)
     around = Invocation.of_process()
     home = building.home(around)
     identity = identifying.seen(say, around, home)

@@ -51,7 +51,7 @@ async def test_create_fails(stack: Stack, said: str, kind: type[ObolError]) -> N
     stack.machine.script("k3d", "cluster", "create", code=1, stderr=f"FATA[0001] {said}")
 
     with pytest.raises(kind):
-        await stack.backend.up(stack.spec(), stack.lines.append)
+        await stack.backend.up(stack.spec(), stack.step)
 
     assert stack.machine.lines[-4:] == [*REMAINS, REMAINS[0]]
     assert not (stack.config / ".k3d-being-made").exists()
@@ -62,11 +62,11 @@ async def test_port_taken_meanwhile(stack: Stack, said: str) -> None:
     """A port that was free when it was chosen, and is taken when Docker binds it, costs the cluster only that port."""
     stack.machine.bound, stack.machine.port_taken = {8443}, said
 
-    up = await stack.backend.up(stack.spec(), stack.lines.append)
+    await stack.backend.up(stack.spec(), stack.step)
 
     ports = stack.machine.clusters[NAME].ports
     assert [port.partition("@")[0] for port in ports] == [f"127.0.0.1:{one}" for one in ("80:80", "8080:80", "443:443")]
-    assert up.notes == ("Port 8443 is taken: use 443 instead.",)
+    assert stack.notes == ["Port 8443 is taken: use 443 instead."]
     assert stack.lines[:2] == ["creating the cluster", "creating the cluster once more, on other ports"]
 
 
@@ -74,7 +74,7 @@ async def test_port_taken_and_not_named(stack: Stack) -> None:
     """Where Docker does not say which port is taken, none of them is tried again."""
     stack.machine.bound, stack.machine.port_taken = {80}, "address already in use"
 
-    await stack.backend.up(stack.spec(), stack.lines.append)
+    await stack.backend.up(stack.spec(), stack.step)
 
     assert [port.partition("@")[0] for port in stack.machine.clusters[NAME].ports] == [
         "127.0.0.1:41001:80",
@@ -87,7 +87,7 @@ async def test_two_at_once(stack: Stack, tmp_path: Path) -> None:
     other = Stack(stack.machine, tmp_path / "other")
     spec = replace(other.spec(), stack_id="brave-newt")
 
-    await asyncio.gather(stack.backend.up(stack.spec(), stack.lines.append), other.backend.up(spec, other.lines.append))
+    await asyncio.gather(stack.backend.up(stack.spec(), stack.step), other.backend.up(spec, other.step))
 
     first, second = (set(one.ports) | {one.api_port} for one in stack.machine.clusters.values())
     assert len(stack.machine.clusters) == 2
@@ -99,7 +99,7 @@ async def test_every_port_taken(stack: Stack) -> None:
     stack.machine.script("k3d", "cluster", "create", code=1, stderr=f"FATA[0001] {PORT_TAKEN[0].format(port=80)}")
 
     with pytest.raises(HostPortTaken, match=r"taken again and again: .*port is already allocated"):
-        await stack.backend.up(stack.spec(), stack.lines.append)
+        await stack.backend.up(stack.spec(), stack.step)
 
     assert sum(line.startswith("k3d cluster create") for line in stack.machine.lines) == CREATIONS
     assert not (stack.config / ".k3d-being-made").exists()
@@ -110,7 +110,7 @@ async def test_no_free_port(stack: Stack) -> None:
     stack.ports.full = True
 
     with pytest.raises(HostPortTaken, match="no port is free for the cluster"):
-        await stack.backend.up(stack.spec(), stack.lines.append)
+        await stack.backend.up(stack.spec(), stack.step)
 
 
 async def test_port_taken_and_remains(stack: Stack) -> None:
@@ -120,7 +120,7 @@ async def test_port_taken_and_remains(stack: Stack) -> None:
     stack.machine.script("docker", "container", "inspect", stdout=CONTAINER)
 
     with pytest.raises(HostPortTaken, match="port 80 of this machine is taken"):
-        await stack.backend.up(stack.spec(), stack.lines.append)
+        await stack.backend.up(stack.spec(), stack.step)
 
     assert (stack.config / ".k3d-being-made").exists()
 
@@ -136,12 +136,12 @@ async def test_network_was_pruned(stack: Stack, made_anew: bool) -> None:
     fake.all_containers(stack.machine, fake.container(NODE, status="exited", networks={"obol-net": "old"}))
 
     if made_anew:
-        up = await stack.backend.up(stack.spec(), stack.lines.append)
-        assert up.notes == ("The network of the cluster had been removed: the cluster is on a new one now.",)
+        await stack.backend.up(stack.spec(), stack.step)
+        assert stack.notes == ["The network of the cluster had been removed: the cluster is on a new one now."]
         assert f"docker network connect new {NODE}" in stack.machine.lines
     else:
         with pytest.raises(NetworkGone) as caught:
-            await stack.backend.up(stack.spec(), stack.lines.append)
+            await stack.backend.up(stack.spec(), stack.step)
         assert "obol stack purge" in caught.value.hint
 
 
@@ -154,7 +154,7 @@ async def test_port_of_a_stopped_cluster(stack: Stack, publishes: bool) -> None:
     stack.machine.script("docker", "container", "inspect", stdout=CONTAINER)
 
     with pytest.raises(HostPortTaken) as caught:
-        await stack.backend.up(stack.spec(), stack.lines.append)
+        await stack.backend.up(stack.spec(), stack.step)
 
     by = " by the container x" if publishes else ""
     assert caught.value.what == f"port 8080 of this machine is taken{by}"
@@ -168,7 +168,7 @@ async def test_name_taken(stack: Stack) -> None:
     stack.machine.script("k3d", "cluster", "create", code=1, stderr=said)
 
     with pytest.raises(NameTaken):
-        await stack.backend.up(stack.spec(), stack.lines.append)
+        await stack.backend.up(stack.spec(), stack.step)
 
     assert stack.machine.lines[-1].startswith("k3d cluster create")
     assert not (stack.config / ".k3d-being-made").exists()
@@ -180,7 +180,7 @@ async def test_unfinished_cleaning(stack: Stack) -> None:
     stack.machine.script("docker", "ps", code=1, stderr="Cannot connect to the Docker daemon")
 
     with pytest.raises(ObolError, match="timed out"):
-        await stack.backend.up(stack.spec(), stack.lines.append)
+        await stack.backend.up(stack.spec(), stack.step)
 
     assert (stack.config / ".k3d-being-made").read_text() == f"{NAME}\n"
 
@@ -196,7 +196,7 @@ async def test_half_made(stack: Stack, marked: bool) -> None:
         listed = f'[{{"name":"{NAME}","nodes":[],"serversRunning":0,"serversCount":0}}]'
         stack.machine.script("k3d", "cluster", "list", stdout=listed)
 
-    up = await stack.backend.up(stack.spec(), stack.lines.append)
+    up = await stack.backend.up(stack.spec(), stack.step)
 
     assert up.created
     assert stack.machine.clusters[NAME] is not cluster
@@ -209,7 +209,7 @@ async def test_made_after_all(stack: Stack) -> None:
     stack.config.mkdir()
     (stack.config / ".k3d-being-made").write_text(NAME)
 
-    assert not (await stack.backend.up(stack.spec(), stack.lines.append)).created
+    assert not (await stack.backend.up(stack.spec(), stack.step)).created
     assert stack.machine.clusters[NAME] is cluster
     assert not (stack.config / ".k3d-being-made").exists()
 
@@ -221,7 +221,7 @@ async def test_marker_of_others(stack: Stack, marker: str) -> None:
     stack.config.mkdir()
     (stack.config / ".k3d-being-made").write_text(marker, errors="surrogateescape")
 
-    await stack.backend.up(stack.spec(), stack.lines.append)
+    await stack.backend.up(stack.spec(), stack.step)
 
     assert stack.machine.clusters[NAME] is cluster
 
@@ -231,7 +231,7 @@ async def test_no_api(stack: Stack) -> None:
     stack.status = None
 
     with pytest.raises(ObolError, match="API is not up"):
-        await stack.backend.up(stack.spec(), stack.lines.append)
+        await stack.backend.up(stack.spec(), stack.step)
 
     assert stack.machine.clusters[NAME].servers
 
@@ -245,7 +245,7 @@ async def test_directories_that_are_files(stack: Stack, tmp_path: Path, block: s
     (tmp_path / block).write_text("")
 
     with pytest.raises(ObolError, match=what):
-        await stack.backend.up(stack.spec(), stack.lines.append)
+        await stack.backend.up(stack.spec(), stack.step)
 
 
 async def test_down_fails(stack: Stack) -> None:
@@ -273,7 +273,7 @@ async def test_purge_without_k3d(stack: Stack) -> None:
 
 async def test_purge_fails(stack: Stack) -> None:
     """A cluster that is still there is told of in k3d's words, and its files stay."""
-    await stack.backend.up(stack.spec(), stack.lines.append)
+    await stack.backend.up(stack.spec(), stack.step)
     stack.machine.script("k3d", "cluster", "delete", code=1, stderr="FATA[0000] it does not want to")
     stack.machine.script("docker", "ps", stdout='{"ID":"c1"}\n')
     stack.machine.script("docker", "container", "inspect", stdout=CONTAINER)

@@ -56,8 +56,8 @@ async def running(stack: Stack) -> None:
 
 async def up(stack: Stack) -> None:
     """Bring up the cluster and what it is for."""
-    await stack.backend.up(stack.spec(), stack.lines.append)
-    await stack.backend.apply(stack.spec(), packaged(), stack.lines.append)
+    await stack.backend.up(stack.spec(), stack.step)
+    await stack.backend.apply(stack.spec(), packaged(), stack.step)
 
 
 async def purge(stack: Stack) -> None:

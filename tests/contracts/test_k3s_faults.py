@@ -76,7 +76,7 @@ async def test_data_elsewhere(stack: Stack) -> None:
     spec = ClusterSpec(ID, stack.config, stack.folder / "other", MIRRORS)
 
     with pytest.raises(ObolError, match=f"has its data in {stack.machine.data}"):
-        await stack.backend.up(spec, stack.lines.append)
+        await stack.backend.up(spec, stack.step)
 
 
 async def test_k3s_ends(stack: Stack) -> None:

@@ -50,7 +50,7 @@ async def stopped(stack: Stack) -> None:
 async def up(stack: Stack) -> None:
     """Bring up the cluster and what it is for."""
     await stack.up()
-    await stack.backend.apply(stack.spec(), WORKLOADS, stack.lines.append)
+    await stack.backend.apply(stack.spec(), WORKLOADS, stack.step)
 
 
 async def down(stack: Stack) -> None:

@@ -8,27 +8,30 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.backends.k3d.backend import K3dBackend, Surroundings
+from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.containers.engine import ContainersEngine
 from obol.caches.containers.plan import CacheContainer, ContainersPlan
 from obol.caches.docker.gateway import GatewayMirrors
 from obol.caches.ports import Inventory, Listener, Started
+from obol.config.background import CachePlans
 from obol.machine.docker import Docker
 from obol.rendering.k3d import mirrors_in, node_archive
-from obol.stack.dockercaches import DockerCaches
+from obol.stack.caches import DockerCaches
+from obol.stack.home import Home, Identity
 from obol.stack.lifecycle import Lifecycle, Wanted
 from obol.stack.reclaim import LeakedNetworks
-from obol.stack.state import Home, Identity
 from obol.workloads.sources import packaged
 from tests.fakes import docker as fake
 from tests.fakes.caches import FakeCaches
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import FakeMachine
-from tests.fakes.k3dstack import IMAGES, K3S, Stack
+from tests.fakes.k3dstack import IMAGES, Stack
 from tests.fakes.ports import FakePorts
-from tests.unit.stack.clusterworld import FakeSteps
+from tests.unit.stack.clusterworld import FakeReporter
 from tests.unit.stack.world import LITELLM, FakeWarmth
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from obol.stack.lifecycle import Raised
@@ -62,6 +65,17 @@ class Builtin(FakeCaches):
         return True
 
 
+class AnsweringCaches(DockerCaches):
+    """Caches whose containers answer at once."""
+
+    def containers_engine(
+        self, caches: tuple[CacheContainer, ...] | None = None, loopback: Mapping[str, int] | None = None
+    ) -> ContainersEngine:
+        """Those of a machine of ours."""
+        plan = super().containers_engine(caches, loopback)._plan
+        return ContainersEngine(self._docker, plan, clock=FakeClock(), probe=FakePorts(), ask=_answer)
+
+
 @dataclass
 class World:
     """The machine, and what each command builds anew over it."""
@@ -82,26 +96,15 @@ class World:
 
     def stack(self) -> Lifecycle:
         """The stack, as a command has it."""
-        docker, loopback = Docker(self.machine), dict[str, int]()
-        plan = ContainersPlan(self.root, CONTAINERS)
+        docker, plan = Docker(self.machine), ContainersPlan(self.root, CONTAINERS)
         gateway = GatewayMirrors(
             docker, self.builtin, plan, is_here=lambda _: True, probe=FakePorts(), firewall=lambda: ""
         )
-        caches = DockerCaches(
-            docker,
-            self.builtin,
-            gateway,
-            plan,
-            self.root / "builtin",
-            "auto",
-            K3S,
-            self.development,
-            loopback,
-            lambda docker, plan: ContainersEngine(docker, plan, clock=FakeClock(), probe=FakePorts(), ask=_answer),
-        )
+        plans = CachePlans(BuiltinPlan(self.root / "builtin"), plan, "auto", self.development)
+        caches = AnsweringCaches(docker, self.builtin, gateway, plans)
         seen = Stack(self.machine, self.home.config)
         around = Surroundings(
-            {"PATH": "/bin"}, loopback, seen.network, seen.clock, seen.ports, seen.ports.listens, seen.probe, seen.api
+            {"PATH": "/bin"}, seen.network, seen.clock, seen.ports, seen.ports.listens, seen.probe, seen.api
         )
         backend = K3dBackend(self.machine, self.home.config, around)
         return Lifecycle(backend, caches, self.builtin, FakeWarmth(), LeakedNetworks(docker), self.home)
@@ -109,7 +112,7 @@ class World:
     async def up(self, *, use_caches: bool = True) -> Raised:
         """Bring it up."""
         wanted = Wanted(WHO, self.root / "data", packaged(), (LITELLM,), use_caches=use_caches)
-        return await self.stack().up(wanted, FakeSteps(), FakeClock())
+        return await self.stack().up(wanted, FakeReporter(), FakeClock())
 
     def told(self) -> dict[str, tuple[str, ...]]:
         """The mirrors that the node knows."""
@@ -143,12 +146,12 @@ async def test_a_day(world: World) -> None:
     assert (first.cluster.created, second.cluster.created) == (True, False)
     assert [own.address for own in world.builtin.listeners].count("172.18.0.1") == 2
 
-    await world.stack().down(WHO, FakeSteps())
+    await world.stack().down(WHO, FakeReporter())
     assert not world.machine.clusters[NAME].servers
     await world.up()
     assert world.machine.clusters[NAME].servers
 
-    await world.stack().purge(WHO, FakeSteps(), images=False, caches=False)
+    await world.stack().purge(WHO, FakeReporter(), images=False, caches=False)
     assert world.machine.clusters == {}
     assert not (world.home.config / "registries.yaml").exists()
     assert world.home.identity() is None

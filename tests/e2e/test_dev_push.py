@@ -22,7 +22,7 @@ from obol.caches.containers.engine import ContainersEngine
 from obol.caches.containers.plan import ContainersPlan, push_registry
 from obol.caches.docker.network import ensure_network
 from obol.rendering.registries import registries_yaml
-from obol.stack.state import Home, Identity
+from obol.stack.home import Home, Identity
 from tests.clients.sandbox import needs_root
 from tests.clients.servers import run
 from tests.e2e import kubectl

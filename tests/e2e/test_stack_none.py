@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 import pytest
 
 from obol.client.platforms import this_machine
-from obol.stack.images import stack_images
+from obol.workloads.images import stack_images
 from tests.e2e.person import Person
 from tests.fakes.content import FakeImage, make_image
 from tests.fakes.ghcr import FakeGhcr

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from obol.backends.podman.backend import Looks, PodmanBackend
-from obol.backends.ports import ClusterSpec
+from obol.backends.ports import ClusterSpec, Step
 from obol.caches.control import Control
 from obol.caches.ports import Listener
 from obol.errors import ObolError
@@ -110,8 +110,10 @@ class World:
     async def up(self, manifests: Sequence[Manifest] = ()) -> Deployed:
         """Bring it up."""
         await self.backend.check()
-        await self.backend.up(self.spec, self.lines.append)
-        return await self.backend.apply(self.spec, manifests or packaged(), self.lines.append)
+        step = Step(self.lines.append)
+        await self.backend.up(self.spec, step)
+        self.notes = step.notes
+        return await self.backend.apply(self.spec, manifests or packaged(), step)
 
     async def podman(self, *arguments: str) -> str:
         """What podman says."""
@@ -170,7 +172,7 @@ async def test_down_and_up(world: World) -> None:
     """Down keeps images, volumes and the key; up starts the same pods again, and up once more changes nothing."""
     deployed = await world.up()
     assert deployed.url == "http://127.0.0.1:4000"
-    assert "Prometheus answers on http://127.0.0.1:9090." in deployed.notes
+    assert "Prometheus answers on http://127.0.0.1:9090." in world.notes
     key = (world.config / "litellm-master-key").read_text()
     before = {pod["Id"] for pod in await world.json("pod", "ps")}
 

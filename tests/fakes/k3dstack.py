@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from obol.backends.k3d.backend import K3dBackend, Surroundings
-from obol.backends.ports import ClusterSpec
+from obol.backends.ports import ClusterSpec, Step
 from obol.machine.ports import Holder
 from obol.rendering.registries import Mirror, registries_yaml
 from tests.fakes.clock import FakeClock
@@ -76,13 +76,20 @@ class Stack:
     """What the API says."""
     asked: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Those of the latest step."""
+
+    @property
+    def step(self) -> Step:
+        """A fresh step, whose notes are in `notes` then."""
+        self.notes = []
+        return Step(self.lines.append, self.notes)
 
     @property
     def backend(self) -> Backend:
         """A fresh one, as each command has."""
-        caches = {"docker.io": 54100, "ghcr.io": 54101}
         around = Surroundings(
-            {"PATH": "/bin"}, caches, self.network, self.clock, self.ports, self.ports.listens, self.probe, self.api
+            {"PATH": "/bin"}, self.network, self.clock, self.ports, self.ports.listens, self.probe, self.api
         )
         return K3dBackend(self.machine, self.config, around)
 
@@ -103,7 +110,8 @@ class Stack:
 
     def spec(self, mirrors: tuple[Mirror, ...] = MIRRORS) -> ClusterSpec:
         """The cluster that is wanted."""
-        return ClusterSpec(ID, self.config, self.config.parent / "data", mirrors)
+        caches = {"docker.io": 54100, "ghcr.io": 54101}
+        return ClusterSpec(ID, self.config, self.config.parent / "data", mirrors, loopback=caches)
 
     def holds(self, registries: str = WIRED, *, runs: bool = True) -> FakeCluster:
         """Have the cluster there already."""

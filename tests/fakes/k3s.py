@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.backends.k3s.backend import K3sBackend, Surroundings
-from obol.backends.ports import ClusterSpec
+from obol.backends.ports import ClusterSpec, Step
 from obol.machine.commands import Completed
 from obol.machine.ports import Holder
 from obol.machine.processes import Process
@@ -142,7 +142,15 @@ class Stack:
     cache: str | None = "203.0.113.254:54100"
     asked: list[str] = field(default_factory=list)
     lines: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Those of the latest step."""
     mounts: tuple[str, ...] = ()
+
+    @property
+    def step(self) -> Step:
+        """A fresh step, whose notes are in `notes` then."""
+        self.notes = []
+        return Step(self.lines.append, self.notes)
 
     @property
     def config(self) -> Path:
@@ -198,7 +206,8 @@ class Stack:
 
     async def up(self, mirrors: tuple[Mirror, ...] = MIRRORS) -> tuple[str, ...]:
         """Bring it up; the notes."""
-        return (await self.backend.up(self.spec(mirrors), self.lines.append)).notes
+        await self.backend.up(self.spec(mirrors), self.step)
+        return tuple(self.notes)
 
 
 def on_fresh_machine(folder: Path) -> Stack:

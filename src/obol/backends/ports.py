@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from obol.rendering.names import stack_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Sequence
+    from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from obol.rendering.registries import Mirror
@@ -20,6 +20,29 @@ ClusterState = Literal["absent", "stopped", "running"]
 
 Watch = Callable[[str], None]
 """Takes a short line about what goes on right now, such as "litellm: 0 of 1 ready"."""
+
+
+@dataclass(slots=True)
+class Step:
+    """One step of a command, for the code that does it: a `Watch` that takes notes, too."""
+
+    watch: Watch
+    notes: list[str] = field(default_factory=list)
+    """Sentences that the person is to read when the step has ended, also where it fails."""
+
+    def __call__(self, line: str) -> None:
+        """Say what goes on right now."""
+        self.watch(line)
+
+    def note(self, text: str) -> None:
+        """Have the person read a sentence."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def tell(self, texts: Iterable[str]) -> None:
+        """Have the person read several."""
+        for text in texts:
+            self.note(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +101,8 @@ class ClusterSpec:
     """None: images are pulled directly."""
     own: tuple[Mirror, ...] = ()
     """Mirrors that are there during this `up` only, for its own pulls: asked before the others, and written nowhere."""
+    loopback: Mapping[str, int] = field(default_factory=dict)
+    """By registry: the port of its cache on loopback, for what this machine's own Docker pulls."""
     died: Callable[[], Awaitable[bool]] = never
     """Has the caches started again, if they died; tells whether they did since this `up` began. Never raises."""
 
@@ -93,8 +118,6 @@ class Up:
 
     created: bool
     """It was not there before."""
-    notes: tuple[str, ...] = ()
-    """What the person should know, a sentence each: rewired, not rewired, ports that were taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +126,6 @@ class Deployed:
 
     url: str
     """Where LiteLLM answers, from this machine."""
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +217,11 @@ class Backend(Protocol):
         """Look at what runs now."""
         ...
 
-    async def up(self, spec: ClusterSpec, watch: Watch) -> Up:
+    async def up(self, spec: ClusterSpec, step: Step) -> Up:
         """Create or start the cluster with its mirrors, and wait until it answers. Raises ObolError."""
         ...
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
         """Deploy, and wait until all is ready. Raises ObolError and leaves everything running to be looked at."""
         ...
 

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from obol.errors import ObolError
 from obol.rendering.k3d import DATA
 from obol.rendering.names import HOME_LABEL, STACK_LABEL, stack_name
-from obol.stack.data import is_ours
-from obol.stack.state import STACK_ID, Identity, NameLost, is_stack_id
+from obol.stack.home import STACK_ID, Identity, NameLost, is_ours, is_stack_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,33 +16,32 @@ from obol.backends.ports import NOTHING_SEEN, Addressed, ClusterSpec, Details, I
 from obol.errors import ObolError
 from obol.machine.dockererrors import NoAddressPool
 from obol.machine.tasks import spawn
-from obol.stack.ahead import expected, fetch_ahead
-from obol.stack.coldups import weigh
-from obol.stack.data import claim
+from obol.stack.caches import Wired
+from obol.stack.fetching import expected, explained, fetch_ahead
+from obol.stack.home import LastUp, claim
 from obol.stack.keeping import Keeper
-from obol.stack.measuring import Measurement
-from obol.stack.parts import Served
+from obol.stack.measuring import Measurement, weigh
 from obol.stack.plan import served_since
-from obol.stack.reasons import explained
-from obol.stack.state import LastUp
-from obol.stack.telling import Telling
+from obol.stack.reporter import Notes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
     from pathlib import Path
 
-    from obol.backends.ports import Backend, ClusterState, Deployed, Up, Watch
+    from obol.backends.ports import Backend, ClusterState, Deployed, Step, Up
     from obol.caches.containers.engine import ContainerSeen
     from obol.caches.ports import EngineStatus, Started
     from obol.caches.warming import Held
     from obol.machine.clock import Clock
     from obol.oci.references import ImageReference
     from obol.rendering.registries import Mirror
+    from obol.stack.caches import Caches, Networks
+    from obol.stack.home import Home, Identity
     from obol.stack.measuring import MeasuringEngine
     from obol.stack.nocluster import Warmth
-    from obol.stack.parts import Caches, Networks, Steps
-    from obol.stack.plan import Gain, StackImage
-    from obol.stack.state import Home, Identity
+    from obol.stack.plan import Gain
+    from obol.stack.reporter import Reporter
+    from obol.workloads.images import StackImage
     from obol.workloads.sources import Manifest
 
 
@@ -50,6 +49,21 @@ T = TypeVar("T")
 
 LOOK_WITHIN = 8.0
 """Seconds that somebody who asks how the stack is waits for its cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """The caches of one `up`."""
+
+    started: Started | None = None
+    """None where no engine of ours serves."""
+    wired: Wired = field(default_factory=Wired)
+    measurement: Measurement | None = None
+
+    @property
+    def engine(self) -> EngineStatus | None:
+        """The builtin engine, where nodes ask it."""
+        return self.started.status if self.started is not None and self.wired.mirrors else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,20 +152,12 @@ class Lifecycle:
         """Look whether this machine has what the backend needs. Raises ObolError."""
         await self._backend.check()
 
-    async def up(self, wanted: Wanted, steps: Steps, clock: Clock) -> Raised:
+    async def up(self, wanted: Wanted, reporter: Reporter, clock: Clock) -> Raised:
         """Bring everything up and wait until it answers. Raises ObolError; what runs by then is left running.
 
-        An error has the notes that were told before it.
+        An error has the notes that the person was told before it.
         """
-        tell = Telling(steps)
-        try:
-            return await self._up(wanted, tell, clock)
-        except ObolError as problem:
-            tell.all(problem.notes)
-            problem.notes = tuple(tell.notes)
-            raise
-
-    async def _up(self, wanted: Wanted, tell: Telling, clock: Clock) -> Raised:
+        tell = Notes(reporter)
         began, moment = clock.monotonic(), clock.wall()
         await self._backend.check()
         await asyncio.to_thread(claim, wanted.data, self._home.config)
@@ -166,35 +172,34 @@ class Lifecycle:
         if gained is not None:
             gained = await asyncio.to_thread(weigh, self._caches.store, self._backend.name, gained, seconds)
         held = await self._held(wanted, served.started)
-        raised = Raised(cluster, deployed, served.started, mirrors, seconds, gained, tuple(tell.notes), held)
+        raised = Raised(cluster, deployed, served.started, mirrors, seconds, gained, tuple(tell.told), held)
         self._record(wanted, raised, await self._pulled(served.started, moment), clock)
         return raised
 
-    async def _caches_up(self, wanted: Wanted, tell: Telling) -> Served:
+    async def _caches_up(self, wanted: Wanted, tell: Notes) -> Served:
         if not wanted.use_caches:
             return Served()
         started = measurement = None
         try:
-            with tell.steps.step(self._caches.label) as watch:
+            with tell.step(self._caches.label) as step:
                 started = await self._caches.start()
                 if started is not None:
                     measurement = Measurement(self._engine)
                     await measurement.open(_registries(started) if self._caches.private else ())
-                wired = await self._reclaiming(lambda: self._caches.wire(started, watch), watch, tell)
+                wired = await self._reclaiming(lambda: self._caches.wire(started, step), step)
         except ObolError as problem:
-            tell.all(problem.notes)
             tell(f"Without a cache, images are pulled directly: {problem}.")
             return Served(started, measurement=measurement)
-        tell.all(wired.notes)
         return Served(started if wired.by_builtin else None, wired, measurement)
 
-    async def _cluster_up(self, wanted: Wanted, served: Served, tell: Telling, clock: Clock) -> tuple[Up, Deployed]:
+    async def _cluster_up(self, wanted: Wanted, served: Served, tell: Notes, clock: Clock) -> tuple[Up, Deployed]:
         """Bring the cluster and its workloads up; beside it, images are fetched ahead, and the caches looked after."""
         engine = served.engine
         keeper = Keeper(self._engine, engine, clock, tell) if engine is not None else None
         restored = served.measurement.reopen if served.measurement is not None else _nothing
         mirrors, own = served.wired.mirrors, served.measurement.mirrors if served.measurement is not None else ()
-        spec = ClusterSpec(wanted.identity.stack_id, self._home.config, wanted.data, mirrors, own)
+        wired = served.wired
+        spec = ClusterSpec(wanted.identity.stack_id, self._home.config, wanted.data, mirrors, own, wired.loopback)
         beside: list[Coroutine[object, object, None]] = []
         if engine is not None and wanted.prefetch:
             references = expected([image.reference for image in wanted.images], self._home.last_up())
@@ -205,22 +210,20 @@ class Lifecycle:
             beside.append(keeper.keep(restored))
         tasks = [spawn(work, name="beside up") for work in beside]
         try:
-            with tell.steps.step("Starting the cluster") as watch:
-                cluster = await self._reclaiming(lambda: self._backend.up(spec, watch), watch, tell)
-                tell.all(cluster.notes)
-            with tell.steps.step("Deploying the workloads") as watch:
-                deployed = await self._deploy(wanted, spec, engine, watch)
-                tell.all(deployed.notes)
+            with tell.step("Starting the cluster") as step:
+                cluster = await self._reclaiming(lambda: self._backend.up(spec, step), step)
+            with tell.step("Deploying the workloads") as step:
+                deployed = await self._deploy(wanted, spec, engine, step)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return cluster, deployed
 
-    async def _deploy(self, wanted: Wanted, spec: ClusterSpec, engine: EngineStatus | None, watch: Watch) -> Deployed:
+    async def _deploy(self, wanted: Wanted, spec: ClusterSpec, engine: EngineStatus | None, step: Step) -> Deployed:
         """Deploy; where images are what is missing, and the caches know why, that is the reason that is told."""
         try:
-            return await self._backend.apply(spec, wanted.manifests, watch)
+            return await self._backend.apply(spec, wanted.manifests, step)
         except ObolError as problem:
             if engine is None:
                 raise
@@ -240,16 +243,16 @@ class Lifecycle:
         unseen = gained is not None and cluster.created and not (gained.from_cache or gained.from_upstream)
         return None if unseen and peers else gained
 
-    async def _reclaiming(self, work: Callable[[], Awaitable[T]], watch: Watch, tell: Telling) -> T:
+    async def _reclaiming(self, work: Callable[[], Awaitable[T]], step: Step) -> T:
         """Do what may need a network; where Docker has no address pool left, free what was leaked and try once more."""
         try:
             return await work()
         except NoAddressPool:
-            watch("reclaiming networks that were left behind")
+            step("reclaiming networks that were left behind")
             freed = await self._networks.reclaim()
             if not freed:
                 raise
-            tell.all(freed)
+            step.tell(freed)
             return await work()
 
     async def _pulled(self, started: Started | None, moment: float) -> tuple[str, ...]:
@@ -276,15 +279,15 @@ class Lifecycle:
         with contextlib.suppress(OSError):
             self._home.record(last)
 
-    async def down(self, identity: Identity, steps: Steps) -> bool:
+    async def down(self, identity: Identity, reporter: Reporter) -> bool:
         """Stop the cluster; its images, its data and the caches stay. False: it did not run. Raises ObolError."""
         ran = await self._state(identity) in {"running", "unknown"}
         await self._backend.authorise()
-        with steps.step("Stopping the cluster"):
+        with reporter.step("Stopping the cluster"):
             await self._backend.down(identity.stack_id)
         return ran
 
-    async def purge(self, identity: Identity | None, steps: Steps, *, images: bool, caches: bool) -> Purged:
+    async def purge(self, identity: Identity | None, reporter: Reporter, *, images: bool, caches: bool) -> Purged:
         """Remove the cluster and what we wrote for it; with `caches`, those too.
 
         All else is done where the cluster cannot be removed, too. Then it keeps its id, so that purging again is
@@ -297,14 +300,14 @@ class Lifecycle:
             there = await self._state(identity) != "absent"
             try:
                 await self._backend.authorise()
-                with steps.step("Removing the cluster"):
+                with reporter.step("Removing the cluster"):
                     await self._backend.purge(identity.stack_id, images=images)
             except ObolError as failed:
                 problem = failed
-        with steps.step("Reclaiming networks"):
+        with reporter.step("Reclaiming networks"):
             notes += await self._networks.reclaim()
         if caches:
-            with steps.step("Removing the registry caches"):
+            with reporter.step("Removing the registry caches"):
                 notes += await self._caches.remove()
         if problem is not None:
             raise problem

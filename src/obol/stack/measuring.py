@@ -1,7 +1,8 @@
 """What the caches give to the nodes of one `up`: an account, opened before anything is fetched and closed at its end.
 
-What cannot be told is not claimed: not where too many measure at once, where the engine is older than this command,
-was started again meanwhile, or where nodes cannot be told from other clients.
+The measurement claims nothing that it cannot tell: not where too many measure at once, where the engine is older than
+this command or was started again meanwhile, or where nodes cannot be told from other clients. What the latest cold `up`
+of this machine took is kept in the store: it outlives a stack, and goes with the caches.
 """
 
 from __future__ import annotations
@@ -10,16 +11,21 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from obol.caches.ports import CacheEngine, Listener
 from obol.errors import ObolError
 from obol.machine.addresses import bracketed
+from obol.machine.regular import read, write_atomically
 from obol.rendering.loopback import LOOPBACK
 from obol.rendering.registries import Mirror
-from obol.stack.plan import Own, gain
+from obol.stack.plan import ColdUp, Own, cold_up, gain, held_against
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
+    from obol.backends.ports import BackendName
     from obol.caches.ports import Account, EngineStatus
     from obol.stack.plan import Gain
 
@@ -85,3 +91,27 @@ class Measurement:
 
 def _throughput(status: EngineStatus) -> dict[str, float]:
     return {upstream.registry: upstream.throughput for upstream in status.upstreams if upstream.throughput}
+
+
+COLD_UPS = "cold-ups.json"
+
+
+def weigh(store: Path, backend: BackendName, gained: Gain, seconds: float) -> Gain:
+    """Hold an estimate against the latest cold `up` on this backend; where this `up` was cold, it is kept as that.
+
+    A record that cannot be read or written is no reason to fail: then the estimate is all there is.
+    """
+    path = store / COLD_UPS
+    records = _read(path)
+    before = records.get(backend)
+    if (latest := cold_up(gained, seconds, before)) is not None and latest != before:
+        with contextlib.suppress(OSError):
+            write_atomically(path, msgspec.json.encode({**records, backend: latest}))
+    return held_against(gained, seconds, before)
+
+
+def _read(path: Path) -> Mapping[str, ColdUp]:
+    with contextlib.suppress(OSError, msgspec.DecodeError):
+        records = msgspec.json.decode(read(path), type=dict[str, ColdUp])
+        return {backend: one for backend, one in records.items() if one.seconds > 0 and one.size > 0}
+    return {}

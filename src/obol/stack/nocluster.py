@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from obol.client.ports import Progress
     from obol.machine.clock import Clock
     from obol.oci.references import ImageReference
-    from obol.stack.plan import Choice, StackImage
+    from obol.stack.plan import Choice
+    from obol.workloads.images import StackImage
 
 
 def _unheard(text: str) -> None:

@@ -1,4 +1,4 @@
-"""What follows from what was found: the backend, which images are held, the time that was saved. No I/O."""
+"""What follows from what was found: the backend, and the time that the caches saved. No I/O."""
 
 from __future__ import annotations
 
@@ -10,19 +10,9 @@ if TYPE_CHECKING:
 
     from obol.backends.ports import BackendName, Program, Runtimes
     from obol.caches.ports import Account, Given, Inventory
-    from obol.oci.references import ImageReference
 
 COLD, AS_MUCH = 0.9, 0.9
 """Which share of the bytes an `up` fetches that is cold, and how much of the record's bytes one needs to replace it."""
-
-
-@dataclass(frozen=True, slots=True)
-class StackImage:
-    """An image that the stack needs."""
-
-    reference: ImageReference
-    needed_by: tuple[str, ...]
-    """The containers that run it, or the version of k3s that comes with it."""
 
 
 @dataclass(frozen=True, slots=True)

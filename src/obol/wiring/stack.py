@@ -8,7 +8,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from obol.backends.detect import detect
-from obol.backends.hostimages import IMAGE
 from obol.backends.k3d import backend as k3d
 from obol.backends.k3s import backend as k3s
 from obol.backends.kubernetes.deployments import KubernetesDeployments
@@ -31,10 +30,9 @@ from obol.machine.thismachine import machine_id
 from obol.rendering.k3s import CACHES
 from obol.rendering.names import home_mark
 from obol.stack.adoption import look
-from obol.stack.dockercaches import DockerCaches
-from obol.stack.hotswap import Ground, HotSwap
+from obol.stack.caches import PUSHED, DockerCaches, HostCaches, NoNetworks
+from obol.stack.hotswap import HotSwap, Prerequisites
 from obol.stack.lifecycle import Lifecycle
-from obol.stack.mirrors import PUSHED, HostCaches, NoNetworks
 from obol.stack.nocluster import CachesOnly
 from obol.stack.reclaim import LeakedNetworks
 
@@ -49,7 +47,7 @@ if TYPE_CHECKING:
     from obol.config.background import CachePlans
     from obol.machine.commands import Lines
     from obol.stack.adoption import Clusters
-    from obol.stack.state import Home
+    from obol.stack.home import Home
 
 
 def stack_on_none(plan: BuiltinPlan) -> CachesOnly:
@@ -90,20 +88,8 @@ def stack_on_k3d(
 ) -> Lifecycle:
     """The stack as a cluster of k3d, over the cache engine that is asked for; `lines` takes what k3d and others say."""
     engine, docker = BuiltinEngine(plans.builtin), Docker(SystemRunner(), _loud(lines))
-    loopback: dict[str, int] = {}
-    gateway = GatewayMirrors(docker, engine, plans.containers)
-    caches = DockerCaches(
-        docker,
-        engine,
-        gateway,
-        plans.containers,
-        plans.builtin.store,
-        plans.engine,
-        IMAGE,
-        plans.development,
-        loopback,
-    )
-    around = k3d.Surroundings(environ, loopback, partial(_network, docker), home=_mark(home), loud=_loud(lines))
+    caches = DockerCaches(docker, engine, GatewayMirrors(docker, engine, plans.containers), plans)
+    around = k3d.Surroundings(environ, partial(_network, docker), home=_mark(home), loud=_loud(lines))
     backend = k3d.K3dBackend(SystemRunner(), home.config, around)
     warmth = Warming(engine, (this_machine(),))
     return Lifecycle(backend, caches, engine, warmth, LeakedNetworks(docker, verbose=verbose), home)
@@ -119,8 +105,8 @@ def hot_swap_on_k3d(stack_id: str, plan: ContainersPlan, home: Home, environ: Ma
         (one,) = await registry.status()
         return one
 
-    backend = k3d.K3dBackend(runner, home.config, k3d.Surroundings(environ, {}, partial(_network, docker)))
-    ground = Ground(seen, partial(backend.state, stack_id), partial(backend.mirrors, stack_id))
+    backend = k3d.K3dBackend(runner, home.config, k3d.Surroundings(environ, partial(_network, docker)))
+    ground = Prerequisites(seen, partial(backend.state, stack_id), partial(backend.mirrors, stack_id))
     return HotSwap(docker, KubernetesDeployments(partial(backend.kubectl, stack_id)), ground)
 
 

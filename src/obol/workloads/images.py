@@ -1,8 +1,8 @@
-"""Images read out of manifests.
+"""The images that the stack needs: read out of manifests, replaced as `obol.toml` says, and those of k3s.
 
-Nothing is known of kinds: whatever has a list `containers` (or `initContainers`) whose items name an image is taken for
-the template of a pod. So Deployments, CronJobs, Lists and the custom resources of operators are all read alike. Text
-within a ConfigMap is a string to us, however much it looks like a manifest, and a schema has no such lists.
+The reader knows nothing of kinds: it takes for the template of a pod all that has a list `containers` (or
+`initContainers`) whose items name an image. So it reads Deployments, CronJobs, Lists and the custom resources of
+operators alike. Text within a ConfigMap is a string here, and a schema has no such lists.
 """
 
 from __future__ import annotations
@@ -13,15 +13,28 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from obol.errors import UsageError
+from obol.errors import SettingsError, UsageError
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
+from obol.workloads import k3s
+from obol.workloads.configs import check_configs
+from obol.workloads.sources import Manifest, packaged
 
 if TYPE_CHECKING:
-    from obol.workloads.sources import Manifest
+    from collections.abc import Iterable
+
 
 _LISTS = ("initContainers", "containers")
 """In the order in which a node pulls."""
+
+
+@dataclass(frozen=True, slots=True)
+class StackImage:
+    """An image that the stack needs."""
+
+    reference: ImageReference
+    needed_by: tuple[str, ...]
+    """The containers that run it, or the version of k3s that comes with it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +115,75 @@ def _unusable(manifest: Manifest, why: str) -> UsageError:
     return UsageError(
         f"the manifest {manifest.name} cannot be used", why=why, hint="mend that line, or leave the file out"
     )
+
+
+def with_images(manifest: Manifest, overrides: Mapping[str, ImageReference]) -> Manifest:
+    """The manifest with these images, by container name; the same where it has none of the containers.
+
+    Comments and layout of a changed one are lost: it goes to a cluster, not to a person. Raises UsageError.
+    """
+    changed = False
+    documents = documents_of(manifest)
+    for document in documents:
+        for container in pod_containers(document):
+            image = overrides.get(str(container.get("name")))
+            if image is not None:
+                container["image"] = str(image)
+                changed = True
+    if not changed:
+        return manifest
+    return Manifest(manifest.name, yaml.safe_dump_all(documents, sort_keys=False))
+
+
+def stack_images(
+    brought: Iterable[Manifest] = (), overrides: Mapping[str, ImageReference] | None = None, *, kubernetes: bool = True
+) -> tuple[StackImage, ...]:
+    """List every image once, in the order in which they are worth fetching: large ones first.
+
+    `kubernetes`: what k3s brings along is needed too. `overrides` are the references that containers of our own
+    manifests run instead, by the container's name. Raises UsageError for a manifest that cannot be read, SettingsError
+    for an override of a container that there is not.
+    """
+    return images_of(deployed(packaged(), brought, overrides or {}), kubernetes=kubernetes)
+
+
+def deployed(
+    workloads: Iterable[Manifest], brought: Iterable[Manifest], overrides: Mapping[str, ImageReference]
+) -> tuple[Manifest, ...]:
+    """The manifests that go to a cluster: the stack's own, with the images that run instead, and a person's as written.
+
+    Raises UsageError, SettingsError as `stack_images` does; UsageError for a file in a ConfigMap, too.
+    """
+    workloads, brought = tuple(workloads), tuple(brought)
+    check_configs((*workloads, *brought))
+    return (*_ours(workloads, overrides), *brought)
+
+
+def images_of(manifests: Iterable[Manifest], *, kubernetes: bool) -> tuple[StackImage, ...]:
+    """List the images of manifests once, in their order. Raises UsageError."""
+    needs = [(used.reference, used.container or used.manifest) for one in manifests for used in images_in(one)]
+    if kubernetes:
+        needs += [(reference, f"k3s {k3s.VERSION}") for reference in k3s.builtin_images()]
+    needed_by: dict[ImageReference, list[str]] = {}
+    for reference, who in needs:
+        whos = needed_by.setdefault(reference, [])
+        if who not in whos:
+            whos.append(who)
+    return tuple(StackImage(reference, tuple(whos)) for reference, whos in needed_by.items())
+
+
+def _ours(manifests: Iterable[Manifest], overrides: Mapping[str, ImageReference]) -> list[Manifest]:
+    own = list(manifests)
+    if overrides:
+        _check(overrides, sorted({used.container for manifest in own for used in images_in(manifest)}))
+    return [with_images(manifest, overrides) for manifest in own]
+
+
+def _check(overrides: Mapping[str, ImageReference], known: list[str]) -> None:
+    problems = tuple(
+        f"obol.toml: stack.images.{name}: the stack has no such container (it has {' and '.join(known)})"
+        for name in overrides
+        if name not in known
+    )
+    if problems:
+        raise SettingsError(problems)

@@ -8,6 +8,8 @@ from obol.oci.references import ImageReference
 
 VERSION = "v1.35.5+k3s1"
 """The k3s that the stack runs."""
+NODE_IMAGE = f"docker.io/rancher/k3s:{VERSION.replace('+', '-')}"
+"""What k3d runs as a node."""
 
 
 def versions() -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from obol.backends.podman.backend import Looks, PodmanBackend
-from obol.backends.ports import ClusterSpec, never
+from obol.backends.ports import ClusterSpec, Step, never
 from obol.machine.podman import Podman
 from obol.machine.ports import Holder
 from obol.rendering.registries import Mirror
@@ -59,6 +59,8 @@ class World:
     clock: FakeClock = field(default_factory=FakeClock)
     answers: dict[int, int | None] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """Those of the latest step."""
     listening: list[str] = field(default_factory=list)
     mirrors: tuple[Mirror, ...] = MIRRORS
     scratch: Scratch | None = None
@@ -82,10 +84,20 @@ class World:
     async def up(self, *manifests: Manifest) -> Deployed:
         """Bring the stack up as `obol stack up` does."""
         data = self.config / "data"
-        backend, spec = self.backend, ClusterSpec(STACK, self.config, data, self.mirrors, self.own, self.died)
+        backend, spec = self.backend, ClusterSpec(STACK, self.config, data, self.mirrors, self.own, died=self.died)
         await backend.check()
-        self.notes = (await backend.up(spec, self.lines.append)).notes
-        return await backend.apply(spec, manifests or packaged(), self.lines.append)
+        notes: list[str] = []
+        await backend.up(spec, Step(self.lines.append, notes))
+        try:
+            return await backend.apply(spec, manifests or packaged(), self.step)
+        finally:
+            self.notes = [*notes, *self.notes]
+
+    @property
+    def step(self) -> Step:
+        """A fresh step, whose notes are in `notes` then."""
+        self.notes = []
+        return Step(self.lines.append, self.notes)
 
     async def _probe(self, port: int, path: str) -> int | None:
         return self.answers.get(port, 200)

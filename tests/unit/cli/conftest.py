@@ -15,8 +15,8 @@ from obol.cli.cache import commands as cache
 from obol.cli.stack import building, identifying
 from obol.config.paths import Invocation, locate
 from obol.stack.adoption import Clusters
+from obol.stack.home import Home
 from obol.stack.nocluster import CachesOnly
-from obol.stack.state import Home
 from tests.fakes import jsonshape
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import status_body

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from obol.backends.ports import Deployed, Up
 from obol.caches.ports import Running, Started
 from obol.rendering.registries import Mirror
+from obol.stack.caches import Wired
+from obol.stack.home import Home, Identity
 from obol.stack.lifecycle import Lifecycle, Wanted
-from obol.stack.parts import Wired
-from obol.stack.state import Home, Identity
 from tests.unit.stack.world import LITELLM, FakeCaches, FakeWarmth, engine_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Watch
+    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Step, Watch
     from obol.caches.containers.engine import ContainerSeen
     from obol.errors import ObolError
     from obol.workloads.sources import Manifest
@@ -57,16 +57,17 @@ class FakeBackend:
         self._do(f"state {stack_id}")
         return self.running
 
-    async def up(self, spec: ClusterSpec, watch: Watch) -> Up:
+    async def up(self, spec: ClusterSpec, step: Step) -> Up:
         """Start."""
         self._do("up")
         self.spec = spec
         await asyncio.sleep(0)  # others get on meanwhile
-        watch("one node")
+        step("one node")
+        step.note("a note of the cluster")
         created, self.running = self.running == "absent", "running"
-        return Up(created=created, notes=("a note of the cluster",))
+        return Up(created=created)
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
         """Deploy."""
         self._do("apply")
         return Deployed("http://localhost")
@@ -99,10 +100,11 @@ class StackCaches:
             raise self.problem
         return Started(engine_status(), already=False)
 
-    async def wire(self, started: Started | None, watch: Watch | None = None) -> Wired:
+    async def wire(self, started: Started | None, step: Step) -> Wired:
         """Wire."""
         self.calls.append("wire")
-        return Wired(self.mirrors, ("a note of the caches",))
+        step.note("a note of the caches")
+        return Wired(self.mirrors)
 
     async def containers(self) -> tuple[ContainerSeen, ...]:
         """None."""
@@ -127,7 +129,7 @@ class FakeNetworks:
 
 
 @dataclass
-class FakeSteps:
+class FakeReporter:
     """Notes the steps, and how they ended."""
 
     seen: list[str] = field(default_factory=list)
@@ -163,7 +165,7 @@ class World:
     engine: FakeCaches = field(default_factory=lambda: FakeCaches(Running(engine_status())))
     warmth: FakeWarmth = field(default_factory=FakeWarmth)
     networks: FakeNetworks = field(default_factory=FakeNetworks)
-    steps: FakeSteps = field(default_factory=FakeSteps)
+    reporter: FakeReporter = field(default_factory=FakeReporter)
 
     @property
     def stack(self) -> Lifecycle:

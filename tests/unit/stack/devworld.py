@@ -12,10 +12,10 @@ from obol.caches.containers.engine import ContainerSeen
 from obol.caches.containers.plan import push_registry
 from obol.machine.commands import Completed
 from obol.machine.docker import Docker
-from obol.stack.hotswap import Ground, HotSwap
+from obol.stack.hotswap import HotSwap, Prerequisites
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import DONE, FakeMachine, failed
-from tests.unit.stack.clusterworld import FakeSteps
+from tests.unit.stack.clusterworld import FakeReporter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,12 +117,12 @@ class DevWorld:
     port: int = 54103
     known: Sequence[str] = ("docker.io", "localhost:54103")
     clock: FakeClock = field(default_factory=FakeClock)
-    steps: FakeSteps = field(default_factory=FakeSteps)
+    reporter: FakeReporter = field(default_factory=FakeReporter)
 
     @property
     def stack(self) -> HotSwap:
         """A fresh one, as each command has."""
-        ground = Ground(self._seen, self._state, self._mirrors)
+        ground = Prerequisites(self._seen, self._state, self._mirrors)
         return HotSwap(Docker(self.machine), KubernetesDeployments(self._kubectl), ground)
 
     async def _seen(self) -> ContainerSeen:

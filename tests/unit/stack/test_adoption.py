@@ -9,7 +9,7 @@ from obol.errors import ObolError
 from obol.machine.docker import Docker
 from obol.stack import adoption
 from obol.stack.adoption import Clusters, look, settle
-from obol.stack.state import Identity, NameLost
+from obol.stack.home import Identity, NameLost
 from tests.fakes import docker as fake
 from tests.fakes.runner import FakeRunner
 

@@ -4,17 +4,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.errors import ObolError, UsageError
+from obol.backends.kubernetes.deployments import Found
+from obol.backends.kubernetes.rollouts import Deployment
+from obol.errors import NotThere, ObolError, UsageError
 from obol.machine.dockererrors import DockerFailed
 from obol.machine.dockervalues import Pushed
-from obol.stack.development import Source, Target
-from obol.stack.hotswap import Restored, Swapped
+from obol.stack.home import Identity
+from obol.stack.hotswap import Restored, Source, Swapped, Target, chosen, released, stack_of, to_restore
 from tests.fakes.k3d import Killed
 from tests.unit.stack.devworld import APP, PUSHED, RELEASED, REMEMBERED, DevWorld, deployment, dev_world
 
 if TYPE_CHECKING:
     from obol.backends.ports import ClusterState
     from obol.caches.containers.engine import State
+
 
 LITELLM, WEB = Target.parse("llm/litellm"), Target.parse("llm/pair:web")
 SOURCE = Source.parse("app:dev")
@@ -30,7 +33,7 @@ def world() -> DevWorld:
 
 async def push(world: DevWorld, target: Target = LITELLM) -> Swapped:
     """Push `app:dev` as it is now."""
-    return await world.stack.push(SOURCE, target, world.steps)
+    return await world.stack.push(SOURCE, target, world.reporter)
 
 
 async def test_push(world: DevWorld) -> None:
@@ -51,7 +54,7 @@ async def test_push(world: DevWorld) -> None:
         f"kubectl patch deployment litellm --namespace llm --type strategic --patch {patch}",
         "kubectl get deployments,pods --all-namespaces -o json",
     ]
-    assert world.steps.seen == [
+    assert world.reporter.seen == [
         "Looking at the stack",
         f"Pushing {PUSHED}",
         "  litellm: ready",
@@ -102,7 +105,7 @@ async def test_image_without_another_name(world: DevWorld) -> None:
     """The last name of an image is not taken away: the image would be gone."""
     world.machine.script("docker", "image", "inspect", stdout=f'[{{"Id":"{APP}","RepoTags":[]}}]')
 
-    await world.stack.push(Source.parse("0123456789ab"), LITELLM, world.steps)
+    await world.stack.push(Source.parse("0123456789ab"), LITELLM, world.reporter)
 
     assert not [line for line in world.machine.lines if "rmi" in line]
 
@@ -143,7 +146,7 @@ async def test_ground_is_missing(
 async def test_nothing_to_push_or_nowhere(world: DevWorld, image: str, target: str, said: str) -> None:
     """A Deployment, container or image that is not there is said before anything is changed."""
     with pytest.raises(ObolError, match=said):
-        await world.stack.push(Source.parse(image), Target.parse(target), world.steps)
+        await world.stack.push(Source.parse(image), Target.parse(target), world.reporter)
 
     assert {line.split()[1] for line in world.machine.lines} <= {"get", "image"}
 
@@ -183,7 +186,7 @@ async def test_rollout_fails(world: DevWorld) -> None:
         "or go back with `obol dev reset --deployment llm/litellm:litellm`"
     )
     world.machine.named("llm", "litellm")[0]["metadata"]["strong"] = True
-    await world.stack.reset(Target.parse("llm/litellm:litellm"), world.steps)
+    await world.stack.reset(Target.parse("llm/litellm:litellm"), world.reporter)
     assert world.machine.image_of("litellm") == RELEASED
 
 
@@ -202,7 +205,7 @@ async def test_interrupted(world: DevWorld, call: int, when: str) -> None:
     await push(world)
     assert world.machine.image_of("litellm") == PUSHED
     assert world.machine.ids == {"app:dev": APP}
-    await world.stack.reset(None, world.steps)
+    await world.stack.reset(None, world.reporter)
     assert (world.machine.image_of("litellm"), world.machine.remembered("litellm")) == (RELEASED, {})
 
 
@@ -212,7 +215,7 @@ async def test_reset_all(world: DevWorld) -> None:
         await push(world, target)
     began = len(world.machine.lines)
 
-    restored = await world.stack.reset(None, world.steps)
+    restored = await world.stack.reset(None, world.reporter)
 
     assert restored == (
         Restored(Target.parse("llm/litellm:litellm"), RELEASED, PUSHED),
@@ -222,7 +225,7 @@ async def test_reset_all(world: DevWorld) -> None:
     assert sum("patch" in line for line in world.machine.lines[began:]) == 2
     assert (world.machine.image_of("pair"), world.machine.image_of("pair", 1)) == ("nginx:1", "busybox:1")
     assert world.machine.remembered("litellm") == world.machine.remembered("pair") == {}
-    assert world.steps.seen[-3:] == ["  litellm: ready", "  pair: ready", "Going back to the released images"]
+    assert world.reporter.seen[-3:] == ["  litellm: ready", "  pair: ready", "Going back to the released images"]
 
 
 @pytest.mark.parametrize(
@@ -233,15 +236,15 @@ async def test_reset_one(world: DevWorld, target: str, left: str) -> None:
     for swapped in (LITELLM, WEB, Target.parse("llm/pair:log")):
         await push(world, swapped)
 
-    await world.stack.reset(Target.parse(target), world.steps)
+    await world.stack.reset(Target.parse(target), world.reporter)
 
     assert world.machine.image_of("pair", 1) == left
 
 
 async def test_nothing_to_reset(world: DevWorld) -> None:
     """What was not swapped is left alone."""
-    assert await world.stack.reset(None, world.steps) == ()
-    assert await world.stack.reset(LITELLM, world.steps) == ()
+    assert await world.stack.reset(None, world.reporter) == ()
+    assert await world.stack.reset(LITELLM, world.reporter) == ()
     assert not [line for line in world.machine.lines if "patch" in line]
 
 
@@ -250,7 +253,7 @@ async def test_put_back_by_a_manifest(world: DevWorld) -> None:
     await push(world)
     world.machine.named("llm", "litellm")[0]["spec"]["template"]["spec"]["containers"][0]["image"] = "litellm:v2"
 
-    (restored,) = await world.stack.reset(None, world.steps)
+    (restored,) = await world.stack.reset(None, world.reporter)
 
     assert restored.image == restored.before == world.machine.image_of("litellm") == "litellm:v2"
     assert world.machine.remembered("litellm") == {}
@@ -261,23 +264,132 @@ async def test_container_that_is_gone(world: DevWorld) -> None:
     await push(world, WEB)
     world.machine.named("llm", "pair")[0]["spec"]["template"]["spec"]["containers"].pop(0)
 
-    assert await world.stack.reset(None, world.steps) == ()
+    assert await world.stack.reset(None, world.reporter) == ()
     assert world.machine.remembered("pair") == {}
 
 
 async def test_reset_of_what_is_not_there(world: DevWorld) -> None:
     """A Deployment or container that is not there is an error."""
     with pytest.raises(ObolError, match="there is no Deployment llm/nothing"):
-        await world.stack.reset(Target.parse("llm/nothing"), world.steps)
+        await world.stack.reset(Target.parse("llm/nothing"), world.reporter)
     with pytest.raises(UsageError, match="has no container x"):
-        await world.stack.reset(Target.parse("llm/pair:x"), world.steps)
+        await world.stack.reset(Target.parse("llm/pair:x"), world.reporter)
 
 
 async def test_reset_needs_a_cluster(world: DevWorld) -> None:
     """The registry may be gone then, the cluster not."""
     world.registry = "absent"
-    assert await world.stack.reset(None, world.steps) == ()
+    assert await world.stack.reset(None, world.reporter) == ()
 
     world.state = "stopped"
     with pytest.raises(ObolError, match="the stack does not run"):
-        await world.stack.reset(None, world.steps)
+        await world.stack.reset(None, world.reporter)
+
+
+WHO = Identity("brave-otter", "k3d")
+PAIR = Deployment("llm", "pair")
+
+
+@pytest.mark.parametrize(
+    ("text", "namespace", "name", "container"),
+    [
+        ("llm/litellm", "llm", "litellm", ""),
+        ("llm/litellm:proxy", "llm", "litellm", "proxy"),
+        ("a-1/b.c-2:d-3", "a-1", "b.c-2", "d-3"),
+    ],
+)
+def test_target(text: str, namespace: str, name: str, container: str) -> None:
+    """A Deployment is named by its namespace, and perhaps a container of it."""
+    target = Target.parse(text)
+
+    assert target == Target(Deployment(namespace, name), container)
+    assert str(target) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "litellm", "/litellm", "llm/", "llm/litellm:", "LLM/x", "a.b/c", "a/b/c", "a/-b", "a/b:c.d", "a/b:c:d"),
+        *("a/b\n", "--all/x", f"{'n' * 64}/x", f"a/{'.'.join(['n' * 63] * 4)}.n"),
+    ],
+)
+def test_no_target(text: str) -> None:
+    """Names that Kubernetes does not allow are refused with an example."""
+    with pytest.raises(UsageError, match="does not name a Deployment") as caught:
+        Target.parse(text)
+
+    assert "llm/litellm" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("app", "localhost:54103/app:dev-0123456789ab"),
+        ("me/app:1", "localhost:54103/me/app:dev-0123456789ab"),
+        ("ghcr.io/me/app:1", "localhost:54103/me/app:dev-0123456789ab"),
+        ("localhost:54103/app:dev", "localhost:54103/app:dev-0123456789ab"),
+        ("ghcr.io/library/app", "localhost:54103/library/app:dev-0123456789ab"),
+    ],
+)
+def test_pushed_as(text: str, name: str) -> None:
+    """An image keeps its repository and gets a tag of its ID."""
+    source = Source.parse(text)
+
+    assert source.name == text
+    assert source.pushed_as(54103, "sha256:" + "0123456789abcdef" * 4) == name
+    assert source.pushed_as(54103, "0123456789abcdef" * 4) == name
+
+
+@pytest.mark.parametrize("text", ["", "-f", "App", "app:", "a b", "http://x/app"])
+def test_no_image(text: str) -> None:
+    """What is no reference is refused, and never reaches Docker as an option."""
+    with pytest.raises(UsageError, match="is not an image"):
+        Source.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("development", "caches", "identity", "said", "way_out"),
+    [
+        (False, True, WHO, "development mode is off", "export OBOL_DEVELOPMENT=true"),
+        (True, False, WHO, "is turned off", "unset OBOL_DISABLE_REGISTRY_CACHE"),
+        (True, True, None, "there is no stack here", "obol stack up"),
+        (True, True, Identity("brave-otter", "podman"), "no Deployments: it runs on podman", "[stack.images]"),
+    ],
+)
+def test_no_stack_to_swap_in(
+    development: bool, caches: bool, identity: Identity | None, said: str, way_out: str
+) -> None:
+    """What is missing for hot-swapping is said, and what to do about it; nothing is, on k3d in development mode."""
+    assert stack_of(WHO, development=True, caches=True) == WHO
+    with pytest.raises((UsageError, NotThere)) as caught:
+        stack_of(identity, development=development, caches=caches)
+
+    assert said in caught.value.what
+    assert way_out in caught.value.hint
+
+
+def test_chosen() -> None:
+    """The only container need not be named; of several one must be, and the hint can be typed as it stands."""
+    assert chosen(Found(PAIR, {"web": "x"}), Target(PAIR)) == "web"
+    assert chosen(Found(PAIR, {"web": "x", "log": "y"}), Target(PAIR, "log")) == "log"
+    with pytest.raises(UsageError) as caught:
+        chosen(Found(PAIR, {"web": "x", "log": "y"}), Target(PAIR))
+    assert caught.value.hint.endswith("--deployment llm/pair:web")
+
+
+@pytest.mark.parametrize(
+    ("now", "remembered", "goes_back_to", "restores"),
+    [
+        ("nginx:1", {}, "nginx:1", None),
+        ("nginx:2", {"web": "nginx:1"}, "nginx:2", None),
+        (PUSHED, {"web": "nginx:1"}, "nginx:1", "nginx:1"),
+        ("localhost:54103/app:mine", {"web": "nginx:1"}, "localhost:54103/app:mine", None),
+    ],
+)
+def test_released(now: str, remembered: dict[str, str], goes_back_to: str, restores: str | None) -> None:
+    """What is remembered counts only while an image that we pushed runs in its place; one without a memory stays."""
+    assert released(Found(PAIR, {"web": PUSHED}), "web") == PUSHED
+    found = Found(PAIR, {"web": now}, remembered)
+
+    assert released(found, "web") == goes_back_to
+    assert to_restore(Found(PAIR, {"web": now}, {"web": "nginx:1"}), "web") == restores

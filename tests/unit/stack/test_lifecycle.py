@@ -13,8 +13,8 @@ from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
 from obol.machine.dockererrors import NoAddressPool
 from obol.rendering.registries import Mirror
 from obol.stack import lifecycle
+from obol.stack.home import Home
 from obol.stack.plan import Gain
-from obol.stack.state import Home
 from tests.fakes.clock import FakeClock
 from tests.unit.stack.clusterworld import MIRRORS, WHO, FakeBackend, World
 from tests.unit.stack.world import LITELLM, failed
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from obol.backends.ports import ClusterSpec, Deployed, Watch
+    from obol.backends.ports import ClusterSpec, Deployed, Step
     from obol.caches.containers.engine import ContainerSeen
     from obol.workloads.sources import Manifest
     from tests.unit.stack.world import FakeCaches
@@ -39,14 +39,14 @@ def world(tmp_path: Path) -> World:
 
 async def test_up_brings_up_caches_cluster_and_workloads(world: World) -> None:
     """Up goes through its steps in order, wires the mirrors, and tells what it knows."""
-    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+    raised = await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert world.backend.calls == ["check", "up", "apply"]
     assert world.backend.spec is not None
     assert world.backend.spec.name == "obol-stack-brave-otter"
     assert world.backend.spec.mirrors == MIRRORS
-    assert world.steps.seen[0] == "Starting the registry caches"
-    assert world.steps.seen[-1] == "Deploying the workloads"
+    assert world.reporter.seen[0] == "Starting the registry caches"
+    assert world.reporter.seen[-1] == "Deploying the workloads"
     assert raised.cluster.created
     assert raised.deployed.url == "http://localhost"
     assert raised.notes == ("a note of the caches", "a note of the cluster")
@@ -60,19 +60,19 @@ async def test_up_fetches_ahead_what_the_last_one_served(world: World) -> None:
     """Images that nodes pulled the last time, and no manifest of ours names, are fetched ahead the next time."""
     seen = HeldImage("quay.io", "me/app", ("7",), "sha256:0", True, 1, 0, 0, used_at=9e9, platforms=())
     world.engine.held = (seen, replace(seen, repository="me/old", used_at=5.0), replace(seen, tags=(), digest="x"))
-    await world.stack.up(world.wanted(), world.steps, FakeClock())
+    await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     last = world.home.last_up()
     assert last is not None
     assert last.images == (str(LITELLM.reference), "quay.io/me/app:7")
 
-    await world.stack.up(world.wanted(), world.steps, FakeClock())
+    await world.stack.up(world.wanted(), world.reporter, FakeClock())
     assert [str(reference) for reference in world.warmth.asked[-1]] == [str(LITELLM.reference), "quay.io/me/app:7"]
 
 
 async def test_up_without_caches_touches_none(world: World) -> None:
     """Caches that are turned off are neither started nor wired nor filled."""
-    raised = await world.stack.up(world.wanted(use_caches=False), world.steps, FakeClock())
+    raised = await world.stack.up(world.wanted(use_caches=False), world.reporter, FakeClock())
 
     assert world.caches.calls == []
     assert world.engine.calls == []
@@ -85,7 +85,7 @@ async def test_caches_that_fail_are_no_reason_to_fail(world: World) -> None:
     """Where the caches do not start, the stack comes up without, and says so."""
     world.caches.problem = EngineUnresponsive("the cache engine does not start", why="the disk is full")
 
-    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+    raised = await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert raised.mirrors == ()
     assert "directly" in raised.notes[0]
@@ -97,7 +97,7 @@ async def test_missing_programs_are_told_before_anything_is_done(world: World) -
     world.backend.failing["check"] = [DependencyMissing("k3d is not installed")]
 
     with pytest.raises(DependencyMissing):
-        await world.stack.up(world.wanted(), world.steps, FakeClock())
+        await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert world.caches.calls == []
 
@@ -107,7 +107,7 @@ async def test_exhausted_pool_is_reclaimed_once(world: World) -> None:
     world.backend.failing["up"] = [NoAddressPool("no address pool is left")]
     world.networks.leaked = 3
 
-    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+    raised = await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert world.backend.calls == ["check", "up", "up", "apply"]
     assert "3 networks freed" in raised.notes
@@ -118,7 +118,7 @@ async def test_exhausted_pool_with_nothing_to_free_is_told(world: World) -> None
     world.backend.failing["up"] = [NoAddressPool("no address pool is left")]
 
     with pytest.raises(NoAddressPool):
-        await world.stack.up(world.wanted(), world.steps, FakeClock())
+        await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
 
 async def test_failed_workload_leaves_the_cluster(world: World) -> None:
@@ -126,10 +126,10 @@ async def test_failed_workload_leaves_the_cluster(world: World) -> None:
     world.backend.failing["apply"] = [ObolError("litellm is not ready")]
 
     with pytest.raises(ObolError, match="litellm"):
-        await world.stack.up(world.wanted(), world.steps, FakeClock())
+        await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert world.backend.calls == ["check", "up", "apply"]
-    assert world.steps.seen[-1] == "Deploying the workloads: failed"
+    assert world.reporter.seen[-1] == "Deploying the workloads: failed"
 
 
 @pytest.mark.parametrize("call", ["check", "up", "apply"])
@@ -138,9 +138,9 @@ async def test_interrupted_up_is_completed_by_the_next(world: World, call: str, 
     """Up that was interrupted at any step is completed by running it again."""
     world.backend.failing[call] = [how()]
     with pytest.raises(how):
-        await world.stack.up(world.wanted(), world.steps, FakeClock())
+        await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
-    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+    raised = await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert raised.deployed.url == "http://localhost"
 
@@ -149,7 +149,7 @@ async def test_down_leaves_the_caches(world: World) -> None:
     """Down stops the cluster and nothing else."""
     world.backend.running = "running"
 
-    assert await world.stack.down(WHO, world.steps)
+    assert await world.stack.down(WHO, world.reporter)
 
     assert world.backend.calls == ["state brave-otter", "down brave-otter"]
     assert world.caches.calls == []
@@ -162,7 +162,7 @@ async def test_purge_removes_the_cluster_and_our_files(world: World) -> None:
 
     world.backend.running = "stopped"
 
-    purged = await world.stack.purge(WHO, world.steps, images=True, caches=False)
+    purged = await world.stack.purge(WHO, world.reporter, images=True, caches=False)
 
     assert world.backend.calls == ["state brave-otter", "purge brave-otter True"]
     assert world.caches.calls == []
@@ -176,7 +176,7 @@ async def test_purge_goes_on_where_the_cluster_stays(world: World) -> None:
     world.networks.leaked = 1
 
     with pytest.raises(ObolError, match="it is busy"):
-        await world.stack.purge(WHO, world.steps, images=False, caches=True)
+        await world.stack.purge(WHO, world.reporter, images=False, caches=True)
 
     assert world.networks.leaked == 0
     assert world.caches.calls == ["remove"]
@@ -185,7 +185,7 @@ async def test_purge_goes_on_where_the_cluster_stays(world: World) -> None:
 
 async def test_purge_with_caches_removes_them(world: World) -> None:
     """Caches go when they are named, also where there is no stack."""
-    purged = await world.stack.purge(None, world.steps, images=False, caches=True)
+    purged = await world.stack.purge(None, world.reporter, images=False, caches=True)
 
     assert world.backend.calls == []
     assert world.caches.calls == ["remove"]
@@ -196,10 +196,10 @@ async def test_interrupted_purge_is_completed_by_the_next(world: World) -> None:
     """A cluster that could not be removed keeps its id, so that purging again is possible."""
     world.backend.failing["purge brave-otter False"] = [ObolError("docker does not answer")]
     with pytest.raises(ObolError):
-        await world.stack.purge(WHO, world.steps, images=False, caches=False)
+        await world.stack.purge(WHO, world.reporter, images=False, caches=False)
     assert world.home.identity() == WHO
 
-    await world.stack.purge(WHO, world.steps, images=False, caches=False)
+    await world.stack.purge(WHO, world.reporter, images=False, caches=False)
 
     assert world.home.identity() is None
 
@@ -266,7 +266,7 @@ async def test_gain_is_what_was_given_at_our_own_ports(world: World) -> None:
     """The nodes are told of ports of their own, and what was given elsewhere is not claimed."""
     world.engine.given = (OWN, replace(OWN, port=54100, held=7))
 
-    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+    raised = await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert world.backend.spec is not None
     assert world.backend.spec.own == (Mirror("docker.io", "http://127.0.0.1:40000"),)
@@ -303,7 +303,7 @@ async def test_gain_of_nodes_with_addresses(world: World, endpoint: str, given: 
     node = replace(OWN, peer="172.18.0.2", held=given)
     world.engine.given = (node, replace(node, peer="172.18.0.3", held=777))
 
-    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+    raised = await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert (raised.gain.from_cache if raised.gain else None) == claimed
 
@@ -313,7 +313,7 @@ async def test_the_account_ends_with_an_up_that_fails(world: World) -> None:
     world.backend.failing["apply"] = [ObolError("litellm is not ready")]
 
     with pytest.raises(ObolError):
-        await world.stack.up(world.wanted(), world.steps, FakeClock())
+        await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert world.engine.account is None
     assert world.engine.calls.count("close account") == 1
@@ -324,9 +324,9 @@ async def test_notes_are_told_when_they_arise(world: World) -> None:
     world.backend.failing["apply"] = [ObolError("litellm is not ready")]
 
     with pytest.raises(ObolError) as caught:
-        await world.stack.up(world.wanted(), world.steps, FakeClock())
+        await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
-    assert world.steps.warned == ["a note of the caches", "a note of the cluster"]
+    assert world.reporter.warned == ["a note of the caches", "a note of the cluster"]
     assert caught.value.notes == ("a note of the caches", "a note of the cluster")
 
 
@@ -338,7 +338,7 @@ async def test_notes_of_what_fails_are_told(world: World) -> None:
     world.warmth.outcomes[LITELLM.reference] = failed(LITELLM, Kind.DENIED)
 
     with pytest.raises(ObolError, match="for a reason") as caught:
-        await world.stack.up(world.wanted(), world.steps, FakeClock())
+        await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert caught.value.notes == ("a note of the caches", "a note of the cluster", *problem.notes[:1])
 
@@ -348,9 +348,9 @@ async def test_notes_of_caches_that_fail_are_told(world: World) -> None:
     world.caches.problem = ObolError("no image")
     world.caches.problem.notes = ("A firewall is in the way.",)
 
-    await world.stack.up(world.wanted(), world.steps, FakeClock())
+    await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
-    assert [text.partition(" ")[0] for text in world.steps.warned[:2]] == ["A", "Without"]
+    assert [text.partition(" ")[0] for text in world.reporter.warned[:2]] == ["A", "Without"]
 
 
 async def test_the_caches_reason_is_told(world: World) -> None:
@@ -359,14 +359,14 @@ async def test_the_caches_reason_is_told(world: World) -> None:
     world.warmth.outcomes[LITELLM.reference] = failed(LITELLM, Kind.DENIED)
 
     with pytest.raises(ObolError, match="for a reason"):
-        await world.stack.up(world.wanted(), world.steps, FakeClock())
+        await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
 
 async def test_nothing_is_fetched_ahead_where_nodes_do_not_reach_the_caches(world: World) -> None:
     """The line is not paid twice: images that nodes pull directly are not fetched into the caches besides."""
     world.caches.mirrors = ()
 
-    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+    raised = await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert world.warmth.asked == []
     assert raised.gain is None
@@ -378,11 +378,11 @@ class Mortuary(FakeBackend):
     engine: FakeCaches
     died = False
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
         """Deploy, and ask whether the caches died."""
         self.engine.running = None
         self.died = await spec.died()
-        return await super().apply(spec, manifests, watch)
+        return await super().apply(spec, manifests, step)
 
 
 async def test_an_engine_that_dies_is_no_reason_to_fail(world: World) -> None:
@@ -391,7 +391,7 @@ async def test_an_engine_that_dies_is_no_reason_to_fail(world: World) -> None:
     world.backend.engine = world.engine
     world.engine.given = (OWN,)
 
-    raised = await world.stack.up(world.wanted(), world.steps, FakeClock())
+    raised = await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert world.backend.died
     assert world.engine.running is not None

@@ -13,7 +13,7 @@ from obol.caches.warming import Holding
 from obol.client.ports import Kind, PulledImage, PullFailed
 from obol.errors import EngineUnresponsive, ObolError, PortTaken
 from obol.oci.references import Digest, ImageReference
-from obol.stack.plan import StackImage
+from obol.workloads.images import StackImage
 from tests.fakes.control import status_body
 
 if TYPE_CHECKING:

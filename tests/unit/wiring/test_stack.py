@@ -10,12 +10,12 @@ from obol.caches.containers.plan import ContainersPlan
 from obol.config.background import idle_plans
 from obol.config.paths import Directories
 from obol.errors import DependencyMissing
-from obol.stack.development import Source, Target
+from obol.stack.home import Home, Identity
+from obol.stack.hotswap import Source, Target
 from obol.stack.lifecycle import Lifecycle
 from obol.stack.nocluster import CachesOnly
-from obol.stack.state import Home, Identity
 from obol.wiring.stack import hot_swap_on_k3d, look_for_runtimes, stack_on_k3s, stack_on_none, stack_on_podman
-from tests.unit.stack.clusterworld import FakeSteps
+from tests.unit.stack.clusterworld import FakeReporter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ async def test_hot_swap_on_k3d(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     stack = hot_swap_on_k3d("brave-otter", ContainersPlan(tmp_path, ()), Home(tmp_path / "config"), {})
 
     with pytest.raises(DependencyMissing, match="Docker is not installed"):
-        await stack.push(Source.parse("app:dev"), Target.parse("llm/litellm"), FakeSteps())
+        await stack.push(Source.parse("app:dev"), Target.parse("llm/litellm"), FakeReporter())
 
 
 async def test_stack_on_k3s(tmp_path: Path) -> None:

@@ -14,16 +14,15 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.backends.hostimages import IMAGE, HostImages
 from obol.backends.k3d.cli import HostPortTaken, K3d, NameTaken, NetworkGone
-from obol.backends.k3d.ingressports import choose
+from obol.backends.k3d.hostimages import HostImages
 from obol.backends.k3d.node import NodeDocker
-from obol.backends.k3d.ports import holder_of
+from obol.backends.k3d.ports import choose, holder_of
 from obol.backends.kubernetes.api import Access, api_status, wait_for_api
 from obol.backends.kubernetes.deploying import GATEWAY, announce, deploy, gateway, ingress_url, scraping
 from obol.backends.kubernetes.kubectl import kubectl_for, kubectl_of_node
 from obol.backends.ports import Details, Up, Workload
-from obol.errors import DependencyMissing, ObolError, noted
+from obol.errors import DependencyMissing, ObolError
 from obol.machine import ports as machine_ports
 from obol.machine.clock import SystemClock
 from obol.machine.docker import Docker
@@ -34,16 +33,17 @@ from obol.machine.regular import read_text, write_atomically
 from obol.rendering.k3d import HTTP, Creation, create_arguments, node_name, on_loopback
 from obol.rendering.names import stack_name
 from obol.rendering.registries import registries_yaml
+from obol.workloads import k3s
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from obol.backends.k3d.cli import Cluster
-    from obol.backends.k3d.ingressports import Chosen
+    from obol.backends.k3d.ports import Chosen
     from obol.backends.kubernetes.api import ApiProbe
     from obol.backends.kubernetes.kubectl import Kubectl
-    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Deployed, Watch
+    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Deployed, Step
     from obol.backends.publishing import Ports
     from obol.machine.clock import Clock
     from obol.machine.commands import Runner
@@ -64,8 +64,6 @@ class Surroundings:
 
     environ: Mapping[str, str]
     """What kubectl gets, besides the kubeconfig."""
-    caches: Mapping[str, int]
-    """The port of each registry's cache on loopback; looked at when an image is needed, so it may be filled later."""
     network: Callable[[], Awaitable[str]]
     """Makes sure that the network of all clusters is there, and gives its name."""
     clock: Clock = field(default_factory=SystemClock)
@@ -115,33 +113,32 @@ class K3dBackend:
             return "absent"
         return "running" if cluster.runs else "stopped"
 
-    async def up(self, spec: ClusterSpec, watch: Watch) -> Up:
+    async def up(self, spec: ClusterSpec, step: Step) -> Up:
         """Make the cluster, or start it, and wait until its API answers. Raises ObolError, NoAddressPool, PortTaken."""
         cluster = await self._k3d.cluster(spec.name)
         if cluster is not None and (not cluster.servers_count or (self._was_being_made(spec) and not cluster.runs)):
-            watch("removing what an interrupted start has left")
+            step("removing what an interrupted start has left")
             await self._remove(spec.name)
             cluster = None
-        notes = await (self._create(spec, watch) if cluster is None else self._revive(spec, cluster, watch))
-        with noted(notes):
-            self._being_made.unlink(missing_ok=True)
-            watch("waiting for the cluster's API")
-            kubeconfig = on_loopback(await self._k3d.kubeconfig(spec.name))
-            self._write(KUBECONFIG, kubeconfig)
-            await wait_for_api(Access.of(kubeconfig), self._around.clock, self._around.api)
-        return Up(created=cluster is None, notes=tuple(notes))
+        await (self._create(spec, step) if cluster is None else self._revive(spec, cluster, step))
+        self._being_made.unlink(missing_ok=True)
+        step("waiting for the cluster's API")
+        kubeconfig = on_loopback(await self._k3d.kubeconfig(spec.name))
+        self._write(KUBECONFIG, kubeconfig)
+        await wait_for_api(Access.of(kubeconfig), self._around.clock, self._around.api)
+        return Up(created=cluster is None)
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
         """Bring the manifests to the cluster and wait until their Deployments are ready.
 
         Raises ObolError, UsageError; the cluster is left running.
         """
         kubectl = await self.kubectl(spec.stack_id)
-        await deploy(kubectl, self._config, scraping(manifests, spec.mirrors), watch)
+        await deploy(kubectl, self._config, scraping(manifests, spec.mirrors), step)
         await announce(kubectl, spec.mirrors)
         cluster = await self._k3d.cluster(spec.name)
         port = cluster.host_port(HTTP) if cluster is not None else None
-        return await gateway(kubectl, manifests, port, self._around.probe, watch)
+        return await gateway(kubectl, manifests, port, self._around.probe, step)
 
     async def kubectl(self, stack_id: str) -> Kubectl:
         """The kubectl for a cluster that runs. Raises ObolError."""
@@ -216,21 +213,24 @@ class K3dBackend:
         if problem is not None and await self._node.has_remains(name):
             raise problem
 
-    async def _create(self, spec: ClusterSpec, watch: Watch) -> Sequence[str]:
+    async def _create(self, spec: ClusterSpec, step: Step) -> None:
         registries = self._write_registries(spec) if spec.mirrors else ""
         data = self._data_directory(spec)
         # Docker has no mirrors, as nodes have: its images come by the caches where these can be had.
-        await self._images.obtain(await self._k3d.version(), self._around.caches if spec.mirrors else {}, watch)
+        await self._images.obtain(await self._k3d.version(), spec.loopback if spec.mirrors else {}, step)
         network = await self._around.network()
         refused: frozenset[int] = frozenset()
         problem = ""
         for _ in range(CREATIONS):
             chosen = self._chosen(refused)
             ports = (chosen.ingress, chosen.api)
-            creation = Creation(spec.name, spec.stack_id, IMAGE, data, network, *ports, registries, self._around.home)
-            watch("creating the cluster once more, on other ports" if refused else "creating the cluster")
+            creation = Creation(
+                spec.name, spec.stack_id, k3s.NODE_IMAGE, data, network, *ports, registries, self._around.home
+            )
+            step("creating the cluster once more, on other ports" if refused else "creating the cluster")
             if (taken := await self._make(creation)) is None:
-                return [one.note(await self._holder(one.port)) for one in chosen.taken]
+                step.tell([one.note(await self._holder(one.port)) for one in chosen.taken])
+                return
             # Somebody was faster since we looked. Where k3d does not say with which of them, none is tried again.
             refused |= (taken.ports & chosen.all) or chosen.all
             problem = taken.why
@@ -267,34 +267,39 @@ class K3dBackend:
             raise await self._images.explained(problem) from problem
         return None
 
-    async def _revive(self, spec: ClusterSpec, cluster: Cluster, watch: Watch) -> Sequence[str]:
+    async def _revive(self, spec: ClusterSpec, cluster: Cluster, step: Step) -> None:
         """Start a cluster that does not run, and have its nodes know the mirrors that are wanted now."""
         if spec.mirrors:
             self._write_registries(spec)
         wanted = {mirror.registry: (mirror.endpoint,) for mirror in spec.mirrors}
         known = await self._node.mirrors(node_name(spec.name))
-        notes = await self._notes_on_network(cluster) if spec.mirrors else []
-        if known == wanted:
-            if not cluster.runs:
-                watch("starting the cluster")
-                with noted(notes):
-                    notes += await self._start(cluster)
-            return notes
-        if not cluster.stopped:
-            watch("stopping the cluster, to tell it where the registry caches are")
-            await self._k3d.stop(spec.name)
-        note = await self._tell(spec, has_mirrors=bool(known))
-        watch("starting the cluster")
-        with noted([note, *notes]):
-            return [note, *notes, *await self._start(cluster)]
+        if known != wanted:
+            if not cluster.stopped:
+                step("stopping the cluster, to tell it where the registry caches are")
+                await self._k3d.stop(spec.name)
+            step.note(await self._rewire(spec, has_mirrors=bool(known)))
+        if spec.mirrors and (theirs := cluster.network_name) not in {"", await self._around.network()}:
+            step.note(
+                f"The cluster was made on the network {theirs}, where the registry caches may not be reached: "
+                "`obol stack purge` and `obol stack up` make one that uses them."
+            )
+        if known != wanted or not cluster.runs:
+            step("starting the cluster")
+            await self._start(cluster, step)
 
-    async def _start(self, cluster: Cluster) -> list[str]:
-        """Start it, on a new network of ours if the one that it was on was removed meanwhile; notes for the person.
+    async def _start(self, cluster: Cluster, step: Step) -> None:
+        """Start it, on a new network of ours if the one that it was on was removed meanwhile.
 
         Its ports are those that it was made with, so one that is taken meanwhile has to be given back.
         """
         try:
-            return await self._started(cluster.name)
+            try:
+                await self._k3d.start(cluster.name)
+            except NetworkGone:
+                if not await self._rejoin(cluster.name):
+                    raise
+                await self._k3d.start(cluster.name)
+                step.note("The network of the cluster had been removed: the cluster is on a new one now.")
         except HostPortTaken as problem:
             taken = problem.ports & cluster.host_ports
             holders = [await self._holder(port) for port in sorted(taken)]
@@ -307,26 +312,12 @@ class K3dBackend:
                 ports=problem.ports,
             ) from problem
 
-    async def _started(self, name: str) -> list[str]:
-        try:
-            await self._k3d.start(name)
-        except NetworkGone:
-            with contextlib.suppress(DockerFailed):
-                if await self._node.rejoin(name, await self._around.network()):
-                    await self._k3d.start(name)
-                    return ["The network of the cluster had been removed: the cluster is on a new one now."]
-            raise
-        return []
+    async def _rejoin(self, name: str) -> bool:
+        with contextlib.suppress(DockerFailed):
+            return await self._node.rejoin(name, await self._around.network())
+        return False
 
-    async def _notes_on_network(self, cluster: Cluster) -> list[str]:
-        """What a cluster that others made, or an earlier version of ours, may have to do without."""
-        theirs = cluster.network_name
-        if theirs in {"", await self._around.network()}:
-            return []
-        note = f"The cluster was made on the network {theirs}, where the registry caches may not be reached: "
-        return [f"{note}`obol stack purge` and `obol stack up` make one that uses them."]
-
-    async def _tell(self, spec: ClusterSpec, *, has_mirrors: bool) -> str:
+    async def _rewire(self, spec: ClusterSpec, *, has_mirrors: bool) -> str:
         """Tell a node, which is stopped, of the mirrors; answers with what to tell the person."""
         try:
             await self._node.write_registries(node_name(spec.name), _registries(spec))

@@ -27,7 +27,7 @@ from obol.backends.kubernetes.deploying import GATEWAY, GATEWAY_PATH, deploy, sc
 from obol.backends.kubernetes.kubectl import Kubectl, kubectl_for
 from obol.backends.kubernetes.rollouts import applied
 from obol.backends.ports import Deployed, Up, no_caches
-from obol.errors import DependencyMissing, ObolError, noted
+from obol.errors import DependencyMissing, ObolError
 from obol.machine.clock import SystemClock
 from obol.machine.mounts import holding
 from obol.machine.ports import holder, listens
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from obol.backends.kubernetes.api import ApiProbe
-    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Watch
+    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Step
     from obol.machine.clock import Clock
     from obol.machine.commands import Runner
     from obol.machine.ports import Holder
@@ -132,29 +132,29 @@ class K3sBackend:
             return "running"
         return "stopped" if self._data() else "absent"
 
-    async def up(self, spec: ClusterSpec, watch: Watch) -> Up:
+    async def up(self, spec: ClusterSpec, step: Step) -> Up:
         """Start k3s, unless one runs that was told the same, and wait until its API answers. Raises ObolError."""
         data = spec.data.absolute() / "k3s"
         created = self._is_new(data)
         wanted = self._wanted(spec, data)
         told = _digest(wanted.values())
         serving = self._server.serving()
-        notes: tuple[str, ...] = ()
         if serving is None or serving.told != told or not (self._config / KUBECONFIG).exists():
             if serving is None:
                 refuse_beside_another(other_kubernetes(self._around.listens, self._around.holder))
-            notes = self._notes(spec, restarted=serving is not None)
-            watch("stopping k3s, which reads its configuration only when it starts" if serving else "starting k3s")
-            with noted(notes):
-                await self._server.stop()
-                await self._start(wanted, told)
-        watch("waiting for the cluster's API")
-        with noted(notes):
-            kubeconfig = await self._kubeconfig()
-            await wait_for_api(Access.of(kubeconfig), self._around.clock, self._api, look=f"see {self._config / LOG}")
-        return Up(created=created, notes=notes)
+            if serving is not None:
+                step.note(_restarted(spec, known=(self._config / REGISTRIES).exists()))
+            if spec.mirrors and self._around.theirs.exists():
+                step.note(f"{self._around.theirs} is left alone, and not used: this k3s has a file of its own.")
+            step("stopping k3s, which reads its configuration only when it starts" if serving else "starting k3s")
+            await self._server.stop()
+            await self._start(wanted, told)
+        step("waiting for the cluster's API")
+        kubeconfig = await self._kubeconfig()
+        await wait_for_api(Access.of(kubeconfig), self._around.clock, self._api, look=f"see {self._config / LOG}")
+        return Up(created)
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
         """Bring the manifests to the cluster and wait until their Deployments are ready.
 
         Raises ObolError, UsageError; the cluster is left running.
@@ -163,8 +163,8 @@ class K3sBackend:
         # Pods have a loopback of their own: they find the figures of the caches on the bridge.
         cache = await self._around.listen(ADDRESS) if spec.mirrors else None
         seen = [Mirror(spec.mirrors[0].registry, f"http://{cache}")] if cache else []
-        await deploy(kubectl, self._config, scraping(manifests, seen), watch)
-        return await self._gateway(kubectl, manifests, watch)
+        await deploy(kubectl, self._config, scraping(manifests, seen), step)
+        return await self._gateway(kubectl, manifests, step)
 
     async def lacking(self, stack_id: str, images: Sequence[str]) -> Collection[str]:
         """Those images that the node may still ask for: all, where it does not run. Raises ObolError."""
@@ -240,13 +240,6 @@ class K3sBackend:
             )
         return not before
 
-    def _notes(self, spec: ClusterSpec, *, restarted: bool) -> tuple[str, ...]:
-        """What to tell of a start; looked at before it."""
-        notes = [_restarted(spec, known=(self._config / REGISTRIES).exists())] if restarted else []
-        if spec.mirrors and self._around.theirs.exists():
-            notes.append(f"{self._around.theirs} is left alone, and not used: this k3s has a file of its own.")
-        return tuple(notes)
-
     async def _start(self, wanted: Mapping[str, str], told: str) -> None:
         program = self._program()
         try:
@@ -306,7 +299,7 @@ class K3sBackend:
             hint = f"see {self._config / LOG}, mend it, then run `obol stack up` again"
             raise ObolError("k3s has ended", why=self._server.last_words(), hint=hint)
 
-    async def _gateway(self, kubectl: Kubectl, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
+    async def _gateway(self, kubectl: Kubectl, manifests: Sequence[Manifest], step: Step) -> Deployed:
         """Find the gateway by the address of its Service, which this machine reaches, being the node."""
         if GATEWAY not in applied(manifests).deployments:
             return Deployed("")
@@ -319,7 +312,7 @@ class K3sBackend:
             f"http://{address}:{port}",
             lambda: self._around.probe(address, int(port), GATEWAY_PATH),
             self._around.clock,
-            watch,
+            step,
             what="it",
             advice="a firewall may be in the way",
         )

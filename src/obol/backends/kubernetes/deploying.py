@@ -1,15 +1,20 @@
-"""What is done with manifests on a cluster, whatever kind of cluster it is: apply, wait, find the gateway."""
+"""What is done with manifests on a cluster of any kind: apply, wait, find the gateway.
+
+Kubernetes leaves running pods alone when a ConfigMap changes: variables and files of a `subPath` stay as they were at
+the start, and most programs read their files only then. So each workload carries a hash of the ConfigMaps and Secrets
+of its manifests that it names: what changes them changes the workload, and that restarts it.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from obol.backends import masterkey
 from obol.backends.kubernetes.api import last_status
-from obol.backends.kubernetes.confighashes import restarting
 from obol.backends.kubernetes.kubectl import secret
 from obol.backends.kubernetes.rollouts import Deployment, applied
 from obol.backends.ports import Deployed
@@ -21,14 +26,15 @@ from obol.workloads.images import documents_of
 from obol.workloads.sources import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from obol.backends.kubernetes.kubectl import Kubectl
-    from obol.backends.ports import Watch
+    from obol.backends.ports import Step, Watch
     from obol.machine.clock import Clock
     from obol.machine.probe import Probe
     from obol.rendering.registries import Mirror
+
 
 GATEWAY = Deployment("llm", "litellm")
 GATEWAY_PATH = "/health/readiness"
@@ -68,7 +74,7 @@ def ingress_url(port: int) -> str:
 
 
 async def gateway(
-    kubectl: Kubectl, manifests: Sequence[Manifest], port: int | None, probe: Probe, watch: Watch
+    kubectl: Kubectl, manifests: Sequence[Manifest], port: int | None, probe: Probe, step: Step
 ) -> Deployed:
     """Wait until the gateway answers by the ingress, which comes up by itself, and later than what it leads to.
 
@@ -80,23 +86,23 @@ async def gateway(
         return Deployed("")
     look = f"look with `{kubectl.shown} -n kube-system get pods`"
     return await wait_for_gateway(
-        ingress_url(port), lambda: probe(port, GATEWAY_PATH), kubectl.clock, watch, what="the ingress", advice=look
+        ingress_url(port), lambda: probe(port, GATEWAY_PATH), kubectl.clock, step, what="the ingress", advice=look
     )
 
 
 async def wait_for_gateway(
-    url: str, ask: Callable[[], Awaitable[int | None]], clock: Clock, watch: Watch, *, what: str, advice: str
+    url: str, ask: Callable[[], Awaitable[int | None]], clock: Clock, step: Step, *, what: str, advice: str
 ) -> Deployed:
     """Wait until the gateway at `url` is ready, which `ask` tells.
 
     `what` does not answer, and `advice` is what to do about it, in the note where it does not come.
     """
-    watch(f"waiting for {url}")
+    step(f"waiting for {url}")
     status = await last_status(ask, _READY, clock)
-    if status in _READY:
-        return Deployed(url)
-    said = f"says {status} there" if status else "does not answer there"
-    return Deployed(url, (f"LiteLLM is ready, but {what} {said} yet: {advice}.",))
+    if status not in _READY:
+        said = f"says {status} there" if status else "does not answer there"
+        step.note(f"LiteLLM is ready, but {what} {said} yet: {advice}.")
+    return Deployed(url)
 
 
 def scraping(manifests: Sequence[Manifest], mirrors: Sequence[Mirror]) -> tuple[Manifest, ...]:
@@ -124,3 +130,92 @@ def _with_targets(manifest: Manifest, targets: str) -> Manifest:
         if isinstance(document, dict):
             documents.append(document)
     return Manifest(manifest.name, dump(documents)) if changed else manifest
+
+
+ANNOTATION = "obol.config-hash"
+
+_WORKLOADS = frozenset({"Deployment", "StatefulSet", "DaemonSet"})
+_REFERENCES = {
+    "configMap": "ConfigMap",
+    "configMapRef": "ConfigMap",
+    "configMapKeyRef": "ConfigMap",
+    "secret": "Secret",
+    "secretRef": "Secret",
+    "secretKeyRef": "Secret",
+}
+"""By the key under which a pod names one: in volumes, projected ones too, and in the environment of containers."""
+_READ_AGAIN = frozenset({CACHE_TARGETS})
+"""Entries that the program itself reads again when they change."""
+
+_Name = tuple[str, str, str]
+
+
+def restarting(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
+    """The manifests, with the hash in each workload whose configuration is among them. Raises UsageError."""
+    read = [documents_of(manifest) for manifest in manifests]
+    held = dict(_held(one for documents in read for one in documents))
+    found = []
+    for manifest, documents in zip(manifests, read, strict=True):
+        marked = [_marked(one, held) for one in documents]
+        text = dump(one for one in documents if isinstance(one, dict)) if any(marked) else manifest.text
+        found.append(Manifest(manifest.name, text))
+    return tuple(found)
+
+
+def _held(documents: Iterable[object]) -> Iterator[tuple[_Name, str]]:
+    """Yield the content of each ConfigMap and Secret."""
+    for document in documents:
+        match document:
+            case {"kind": "ConfigMap" | "Secret" as kind, "metadata": {"name": str(name), **about}, **rest}:
+                content = {
+                    part: {key: value for key, value in entries.items() if key not in _READ_AGAIN}
+                    for part in ("data", "binaryData", "stringData")
+                    if isinstance(entries := rest.get(part), dict)
+                }
+                text = json.dumps(content, sort_keys=True, default=str)
+                yield (kind, _namespace(about), name), text
+
+
+def _marked(document: object, held: Mapping[_Name, str]) -> bool:
+    """Write the hash into a workload; False where there is nothing to write."""
+    match document:
+        case {"kind": str(kind), "metadata": dict(about), "spec": {"template": dict(template)}} if kind in _WORKLOADS:
+            wanted = sorted({(of, _namespace(about), name) for of, name in _named(template.get("spec"))} & held.keys())
+            if not wanted:
+                return False
+            metadata = template.get("metadata") or {}
+            text = "\n".join(held[name] for name in wanted)
+            annotations = {**(metadata.get("annotations") or {}), ANNOTATION: _hash(text)}
+            template["metadata"] = {**metadata, "annotations": annotations}
+            return True
+    return False
+
+
+def _named(node: object) -> Iterator[tuple[str, str]]:
+    """Yield the kind and the name of what a pod takes its configuration from, wherever it says so."""
+    match node:
+        case dict():
+            for key, value in node.items():
+                name = _name(value) if key in _REFERENCES else None
+                if name is not None:
+                    yield _REFERENCES[key], name
+                else:
+                    yield from _named(value)
+        case list():
+            for value in node:
+                yield from _named(value)
+
+
+def _name(reference: object) -> str | None:
+    match reference:
+        case {"name": str(name)} | {"secretName": str(name)}:
+            return name
+    return None
+
+
+def _namespace(about: Mapping[Any, Any]) -> str:
+    return str(about.get("namespace") or "default")
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

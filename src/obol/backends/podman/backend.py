@@ -17,7 +17,7 @@ from obol.backends.podman.pulls import pull_missing
 from obol.backends.podman.ready import Readiness
 from obol.backends.ports import Deployed, Details, Up, Workload, never, no_caches
 from obol.backends.publishing import Held, on_free_ports, publish
-from obol.errors import DependencyMissing, ObolError, UsageError, noted
+from obol.errors import DependencyMissing, ObolError, UsageError
 from obol.machine import ports as machine_ports
 from obol.machine.files import make_private_directory
 from obol.machine.probe import status_on_loopback
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Watch
+    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Step, Watch
     from obol.backends.publishing import Ports, Published
     from obol.machine.clock import Clock
     from obol.machine.podman import Installation, Pod, Podman
@@ -101,31 +101,28 @@ class PodmanBackend:
             return "absent"
         return "running" if any(pod.status in RUNNING for pod in pods) else "stopped"
 
-    async def up(self, spec: ClusterSpec, watch: Watch) -> Up:
+    async def up(self, spec: ClusterSpec, step: Step) -> Up:
         """Write what podman is told of the mirrors, and have the network; pods are started by `apply`."""
         installed = await self._installed()
         make_private_directory(self._folder)
         self._podman.sweep()
-        notes = []
         if spec.mirrors and installed.remote:
-            notes.append("podman runs in a virtual machine, which does not reach the caches: it pulls images directly.")
+            step.note("podman runs in a virtual machine, which does not reach the caches: it pulls images directly.")
         elif spec.mirrors:
-            text = registries_conf(spec.mirrors)
-            write_atomically(self._registries, text.encode())
-        watch("network")
+            write_atomically(self._registries, registries_conf(spec.mirrors).encode())
+        step("network")
         await self._podman.network(spec.name, _label(spec.stack_id))
-        return Up(created=not await self._podman.pods(_label(spec.stack_id)), notes=tuple(notes))
+        return Up(created=not await self._podman.pods(_label(spec.stack_id)))
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], watch: Watch) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
         """Make the pods as the manifests say, and wait until they answer.
 
         Raises UsageError for manifests that cannot be used, ObolError; what runs by then is left running.
         """
         documents = kubernetes.read((manifest.name, manifest.text) for manifest in manifests)
-        notes: list[str] = []
         key = masterkey.master_key(spec.config)
         secrets = {(masterkey.NAMESPACE, masterkey.SECRET): {masterkey.ENTRY: key}}
-        caches = await self._cache_targets(spec, notes)
+        caches = await self._cache_targets(spec, step)
 
         def rendered(published: Published) -> Played:
             around = PodmanStack(spec.stack_id, str(self._folder), published.ports, secrets, key, caches)
@@ -135,16 +132,15 @@ class PodmanBackend:
             held = await self._held(spec.stack_id)
             return publish(ports_of(documents), held, self._looks.ports, refused)
 
-        with noted(notes):
-            published = await on_free_ports(choose, lambda chosen: self._bring(spec, rendered(chosen), watch))
-        played, notes = rendered(published), [*published.notes, *notes]
+        published = await on_free_ports(choose, lambda chosen: self._bring(spec, rendered(chosen), step))
+        played = rendered(published)
+        step.tell(published.notes)
         if played.left_out:
-            notes.append(f"podman has nothing for these, so obol leaves them out: {', '.join(played.left_out)}.")
-        with noted(notes):
-            await self._readiness.wait(played, watch, key)
+            step.note(f"podman has nothing for these, so obol leaves them out: {', '.join(played.left_out)}.")
+        await self._readiness.wait(played, step, key)
         if MONITORING_WORKLOAD in (urls := dict(_urls(played.pods))):
-            notes.append(f"Prometheus answers on {urls[MONITORING_WORKLOAD]}.")
-        return Deployed(urls.get(GATEWAY_WORKLOAD) or next(iter(urls.values()), ""), tuple(notes))
+            step.note(f"Prometheus answers on {urls[MONITORING_WORKLOAD]}.")
+        return Deployed(urls.get(GATEWAY_WORKLOAD) or next(iter(urls.values()), ""))
 
     async def lacking(self, stack_id: str, images: Sequence[str]) -> Collection[str]:
         """Those images that podman does not have; none where it does not reach the caches. Raises ObolError."""
@@ -207,13 +203,13 @@ class PodmanBackend:
             for published in container.ports or ()
         }
 
-    async def _cache_targets(self, spec: ClusterSpec, notes: list[str]) -> tuple[str, ...]:
+    async def _cache_targets(self, spec: ClusterSpec, step: Step) -> tuple[str, ...]:
         """Where Prometheus can ask the caches for their figures."""
         if not spec.mirrors:
             return ()
         installed = await self._installed()
         if installed.rootless or installed.remote:
-            notes.append("Prometheus cannot ask the caches for figures: pods of a plain user do not reach loopback.")
+            step.note("Prometheus cannot ask the caches for figures: pods of a plain user do not reach loopback.")
             return ()
         gateway = await self._podman.network(spec.name, _label(spec.stack_id))
         with contextlib.suppress(ObolError):  # figures are no reason to fail

@@ -81,7 +81,7 @@ def stop(say: Speaker, around: Invocation, store: str | None) -> tuple[str, ...]
 
 def start(say: Speaker, around: Invocation) -> None:
     """Start the caches that are containers, as the settings ask for them. Raises ObolError."""
-    from obol.stack.mirrors import moved
+    from obol.stack.caches import moved
 
     done = bring_up(say, building.cache_plans(say, around).containers)
     if not done.serving:

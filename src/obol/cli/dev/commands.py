@@ -54,7 +54,7 @@ def push(
     name of the image that ran before, and `obol dev reset` goes back to it.
     """
     from obol.cli.dev.view import swapped_parts, swapped_result
-    from obol.stack.development import Source, Target
+    from obol.stack.hotswap import Source, Target
 
     source, target = Source.parse(image), Target.parse(deployment)
     stack = _stack()
@@ -74,7 +74,7 @@ def reset(
     Without an option it takes all Deployments that `obol dev push` has changed.
     """
     from obol.cli.dev.view import restored_parts, restored_result
-    from obol.stack.development import Target
+    from obol.stack.hotswap import Target
 
     target = Target.parse(deployment) if deployment is not None else None
     stack = _stack()
@@ -87,7 +87,7 @@ def reset(
 def _stack() -> HotSwap:
     """The stack of development mode. Raises UsageError where there is none."""
     from obol.config.stack import cache_disabled
-    from obol.stack.development import stack_of
+    from obol.stack.hotswap import stack_of
 
     around = Invocation.of_process()
     home = building.home(around)

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from obol.cli.terminal.present import Speaker
     from obol.config.background import CachePlans
     from obol.config.paths import Invocation
+    from obol.stack.home import Home, Identity
     from obol.stack.hotswap import HotSwap
     from obol.stack.lifecycle import Lifecycle, Wanted
     from obol.stack.nocluster import CachesOnly
-    from obol.stack.parts import Steps
-    from obol.stack.plan import Choice, StackImage
+    from obol.stack.plan import Choice
+    from obol.stack.reporter import Reporter
     from obol.stack.space import Space
-    from obol.stack.state import Home, Identity
+    from obol.workloads.images import StackImage
     from obol.workloads.sources import Manifest
 
 T = TypeVar("T")
@@ -156,8 +157,8 @@ def at_work(around: Invocation) -> Iterator[None]:
     """Be the only command at work on this stack; what root wrote for a person is theirs then. Raises ObolError."""
     from obol.config.background import sudo_account
     from obol.machine.files import give_away
-    from obol.stack.data import MARK, is_ours
-    from obol.stack.turns import at_work as only_one
+    from obol.stack.home import MARK, is_ours
+    from obol.stack.home import at_work as only_one
 
     config, data = locate(around).config, locate(around).data
     account = sudo_account(around.environ, os.geteuid())
@@ -175,8 +176,7 @@ def establish(say: Speaker, home: Home, before: Identity | None, backend: Backen
     """Give the stack its name, if it has none, and refresh its manifests."""
     import secrets
 
-    from obol.stack.names import two_words
-    from obol.stack.state import Identity
+    from obol.stack.home import Identity, two_words
     from obol.workloads.sources import packaged
 
     identity = Identity(before.stack_id if before else two_words(secrets.randbelow), backend)
@@ -189,19 +189,19 @@ def establish(say: Speaker, home: Home, before: Identity | None, backend: Backen
 
 def home(around: Invocation) -> Home:
     """Where the stack is written down."""
-    from obol.stack.state import Home
+    from obol.stack.home import Home
 
     return Home(locate(around).config)
 
 
-def steps(say: Speaker) -> Steps:
+def steps(say: Speaker) -> Reporter:
     """The way to show what goes on."""
     from obol.cli.terminal.steps import steps_for
 
     return steps_for(say)
 
 
-def steps_with_images(say: Speaker, around: Invocation, wanted: Wanted) -> Steps:
+def steps_with_images(say: Speaker, around: Invocation, wanted: Wanted) -> Reporter:
     """The same with the images that an `up` waits for, as the builtin engine sees them come."""
     from obol.cli.terminal.board import Board
     from obol.cli.terminal.imagewatch import engine_at
@@ -220,8 +220,8 @@ def steps_with_images(say: Speaker, around: Invocation, wanted: Wanted) -> Steps
 def manifests(file: Sequence[Path] | None, around: Invocation) -> tuple[Manifest, ...]:
     """What is deployed: the stack's manifests, as they are in its directory, and those of a person."""
     from obol.config.stack import image_overrides
-    from obol.stack.images import deployed
-    from obol.stack.state import WORKLOADS
+    from obol.stack.home import WORKLOADS
+    from obol.workloads.images import deployed
     from obol.workloads.sources import brought
 
     directories = locate(around)
@@ -232,7 +232,7 @@ def manifests(file: Sequence[Path] | None, around: Invocation) -> tuple[Manifest
 def images(file: Sequence[Path] | None, around: Invocation, *, kubernetes: bool = True) -> tuple[StackImage, ...]:
     """The images that the stack needs; with `kubernetes` those of k3s too."""
     from obol.config.stack import image_overrides
-    from obol.stack.images import stack_images
+    from obol.workloads.images import stack_images
     from obol.workloads.sources import brought
 
     overrides = image_overrides(locate(around).settings_file)
@@ -262,7 +262,7 @@ def room(around: Invocation) -> Space:
 
 def remove_empty_directories(around: Invocation) -> None:
     """Remove the directories of the caches, as far as they are empty."""
-    from obol.stack.state import remove_empty
+    from obol.stack.home import remove_empty
 
     directories = locate(around)
     remove_empty(directories.cache_root, directories.state)

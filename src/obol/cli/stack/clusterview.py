@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from obol.caches.containers.engine import ContainerSeen
     from obol.caches.ports import Running
     from obol.cli.results.stack import CacheEngineName
+    from obol.stack.home import Home, Identity, LastUp
     from obol.stack.lifecycle import Raised, Shown
     from obol.stack.nocluster import Seen
-    from obol.stack.plan import Gain, StackImage
+    from obol.stack.plan import Gain
     from obol.stack.space import Space
-    from obol.stack.state import Home, Identity, LastUp
+    from obol.workloads.images import StackImage
 
 GATEWAY = "litellm"
 """What the workload is called that answers for all language models."""

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from obol.backends.ports import BackendName
+    from obol.stack.home import Home, Identity
     from obol.stack.lifecycle import Lifecycle
     from obol.stack.plan import Choice
-    from obol.stack.state import Home, Identity
 
 app = Verbs()
 
@@ -286,8 +286,8 @@ def _raise(
     """Bring a stack with a cluster up."""
     from obol.cli.stack.clusterview import raised_parts, raised_result
     from obol.machine.clock import SystemClock
-    from obol.stack.images import images_of
     from obol.stack.lifecycle import Wanted
+    from obol.workloads.images import images_of
 
     manifests = building.manifests(file, around)
     images, home = images_of(manifests, kubernetes=identity.backend == "k3d"), building.home(around)

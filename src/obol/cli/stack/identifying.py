@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from obol.cli.terminal.present import Speaker
     from obol.config.paths import Invocation
     from obol.stack.adoption import Clusters
-    from obol.stack.state import Home, Identity
+    from obol.stack.home import Home, Identity
 
 
 def whose(
@@ -25,7 +25,7 @@ def whose(
     `surely` that cluster is looked for also where a name is written: it may be that of another stack.
     """
     from obol.stack.adoption import settle
-    from obol.stack.state import Identity, NameLost
+    from obol.stack.home import Identity, NameLost
 
     written: Identity | NameLost | None
     try:
@@ -48,7 +48,7 @@ def whose(
 
 def before(say: Speaker, around: Invocation, home: Home, *, anew: bool) -> Identity | None:
     """The stack that is there; none where its name was lost and one begins `anew`. Raises NameLost otherwise."""
-    from obol.stack.state import NameLost
+    from obol.stack.home import NameLost
 
     try:
         return whose(say, around, home)
@@ -60,7 +60,7 @@ def before(say: Speaker, around: Invocation, home: Home, *, anew: bool) -> Ident
 
 def seen(say: Speaker, around: Invocation, home: Home) -> Identity | None:
     """The stack to be shown: nothing is looked for where there was none, and nothing is written. Raises NameLost."""
-    from obol.stack.state import RENDERED
+    from obol.stack.home import RENDERED
 
     if not any((home.config / name).exists() for name in RENDERED):
         return home.identity()

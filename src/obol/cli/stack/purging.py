@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.cli.results.stack import Removed
+    from obol.stack.home import Identity
     from obol.stack.lifecycle import Purged
-    from obol.stack.state import Identity
 
 NOT_OURS = "it was not made by obol for this stack"
 CHANGED = "you changed it"
@@ -39,7 +39,7 @@ class Wish:
 
 def dispose(data: Path, config: Path, *, force: bool) -> Kept | None:
     """Remove the stack's data, where that is wished and it is the stack's; gives what stays of it."""
-    from obol.stack.data import is_ours, remove
+    from obol.stack.home import is_ours, remove
 
     if not data.exists():
         return None
@@ -86,7 +86,7 @@ def purged_lines(result: PurgeResult) -> list[str]:
 
 
 def _packaged() -> str:
-    from obol.stack.images import images_of
+    from obol.workloads.images import images_of
     from obol.workloads.sources import packaged
 
     return " ".join(str(image.reference) for image in images_of(packaged(), kubernetes=False))

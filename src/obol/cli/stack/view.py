@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 
     from obol.client.ports import PullFailed
     from obol.stack.nocluster import Brought, Seen, WarmedImage
-    from obol.stack.plan import Choice, StackImage
+    from obol.stack.plan import Choice
     from obol.stack.space import Space
+    from obol.workloads.images import StackImage
 
 WITHOUT_CACHE = (
     "The registry caches are turned off, and nothing here can run the stack,",

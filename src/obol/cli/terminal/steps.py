@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from obol.cli.terminal.meter import Row
     from obol.cli.terminal.present import Speaker
     from obol.machine.clock import Clock
-    from obol.stack.parts import Steps
+    from obol.stack.reporter import Reporter
 
 DONE, FAILED = "✓", "✗"
 LINE_EVERY = 10.0
@@ -141,7 +141,7 @@ class LiveSteps:
         return [] if self._board is None else self._board.rows(self._clock.monotonic())
 
 
-def steps_for(say: Speaker, board: Board | None = None, ask: Ask | None = None, clock: Clock | None = None) -> Steps:
+def steps_for(say: Speaker, board: Board | None = None, ask: Ask | None = None, clock: Clock | None = None) -> Reporter:
     """The way to show steps that fits where standard error goes; `board` has the images that are shown beside them."""
     clock = clock or SystemClock()
     if say.quiet:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.hostimages import HostPullFailed
 from obol.backends.k3d.backend import K3dBackend
+from obol.backends.k3d.hostimages import HostPullFailed
 from obol.backends.ports import ClusterSpec, Deployed, Details, Inspectable, Node, Workload
 from obol.errors import DependencyMissing, ObolError
 from obol.rendering.registries import Mirror
@@ -70,10 +70,10 @@ async def test_state(stack: Stack) -> None:
 
 async def test_create(stack: Stack) -> None:
     """A cluster is made on our network with a registries.yaml of ours, and its kubeconfig is kept for us alone."""
-    up = await stack.backend.up(stack.spec(), stack.lines.append)
+    up = await stack.backend.up(stack.spec(), stack.step)
 
     assert up.created
-    assert up.notes == ()
+    assert stack.notes == []
     registries, kubeconfig = stack.config / "registries.yaml", stack.config / "kubeconfig.yaml"
     assert registries.read_text() == WIRED
     assert "https://127.0.0.1:41000" in kubeconfig.read_text()
@@ -101,7 +101,7 @@ async def test_create_without_caches(stack: Stack) -> None:
     stack.machine.images.clear()
     stack.machine.reachable = {""}
 
-    await stack.backend.up(stack.spec(()), stack.lines.append)
+    await stack.backend.up(stack.spec(()), stack.step)
 
     assert not (stack.config / "registries.yaml").exists()
     assert not any("127.0.0.1:5410" in line or "registr" in line for line in stack.machine.lines)
@@ -115,7 +115,7 @@ async def test_images_by_the_caches(stack: Stack) -> None:
     stack.machine.images = {PROXY}
     stack.machine.reachable = {"127.0.0.1:"}
 
-    await stack.backend.up(stack.spec(), stack.lines.append)
+    await stack.backend.up(stack.spec(), stack.step)
 
     assert stack.machine.images == IMAGES
     assert [line for line in stack.machine.lines if " pull " in line] == [
@@ -131,7 +131,7 @@ async def test_images_past_the_caches(stack: Stack) -> None:
     stack.machine.reachable = {"docker.io/"}
 
     with pytest.raises(HostPullFailed, match=r"cannot pull ghcr\.io/k3d-io/k3d-proxy:5\.9\.0, which k3d needs"):
-        await stack.backend.up(stack.spec(), stack.lines.append)
+        await stack.backend.up(stack.spec(), stack.step)
 
     assert stack.machine.images == {K3S}
     assert not any("create" in line for line in stack.machine.lines)
@@ -141,9 +141,10 @@ async def test_busy_ports(stack: Stack) -> None:
     """What is told of the ports is told of the cluster."""
     stack.ports.privileged = {80}
 
-    assert (await stack.backend.up(stack.spec(), stack.lines.append)).notes == (
+    await stack.backend.up(stack.spec(), stack.step)
+    assert stack.notes == [
         "Port 80 is taken by nginx (pid 7): use 8080 instead.",
-    )
+    ]
     assert stack.machine.clusters[NAME].ports[0] == "127.0.0.1:8080:80@loadbalancer"
 
 
@@ -152,9 +153,9 @@ async def test_there(stack: Stack, runs: bool) -> None:
     """A cluster that knows what it should is left alone, or started; its kubeconfig is written anew either way."""
     stack.holds(runs=runs)
 
-    up = await stack.backend.up(stack.spec(), stack.lines.append)
+    up = await stack.backend.up(stack.spec(), stack.step)
 
-    assert (up.created, up.notes) == (False, ())
+    assert (up.created, stack.notes) == (False, [])
     start = [] if runs else [f"k3d cluster start {NAME}"]
     assert stack.machine.lines == [LIST, READ, *start, f"k3d kubeconfig get {NAME}"]
     assert (stack.config / "registries.yaml").read_text() == WIRED
@@ -166,10 +167,10 @@ async def test_open_to_all(stack: Stack) -> None:
     cluster = stack.holds()
     cluster.api_port, cluster.ports = "0.0.0.0:41234", ["0.0.0.0:8080:80@loadbalancer"]
 
-    await stack.backend.up(stack.spec(), stack.lines.append)
+    await stack.backend.up(stack.spec(), stack.step)
 
     assert stack.asked == ["https://127.0.0.1:41234"]
-    deployed = await stack.backend.apply(stack.spec(), packaged(), stack.lines.append)
+    deployed = await stack.backend.apply(stack.spec(), packaged(), stack.step)
     assert deployed == Deployed("http://localhost:8080")
 
 
@@ -178,11 +179,11 @@ async def test_on_another_network(stack: Stack, before: str) -> None:
     """A cluster that is on another network than the caches is told of them, and that it may not reach them is said."""
     stack.holds(before).network = "k3d-theirs"
 
-    up = await stack.backend.up(stack.spec(), stack.lines.append)
+    await stack.backend.up(stack.spec(), stack.step)
 
-    assert "on the network k3d-theirs" in up.notes[-1]
-    assert "`obol stack purge` and `obol stack up`" in up.notes[-1]
-    assert len(up.notes) == (1 if before == WIRED else 2)
+    assert "on the network k3d-theirs" in stack.notes[-1]
+    assert "`obol stack purge` and `obol stack up`" in stack.notes[-1]
+    assert len(stack.notes) == (1 if before == WIRED else 2)
 
 
 @pytest.mark.parametrize(("network", "mirrors"), [("", MIRRORS), ("obol-net", MIRRORS), ("k3d-theirs", ())])
@@ -190,7 +191,8 @@ async def test_network_without_a_note(stack: Stack, network: str, mirrors: tuple
     """Of a network that is ours, or not known, or on which no caches are looked for, there is nothing to say."""
     stack.holds(WIRED if mirrors else "").network = network
 
-    assert (await stack.backend.up(stack.spec(mirrors), stack.lines.append)).notes == ()
+    await stack.backend.up(stack.spec(mirrors), stack.step)
+    assert stack.notes == []
 
 
 @pytest.mark.parametrize(
@@ -207,7 +209,7 @@ async def test_rewired(stack: Stack, before: str, mirrors: tuple[Mirror, ...], n
     cluster = stack.holds(before, runs=state != "stopped")
     cluster.balancer = state == "running"
 
-    up = await stack.backend.up(stack.spec(mirrors), stack.lines.append)
+    await stack.backend.up(stack.spec(mirrors), stack.step)
 
     assert cluster == FakeCluster(True, True, True, WIRED if mirrors else "mirrors: {}\n", cluster.ports)
     assert stack.machine.lines == [
@@ -215,8 +217,8 @@ async def test_rewired(stack: Stack, before: str, mirrors: tuple[Mirror, ...], n
         *([f"k3d cluster stop {NAME}"] if state != "stopped" else []),
         *[f"docker cp - {NODE}:/etc", f"k3d cluster start {NAME}", f"k3d kubeconfig get {NAME}"],
     ]
-    assert len(up.notes) == 1
-    assert note in up.notes[0]
+    assert len(stack.notes) == 1
+    assert note in stack.notes[0]
 
 
 @pytest.mark.parametrize(("before", "says"), [("", "pulls images directly"), (MOVED, "not there any more")])
@@ -225,12 +227,12 @@ async def test_not_rewired(stack: Stack, before: str, says: str) -> None:
     cluster = stack.holds(before)
     stack.machine.script("docker", "cp", "-", code=1, stderr="Error response from daemon: read-only file system")
 
-    up = await stack.backend.up(stack.spec(), stack.lines.append)
+    await stack.backend.up(stack.spec(), stack.step)
 
     assert cluster.servers
-    assert says in up.notes[0]
-    assert "read-only file system" in up.notes[0]
-    assert "obol stack purge" in up.notes[0]
+    assert says in stack.notes[0]
+    assert "read-only file system" in stack.notes[0]
+    assert "obol stack purge" in stack.notes[0]
 
 
 async def test_data_directory_with_colon(stack: Stack, tmp_path: Path) -> None:
@@ -238,7 +240,7 @@ async def test_data_directory_with_colon(stack: Stack, tmp_path: Path) -> None:
     spec = ClusterSpec(ID, stack.config, tmp_path / "a:b", ())
 
     with pytest.raises(ObolError, match="cannot be given to a container"):
-        await stack.backend.up(spec, stack.lines.append)
+        await stack.backend.up(spec, stack.step)
 
     assert stack.machine.lines == [LIST]
 
@@ -247,7 +249,7 @@ async def test_apply(stack: Stack) -> None:
     """Manifests are brought by this machine's kubectl; the address is the port that the load balancer publishes."""
     stack.holds()
 
-    deployed = await stack.backend.apply(stack.spec(), packaged(), stack.lines.append)
+    deployed = await stack.backend.apply(stack.spec(), packaged(), stack.step)
 
     assert deployed == Deployed("http://localhost:8080")
     assert stack.machine.lines == [
@@ -264,11 +266,11 @@ async def test_apply(stack: Stack) -> None:
 async def test_apply_in_development_mode(stack: Stack) -> None:
     """The cluster tells of the registry to push into where it has one, and only there."""
     stack.holds()
-    await stack.backend.apply(stack.spec(), (), stack.lines.append)
+    await stack.backend.apply(stack.spec(), (), stack.step)
     assert not stack.machine.applied
 
     push = Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000", takes_pushes=True)
-    await stack.backend.apply(stack.spec((*MIRRORS, push)), (), stack.lines.append)
+    await stack.backend.apply(stack.spec((*MIRRORS, push)), (), stack.step)
 
     assert list(stack.machine.applied) == [("ConfigMap", "local-registry-hosting")]
 
@@ -288,7 +290,7 @@ async def test_apply_by_the_node(stack: Stack) -> None:
     """Without a kubectl of this machine the node's own is used; a cluster that is gone meanwhile has no address."""
     stack.machine.missing.add("kubectl")
 
-    assert await stack.backend.apply(stack.spec(), packaged(), stack.lines.append) == Deployed("")
+    assert await stack.backend.apply(stack.spec(), packaged(), stack.step) == Deployed("")
     assert f"docker exec -i {NODE} kubectl apply -f -" in stack.machine.lines
 
 
@@ -306,7 +308,7 @@ async def test_down(stack: Stack) -> None:
 async def test_purge(stack: Stack, there: bool) -> None:
     """The cluster and the files about it go; the same where there is none."""
     if there:
-        await stack.backend.up(stack.spec(), stack.lines.append)
+        await stack.backend.up(stack.spec(), stack.step)
     stack.machine.ran.clear()
 
     await stack.backend.purge(ID, images=True)

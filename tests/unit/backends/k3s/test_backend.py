@@ -22,9 +22,9 @@ def stack(tmp_path: Path) -> Stack:
 
 async def test_first_up(stack: Stack) -> None:
     """k3s is told by our files alone, and started on a bridge of its own; the kubeconfig is ours."""
-    up = await stack.backend.up(stack.spec(), stack.lines.append)
+    up = await stack.backend.up(stack.spec(), stack.step)
 
-    assert (up.created, up.notes) == (True, ())
+    assert (up.created, stack.notes) == (True, [])
     started = f"{PROGRAM} server --config {stack.config}/k3s-config.yaml --write-kubeconfig "
     assert stack.machine.lines[:5] == [
         "ip link show dev obol-k3s",
@@ -51,9 +51,9 @@ async def test_up_again(stack: Stack) -> None:
     servers = stack.machine.servers
     stack.machine.ran.clear()
 
-    up = await stack.backend.up(stack.spec(), stack.lines.append)
+    up = await stack.backend.up(stack.spec(), stack.step)
 
-    assert (up.created, up.notes, stack.machine.lines) == (False, (), [])
+    assert (up.created, stack.notes, stack.machine.lines) == (False, [], [])
     assert stack.machine.servers == servers
 
 
@@ -174,9 +174,9 @@ async def test_apply(stack: Stack) -> None:
     """The same workloads come up; Prometheus finds the caches on the bridge, and the gateway is at its Service."""
     await stack.up()
 
-    deployed = await stack.backend.apply(stack.spec(), packaged(), stack.lines.append)
+    deployed = await stack.backend.apply(stack.spec(), packaged(), stack.step)
 
-    assert (deployed.url, deployed.notes) == ("http://10.43.7.8:4000", ())
+    assert (deployed.url, stack.notes) == ("http://10.43.7.8:4000", [])
     assert stack.asked[-2:] == ["203.0.113.254", "10.43.7.8:4000/health/readiness"]
     maps = [one for (kind, _), one in stack.machine.applied.items() if kind == "ConfigMap"]
     targets = [one["data"]["caches.json"] for one in maps if "caches.json" in one["data"]]
@@ -198,7 +198,7 @@ async def test_kubectl_of_k3s(stack: Stack) -> None:
     await stack.up(())
     stack.machine.missing.add("kubectl")
 
-    deployed = await stack.backend.apply(stack.spec(()), [NAMESPACE], stack.lines.append)
+    deployed = await stack.backend.apply(stack.spec(()), [NAMESPACE], stack.step)
 
     assert deployed.url == ""
     assert stack.machine.ran[-1].argv[:2] == (PROGRAM, "kubectl")
@@ -210,7 +210,7 @@ async def test_no_service(stack: Stack) -> None:
     await stack.up()
     stack.machine.script("kubectl", "get", "service", code=1, stderr="not found")
 
-    assert (await stack.backend.apply(stack.spec(), [GATEWAY], stack.lines.append)).url == ""
+    assert (await stack.backend.apply(stack.spec(), [GATEWAY], stack.step)).url == ""
 
 
 @pytest.mark.parametrize(("answer", "said"), [(None, "does not answer there"), (503, "says 503 there")])
@@ -219,10 +219,10 @@ async def test_gateway_does_not_answer(stack: Stack, answer: int | None, said: s
     await stack.up()
     stack.answers, stack.cache = answer, None
 
-    deployed = await stack.backend.apply(stack.spec(), [GATEWAY], stack.lines.append)
+    deployed = await stack.backend.apply(stack.spec(), [GATEWAY], stack.step)
 
     assert deployed.url == "http://10.43.7.8:4000"
-    assert deployed.notes == (f"LiteLLM is ready, but it {said} yet: a firewall may be in the way.",)
+    assert stack.notes == [f"LiteLLM is ready, but it {said} yet: a firewall may be in the way."]
 
 
 async def test_down(stack: Stack) -> None:
@@ -242,8 +242,8 @@ async def test_down(stack: Stack) -> None:
     assert await stack.backend.state(ID) == "stopped"
     assert stack.machine.data.exists()
     assert not (stack.config / ".k3s.pid").exists()
-    up = await stack.backend.up(stack.spec(), stack.lines.append)
-    assert (up.created, up.notes) == (False, ())
+    up = await stack.backend.up(stack.spec(), stack.step)
+    assert (up.created, stack.notes) == (False, [])
 
 
 async def test_killall(stack: Stack) -> None:

@@ -58,7 +58,7 @@ async def test_up(world: World) -> None:
         f"kube play --network {name} {folder}/prometheus.yaml",
     ]
     assert deployed.url == "http://127.0.0.1:4000"
-    assert deployed.notes == ("Prometheus answers on http://127.0.0.1:9090.",)
+    assert world.notes == ["Prometheus answers on http://127.0.0.1:9090."]
     assert world.listening == ["10.89.1.1"]
     assert await world.backend.state(STACK) == "running"
 
@@ -131,10 +131,10 @@ async def test_figures_of_the_caches(world: World, rootless: bool, remote: bool)
     """Where pods do not reach this machine, Prometheus is not told of the caches, and the person is told why."""
     world.podman.rootless, world.podman.remote = rootless, remote
 
-    deployed = await world.up()
+    await world.up()
 
     assert world.listening == []
-    assert any("Prometheus cannot ask the caches" in note for note in deployed.notes)
+    assert any("Prometheus cannot ask the caches" in note for note in world.notes)
     assert any("virtual machine" in note for note in world.notes) == remote
     assert (world.config / "registries.conf").exists() != remote
 
@@ -184,7 +184,7 @@ spec: {containers: [{name: c, image: quay.io/me/app:1, ports: [{containerPort: 8
     deployed = await world.up(Manifest("mine.yaml", text))
 
     assert deployed.url == "http://127.0.0.1:8080"
-    assert deployed.notes == ("podman has nothing for these, so obol leaves them out: CronJob nightly.",)
+    assert world.notes == ["podman has nothing for these, so obol leaves them out: CronJob nightly."]
 
 
 async def test_nothing_to_deploy(world: World) -> None:
@@ -214,9 +214,9 @@ async def test_no_cache_answers(world: World, listen: Callable[[str], Awaitable[
     spec = ClusterSpec(STACK, world.config, world.config, MIRRORS)
     looks = Looks(world.clock, world.ports, world._probe, listen)
     backend = PodmanBackend(Podman(world.podman, {}), world.config, looks)
-    await backend.up(spec, world.lines.append)
+    await backend.up(spec, world.step)
 
-    await backend.apply(spec, packaged(), world.lines.append)
+    await backend.apply(spec, packaged(), world.step)
 
     assert "10.89.1.1" not in (world.config / "podman/prometheus.yaml").read_text()
 
@@ -306,7 +306,7 @@ async def test_taken_port(world: World) -> None:
     deployed = await world.up()
 
     assert deployed.url == "http://127.0.0.1:41234"
-    assert "Port 4000 is taken by nginx (pid 7): litellm answers on 41234 instead." in deployed.notes
+    assert "Port 4000 is taken by nginx (pid 7): litellm answers on 41234 instead." in world.notes
     world.ports.taken = {41234, 9090}  # by the pods themselves
     assert (await world.up()).url == "http://127.0.0.1:41234"
     assert world.ports.spare == 41235
@@ -317,10 +317,10 @@ async def test_notes_of_an_up_that_fails(world: World) -> None:
     world.ports.taken.add(4000)
     world.answers[41234] = 503
 
-    with pytest.raises(ObolError, match="is not ready") as caught:
+    with pytest.raises(ObolError, match="is not ready"):
         await world.up()
 
-    assert "Port 4000 is taken by nginx (pid 7): litellm answers on 41234 instead." in caught.value.notes
+    assert "Port 4000 is taken by nginx (pid 7): litellm answers on 41234 instead." in world.notes
 
 
 async def test_port_that_is_free_again(world: World) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from obol.cli.stack import building
 from obol.config.paths import Invocation, locate
-from obol.stack.state import Home, Identity
+from obol.stack.home import Home, Identity
 from tests.fakes.runner import FakeRunner
 from tests.unit.stack.devworld import PUSHED, RELEASED, DevWorld, deployment, dev_world
 

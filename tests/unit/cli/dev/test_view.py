@@ -1,8 +1,7 @@
 from __future__ import annotations
 
 from obol.cli.dev.view import restored_parts, restored_result
-from obol.stack.development import Target
-from obol.stack.hotswap import Restored
+from obol.stack.hotswap import Restored, Target
 
 
 def test_restored() -> None:

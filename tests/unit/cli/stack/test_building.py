@@ -13,9 +13,8 @@ from obol.cli.stack.building import AskedBackend, AskedEngine
 from obol.cli.terminal.present import OutputFormat, Speaker
 from obol.config.paths import Invocation
 from obol.errors import Interrupted, SettingsError, UsageError
-from obol.stack.data import claim
+from obol.stack.home import Home, Identity, claim
 from obol.stack.lifecycle import Lifecycle
-from obol.stack.state import Home, Identity
 
 if TYPE_CHECKING:
     from pathlib import Path

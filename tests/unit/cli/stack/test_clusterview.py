@@ -14,11 +14,11 @@ from obol.cli.results.stack import GainResult, Gateway, LastUpResult, RegistryGa
 from obol.cli.stack.clusterview import raised_parts, raised_result, shown_code, shown_parts, shown_result
 from obol.cli.terminal.present import Table
 from obol.rendering.registries import Mirror
+from obol.stack.home import Home, Identity, LastUp
 from obol.stack.lifecycle import Raised, Shown
 from obol.stack.nocluster import Seen
 from obol.stack.plan import Gain
 from obol.stack.space import Space
-from obol.stack.state import Home, Identity, LastUp
 from tests.unit.stack.world import LITELLM, PAUSE, engine_status
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ import typer
 from obol.caches.ports import Running
 from obol.cli.stack import commands as stack
 from obol.errors import DependencyMissing, EngineUnresponsive, Interrupted
-from obol.stack.images import stack_images
-from obol.stack.state import Identity
-from obol.stack.turns import at_work
+from obol.stack.home import Identity, at_work
+from obol.workloads.images import stack_images
 from tests.unit.stack.world import LITELLM, engine_status, failed
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from obol.cli.stack import identifying
 from obol.cli.terminal.present import OutputFormat, Speaker
 from obol.config.paths import Invocation, locate
 from obol.stack.adoption import Clusters
-from obol.stack.state import Home, Identity, NameLost
+from obol.stack.home import Home, Identity, NameLost
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Terminal

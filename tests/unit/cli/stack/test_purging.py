@@ -7,9 +7,8 @@ import pytest
 
 from obol.cli.results.stack import Kept, PurgeResult
 from obol.cli.stack.purging import CHANGED, DATA, NOT_OURS, Wish, dispose, purge_result, purged_lines
-from obol.stack.data import claim
+from obol.stack.home import Identity, claim
 from obol.stack.lifecycle import Purged
-from obol.stack.state import Identity
 
 if TYPE_CHECKING:
     from obol.backends.ports import BackendName

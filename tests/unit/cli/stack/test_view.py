@@ -12,8 +12,9 @@ from obol.cli.terminal.present import Table
 from obol.client.ports import Kind, PulledImage, PullFailed
 from obol.oci.references import ImageReference
 from obol.stack.nocluster import Brought, Seen, WarmedImage
-from obol.stack.plan import Choice, StackImage
+from obol.stack.plan import Choice
 from obol.stack.space import Space
+from obol.workloads.images import StackImage
 from tests.unit.stack.world import LITELLM, PAUSE, engine_status, failed, pulled
 
 MIB = 1 << 20

@@ -2,31 +2,38 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from obol.backends.ports import Step
+from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.containers.container import Serving
-from obol.caches.containers.engine import ContainerSeen, ContainersStarted, LeftOut
+from obol.caches.containers.engine import ContainerSeen, ContainersEngine, ContainersStarted, LeftOut
 from obol.caches.containers.plan import CacheContainer, ContainersPlan
-from obol.caches.docker.gateway import Offer, Reached, Unreached
+from obol.caches.docker.gateway import GatewayMirrors, Offer, Reached, Unreached
 from obol.caches.ports import Listener, Running, Substitute
+from obol.config.background import CachePlans
 from obol.errors import ObolError
 from obol.machine.docker import Docker
 from obol.machine.dockererrors import DockerFailed
 from obol.rendering.registries import Mirror
-from obol.stack.dockercaches import DockerCaches
+from obol.stack.caches import PUSHED, DockerCaches, HostCaches, NoNetworks
+from obol.workloads.k3s import NODE_IMAGE
 from tests.fakes import docker as fake
 from tests.fakes.runner import FakeRunner
 from tests.unit.stack.world import FakeCaches, engine_status
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from obol.backends.ports import Watch
     from obol.caches.containers.engine import State
     from obol.caches.ports import EngineName
     from obol.machine.dockervalues import Network
+    from obol.stack.caches import Wired
+
 
 HUB = CacheContainer("docker.io", "https://registry-1.docker.io", 54100)
 ON_GATEWAY = Mirror("docker.io", "http://172.18.0.1:54100")
@@ -35,63 +42,31 @@ PUSH = Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000", takes_p
 RUNS = Running(replace(engine_status(), listeners=(Listener("docker.io", "127.0.0.1", 54100),)))
 
 
-@dataclass
-class World:
-    """Docker with its network, and both engines."""
+class Gateway(GatewayMirrors):
+    """A gateway that nodes reach, or not."""
 
-    root: Path
-    builtin: FakeCaches = field(default_factory=FakeCaches)
-    runner: FakeRunner = field(default_factory=FakeRunner)
-    reachable: bool = True
-    imageless: bool = False
-    substitutes: tuple[Substitute, ...] = ()
-    containers: State = "absent"
-    ours: bool = True
-    left_out: tuple[LeftOut, ...] = ()
-    calls: list[str] = field(default_factory=list)
-    loopback: dict[str, int] = field(default_factory=dict)
-    problem: ObolError | None = None
-
-    def __post_init__(self) -> None:
-        """Have the network."""
-        fake.all_networks(self.runner, fake.network("obol-net", labels={"obol.network": "shared"}))
-        fake.all_containers(self.runner)
-
-    def caches(self, engine: EngineName = "auto", *, development: bool = False) -> DockerCaches:
-        """The unit under test."""
-        return DockerCaches(
-            Docker(self.runner),
-            self.builtin,
-            self,
-            ContainersPlan(self.root, (HUB,)),
-            self.root / "builtin",
-            engine,
-            "rancher/k3s:v1",
-            development,
-            self.loopback,
-            lambda _, plan: Containers(self, plan),
-        )
+    def __init__(self, world: World) -> None:
+        self._world = world
 
     async def offer(self, network: Network) -> Offer:
         """Offer the gateway."""
-        return Offer(network, (ON_GATEWAY,), (54100,), {"docker.io": 54100}, True, self.substitutes)
+        return Offer(network, (ON_GATEWAY,), (54100,), {"docker.io": 54100}, True, self._world.substitutes)
 
     async def try_from_inside(self, offer: Offer, image: str, watch: Watch | None = None) -> Reached | Unreached:
         """Try it."""
-        if watch:
-            watch(f"pulling {image}")
-        self.calls.append(f"try {image}")
-        if self.reachable:
+        assert watch
+        watch(f"pulling {image}")
+        self._world.calls.append(f"try {image}")
+        if self._world.reachable:
             return Reached(offer)
-        return Unreached(offer, offer.mirrors, "timed out", "ufw", "ufw allow", self.imageless)
+        return Unreached(offer, offer.mirrors, "timed out", "ufw", "ufw allow", self._world.imageless)
 
 
-@dataclass
-class Containers:
+class Containers(ContainersEngine):
     """Cache containers that do as told."""
 
-    world: World
-    plan: ContainersPlan
+    def __init__(self, world: World, plan: ContainersPlan) -> None:
+        self.world, self.plan = world, plan
 
     async def start(self, network: Network) -> ContainersStarted:
         """Start."""
@@ -123,6 +98,54 @@ class Containers:
         return ("one is left",)
 
 
+class UnitCaches(DockerCaches):
+    """The unit under test, with containers that do as told."""
+
+    world: World
+
+    def containers_engine(
+        self, caches: tuple[CacheContainer, ...] | None = None, loopback: Mapping[str, int] | None = None
+    ) -> ContainersEngine:
+        """Those of the test."""
+        return Containers(self.world, super().containers_engine(caches, loopback)._plan)
+
+
+@dataclass
+class World:
+    """Docker with its network, and both engines."""
+
+    root: Path
+    builtin: FakeCaches = field(default_factory=FakeCaches)
+    runner: FakeRunner = field(default_factory=FakeRunner)
+    reachable: bool = True
+    imageless: bool = False
+    substitutes: tuple[Substitute, ...] = ()
+    containers: State = "absent"
+    ours: bool = True
+    left_out: tuple[LeftOut, ...] = ()
+    calls: list[str] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problem: ObolError | None = None
+
+    def __post_init__(self) -> None:
+        """Have the network."""
+        fake.all_networks(self.runner, fake.network("obol-net", labels={"obol.network": "shared"}))
+        fake.all_containers(self.runner)
+
+    def caches(self, engine: EngineName = "auto", *, development: bool = False) -> DockerCaches:
+        """The unit under test."""
+        plans = CachePlans(BuiltinPlan(self.root / "builtin"), ContainersPlan(self.root, (HUB,)), engine, development)
+        caches = UnitCaches(Docker(self.runner), self.builtin, Gateway(self), plans)
+        caches.world = self
+        return caches
+
+    async def wire(self, engine: EngineName = "auto", *, development: bool = False) -> Wired:
+        """Start caches and have nodes reach them."""
+        caches = self.caches(engine, development=development)
+        return await caches.wire(await caches.start(), Step(self.lines.append, self.notes))
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     """Docker, and no caches yet."""
@@ -130,51 +153,38 @@ def world(tmp_path: Path) -> World:
 
 
 async def test_builtin_by_the_gateway(world: World) -> None:
-    """The builtin engine serves by itself, as soon as a container was seen to reach it."""
-    caches = world.caches()
+    """The builtin engine serves by itself, as soon as a container was seen to reach it; what it waits for is shown."""
+    wired = await world.wire()
 
-    wired = await caches.wire(await caches.start())
-
-    assert (wired.mirrors, wired.notes, wired.by_builtin) == ((ON_GATEWAY,), (), True)
-    assert world.calls == ["try rancher/k3s:v1"]
-    assert world.loopback == {"docker.io": 54100}
-
-
-async def test_what_is_waited_for(world: World) -> None:
-    """A pull that the try has to wait for is shown."""
-    caches = world.caches()
-    lines: list[str] = []
-
-    await caches.wire(await caches.start(), lines.append)
-
-    assert lines == ["pulling rancher/k3s:v1"]
+    assert (wired.mirrors, world.notes, wired.by_builtin) == ((ON_GATEWAY,), [], True)
+    assert world.calls == [f"try {NODE_IMAGE}"]
+    assert wired.loopback == {"docker.io": 54100}
+    assert world.lines == [f"pulling {NODE_IMAGE}"]
 
 
 async def test_a_port_of_the_gateway_is_taken(world: World) -> None:
     """Another port is told of, with who has the wanted one."""
     world.substitutes = (Substitute("docker.io", 54100, 41000, "nginx (1234)"),)
-    caches = world.caches()
 
-    wired = await caches.wire(await caches.start())
+    await world.wire()
 
-    assert wired.notes == ("Port 54100 of 172.18.0.1 is taken by nginx (1234): the cache of docker.io is on 41000.",)
+    assert world.notes == ["Port 54100 of 172.18.0.1 is taken by nginx (1234): the cache of docker.io is on 41000."]
 
 
 async def test_unreachable(world: World) -> None:
     """Behind a firewall containers serve, with one line that says why; the builtin engine makes way for them."""
     world.reachable = False
     world.builtin.running = RUNS
-    caches = world.caches()
 
-    wired = await caches.wire(await caches.start())
+    wired = await world.wire()
 
     assert (wired.mirrors, wired.by_builtin) == ((IN_CONTAINER,), False)
-    (note,) = wired.notes
+    (note,) = world.notes
     assert "ufw allow" in note
     assert "--cache-engine builtin" in note
     assert world.calls[1:] == ["fetch by {'docker.io': 54100}", "start ['docker.io'] {}"]
     assert world.builtin.calls[-1] == "stop"
-    assert world.loopback == {"docker.io": 54100}
+    assert wired.loopback == {"docker.io": 54100}
 
 
 async def test_unreachable_and_no_container(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,24 +196,22 @@ async def test_unreachable_and_no_container(world: World, monkeypatch: pytest.Mo
     world.reachable = False
     world.builtin.running = RUNS
     monkeypatch.setattr(Containers, "fetch_image", fail)
-    caches = world.caches()
 
-    with pytest.raises(DockerFailed) as caught:
-        await caches.wire(await caches.start())
+    with pytest.raises(DockerFailed):
+        await world.wire()
 
-    assert "ufw allow" in caught.value.notes[0]
+    assert "ufw allow" in world.notes[0]
 
 
 async def test_unreachable_and_insisted_on(world: World) -> None:
     """Who asked for the builtin engine by name gets no other, but knows that images are pulled directly."""
     world.reachable = False
-    caches = world.caches("builtin")
 
-    wired = await caches.wire(await caches.start())
+    wired = await world.wire("builtin")
 
     assert wired.mirrors == ()
-    assert wired.notes[0].endswith("Images are pulled directly.")
-    assert world.calls == ["discard", "try rancher/k3s:v1"]
+    assert world.notes[0].endswith("Images are pulled directly.")
+    assert world.calls == ["discard", f"try {NODE_IMAGE}"]
 
 
 @pytest.mark.parametrize("engine", ["containers", "auto"])
@@ -211,14 +219,12 @@ async def test_containers(world: World, engine: EngineName) -> None:
     """Containers serve when asked for, and go on to where they do; what is left out is said."""
     world.containers = "running"
     world.left_out = (LeftOut(HUB, ObolError("it crashes")),)
-    caches = world.caches(engine)
 
-    started = await caches.start()
-    wired = await caches.wire(started)
+    wired = await world.wire(engine)
 
-    assert started is None
+    assert world.builtin.calls.count("start") == 0
     assert (wired.mirrors, wired.by_builtin) == ((IN_CONTAINER,), False)
-    assert wired.notes == ("Docker.io is pulled directly: it crashes.",)
+    assert world.notes == ["Docker.io is pulled directly: it crashes."]
     assert world.calls == ["start ['docker.io'] {}"]
 
 
@@ -261,13 +267,12 @@ async def test_a_builtin_engine_beside_containers(world: World) -> None:
     """Where containers serve, a builtin engine that somebody started beside them is stopped, and that is said."""
     world.containers = "running"
     world.builtin.running = RUNS
-    caches = world.caches()
 
-    wired = await caches.wire(await caches.start())
+    wired = await world.wire()
 
     assert wired.mirrors == (IN_CONTAINER,)
     assert world.builtin.calls[-1] == "stop"
-    (note,) = wired.notes
+    (note,) = world.notes
     assert "the builtin engine has been stopped" in note
     assert "`obol stack up --cache-engine builtin`" in note
 
@@ -275,23 +280,21 @@ async def test_a_builtin_engine_beside_containers(world: World) -> None:
 async def test_switching_to_the_builtin_engine(world: World) -> None:
     """Who asks for the builtin engine by name is told that the containers are gone, and that their content stays."""
     world.containers = "running"
-    caches = world.caches("builtin")
 
-    wired = await caches.wire(await caches.start())
+    await world.wire("builtin")
 
     assert world.calls[0] == "discard"
-    assert wired.notes == (f"The builtin engine serves now: {HUB.name} removed. What they hold stays in {world.root}.",)
+    assert world.notes == [f"The builtin engine serves now: {HUB.name} removed. What they hold stays in {world.root}."]
 
 
 async def test_no_image_to_try_it_with(world: World) -> None:
     """Where the image of the nodes cannot be had, no other engine is started: that would need one more image."""
     world.reachable, world.imageless = False, True
-    caches = world.caches()
 
-    wired = await caches.wire(await caches.start())
+    wired = await world.wire()
 
     assert wired.mirrors == ()
-    assert world.calls == ["try rancher/k3s:v1"]
+    assert world.calls == [f"try {NODE_IMAGE}"]
 
 
 async def test_a_port_that_a_container_has(world: World) -> None:
@@ -299,29 +302,16 @@ async def test_a_port_that_a_container_has(world: World) -> None:
     world.builtin.substitutes = (Substitute("docker.io", 54100, 54110, "docker-proxy (pid 7)"),)
     world.runner.script("docker", "ps", "--no-trunc", stdout='{"ID":"id-of-web"}')
     world.runner.script("docker", "container", "inspect", stdout=json.dumps([fake.container("web")]))
-    caches = world.caches()
 
-    wired = await caches.wire(await caches.start())
+    await world.wire()
 
-    assert wired.notes == ("Port 54100 is taken by container web: the cache of docker.io is on 54110.",)
-
-
-async def test_a_port_that_is_taken(world: World) -> None:
-    """A cache of the builtin engine that is on another port is told of, once, with who has the usual one."""
-    world.builtin.substitutes = (Substitute("docker.io", 54100, 54110, "nginx (pid 7)"),)
-    caches = world.caches()
-
-    wired = await caches.wire(await caches.start())
-
-    assert wired.notes == ("Port 54100 is taken by nginx (pid 7): the cache of docker.io is on 54110.",)
+    assert world.notes == ["Port 54100 is taken by container web: the cache of docker.io is on 54110."]
 
 
 @pytest.mark.parametrize(("engine", "mirrors"), [("builtin", ON_GATEWAY), ("containers", IN_CONTAINER)])
 async def test_development(world: World, engine: EngineName, mirrors: Mirror) -> None:
     """In development mode there is a registry to push to, last in order, under either engine."""
-    caches = world.caches(engine, development=True)
-
-    wired = await caches.wire(await caches.start())
+    wired = await world.wire(engine, development=True)
 
     assert wired.mirrors == (mirrors, PUSH)
 
@@ -348,3 +338,61 @@ async def test_containers_are_named(world: World) -> None:
     assert [one.cache.name for one in both] == ["k3d-obol-docker-io.localhost", "k3d-obol-local.localhost"]
     world.problem = DockerFailed("no")
     assert await world.caches().containers() == ()
+
+
+async def reached(tmp_path: Path, engine: FakeCaches, notes: list[str] | None = None, **how: Any) -> Wired:
+    """Have an engine serve nodes on this machine's own network."""
+    caches = HostCaches(engine, tmp_path / "store", **how)
+    return await caches.wire(await caches.start(), Step(print, [] if notes is None else notes))
+
+
+async def test_host_caches_are_reached_on_loopback(tmp_path: Path) -> None:
+    """What pulls in this machine's network asks the listeners of the engine; a registry to push to comes last."""
+    wired = await reached(tmp_path, FakeCaches(), push=(PUSHED,))
+
+    *cached, pushed = wired.mirrors
+    listeners = dict.fromkeys(one.registry for one in engine_status().listeners)
+    assert [mirror.registry for mirror in cached] == list(listeners)
+    assert all(mirror.endpoint.startswith("http://127.0.0.1:") for mirror in cached)
+    assert pushed == PUSHED
+    assert (await HostCaches(FakeCaches(), tmp_path).wire(None, Step(print))).mirrors == ()
+
+
+async def test_ports_that_are_taken(tmp_path: Path) -> None:
+    """A cache on another port than the usual one is told of, with who has that; where any port would do, it is not."""
+    taken = Substitute("docker.io", 54100, 54110, "nginx (pid 7)")
+    unnamed = Substitute("ghcr.io", 54101, 54111, "")
+    free = Substitute("quay.io", 54102, 54112, "", free=True)
+    notes: list[str] = []
+
+    await reached(tmp_path, FakeCaches(substitutes=(taken, unnamed, free, Substitute("x.io", 0, 5, ""))), notes)
+
+    again = "`obol cache stop` and `obol stack up` bring it back"
+    assert notes == [
+        "Port 54100 is taken by nginx (pid 7): the cache of docker.io is on 54110.",
+        "Port 54101 is taken: the cache of ghcr.io is on 54111.",
+        f"The cache of quay.io is on port 54112; 54102 was taken, and is free again: {again}.",
+    ]
+
+
+async def test_removing_stops_the_engine(tmp_path: Path) -> None:
+    """The engine is stopped before its store goes; there are no networks to free."""
+    engine = FakeCaches()
+
+    assert await HostCaches(engine, tmp_path / "store").remove() == ()
+    assert engine.calls == ["stop"]
+    assert await NoNetworks().reclaim() == ()
+
+
+async def test_nodes_that_are_told_once_ask_at_an_address_of_their_own(tmp_path: Path) -> None:
+    """What they were given is known by that address; where it cannot be had, they ask where others do."""
+    engine = FakeCaches(taken=frozenset({54100}))
+
+    wired = await reached(tmp_path, engine, apart="127.54.0.1")
+
+    assert wired.own_addresses == {"127.54.0.1"}
+    assert [mirror.endpoint for mirror in wired.mirrors] == ["http://127.0.0.1:54100"]
+    engine.taken = frozenset()
+    wired = await reached(tmp_path, engine, apart="127.54.0.1")
+    assert [mirror.endpoint for mirror in wired.mirrors] == ["http://127.54.0.1:54100"]
+    assert "listen 127.54.0.1:54100" in engine.calls

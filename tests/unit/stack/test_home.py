@@ -1,18 +1,39 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.errors import ObolError
-from obol.stack import state
+from obol.stack import home as home_module
+from obol.stack.home import (
+    FIRST,
+    LAST_UP,
+    LOCK,
+    LONGEST,
+    SECOND,
+    WORKLOADS,
+    WRITTEN,
+    Home,
+    Identity,
+    LastUp,
+    NameLost,
+    at_work,
+    claim,
+    is_ours,
+    remove,
+    remove_empty,
+    two_words,
+)
 from obol.stack.plan import Gain
-from obol.stack.state import LAST_UP, WORKLOADS, WRITTEN, Home, Identity, LastUp, NameLost, remove_empty
 from obol.workloads.sources import Manifest, packaged
 
 if TYPE_CHECKING:
     from pathlib import Path
+
 
 WHO = Identity("brave-otter", "k3d")
 OWN = (Manifest("litellm.yaml", "a: 1\n"), Manifest("prometheus.yaml", "b: 1\n"))
@@ -178,7 +199,7 @@ def test_a_name_that_may_not_be_read(home: Home, monkeypatch: pytest.MonkeyPatch
     def forbidden(path: Path) -> bytes:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(state, "read", forbidden)
+    monkeypatch.setattr(home_module, "read", forbidden)
 
     with pytest.raises(NameLost, match="Permission denied") as told:
         home.identity()
@@ -193,3 +214,118 @@ def test_last_up_of_no_moment(home: Home, at: str) -> None:
     (home.config / LAST_UP).write_text(f'{{"at":{at},"seconds":1,"images":[]}}')
 
     assert home.last_up() is None
+
+
+def test_a_directory_of_ours(tmp_path: Path) -> None:
+    """One that was made for a stack is that stack's, and nobody else's."""
+    claim(tmp_path / "data", tmp_path / "config")
+    claim(tmp_path / "data", tmp_path / "other")
+
+    assert is_ours(tmp_path / "data", tmp_path / "config")
+    assert not is_ours(tmp_path / "data", tmp_path / "other")
+
+
+def test_a_directory_of_the_persons(tmp_path: Path) -> None:
+    """One with something in it stays theirs."""
+    (tmp_path / "thesis").write_text("")
+
+    claim(tmp_path, tmp_path / "config")
+
+    assert not is_ours(tmp_path, tmp_path / "config")
+
+
+def test_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes with all that is in it; where it cannot, the way out is told."""
+    claim(tmp_path / "data", tmp_path)
+    remove(tmp_path / "data")
+    remove(tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    with pytest.raises(ObolError) as caught:
+        remove(tmp_path)
+    assert "sudo rm" in caught.value.hint
+
+
+def test_where_nothing_can_be_written(tmp_path: Path) -> None:
+    """A directory that cannot be made is told of."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ObolError):
+        claim(tmp_path / "file/data", tmp_path)
+
+
+def test_a_name_that_is_not_utf8(tmp_path: Path) -> None:
+    """A directory whose name no format of a cluster can hold is refused, with the variable that names another one."""
+    odd = tmp_path / os.fsdecode(b"h\xf6me")
+
+    for data, config, variable in ((odd, tmp_path, "OBOL_DATA_DIR"), (tmp_path, odd, "OBOL_CONFIG_DIR")):
+        with pytest.raises(ObolError, match=r"h\\xf6me cannot be used") as caught:
+            claim(data, config)
+        assert variable in caught.value.hint
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    """Nobody else gets in while somebody is at work, and everybody does afterwards."""
+    with at_work(tmp_path / "config"):
+        with pytest.raises(ObolError, match="another"), at_work(tmp_path / "config"):
+            raise AssertionError
+        with at_work(tmp_path / "other"):
+            pass
+
+    with at_work(tmp_path / "config"):
+        pass
+
+
+def test_nothing_is_left_where_there_is_no_stack(tmp_path: Path) -> None:
+    """The directory was made for the lock alone; a stack, or a file of the person's, keeps it."""
+    with at_work(tmp_path / "config"):
+        pass
+    assert not (tmp_path / "config").exists()
+
+    with at_work(tmp_path / "config"):
+        Home(tmp_path / "config").establish(Identity("brave-otter", "podman"))
+    assert (tmp_path / "config" / LOCK).exists()
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/obol.toml").write_text("")
+    with at_work(tmp_path / "mine"):
+        pass
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["obol.toml"]
+
+
+def test_where_no_lock_can_be_written(tmp_path: Path) -> None:
+    """A directory that cannot be made is told of with a way out."""
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(ObolError) as caught, at_work(tmp_path / "file/config"):
+        raise AssertionError
+
+    assert "sudo" in caught.value.hint
+
+
+def test_a_lock_that_is_no_file(tmp_path: Path) -> None:
+    """A named pipe in the place of the lock is told of, and nobody waits at it."""
+    os.mkfifo(tmp_path / LOCK)
+
+    with pytest.raises(ObolError, match="a named pipe"), at_work(tmp_path):
+        raise AssertionError
+
+
+def test_every_name_fits_a_cluster() -> None:
+    """The longest pair is short enough for k3d, and every word is plain."""
+    longest = len(max(FIRST, key=len)) + 1 + len(max(SECOND, key=len))
+
+    assert longest <= LONGEST
+    assert all(re.fullmatch("[a-z]+", word) for word in (*FIRST, *SECOND))
+    assert len(set(FIRST)) == len(FIRST)
+    assert len(set(SECOND)) == len(SECOND)
+
+
+def test_chance_decides() -> None:
+    """The name is made of the words that chance points at."""
+    assert two_words(lambda below: below - 1) == f"{FIRST[-1]}-{SECOND[-1]}"
+    assert two_words(lambda _: 0) == f"{FIRST[0]}-{SECOND[0]}"

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
-from obol.stack.telling import Telling
-from tests.unit.stack.clusterworld import FakeSteps
+from obol.stack.reporter import Notes
+from tests.unit.stack.clusterworld import FakeReporter
 
 
 def test_each_sentence_is_told_at_once_and_kept() -> None:
     """A sentence is shown when it arises, once, and is part of the result."""
-    steps = FakeSteps()
-    tell = Telling(steps)
+    steps = FakeReporter()
+    tell = Notes(steps)
 
     tell("one")
     assert steps.warned == ["one"]
     tell.all(["two", "one"])
 
-    assert steps.warned == tell.notes == ["one", "two"]
+    assert steps.warned == tell.told == ["one", "two"]

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from obol.backends.hostimages import HostImages, HostPullFailed, Needed, needed_images
 from obol.backends.k3d.cli import Version
+from obol.backends.k3d.hostimages import HostImages, HostPullFailed, Needed, needed_images
 from obol.errors import ObolError
 from obol.machine.docker import Docker
 from tests.fakes.k3d import FakeMachine

@@ -1,14 +1,18 @@
-"""What a stack leaves in the configuration directory: who it is, what it runs on, manifests, how the last `up` went.
+"""What a stack leaves on this machine: its name and backend, its manifests, its data, how the last `up` went.
 
-Files of the person stay theirs: a manifest that they changed is neither refreshed nor removed, and `obol.toml` is never
-touched. Which manifests are unchanged is known by the digest of what we wrote, kept beside them.
+Files of the person stay theirs: obol neither refreshes nor removes a manifest that they changed, and never touches
+`obol.toml`. It knows unchanged manifests by the digest of what it wrote, which it keeps beside them. A data directory
+that had something in it before stays theirs, too.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
+import os
 import re
+import shutil
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
@@ -16,16 +20,16 @@ import msgspec
 
 from obol.backends.ports import BackendName
 from obol.errors import ObolError
-from obol.machine.regular import read, write_atomically
-from obol.machine.texts import in_shell
-from obol.stack.names import LONGEST
+from obol.machine.regular import find_ours, open_regular, read, write_atomically
+from obol.machine.texts import in_shell, shown
 from obol.stack.plan import Gain  # noqa: TC001 - msgspec reads the annotation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from obol.workloads.sources import Manifest
+
 
 STACK_ID = ".stack-id"
 BACKEND = ".stack-backend"
@@ -260,3 +264,119 @@ def _digest_of(path: Path) -> str | None:
         return hashlib.sha256(read(path)).hexdigest()
     except OSError:
         return None
+
+
+MARK = ".obol-stack"
+"""Names the configuration directory of the stacks that the directory was made for."""
+
+
+def claim(data: Path, config: Path) -> None:
+    """Have the directory, and mark it as ours if there was nothing in it. Raises ObolError."""
+    for path, variable in ((data, "OBOL_DATA_DIR"), (config, "OBOL_CONFIG_DIR")):
+        if not _is_text(path):
+            raise ObolError(
+                f"{shown(path)} cannot be used by a stack",
+                why="its name is not UTF-8, and clusters are described in formats that take nothing else",
+                hint=f"name another directory: {variable}",
+            )
+    with explained(data):
+        data.mkdir(mode=0o755, parents=True, exist_ok=True)
+        if not any(data.iterdir()):
+            write_atomically(data / MARK, os.fsencode(f"{config}\n"))
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_ours(data: Path, config: Path) -> bool:
+    """Whether the directory was made for a stack of this configuration directory."""
+    try:
+        return os.fsdecode(read(data / MARK)).strip() == str(config)
+    except (OSError, ValueError):
+        return False
+
+
+def remove(data: Path) -> None:
+    """Remove a directory that was made for the stack. Raises ObolError."""
+    try:
+        shutil.rmtree(data)
+    except FileNotFoundError:
+        return
+    except OSError as problem:
+        raise ObolError(
+            f"the stack's data in {data} cannot be removed",
+            why=problem.strerror or str(problem),
+            hint=f"containers may have written it as root: sudo rm -rf {in_shell(data)}",
+        ) from problem
+
+
+LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def at_work(config: Path) -> Iterator[None]:
+    """Be the only one at work on the stack of a directory. Raises ObolError where somebody else is.
+
+    The kernel ends it with the process, whatever ends that. Where there is no stack afterwards, nothing is left of it.
+    """
+    path = config / LOCK
+    with explained(config):
+        config.mkdir(mode=0o755, parents=True, exist_ok=True)
+        descriptor = _locked(path)
+    try:
+        yield
+    finally:
+        if not (config / STACK_ID).exists():
+            with contextlib.suppress(OSError):
+                path.unlink()
+                config.rmdir()
+        os.close(descriptor)
+
+
+def _locked(path: Path) -> int:
+    """Open and lock the file that is at the path now: one that was removed meanwhile locks nobody out."""
+    while True:
+        find_ours(path)
+        descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == os.fstat(descriptor).st_ino:
+                    return descriptor
+        except BlockingIOError as problem:
+            os.close(descriptor)
+            raise ObolError(
+                "another `obol stack` command is at work on this stack",
+                why=f"it holds {path}",
+                hint="wait until it has ended, and run the command again",
+            ) from problem
+        os.close(descriptor)
+
+
+LONGEST = 21
+"""k3d allows 32 characters for a cluster, of which `obol-stack-` takes eleven."""
+
+FIRST = (
+    "amber", "ample", "brave", "brisk", "calm", "civil", "clear", "coral", "crisp", "dapper", "eager", "early",
+    "fair", "fresh", "gentle", "glad", "golden", "grand", "happy", "hardy", "humble", "jolly", "keen", "kind",
+    "lively", "loyal", "lucid", "mellow", "merry", "mild", "modest", "neat", "noble", "open", "patient", "plain",
+    "proud", "quick", "quiet", "rapid", "ready", "royal", "sharp", "silent", "simple", "smooth", "sober", "solid",
+    "steady", "sunny", "swift", "tender", "tidy", "trusty", "vivid", "warm", "wise", "witty", "young", "zesty",
+)  # fmt: skip
+SECOND = (
+    "badger", "beaver", "bison", "bobcat", "camel", "condor", "coyote", "crane", "dingo", "dolphin", "eagle", "egret",
+    "falcon", "ferret", "finch", "gecko", "gibbon", "heron", "hippo", "ibex", "iguana", "jackal", "jaguar", "kestrel",
+    "kiwi", "koala", "lemur", "lion", "llama", "lynx", "macaw", "marmot", "marten", "meerkat", "moose", "newt",
+    "ocelot", "osprey", "otter", "owl", "panda", "parrot", "pelican", "puffin", "puma", "quail", "rabbit", "raven",
+    "robin", "salmon", "seal", "sparrow", "squid", "stork", "swan", "tapir", "tiger", "toucan", "walrus", "wombat",
+)  # fmt: skip
+
+
+def two_words(below: Callable[[int], int]) -> str:
+    """Make a name; `below(n)` gives a number from 0 up to, not including, n."""
+    return f"{FIRST[below(len(FIRST))]}-{SECOND[below(len(SECOND))]}"

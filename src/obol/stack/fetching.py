@@ -1,4 +1,8 @@
-"""Why images did not come: the caches have asked the registry, and know more than the runtime that asked them."""
+"""The images of an `up`: fetched into the caches while the cluster boots, and why some did not come.
+
+Only what the nodes will ask for is fetched. The caches have asked the registry, so they know more of what keeps an
+image than the runtime that asked the caches.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,55 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from obol.backends.ports import Stocked
 from obol.client.ports import Kind, PullFailed, Silence
 from obol.errors import ObolError
+from obol.oci.errors import OciError
+from obol.oci.references import ImageReference
+from obol.stack.space import too_little_room
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-    from obol.caches.ports import CacheEngine
-    from obol.oci.references import ImageReference
+    from obol.backends.ports import Backend
+    from obol.caches.ports import CacheEngine, EngineStatus
+    from obol.caches.warming import Holding
+    from obol.stack.home import LastUp
     from obol.stack.nocluster import Warmth
+    from obol.stack.reporter import Notes
+
+
+def expected(needed: Iterable[ImageReference], last: LastUp | None) -> tuple[ImageReference, ...]:
+    """What nodes will ask for: what the manifests need, and what they asked for the last time."""
+    found = dict.fromkeys(needed)
+    with contextlib.suppress(OciError):
+        found |= dict.fromkeys(map(ImageReference.parse, last.images if last else ()))
+    return tuple(found)
+
+
+async def fetch_ahead(
+    backend: Backend,
+    stack_id: str,
+    warmth: Warmth,
+    references: Sequence[ImageReference],
+    engine: EngineStatus,
+    tell: Notes,
+) -> None:
+    """Fetch what nodes do not have yet. Nobody waits for it; failures show where the images are used."""
+    with contextlib.suppress(ObolError):
+        if isinstance(backend, Stocked):
+            lacking = frozenset(await backend.lacking(stack_id, [str(one) for one in references]))
+            references = [one for one in references if str(one) in lacking]
+        tell.reporter.expect([str(one) for one in references])
+        if not references:
+            return
+
+        def before(holding: Holding) -> None:
+            if short := too_little_room(holding, engine):
+                tell(short)
+
+        await warmth.warm(references, engine, Silence(), before)
+
 
 ASK_WITHIN = 30.0
 """Seconds for the caches to say what is wrong, after all else has failed."""

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from obol.backends.ports import Watch
     from obol.machine.docker import Docker
 
-IMAGE = f"docker.io/rancher/k3s:{k3s.VERSION.replace('+', '-')}"
 HELPERS = (("K3D_IMAGE_LOADBALANCER", "ghcr.io/k3d-io/k3d-proxy"), ("K3D_IMAGE_TOOLS", "ghcr.io/k3d-io/k3d-tools"))
 """What k3d itself runs beside the nodes, and the variable by which a person has it run something else."""
 HELPER_TAG = "K3D_HELPER_IMAGE_TAG"
@@ -53,7 +52,7 @@ def needed_images(version: Version, environ: Mapping[str, str]) -> tuple[Needed,
     helpers = (
         Needed(environ[own], sure=True) if environ.get(own) else Needed(f"{name}:{tag}", sure) for own, name in HELPERS
     )
-    return (Needed(IMAGE, sure=True), *helpers)
+    return (Needed(k3s.NODE_IMAGE, sure=True), *helpers)
 
 
 class HostImages:

@@ -1,0 +1,66 @@
+"""What the person is told while a command works.
+
+A sentence that must not be missed is told when it arises: what follows may fail, and must not take it along.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from obol.backends.ports import Step
+from obol.errors import ObolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+
+    from obol.backends.ports import Watch
+
+
+class Reporter(Protocol):
+    """Tells the person what goes on: steps, and what they should know."""
+
+    def step(self, label: str) -> AbstractContextManager[Watch]:
+        """Begin a step; what it yields takes lines about it. An exception ends it as failed."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Say a sentence that must not be missed, now."""
+        ...
+
+    def expect(self, images: Sequence[str]) -> None:
+        """These images are going to come into the caches: show them as they come."""
+        ...
+
+
+class Notes:
+    """What the person has been told during one command, which is part of its result."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        self.reporter = reporter
+        self.told: list[str] = []
+
+    def __call__(self, text: str) -> None:
+        """Tell a sentence at once, unless the person knows it, and keep it for the result."""
+        if text not in self.told:
+            self.told.append(text)
+            self.reporter.warn(text)
+
+    def all(self, texts: Iterable[str]) -> None:
+        """Tell several."""
+        for text in texts:
+            self(text)
+
+    @contextmanager
+    def step(self, label: str) -> Iterator[Step]:
+        """Take a step, and tell its notes when it has ended. An error has all that were told before it."""
+        notes: list[str] = []
+        try:
+            with self.reporter.step(label) as watch:
+                yield Step(watch, notes)
+        except ObolError as problem:
+            self.all((*notes, *problem.notes))
+            problem.notes = tuple(self.told)
+            raise
+        self.all(notes)

@@ -1,4 +1,4 @@
-"""`@verb(app)`: how a function becomes a command.
+"""`@verb(app)`: how a function becomes a command, and `run`: how it awaits what it does.
 
 A function whose first parameter is `say` gets the options that all such verbs have, -o, -v and -q, and is called with
 the Speaker that follows them. A parameter that is a dataclass becomes an option for each of its fields.
@@ -6,16 +6,23 @@ the Speaker that follows them. A parameter that is a dataclass becomes an option
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from dataclasses import fields, is_dataclass, replace
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from obol.cli.later import later
 from obol.cli.terminal.present import OutputFormat, Speaker
+from obol.errors import Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import asyncio
+    from collections.abc import Callable, Coroutine
+else:
+    asyncio = later("asyncio")
 
 Output = Annotated[
     OutputFormat | None, typer.Option("--output", "-o", help="How to write results.", show_default=False)
@@ -29,6 +36,7 @@ ExitCode = Annotated[
     ),
 ]
 
+T = TypeVar("T")
 Body = TypeVar("Body", bound="Callable[..., None]")
 
 _COMMON = (
@@ -87,3 +95,34 @@ def _options(kind: Any) -> tuple[Parameter, ...]:
         Parameter(one.name, Parameter.KEYWORD_ONLY, default=one.default, annotation=hints[one.name])
         for one in fields(kind)
     )
+
+
+def run(say: Speaker, work: Coroutine[object, object, T], interrupted: str = "") -> T:
+    """Run what a verb awaits. If Ctrl-C ends it, raises Interrupted, and `interrupted` says what that means."""
+    try:
+        return asyncio.run(_until_ended(work))
+    except KeyboardInterrupt:
+        if interrupted or say.output is OutputFormat.JSON:
+            raise Interrupted("interrupted", why=interrupted.removesuffix(".")) from None
+        raise
+
+
+async def _until_ended(work: Coroutine[object, object, T]) -> T:
+    """End the work, and the programs that it runs, by SIGTERM or the SIGHUP of a closing terminal as by Ctrl-C."""
+    ours, ended = asyncio.current_task(), []
+
+    def end() -> None:
+        ended.append(True)
+        if ours is not None:
+            ours.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # nohup, for one, ignores SIGHUP on purpose
+            with contextlib.suppress(ValueError, RuntimeError):  # only the main thread can handle signals
+                asyncio.get_running_loop().add_signal_handler(number, end)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if ended:
+            raise KeyboardInterrupt from None
+        raise

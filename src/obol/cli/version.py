@@ -10,7 +10,7 @@ from obol import __version__
 from obol.cli.stack import building
 from obol.cli.terminal.present import Speaker
 from obol.cli.terminal.usage import Verbs
-from obol.cli.verb import verb
+from obol.cli.verb import run, verb
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ COMMIT_DIGITS = 12
 @verb(app)
 def version(say: Speaker) -> None:
     """Show the versions of obol, of the cache engine that runs, and of what the stack could run on."""
-    found = building.run(say, _look(say))
+    found = run(say, _look(say))
     say.result(found, lambda: parts(found))
 
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from obol.cli.cache import clientconfig
 from obol.cli.cache import commands as cache
 from obol.cli.cache.options import Store
-from obol.cli.stack import building
 from obol.cli.terminal.present import AsIs, Speaker, tilde
-from obol.cli.verb import verb
+from obol.cli.verb import run, verb
 from obol.config.paths import Invocation
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def enable(
 
     there = cache.serving_containers(say, store)
     cachecontainers.refuse(there, "the engine that starts at login is the builtin one", "Docker starts them by itself")
-    enabled = building.run(say, _service(store).enable())
+    enabled = run(say, _service(store).enable())
     opening = f"Wrote {tilde(enabled.path)}:"
     pid = enabled.running.status.pid
     closing = f"The cache engine runs (process {pid}), and starts at each login from now on."
@@ -72,7 +71,7 @@ def disable(
     """
     from obol.cli.results.cache import DisableResult
 
-    disabled = building.run(say, _service(store).disable())
+    disabled = run(say, _service(store).disable())
     result = DisableResult(disabled.path, disabled.removed, disabled.running)
     if there := cache.serving_containers(say, store):
         names = " ".join(one.cache.name for one in there)

@@ -10,9 +10,8 @@ import typer
 
 from obol.cli.cache import commands as cache
 from obol.cli.cache.options import Store
-from obol.cli.stack import building
 from obol.cli.terminal.present import AsIs, OutputFormat, Speaker, tilde
-from obol.cli.verb import verb
+from obol.cli.verb import run, verb
 from obol.config.paths import Invocation, expand, locate
 from obol.errors import EngineUnresponsive, NotThere, UsageError
 
@@ -94,7 +93,7 @@ def config(
 
     wanted = clients.setup(client.value, _mirrors(say, around, store), place)
     writing = write_checked(wanted, place, originals(around), runner()) if write else None
-    changes = building.run(say, writing, _TAKEN_OUT) if writing is not None else ()
+    changes = run(say, writing, _TAKEN_OUT) if writing is not None else ()
     _show(say, wanted, changes)
 
 

@@ -12,6 +12,7 @@ from obol.cli.cache.view import container_result
 from obol.cli.results.cache import CacheContainer, CacheStatusResult, StartResult
 from obol.cli.stack import building
 from obol.cli.terminal.present import Table, counted, size, tilde
+from obol.cli.verb import run
 from obol.config.paths import locate
 from obol.errors import EngineNotRunning, NotThere, ObolError
 
@@ -45,7 +46,7 @@ def bring_up(say: Speaker, plan: ContainersPlan) -> ContainersStarted:
     """Start the containers of a plan. Raises ObolError."""
     from obol.wiring.caches import start_containers
 
-    return building.run(say, start_containers(plan))
+    return run(say, start_containers(plan))
 
 
 def look(say: Speaker, around: Invocation, store: str | None) -> tuple[ContainerSeen, ...]:
@@ -54,7 +55,7 @@ def look(say: Speaker, around: Invocation, store: str | None) -> tuple[Container
     if store is not None or not has_traces(root):
         return ()
     try:
-        return building.run(say, _in_time(containers_of(root).look()))
+        return run(say, _in_time(containers_of(root).look()))
     except ObolError as problem:
         say.warn(f"Whether there are cache containers is not known: {problem}.")
     except TimeoutError:
@@ -76,7 +77,7 @@ def stop(say: Speaker, around: Invocation, store: str | None) -> tuple[str, ...]
     root = locate(around).cache_root
     if store is not None or not has_traces(root):
         return ()
-    return building.run(say, containers_of(root).stop())
+    return run(say, containers_of(root).stop())
 
 
 def start(say: Speaker, around: Invocation) -> None:
@@ -116,7 +117,7 @@ def code(there: Sequence[ContainerSeen]) -> int:
 
 def logs(say: Speaker, around: Invocation, lines: int) -> tuple[str, ...]:
     """The last lines of each container. Raises ObolError."""
-    return building.run(say, containers_of(locate(around).cache_root).logs(lines))
+    return run(say, containers_of(locate(around).cache_root).logs(lines))
 
 
 def make_way(say: Speaker, around: Invocation, there: Sequence[ContainerSeen]) -> None:
@@ -125,7 +126,7 @@ def make_way(say: Speaker, around: Invocation, there: Sequence[ContainerSeen]) -
 
     if cache_engine(around.environ) == "builtin" and any(one.cache.upstream for one in there):
         root = locate(around).cache_root
-        names = building.run(say, containers_of(root).discard())
+        names = run(say, containers_of(root).discard())
         say.warn(f"The builtin engine serves now: {', '.join(names)} removed. What they hold stays in {root}.")
 
 

@@ -13,7 +13,7 @@ import typer
 from obol.cli.stack import building
 from obol.cli.terminal.present import Speaker
 from obol.cli.terminal.usage import Verbs
-from obol.cli.verb import verb
+from obol.cli.verb import run, verb
 from obol.config.paths import Invocation, development
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def push(
     source, target = Source.parse(image), Target.parse(deployment)
     stack = _stack()
     began = time.monotonic()
-    swapped = building.run(say, stack.push(source, target, building.steps(say)), _INTERRUPTED)
+    swapped = run(say, stack.push(source, target, building.steps(say)), _INTERRUPTED)
     result = swapped_result(swapped, time.monotonic() - began)
     say.result(result, lambda: swapped_parts(result))
 
@@ -79,7 +79,7 @@ def reset(
     target = Target.parse(deployment) if deployment is not None else None
     stack = _stack()
     began = time.monotonic()
-    restored = building.run(say, stack.reset(target, building.steps(say)), _INTERRUPTED)
+    restored = run(say, stack.reset(target, building.steps(say)), _INTERRUPTED)
     result = restored_result(restored, time.monotonic() - began)
     say.result(result, lambda: restored_parts(result))
 

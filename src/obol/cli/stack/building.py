@@ -9,14 +9,13 @@ import contextlib
 import os
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from obol.cli.terminal.present import OutputFormat
 from obol.config.paths import locate
-from obol.errors import Interrupted, UsageError
+from obol.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from obol.backends.ports import BackendName, Runtimes
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from obol.stack.space import Space
     from obol.workloads.images import StackImage
     from obol.workloads.sources import Manifest
-
-T = TypeVar("T")
 
 
 class AskedBackend(StrEnum):
@@ -53,42 +50,6 @@ class AskedEngine(StrEnum):
     AUTO = "auto"
     BUILTIN = "builtin"
     CONTAINERS = "containers"
-
-
-def run(say: Speaker, work: Coroutine[object, object, T], interrupted: str = "") -> T:
-    """Do what a verb does with others; where Ctrl-C ends it, `interrupted` says what that means: Interrupted then."""
-    import asyncio
-
-    try:
-        return asyncio.run(_until_ended(work))
-    except KeyboardInterrupt:
-        if interrupted or say.output is OutputFormat.JSON:
-            raise Interrupted("interrupted", why=interrupted.removesuffix(".")) from None
-        raise
-
-
-async def _until_ended(work: Coroutine[object, object, T]) -> T:
-    """Do it; SIGTERM, and the SIGHUP of a terminal that closes, end it as Ctrl-C does, with the programs it runs."""
-    import asyncio
-    import signal
-
-    ours, told = asyncio.current_task(), []
-
-    def end() -> None:
-        told.append(True)
-        if ours is not None:
-            ours.cancel()
-
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # nohup, for one, means it
-            with contextlib.suppress(ValueError, RuntimeError):  # only the main thread is told of signals
-                asyncio.get_running_loop().add_signal_handler(number, end)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if told:
-            raise KeyboardInterrupt from None
-        raise
 
 
 def caches_only(plan: BuiltinPlan) -> CachesOnly:

@@ -16,7 +16,7 @@ import typer
 from obol.cli.stack import building, identifying
 from obol.cli.terminal.present import OutputFormat, Speaker
 from obol.cli.terminal.usage import Verbs
-from obol.cli.verb import ExitCode, verb
+from obol.cli.verb import ExitCode, run, verb
 from obol.config.paths import Invocation, locate
 from obol.config.talk import talk
 from obol.errors import Interrupted, NotThere, UsageError
@@ -91,7 +91,7 @@ def init(
         )
     chosen = _choose_to_run(say, backend, around)
     with building.at_work(around):
-        building.run(say, _idle(say, around, home, chosen).check())
+        run(say, _idle(say, around, home, chosen).check())
         if before is not None and before.backend not in {chosen, "none"}:
             _forget(say, around, home, before)
         identity = building.establish(say, home, before, chosen)
@@ -121,7 +121,7 @@ def up(
     around = Invocation.of_process()
     home = building.home(around)
     identity = identifying.whose(say, around, home, surely=True)
-    choice = building.run(say, building.choose(backend, identity, around.environ))
+    choice = run(say, building.choose(backend, identity, around.environ))
     if choice.backend == "none":
         _up_without_cluster(say, around, file, choice, use_caches=use_caches)
         return
@@ -129,7 +129,7 @@ def up(
     stack = building.lifecycle(plans, home, choice.backend, say)
     with building.at_work(around):
         if identity is None:  # what is written down is what can run here
-            building.run(say, stack.check())
+            run(say, stack.check())
         established = building.establish(say, home, identity, choice.backend)
         _raise(say, around, established, file, stack, use_caches=use_caches, prefetch=not no_prefetch)
     for line in building.ignored(plans, choice.backend):
@@ -146,7 +146,7 @@ def down(say: Speaker) -> None:
     identity = _there(say, around, home)
     with building.at_work(around):
         stack = _idle(say, around, home, identity.backend)
-        stopped = building.run(say, stack.down(identity, building.steps(say)), _INTERRUPTED)
+        stopped = run(say, stack.down(identity, building.steps(say)), _INTERRUPTED)
     line = "is stopped. Its images and data stay, and the registry caches run on" if stopped else "did not run"
     say.result(
         DownResult(identity.stack_id, identity.backend, stopped), lambda: [f"The stack {identity.stack_id} {line}."]
@@ -171,12 +171,12 @@ def purge(
     identity = identifying.whose(say, around, home)
     if (force or cache) and not yes:
         _confirm(force=force, cache=cache)
-    backend = building.run(say, building.choose(building.AskedBackend.AUTO, identity, {})).backend
+    backend = run(say, building.choose(building.AskedBackend.AUTO, identity, {})).backend
     plans = building.cache_plans(say, around) if cache else building.idle_plans(around)
     stack = building.lifecycle(plans, home, backend, say)
     had_caches = cache and (plans.builtin.store.exists() or locate(around).cache_root.exists())
     with building.at_work(around):
-        purged = building.run(say, stack.purge(identity, building.steps(say), images=force, caches=cache), _INTERRUPTED)
+        purged = run(say, stack.purge(identity, building.steps(say), images=force, caches=cache), _INTERRUPTED)
         if cache:
             building.remove_empty_directories(around)
         data = locate(around).data
@@ -221,9 +221,9 @@ def status(
     plans = building.cache_plans(say, around)
     kubernetes = identity is None or identity.backend == "k3d"
     images = building.images(file, around, kubernetes=kubernetes)
-    seen, disk = building.run(say, building.caches_only(plans.builtin).status(images)), building.room(around)
+    seen, disk = run(say, building.caches_only(plans.builtin).status(images)), building.room(around)
     if identity is not None:
-        shown = building.run(say, building.lifecycle(plans, home, identity.backend, say).status(identity))
+        shown = run(say, building.lifecycle(plans, home, identity.backend, say).status(identity))
         say.result(shown_result(home, shown, seen, disk), lambda: shown_parts(home, shown, seen, disk))
         if shown.trouble:
             say.warn(f"Not all that runs is known: {shown.trouble}.")
@@ -251,7 +251,7 @@ def _choose_to_run(say: Speaker, asked: building.AskedBackend, around: Invocatio
     """Choose a backend that runs something. Raises UsageError, DependencyMissing."""
     from obol.cli.stack.view import needed
 
-    choice = building.run(say, building.choose(asked, None, around.environ))
+    choice = run(say, building.choose(asked, None, around.environ))
     if choice.backend != "none":
         return choice.backend
     if not choice.looked:
@@ -268,7 +268,7 @@ def _forget(say: Speaker, around: Invocation, home: Home, before: Identity) -> N
 
     try:
         former = _idle(say, around, home, before.backend)
-        building.run(say, former.purge(before, building.steps(say), images=False, caches=False))
+        run(say, former.purge(before, building.steps(say), images=False, caches=False))
     except ObolError as problem:
         say.warn(f"obol could not remove what runs on {before.backend}, so it stays: {problem}.")
 
@@ -292,7 +292,7 @@ def _raise(
     manifests = building.manifests(file, around)
     images, home = images_of(manifests, kubernetes=identity.backend == "k3d"), building.home(around)
     wanted = Wanted(identity, locate(around).data, manifests, images, use_caches, prefetch)
-    raised = building.run(
+    raised = run(
         say,
         stack.up(wanted, building.steps_with_images(say, around, wanted), SystemClock()),
         "what is there stays; `obol stack up` goes on from there.",
@@ -314,7 +314,7 @@ def _up_without_cluster(
     images = building.images(file, around)
     stack = building.caches_only(building.cache_plans(say, around).builtin)
     with watching(say, len(images)) as progress:
-        brought = building.run(
+        brought = run(
             say,
             stack.up(choice, images, progress, say.warn),
             "what has been fetched is kept; `obol stack up` goes on from there.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from obol.cli.stack import building
+from obol.cli.verb import run
 from obol.config.paths import locate
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def whose(
         if isinstance(written, NameLost):
             raise written
         return written
-    identity, line = settle(written, building.run(say, clusters(around, home)), home.config)
+    identity, line = settle(written, run(say, clusters(around, home)), home.config)
     if identity is not None and line:
         if remember:
             with building.at_work(around):

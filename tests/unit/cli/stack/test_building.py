@@ -11,6 +11,7 @@ from obol.backends.ports import Program, Runtimes
 from obol.cli.stack import building
 from obol.cli.stack.building import AskedBackend, AskedEngine
 from obol.cli.terminal.present import OutputFormat, Speaker
+from obol.cli.verb import run
 from obol.config.paths import Invocation
 from obol.errors import Interrupted, SettingsError, UsageError
 from obol.stack.home import Home, Identity, claim
@@ -54,13 +55,13 @@ def test_run(say: Speaker, capsys: pytest.CaptureFixture[str], words: tuple[str,
             raise KeyboardInterrupt
         return 7
 
-    assert building.run(say, done(interrupted=False), *words) == 7
+    assert run(say, done(interrupted=False), *words) == 7
     assert capsys.readouterr().err == ""
     with pytest.raises(KeyboardInterrupt if not words else Interrupted) as caught:
-        building.run(say, done(interrupted=True), *words)
+        run(say, done(interrupted=True), *words)
     assert getattr(caught.value, "why", "") == said
     with pytest.raises(Interrupted):
-        building.run(Speaker(OutputFormat.JSON), done(interrupted=True), *words)
+        run(Speaker(OutputFormat.JSON), done(interrupted=True), *words)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -76,7 +77,7 @@ def test_signals_end_a_verb(say: Speaker, number: signal.Signals) -> None:
             tidied.append(True)
 
     with pytest.raises(Interrupted) as caught:
-        building.run(say, work(), "what is there stays.")
+        run(say, work(), "what is there stays.")
 
     assert (caught.value.why, tidied) == ("what is there stays", [True])
     assert signal.getsignal(number) is signal.SIG_DFL

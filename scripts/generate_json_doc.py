@@ -5,7 +5,6 @@ The page is generated so that it can't drift; `scripts.check_docs` compares it w
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ import msgspec
 
 from obol.cli.results.verbs import ERROR, RESULTS, WITHOUT
 from scripts.generate_errors_doc import EXIT_CODES, cell
-from scripts.shapes import kinds, meanings, unit
+from scripts.shapes import fields, kinds, meanings, unit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +48,7 @@ there.
 def type_name(info: Any) -> str:
     """A type as a reader of JSON knows it, with links to parts."""
     match info:
-        case msgspec.inspect.DataclassType():
+        case msgspec.inspect.DataclassType() | msgspec.inspect.StructType():
             return f"[{info.cls.__name__}](#{info.cls.__name__.lower()})"
         case msgspec.inspect.UnionType():
             return " or ".join(type_name(one) for one in info.types)
@@ -77,11 +76,9 @@ def _words(info: Any) -> list[str]:
 def table(kind: type) -> Iterator[str]:
     """The fields of a type, one a row."""
     said = meanings(kind)
-    info = msgspec.inspect.type_info(kind)
-    assert isinstance(info, msgspec.inspect.DataclassType)
     yield "| field | type | unit | meaning |"
     yield "|---|---|---|---|"
-    for field in info.fields:
+    for field in fields(kind):
         name = field.encode_name
         yield f"| `{name}` | {type_name(field.type)} | {unit(name)} | {cell(said[name])} |"
 
@@ -108,7 +105,6 @@ def render() -> str:
             text += section(f"obol {verb}", kind)
     text += "## Parts\n\n"
     for name, kind in parts().items():
-        assert dataclasses.is_dataclass(kind)
         about = (inspect.getdoc(kind) or "").partition("\n\n")[0]
         text += f"### {name}\n\n{' '.join(about.split())}\n\n" + "\n".join([*table(kind), "", ""])
     return text.rstrip() + "\n"

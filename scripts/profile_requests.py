@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 import obol
-from obol.registry.settings import EngineSettings, ListenerSettings
+from obol.registry.control.api import Listener
+from obol.registry.settings import EngineSettings
 from obol.wiring.engine import running_engine
 from tests.fakes.content import blob, digest_of, make_image
 from tests.fakes.upstream import FakeUpstream
@@ -78,7 +79,7 @@ async def profile(root: Path) -> dict[str, Entered]:
     upstream = NearUpstream("docker.io")
     image = make_image(SIZE)
     upstream.add("library/app", "1", image)
-    settings = EngineSettings(root, (upstream.settings,), (ListenerSettings("docker.io", 0),))
+    settings = EngineSettings(root, (upstream.settings,), (Listener("docker.io", "127.0.0.1", 0),))
     found: set[tuple[str, str]] = set()
     seen: dict[str, Entered] = {}
     # Threads of the store live as long as the engine: they are profiled from their beginning.

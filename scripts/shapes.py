@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import dataclasses
 import inspect
 import json
 import textwrap
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SCHEMAS = Path("src/obol/cli/schemas")
+OBJECTS = (msgspec.inspect.DataclassType, msgspec.inspect.StructType)
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 UNITS: Mapping[str, str] = {
     "size": "bytes",
@@ -39,7 +39,7 @@ def path_of(verb: str) -> Path:
 
 
 def meanings(kind: type) -> dict[str, str]:
-    """What is said below each field of a dataclass; raises LookupError for a field of which nothing is said."""
+    """What is said below each field of a type; raises LookupError for a field of which nothing is said."""
     (body,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(body, ast.ClassDef)
     said: dict[str, str] = {}
@@ -50,9 +50,16 @@ def meanings(kind: type) -> dict[str, str]:
                 ast.Expr(value=ast.Constant(value=str(text))),
             ):
                 said[name] = " ".join(text.split())
-    if missing := [field.name for field in dataclasses.fields(kind) if field.name not in said]:
+    if missing := [field.name for field in fields(kind) if field.name not in said]:
         raise LookupError(f"{kind.__module__}.{kind.__name__}: nothing is said of {', '.join(missing)}")
     return said
+
+
+def fields(kind: type) -> tuple[msgspec.inspect.Field, ...]:
+    """The fields of a type, as they are in JSON."""
+    info = msgspec.inspect.type_info(kind)
+    assert isinstance(info, OBJECTS)
+    return info.fields
 
 
 def unit(name: str) -> str:
@@ -62,11 +69,11 @@ def unit(name: str) -> str:
 
 
 def kinds(root: type) -> dict[str, type]:
-    """The dataclasses that a result is made of, by their names in its schema, the result itself first."""
+    """The types with fields that a result is made of, by their names in its schema, the result itself first."""
     found: dict[str, type] = {}
     waiting: list[Any] = [msgspec.inspect.type_info(root)]
     for info in waiting:
-        if isinstance(info, msgspec.inspect.DataclassType) and info.cls.__name__ not in found:
+        if isinstance(info, OBJECTS) and info.cls.__name__ not in found:
             found[info.cls.__name__] = info.cls
             waiting += [field.type for field in info.fields]
         waiting += _inner(info)

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.oci.references import Digest
-from obol.registry.store.ports import StoreError, Usage
+from obol.registry.control.api import Amount
+from obol.registry.store.ports import StoreError
 from tests.fakes.store import bytes_of
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ async def test_empty(store: Store) -> None:
     """What was never stored is not held."""
     assert await store.content.size(DIGEST) is None
     assert await store.content.open(DIGEST) is None
-    assert await store.content.usage() == Usage(0, 0)
+    assert await store.content.usage() == Amount(0, 0)
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
@@ -50,15 +51,15 @@ async def test_put_twice(store: Store) -> None:
     await store.content.put(DIGEST, DATA)
     await store.content.put(DIGEST, DATA)
 
-    assert await store.content.usage() == Usage(1, len(DATA))
+    assert await store.content.usage() == Amount(1, len(DATA))
 
 
 async def test_usage(store: Store) -> None:
-    """Usage counts objects and their bytes."""
+    """Amount counts objects and their bytes."""
     await store.content.put(DIGEST, DATA)
     await store.content.put(OTHER, b"something else")
 
-    assert await store.content.usage() == Usage(2, len(DATA) + 14)
+    assert await store.content.usage() == Amount(2, len(DATA) + 14)
 
 
 async def test_readers_are_independent(store: Store) -> None:
@@ -86,8 +87,8 @@ async def test_adopt(store: Store) -> None:
     assert partial.read(0, 100) == DATA
     partial.close()
     assert read(await store.content.open(DIGEST)) == DATA
-    assert await store.content.usage() == Usage(1, len(DATA))
-    assert await store.partials.usage() == Usage(0, 0)
+    assert await store.content.usage() == Amount(1, len(DATA))
+    assert await store.partials.usage() == Amount(0, 0)
 
 
 async def test_adopt_cuts(store: Store) -> None:
@@ -125,7 +126,7 @@ async def test_discard_after_adopt(store: Store) -> None:
     await first.discard()
 
     first.close()
-    assert await store.partials.usage() == Usage(1, len(DATA))
+    assert await store.partials.usage() == Amount(1, len(DATA))
     assert read(await store.content.open(DIGEST)) == DATA
     await second.discard()
     second.close()
@@ -163,7 +164,7 @@ async def test_read_damaged(store: Store) -> None:
 
     assert await store.content.open(DIGEST) is None
     assert await store.content.size(DIGEST) is None
-    assert await store.content.usage() == Usage(0, 0)
+    assert await store.content.usage() == Amount(0, 0)
     assert read(reading) == DATA.upper()
     await store.content.put(DIGEST, DATA)
     assert await store.content.read(DIGEST) == DATA

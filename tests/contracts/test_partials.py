@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.oci.references import Digest
-from obol.registry.store.ports import StoreError, Usage
+from obol.registry.control.api import Amount
+from obol.registry.store.ports import StoreError
 
 if TYPE_CHECKING:
     from obol.registry.store.ports import Store
@@ -120,7 +121,7 @@ async def test_discard(store: Store) -> None:
     await partial.discard()
 
     assert partial.read(0, len(DATA)) == DATA
-    assert await store.partials.usage() == Usage(0, 0)
+    assert await store.partials.usage() == Amount(0, 0)
     partial.close()
     again = await store.partials.open(DIGEST)
     assert again.frontier == 0
@@ -165,7 +166,7 @@ async def test_usage(store: Store) -> None:
     second = await store.partials.open(OTHER)
     await second.write(0, b"1234")
 
-    assert await store.partials.usage() == Usage(2, len(DATA) + 4)
+    assert await store.partials.usage() == Amount(2, len(DATA) + 4)
     second.close()
 
 
@@ -181,7 +182,7 @@ async def test_sweep(store: Store) -> None:
     assert await store.partials.sweep() == 2
 
     assert await store.partials.sweep() == 0
-    assert await store.partials.usage() == Usage(1, len(DATA))
+    assert await store.partials.usage() == Amount(1, len(DATA))
     resumed = await store.partials.open(DIGEST)
     assert resumed.frontier == 1000
     resumed.close()

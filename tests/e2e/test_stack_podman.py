@@ -17,13 +17,13 @@ import pytest
 
 from obol.backends.podman.backend import Looks, PodmanBackend
 from obol.backends.ports import ClusterSpec, Step
-from obol.caches.control import Control
-from obol.caches.ports import Listener
 from obol.errors import ObolError
 from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
 from obol.machine.podman import Podman
 from obol.machine.tasks import spawn
+from obol.registry.control.api import Listener
+from obol.registry.control.client import ControlClient
 from obol.rendering.registries import Mirror
 from obol.workloads.images import images_in
 from obol.workloads.sources import Manifest, packaged
@@ -145,7 +145,7 @@ class World:
 
     async def _listen(self, address: str) -> str | None:
         listener = Listener("docker.io", address, self.engine.port)
-        opened = await asyncio.to_thread(Control(self.workdir / "store").listen, listener)
+        opened = await asyncio.to_thread(ControlClient(self.workdir / "store").listen, listener)
         return f"{opened.address}:{opened.port}"
 
 

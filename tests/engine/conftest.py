@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from obol.machine.clock import SystemClock
+from obol.registry.control.api import Listener
 from obol.registry.engine.engine import USES_EVERY
-from obol.registry.settings import EngineSettings, FillSettings, ListenerSettings, TimeLimits, UpstreamSettings
+from obol.registry.settings import EngineSettings, FillSettings, TimeLimits, UpstreamSettings
 from obol.wiring.engine import RunningEngine, running_engine
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import Reply, request
@@ -126,7 +127,7 @@ async def started(
     settings = EngineSettings(
         store=root,
         upstreams=tuple(UpstreamSettings(name, url) for name, url in upstreams.items()),
-        listeners=tuple(ListenerSettings(name, 0) for name in upstreams),
+        listeners=tuple(Listener(name, "127.0.0.1", 0) for name in upstreams),
         limits=QUICK,
         fill=SMALL_SEGMENTS,
     )

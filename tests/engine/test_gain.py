@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from obol.caches.control import Control
 from obol.caches.ports import Running
+from obol.registry.control.client import ControlClient
 from obol.stack.measuring import Measurement
 from tests.engine.processes import EngineProcess
 from tests.fakes.content import make_image
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from obol.caches.ports import Account, Inventory, Listener, Started
+    from obol.caches.ports import Started
+    from obol.registry.control.api import AccountStatus, Inventory, Listener
     from tests.fakes.content import FakeImage
 
 HELD = make_image(40_000, 3_000_000, seed=61)
@@ -34,7 +35,7 @@ NOBODY: frozenset[str] = frozenset()
 class Engine:
     """An engine that somebody else has started."""
 
-    control: Control
+    control: ControlClient
 
     def start(self) -> Started:
         """It runs."""
@@ -56,15 +57,11 @@ class Engine:
         """Ask it."""
         return self.control.listen(listener)
 
-    def unlisten(self, listener: Listener) -> None:
-        """Ask it."""
-        self.control.unlisten(listener)
-
-    def open_account(self, listeners: Sequence[Listener]) -> Account:
+    def open_account(self, listeners: Sequence[Listener]) -> AccountStatus:
         """Ask it."""
         return self.control.open_account(listeners)
 
-    def close_account(self, name: str) -> Account:
+    def close_account(self, name: str) -> AccountStatus:
         """Ask it."""
         return self.control.close_account(name)
 
@@ -104,7 +101,7 @@ async def test_two_ups_beside_a_foreign_pull(tmp_path: Path) -> None:
         upstream.add("library/fresh", "1", FRESH)
         engine = EngineProcess(tmp_path / "store", {"docker.io": upstream.url})
         async with engine.running() as port:
-            caches = Engine(Control(tmp_path / "store"))
+            caches = Engine(ControlClient(tmp_path / "store"))
             await pull(port, "held", HELD)
             await committed(caches)
             first, second = Measurement(caches), Measurement(caches)
@@ -140,7 +137,7 @@ async def test_a_first_up_claims_nothing(tmp_path: Path) -> None:
         upstream.add("library/fresh", "1", FRESH)
         engine = EngineProcess(tmp_path / "store", {"docker.io": upstream.url})
         async with engine.running() as port:
-            caches = Engine(Control(tmp_path / "store"))
+            caches = Engine(ControlClient(tmp_path / "store"))
             gains = []
             for _ in range(2):
                 measurement = Measurement(caches)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
-from obol.caches.ports import Account, EngineStatus, Inventory, Listener, Running, Started
+from obol.caches.ports import Running, Started
 from obol.errors import PortTaken
+from obol.registry.control.api import AccountStatus, EngineStatus, Inventory, Listener
 from tests.fakes.control import status_body
 
 if TYPE_CHECKING:
@@ -51,14 +53,10 @@ class FakeCaches:
         self.listeners.append(real)
         return real
 
-    def open_account(self, listeners: Sequence[Listener]) -> Account:
+    def open_account(self, listeners: Sequence[Listener]) -> AccountStatus:
         """Count nothing."""
-        return Account("a", True, tuple(listeners))
+        return AccountStatus("a", True, tuple(listeners))
 
-    def close_account(self, name: str) -> Account:
+    def close_account(self, name: str) -> AccountStatus:
         """Nothing was counted."""
-        return Account(name, True, ())
-
-    def unlisten(self, listener: Listener) -> None:
-        """Listen there no longer."""
-        self.listeners.remove(listener)
+        return AccountStatus(name, True, ())

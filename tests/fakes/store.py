@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from weakref import finalize
 
 from obol.oci.references import Digest
+from obol.registry.control.api import Amount
 from obol.registry.store.ports import (
     ContentKind,
     FileRun,
@@ -25,7 +26,6 @@ from obol.registry.store.ports import (
     RepositoryKey,
     Run,
     StoreError,
-    Usage,
     provenance_type,
 )
 
@@ -110,9 +110,9 @@ class MemoryContent:
             raise TypeError("only a partial of the same store can be adopted")
         self._held[partial.digest] = partial.surrender(size)
 
-    async def usage(self) -> Usage:
+    async def usage(self) -> Amount:
         """What is held now."""
-        return Usage(len(self._held), sum(file.size() for file in self._held.values()))
+        return Amount(len(self._held), sum(file.size() for file in self._held.values()))
 
 
 @dataclass
@@ -205,9 +205,9 @@ class MemoryPartials:
             del self._left[key]
         return len(useless)
 
-    async def usage(self) -> Usage:
+    async def usage(self) -> Amount:
         """Files left or in use, and the bytes they take."""
-        return Usage(len(self._left), sum(left.file.size() for left in self._left.values()))
+        return Amount(len(self._left), sum(left.file.size() for left in self._left.values()))
 
     def take(self, count: int) -> None:
         """Account for bytes to be written. Raises StoreError when `fail_after` is passed."""

@@ -18,13 +18,13 @@ from obol.registry.upstream.ports import (
     ManifestHead,
     Misbehaved,
     RangesRefused,
-    RateLimit,
     Slots,
     Unavailable,
     UpstreamError,
 )
 
 if TYPE_CHECKING:
+    from obol.registry.control.api import RateLimit
     from tests.fakes.content import FakeImage, Stored
 
 

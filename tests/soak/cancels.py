@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from obol.oci.references import Digest
-from obol.registry.settings import EngineSettings, ListenerSettings, UpstreamSettings
+from obol.registry.control.api import Listener
+from obol.registry.settings import EngineSettings, UpstreamSettings
 from obol.wiring.engine import RunningEngine, running_engine
 from tests.fakes.content import make_image
 from tests.fakes.http import request, talk
@@ -157,7 +158,7 @@ async def run(scratch: Path, *, pulls: int = PULLS) -> Sequence[Figure]:
         for number, image in enumerate(IMAGES):
             upstream.add("library/app", f"t{number}", image)
         settings = EngineSettings(
-            scratch / "store", (UpstreamSettings("docker.io", upstream.url),), (ListenerSettings("docker.io", 0),)
+            scratch / "store", (UpstreamSettings("docker.io", upstream.url),), (Listener("docker.io", "127.0.0.1", 0),)
         )
         outside = alive()
         with listening() as complaints:

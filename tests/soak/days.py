@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from obol.oci.references import Digest
-from obol.registry.settings import EngineSettings, ListenerSettings, TimeLimits, UpstreamSettings
+from obol.registry.control.api import Listener
+from obol.registry.settings import EngineSettings, TimeLimits, UpstreamSettings
 from obol.wiring.engine import RunningEngine, running_engine
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import make_image
@@ -220,7 +221,7 @@ async def run(scratch: Path, *, hours: float = HOURS) -> Sequence[Figure]:
         settings = EngineSettings(
             store,
             (UpstreamSettings("docker.io", upstream.url),),
-            (ListenerSettings("docker.io", 0),),
+            (Listener("docker.io", "127.0.0.1", 0),),
             tag_ttl=TTL,
         )
         async with running_engine(settings, clock) as running:

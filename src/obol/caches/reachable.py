@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from obol.caches.substitutes import recall
 from obol.machine.addresses import bracketed
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from obol.caches.builtin.plan import BuiltinPlan
-    from obol.caches.ports import Listener
+    from obol.registry.control.api import Listener
 
 LOOPBACK = ("127.0.0.1", "::1")
 EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from obol.caches.ports import Listener, Substitute
+from obol.caches.ports import Substitute
 from obol.errors import PortTaken
 from obol.machine.regular import READABLE_FILE, find_ours, read, write_atomically
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.machine.ports import Holder
+    from obol.registry.control.api import Listener
 
 FILE = "ports.json"
 _ATTEMPTS = 16

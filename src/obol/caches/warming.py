@@ -28,10 +28,11 @@ from obol.oci.references import Digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
-    from obol.caches.ports import CacheEngine, EngineStatus, HeldPlatform, Inventory
+    from obol.caches.ports import CacheEngine
     from obol.client.platforms import Selection
     from obol.client.ports import Progress, Source
     from obol.oci.references import ImageReference
+    from obol.registry.control.api import EngineStatus, HeldPlatform, Inventory
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from obol.cli.verb import run, verb
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
-    from obol.caches.ports import EngineStatus
     from obol.cli.results.others import VersionResult
     from obol.cli.terminal.present import Table
+    from obol.registry.control.api import EngineStatus
 
 app = Verbs()
 

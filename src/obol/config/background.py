@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.containers.plan import DEFAULT_IMAGE, CacheContainer, ContainersPlan
-from obol.caches.ports import Listener
 from obol.config.paths import development
 from obol.config.stack import cache_image
 from obol.machine.commands import User
@@ -56,7 +55,7 @@ def background_plan(
     """Plan the process for `settings`, which were loaded from these flags and surroundings."""
     return BuiltinPlan(
         store=settings.engine.store,
-        listeners=tuple(Listener(own.registry, own.address, own.port) for own in settings.engine.listeners),
+        listeners=settings.engine.listeners,
         arguments=replace(flags, store=None, port=()).argv(),
         environ=around.environ,
         config=directories.config,

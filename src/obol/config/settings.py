@@ -22,14 +22,8 @@ from obol.config import values
 from obol.config.paths import Directories, Invocation, expand
 from obol.config.sources import CacheFlags, Key, Layer, environment_layer, file_layer, flags_layer
 from obol.errors import SettingsError
-from obol.registry.settings import (
-    ANSWER_MEMORY,
-    DEFAULT_PORTS,
-    DEFAULT_UPSTREAMS,
-    EngineSettings,
-    ListenerSettings,
-    UpstreamSettings,
-)
+from obol.registry.control.api import Listener
+from obol.registry.settings import ANSWER_MEMORY, DEFAULT_PORTS, DEFAULT_UPSTREAMS, EngineSettings, UpstreamSettings
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -169,17 +163,17 @@ def _upstreams(options: _Options, config: Path) -> tuple[UpstreamSettings, ...]:
     return tuple(found.values())
 
 
-def _listeners(options: _Options, upstreams: Sequence[UpstreamSettings]) -> tuple[ListenerSettings, ...]:
+def _listeners(options: _Options, upstreams: Sequence[UpstreamSettings]) -> tuple[Listener, ...]:
     ports = {**DEFAULT_PORTS, **options.port}
     return tuple(
-        ListenerSettings(upstream.registry, ports.get(upstream.registry, 0), address)
+        Listener(upstream.registry, address, ports.get(upstream.registry, 0))
         for upstream in upstreams
         for address in dict.fromkeys(options.bind)
     )
 
 
 def _contradictions(
-    options: _Options, upstreams: Sequence[UpstreamSettings], listeners: Sequence[ListenerSettings]
+    options: _Options, upstreams: Sequence[UpstreamSettings], listeners: Sequence[Listener]
 ) -> list[str]:
     served = {upstream.registry for upstream in upstreams}
     # A port for an upstream that a flag left out today is no mistake; one for a registry that nobody knows is.

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from obol.caches.builtin.plan import BuiltinPlan
-from obol.caches.ports import Listener
 from obol.errors import ObolError
+from obol.registry.control.api import Listener
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping

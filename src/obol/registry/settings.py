@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from obol.registry.control.api import LAST_TRANSFERS
+
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from obol.registry.control.api import Listener
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -25,16 +29,6 @@ class UpstreamSettings:
     """Certificates (PEM) to trust besides the system's."""
     proxy: str | None = None
     """An HTTP proxy to reach it by: http://host:port."""
-
-
-@dataclass(frozen=True, slots=True)
-class ListenerSettings:
-    """One port: requests without `?ns=` that arrive here are for `registry`."""
-
-    registry: str
-    port: int
-    """0 lets the system choose."""
-    address: str = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +58,7 @@ class TimeLimits:
     """An idle client connection is kept for this long."""
     follower_gap: float = 45.0
     """A client of a fill that brings nothing for this long is let go, so that it can turn to the upstream."""
-    shutdown: float = 5.0
+    shutdown: float = LAST_TRANSFERS
     """How long transfers under way may go on after the order to stop."""
     standstill: float = 120.0
     """A transfer that gets no new byte for this long is ended, whatever the reason."""
@@ -102,7 +96,8 @@ class EngineSettings:
 
     store: Path
     upstreams: tuple[UpstreamSettings, ...]
-    listeners: tuple[ListenerSettings, ...]
+    listeners: tuple[Listener, ...]
+    """Port 0 lets the system choose one."""
     tag_ttl: float = 60.0
     """Seconds for which a tag is trusted without asking; 0 asks every time."""
     negative_ttl: float = 3.0

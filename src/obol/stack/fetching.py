@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from obol.backends.ports import Backend
-    from obol.caches.ports import CacheEngine, EngineStatus
+    from obol.caches.ports import CacheEngine
     from obol.caches.warming import Holding
+    from obol.registry.control.api import EngineStatus
     from obol.stack.home import LastUp
     from obol.stack.nocluster import Warmth
     from obol.stack.reporter import Notes

@@ -14,8 +14,9 @@ from obol.errors import EngineUnresponsive, ObolError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from obol.caches.ports import CacheEngine, EngineStatus
+    from obol.caches.ports import CacheEngine
     from obol.machine.clock import Clock
+    from obol.registry.control.api import EngineStatus
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the engine, each a question on its control socket."""

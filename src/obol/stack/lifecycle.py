@@ -30,10 +30,11 @@ if TYPE_CHECKING:
 
     from obol.backends.ports import Backend, ClusterState, Deployed, Step, Up
     from obol.caches.containers.engine import ContainerSeen
-    from obol.caches.ports import EngineStatus, Started
+    from obol.caches.ports import Started
     from obol.caches.warming import Held
     from obol.machine.clock import Clock
     from obol.oci.references import ImageReference
+    from obol.registry.control.api import EngineStatus
     from obol.rendering.registries import Mirror
     from obol.stack.caches import Caches, Networks
     from obol.stack.home import Home, Identity

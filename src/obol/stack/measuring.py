@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from obol.caches.ports import CacheEngine, Listener
+from obol.caches.ports import CacheEngine
 from obol.errors import ObolError
 from obol.machine.addresses import bracketed
 from obol.machine.regular import read, write_atomically
+from obol.registry.control.api import Listener
 from obol.rendering.loopback import LOOPBACK
 from obol.rendering.registries import Mirror
 from obol.stack.plan import ColdUp, Own, cold_up, gain, held_against
@@ -26,18 +27,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.backends.ports import BackendName
-    from obol.caches.ports import Account, EngineStatus
+    from obol.registry.control.api import AccountStatus, EngineStatus
     from obol.stack.plan import Gain
 
 
 class MeasuringEngine(CacheEngine, Protocol):
     """A cache engine that counts for whoever asks."""
 
-    def open_account(self, listeners: Sequence[Listener]) -> Account:
+    def open_account(self, listeners: Sequence[Listener]) -> AccountStatus:
         """Count from now on what each client is given. Raises EngineNotRunning, EngineUnresponsive, PortTaken."""
         ...
 
-    def close_account(self, name: str) -> Account:
+    def close_account(self, name: str) -> AccountStatus:
         """Tell what an account has come to, and close it. Raises EngineNotRunning, EngineUnresponsive."""
         ...
 
@@ -47,7 +48,7 @@ class Measurement:
 
     def __init__(self, engine: MeasuringEngine) -> None:
         self._engine = engine
-        self._account: Account | None = None
+        self._account: AccountStatus | None = None
         self._broken = False
 
     @property

@@ -15,11 +15,12 @@ from obol.stack.space import too_little_room
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from obol.caches.ports import CacheEngine, EngineStatus, Running, Started
+    from obol.caches.ports import CacheEngine, Running, Started
     from obol.caches.warming import Held, Holding
     from obol.client.ports import Progress
     from obol.machine.clock import Clock
     from obol.oci.references import ImageReference
+    from obol.registry.control.api import EngineStatus
     from obol.stack.plan import Choice
     from obol.workloads.images import StackImage
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from obol.backends.ports import BackendName, Program, Runtimes
-    from obol.caches.ports import Account, Given, Inventory
+    from obol.registry.control.api import AccountStatus, Given, Inventory
 
 COLD, AS_MUCH = 0.9, 0.9
 """Which share of the bytes an `up` fetches that is cold, and how much of the record's bytes one needs to replace it."""
@@ -93,7 +93,7 @@ class Gain:
     """The same two sizes for each registry that something was of."""
 
 
-def gain(account: Account, own: Own, throughput: Mapping[str, float]) -> Gain | None:
+def gain(account: AccountStatus, own: Own, throughput: Mapping[str, float]) -> Gain | None:
     """Tell what an account says of our own nodes; None where it does not know everything, or what is ours."""
     if not account.whole or own == Own():
         return None

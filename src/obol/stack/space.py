@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from obol.caches.ports import EngineStatus
     from obol.caches.warming import Holding
+    from obol.registry.control.api import EngineStatus
 
 FILES = 50_000
 """So many are counted; who has more waits no longer for a number."""

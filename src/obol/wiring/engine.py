@@ -18,12 +18,13 @@ from obol.machine import logs
 from obol.machine.clock import Clock, SystemClock
 from obol.machine.files import allow_many_open_files, open_files_limit
 from obol.machine.memory import return_large_pieces
+from obol.registry.control.api import EngineStatus, Listener
 from obol.registry.control.measuring import Measuring
 from obol.registry.control.remembered import RememberedPorts
-from obol.registry.control.server import Control, Views
+from obol.registry.control.server import ControlServer, Views
 from obol.registry.engine.engine import Engine
 from obol.registry.engine.scopes import Scope
-from obol.registry.engine.status import ListenerStatus, Status, amount, upstreams
+from obol.registry.engine.status import ended_badly, upstreams
 from obol.registry.engine.storehealth import disk_space
 from obol.registry.policy.shares import Shares, divide
 from obol.registry.server.budget import Budget
@@ -39,7 +40,7 @@ from obol.registry.upstream.slots import Share, SlotPool
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from obol.registry.settings import EngineSettings, ListenerSettings
+    from obol.registry.settings import EngineSettings
 
 HASH_THREADS = 2
 
@@ -53,11 +54,11 @@ class RunningEngine:
     store: DiskStore
     started_at: float
 
-    async def status(self, hidden: Callable[[ListenerSettings], bool] | None = None) -> Status:
+    async def status(self, hidden: Callable[[Listener], bool] | None = None) -> EngineStatus:
         """What runs and what it did, without the ports that are nobody's business."""
         shown = [one for one in self.listeners.list() if hidden is None or not hidden(one)]
         store_state, store_detail = self.engine.store_state(disk_space(self.store.root))
-        return Status(
+        return EngineStatus(
             store_state=store_state,
             store_detail=store_detail,
             version=obol.__version__,
@@ -66,9 +67,9 @@ class RunningEngine:
             started_at=self.started_at,
             offline=self.engine.settings.offline,
             fills=self.engine.transfers,
-            content=amount(await self.store.content.usage()),
-            partials=amount(await self.store.partials.usage()),
-            listeners=[ListenerStatus(one.registry, one.address, one.port) for one in shown],
+            content=await self.store.content.usage(),
+            partials=await self.store.partials.usage(),
+            listeners=tuple(shown),
             upstreams=upstreams(self.engine),
         )
 
@@ -103,7 +104,7 @@ async def running_engine(settings: EngineSettings, clock: Clock | None = None) -
         running: RunningEngine
 
         async def scrape() -> tuple[int, str, bytes]:
-            return await asyncio.to_thread(metrics, await running.status())
+            return await asyncio.to_thread(metrics, await running.status(), ended_badly(engine))
 
         def handler(registry: str) -> Handler:
             return Handler(engine, registry, {"/healthz": healthz, "/metrics": scrape}, shared)
@@ -148,11 +149,11 @@ async def _serve(settings: EngineSettings) -> None:
         engine = running.engine
         measuring = Measuring(engine.open_account, engine.accounts, running.listeners, engine.clock)
 
-        async def status() -> Status:
+        async def status() -> EngineStatus:
             return await running.status(hidden=measuring.owns)
 
         views = Views(status, engine.inventory, engine.progress)
-        control = Control(views, ports, registries, stopping.set, measuring)
+        control = ControlServer(views, ports.add, registries, stopping.set, measuring)
         await control.start(running.store.root / "control.sock")
         for one in running.listeners.list():
             logs.get().info("listening", registry=one.registry, address=one.address, port=one.port)

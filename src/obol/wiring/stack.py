@@ -17,7 +17,6 @@ from obol.caches.containers.engine import ContainersEngine
 from obol.caches.containers.plan import push_registry
 from obol.caches.docker.gateway import GatewayMirrors
 from obol.caches.docker.network import ensure_network
-from obol.caches.ports import Listener
 from obol.caches.warming import Warming
 from obol.client.platforms import this_machine
 from obol.config.stack import may_ask
@@ -27,6 +26,7 @@ from obol.machine.docker import Docker
 from obol.machine.podman import Podman
 from obol.machine.scratch import Scratch
 from obol.machine.thismachine import machine_id
+from obol.registry.control.api import Listener
 from obol.rendering.k3s import CACHES
 from obol.rendering.names import home_mark
 from obol.stack.adoption import look

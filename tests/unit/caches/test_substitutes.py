@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.ports import Listener, Substitute
+from obol.caches.ports import Substitute
 from obol.caches.substitutes import as_it_is, not_ours, recall, remember, settle
 from obol.errors import PortTaken
 from obol.machine.ports import Holder
+from obol.registry.control.api import Listener
 from tests.fakes.ports import FakePorts
 
 if TYPE_CHECKING:

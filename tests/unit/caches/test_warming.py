@@ -1,25 +1,18 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
-from obol.caches.ports import (
-    Amount,
-    EngineStatus,
-    HeldImage,
-    HeldPlatform,
-    Inventory,
-    Listener,
-    Running,
-    Started,
-)
+from obol.caches.ports import Running, Started
 from obol.caches.warming import Holding, Warming
 from obol.client.ports import Kind, Limits, PulledImage, PullFailed, Silence
 from obol.errors import EngineNotRunning
 from obol.oci.manifests import Platform
 from obol.oci.references import ImageReference
+from obol.registry.control.api import Amount, EngineStatus, HeldImage, HeldPlatform, Inventory, Listener
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import make_image
 from tests.fakes.registry import FakeRegistry
@@ -77,10 +70,6 @@ class FakeCache:
         return self.inventories.pop(0) if len(self.inventories) > 1 else self.inventories[0]
 
     def listen(self, listener: Listener) -> Listener:
-        """Not used here."""
-        raise NotImplementedError(listener)
-
-    def unlisten(self, listener: Listener) -> None:
         """Not used here."""
         raise NotImplementedError(listener)
 

@@ -9,11 +9,12 @@ import msgspec
 import pytest
 
 from obol.backends.ports import Program, Runtimes
-from obol.caches.ports import EngineStatus, Inventory, Listener, Running, Started, Substitute
+from obol.caches.ports import Running, Started, Substitute
 from obol.cli import main
 from obol.cli.cache import commands as cache
 from obol.cli.stack import building, identifying
 from obol.config.paths import Invocation, locate
+from obol.registry.control.api import EngineStatus, Inventory, Listener
 from obol.stack.adoption import Clusters
 from obol.stack.home import Home
 from obol.stack.nocluster import CachesOnly
@@ -73,10 +74,6 @@ class FakeEngine:
         return self.held
 
     def listen(self, listener: Listener) -> Listener:
-        """Not used here."""
-        raise NotImplementedError(listener)
-
-    def unlisten(self, listener: Listener) -> None:
         """Not used here."""
         raise NotImplementedError(listener)
 

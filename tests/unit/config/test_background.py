@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from obol.caches.containers.plan import CacheContainer
-from obol.caches.ports import Listener
 from obol.config.background import background_plan, cache_plans, idle_plans, sudo_account
 from obol.config.paths import Invocation, locate
 from obol.config.settings import load_cache_settings
 from obol.config.sources import CacheFlags
 from obol.machine.commands import User
+from obol.registry.control.api import Listener
 
 
 def test_background_plan(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ from obol.config.paths import Directories, Invocation
 from obol.config.settings import CacheSettings, load_cache_settings
 from obol.config.sources import CacheFlags
 from obol.errors import SettingsError
-from obol.registry.settings import DEFAULT_UPSTREAMS, MIB, EngineSettings, ListenerSettings, UpstreamSettings
+from obol.registry.control.api import Listener
+from obol.registry.settings import DEFAULT_UPSTREAMS, MIB, EngineSettings, UpstreamSettings
 
 
 class Person:
@@ -49,9 +50,9 @@ def test_defaults(person: Person) -> None:
         store=person.directories.cache_root / "builtin",
         upstreams=DEFAULT_UPSTREAMS,
         listeners=(
-            ListenerSettings("docker.io", 54100),
-            ListenerSettings("ghcr.io", 54101),
-            ListenerSettings("quay.io", 54102),
+            Listener("docker.io", "127.0.0.1", 54100),
+            Listener("ghcr.io", "127.0.0.1", 54101),
+            Listener("quay.io", "127.0.0.1", 54102),
         ),
     )
     assert (loaded.log_format, loaded.warnings) == ("human", ())
@@ -146,7 +147,7 @@ def test_chosen_upstreams(person: Person) -> None:
     by_flag = person.load(CacheFlags(upstream=("docker.io=http://d",))).engine
 
     assert [own.registry for own in by_variable.upstreams] == ["quay.io", "y.io"]
-    assert by_variable.listeners == (ListenerSettings("quay.io", 54102), ListenerSettings("y.io", 0))
+    assert by_variable.listeners == (Listener("quay.io", "127.0.0.1", 54102), Listener("y.io", "127.0.0.1", 0))
     assert by_flag.upstreams == (UpstreamSettings("docker.io", "http://d"),)
 
 
@@ -154,7 +155,7 @@ def test_bind(person: Person) -> None:
     """Each registry is served on each address, once; an address that is everybody's is worth a warning."""
     loaded = person.load(CacheFlags(upstream=("a.io=https://a",), port=("a.io=5",), bind=("0.0.0.0", "::1", "0.0.0.0")))
 
-    assert loaded.engine.listeners == (ListenerSettings("a.io", 5, "0.0.0.0"), ListenerSettings("a.io", 5, "::1"))
+    assert loaded.engine.listeners == (Listener("a.io", "0.0.0.0", 5), Listener("a.io", "::1", 5))
     assert loaded.warnings == ("listening on 0.0.0.0: everyone who can reach this machine can pull through the cache",)
 
 

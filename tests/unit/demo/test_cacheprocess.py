@@ -9,9 +9,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from obol.caches.ports import EngineStatus, Listener, Started
+from obol.caches.ports import Started
 from obol.demo.cacheprocess import plan_cache, running_cache
 from obol.errors import EngineUnresponsive
+from obol.registry.control.api import EngineStatus, Listener
 from tests.fakes.control import status_body
 
 

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from obol.backends.ports import Step
 from obol.caches.builtin.plan import BuiltinPlan
@@ -12,11 +13,12 @@ from obol.caches.containers.container import Serving
 from obol.caches.containers.engine import ContainerSeen, ContainersEngine, ContainersStarted, LeftOut
 from obol.caches.containers.plan import CacheContainer, ContainersPlan
 from obol.caches.docker.gateway import GatewayMirrors, Offer, Reached, Unreached
-from obol.caches.ports import Listener, Running, Substitute
+from obol.caches.ports import Running, Substitute
 from obol.config.background import CachePlans
 from obol.errors import ObolError
 from obol.machine.docker import Docker
 from obol.machine.dockererrors import DockerFailed
+from obol.registry.control.api import Listener
 from obol.rendering.registries import Mirror
 from obol.stack.caches import PUSHED, DockerCaches, HostCaches, NoNetworks
 from obol.workloads.k3s import NODE_IMAGE

@@ -1,16 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from obol.backends.ports import Details, Workload
-from obol.caches.ports import Given, HeldImage
 from obol.client.ports import Kind
 from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
 from obol.machine.dockererrors import NoAddressPool
+from obol.registry.control.api import Given, HeldImage
 from obol.rendering.registries import Mirror
 from obol.stack import lifecycle
 from obol.stack.home import Home

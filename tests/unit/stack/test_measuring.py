@@ -4,8 +4,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.ports import Given, Running
+from obol.caches.ports import Running
 from obol.errors import EngineUnresponsive, PortTaken
+from obol.registry.control.api import Given
 from obol.rendering.registries import Mirror
 from obol.stack.home import Home
 from obol.stack.measuring import COLD_UPS, Measurement, weigh

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from obol.backends.ports import BackendName, Program, Runtimes
-from obol.caches.ports import Account, Given
+from obol.registry.control.api import AccountStatus, Given
 from obol.stack.plan import Choice, ColdUp, Gain, Own, choose, cold_up, gain, held_against, time_saved
 
 ANSWERS = {name: Program(name, version="1") for name in ("docker", "k3d", "podman")}
@@ -65,9 +64,9 @@ NODE = Given("172.18.0.1", 54101, "172.18.0.2", "ghcr.io", held=2000, fetched=10
 FOREIGN = replace(NODE, peer="172.18.0.9", held=7777, fetched=999)
 
 
-def account(*given: Given, whole: bool = True) -> Account:
+def account(*given: Given, whole: bool = True) -> AccountStatus:
     """What an engine has counted."""
-    return Account("a", whole, (), given)
+    return AccountStatus("a", whole, (), given)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from obol.caches.warming import Holding
 from obol.stack import space as room

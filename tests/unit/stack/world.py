@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
-from obol.caches.ports import Account, EngineStatus, Given, HeldImage, Inventory, Listener, Running, Started, Substitute
+from obol.caches.ports import Running, Started, Substitute
 from obol.caches.warming import Holding
 from obol.client.ports import Kind, PulledImage, PullFailed
 from obol.errors import EngineUnresponsive, ObolError, PortTaken
 from obol.oci.references import Digest, ImageReference
+from obol.registry.control.api import AccountStatus, EngineStatus, Given, HeldImage, Inventory, Listener
 from obol.workloads.images import StackImage
 from tests.fakes.control import status_body
 
@@ -56,7 +58,7 @@ class FakeCaches:
     held: tuple[HeldImage, ...] = ()
     taken: frozenset[int] = frozenset()
     refusing: ObolError | None = None
-    account: Account | None = None
+    account: AccountStatus | None = None
     given: tuple[Given, ...] = ()
     whole: bool = True
     calls: list[str] = field(default_factory=list)
@@ -91,20 +93,16 @@ class FakeCaches:
             raise PortTaken("taken")
         return listener
 
-    def unlisten(self, listener: Listener) -> None:
-        """Not used here."""
-        raise NotImplementedError(listener)
-
-    def open_account(self, listeners: Sequence[Listener]) -> Account:
+    def open_account(self, listeners: Sequence[Listener]) -> AccountStatus:
         """Open one, with ports from 40000 on; raises `refusing`."""
         if self.refusing:
             raise self.refusing
         self.calls.append("open account")
         opened = [replace(one, port=one.port or 40000 + number) for number, one in enumerate(listeners)]
-        self.account = Account("a", self.whole, tuple(opened))
+        self.account = AccountStatus("a", self.whole, tuple(opened))
         return self.account
 
-    def close_account(self, name: str) -> Account:
+    def close_account(self, name: str) -> AccountStatus:
         """Close it, with what was `given`."""
         self.calls.append("close account")
         if self.account is None:

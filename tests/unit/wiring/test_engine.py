@@ -18,8 +18,8 @@ import obol
 from obol.errors import PortTaken, StoreInUse, StoreUnusable
 from obol.machine import logs, tasks
 from obol.oci.references import Digest
-from obol.registry.engine.status import ListenerStatus
-from obol.registry.settings import EngineSettings, ListenerSettings, TimeLimits, UpstreamSettings
+from obol.registry.control.api import Listener
+from obol.registry.settings import EngineSettings, TimeLimits, UpstreamSettings
 from obol.wiring.engine import running_engine, serve
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import make_image
@@ -40,7 +40,7 @@ def settings(tmp_path: Path, url: str = "http://127.0.0.1:9") -> EngineSettings:
     return EngineSettings(
         tmp_path / "store",
         (UpstreamSettings("registry.test", url),),
-        (ListenerSettings("registry.test", 0),),
+        (Listener("registry.test", "127.0.0.1", 0),),
         limits=LIMITS,
     )
 
@@ -69,7 +69,7 @@ async def test_status(tmp_path: Path) -> None:
     assert (status.version, status.pid, status.started_at) == (obol.__version__, os.getpid(), started)
     assert status.store == str(tmp_path / "store")
     assert (status.content.count, status.content.size) == (1, 5)
-    assert status.listeners == [ListenerStatus("registry.test", "127.0.0.1", listener.port)]
+    assert status.listeners == (Listener("registry.test", "127.0.0.1", listener.port),)
     assert [one.registry for one in status.upstreams] == ["registry.test"]
     assert msgspec.json.encode(status)
 

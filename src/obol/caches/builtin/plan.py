@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from obol.caches.ports import Listener
     from obol.machine.commands import User
+    from obol.registry.control.api import Listener
 
 LOG_FILE = "engine.log"
 

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Protocol
 
 from obol import __version__
 from obol.caches.builtin import log as enginelog
-from obol.caches.control import Control
-from obol.caches.ports import Account as EngineAccount
-from obol.caches.ports import EngineStatus, Inventory, Listener, Running, Started, Substitute
+from obol.caches.ports import Running, Started, Substitute
 from obol.caches.reachable import EVERYWHERE
 from obol.caches.substitutes import PortProbe, as_it_is, not_ours, recall, remember, settle
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
 from obol.machine import detached, locks, ports
 from obol.machine.waiting import SystemWaiting
+from obol.registry.control.api import LAST_TRANSFERS, AccountStatus, EngineStatus, Inventory, Listener
+from obol.registry.control.client import ControlClient
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 _TRIES = 3
 _START_WITHIN = 10.0
-_END_WITHIN = 15.0
-"""Seconds; the engine lets transfers go on for 10 when it is told to stop."""
+_END_WITHIN = LAST_TRANSFERS + 10.0
+"""Seconds from the order to stop."""
 _TERMINATE_WITHIN = 5.0
 _LOOK_EVERY = 0.05
 _LOG_LINES = 8
@@ -86,7 +86,7 @@ class BuiltinEngine:
         waiting: Waiting | None = None,
     ) -> None:
         self._plan = plan
-        self._control = Control(plan.store)
+        self._control = ControlClient(plan.store)
         self._host = host or SystemHost()
         self._probe = probe
         self._waiting = waiting or SystemWaiting()
@@ -159,15 +159,11 @@ class BuiltinEngine:
         """Serve one more address, without a restart."""
         return self._control.listen(listener)
 
-    def unlisten(self, listener: Listener) -> None:
-        """Serve an address no longer."""
-        self._control.unlisten(listener)
-
-    def open_account(self, listeners: Sequence[Listener]) -> EngineAccount:
+    def open_account(self, listeners: Sequence[Listener]) -> AccountStatus:
         """Count from now on what each client is given, with ports for our own."""
         return self._control.open_account(listeners)
 
-    def close_account(self, name: str) -> EngineAccount:
+    def close_account(self, name: str) -> AccountStatus:
         """Tell what an account has come to, and close it."""
         return self._control.close_account(name)
 

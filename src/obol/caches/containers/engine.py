@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Literal
 from obol.caches.containers.container import ContainerStart, Serving, Surroundings, is_over
 from obol.caches.containers.directories import clear_directory, make_directory
 from obol.caches.containers.plan import PREFIX, STORAGE, notes_on, published_port
-from obol.caches.ports import Amount, Listener, Substitute
+from obol.caches.ports import Substitute
 from obol.caches.substitutes import PortProbe, as_it_is, recall, remember, settle
 from obol.errors import ObolError, StoreUnusable
 from obol.machine import ports
 from obol.machine.clock import SystemClock
 from obol.machine.probe import status_on_loopback
+from obol.registry.control.api import Amount, Listener
 from obol.rendering.loopback import LOOPBACK, loopback_name
 
 if TYPE_CHECKING:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from obol.caches.containers.container import is_over
 from obol.caches.containers.engine import ContainersEngine
 from obol.caches.containers.plan import STORAGE, UPSTREAM, CacheContainer, ContainersPlan, published_port
-from obol.caches.ports import Amount
 from obol.caches.substitutes import recall
 from obol.caches.traces import has_traces
+from obol.registry.control.api import Amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable

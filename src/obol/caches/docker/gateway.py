@@ -16,9 +16,11 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from obol.caches.containers.directories import make_directory
 from obol.caches.docker.firewall import active_firewall, opening
-from obol.caches.ports import Listener, Substitute
+from obol.caches.ports import Substitute
 from obol.caches.reachable import EVERYWHERE, LOOPBACK
 from obol.caches.substitutes import PortProbe, not_ours, recall, remember, settle
 from obol.errors import EngineNotRunning, ObolError, PortTaken, StoreUnusable
@@ -26,6 +28,7 @@ from obol.machine import addresses, ports
 from obol.machine.commands import last_line, plain
 from obol.machine.docker import CANNOT_RUN
 from obol.machine.dockererrors import DockerFailed
+from obol.registry.control.api import Listener
 from obol.rendering.loopback import loopback_name
 from obol.rendering.registries import Mirror
 
@@ -34,9 +37,10 @@ if TYPE_CHECKING:
 
     from obol.caches.containers.plan import ContainersPlan
     from obol.caches.docker.firewall import Firewall
-    from obol.caches.ports import CacheEngine, EngineStatus
+    from obol.caches.ports import CacheEngine
     from obol.machine.docker import Docker
     from obol.machine.dockervalues import Network
+    from obol.registry.control.api import EngineStatus
 
 HOST_OF_VM = "host.docker.internal"
 
@@ -181,7 +185,7 @@ class GatewayMirrors:
         substitutes = {one.registry: not_ours(one, status.pid) for one in settled}
         for wanted in missing:
             known = substitutes.get(wanted.registry)
-            port = self._open(replace(wanted, port=known.port) if known else wanted)
+            port = self._open(structs.replace(wanted, port=known.port) if known else wanted)
             served[wanted.registry] = port
             if port != wanted.port:
                 holder = known.holder if known else ""
@@ -193,7 +197,7 @@ class GatewayMirrors:
         try:
             return self._caches.listen(wanted).port
         except PortTaken:  # since we looked
-            return self._caches.listen(replace(wanted, port=0)).port
+            return self._caches.listen(structs.replace(wanted, port=0)).port
 
     def _remember(self, known: Mapping[str, Substitute], served: Mapping[str, int]) -> None:
         used = [substitute for name, substitute in known.items() if served.get(name) == substitute.port]

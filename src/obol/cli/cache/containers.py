@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from obol.caches.containers.engine import ContainerSeen, ContainersStarted
     from obol.caches.containers.existing import CacheContainers
     from obol.caches.containers.plan import ContainersPlan
-    from obol.caches.ports import Listener
     from obol.cli.terminal.present import Speaker
     from obol.config.paths import Invocation
+    from obol.registry.control.api import Listener
 
 T = TypeVar("T")
 
@@ -142,7 +142,7 @@ def serve(there: Sequence[ContainerSeen], environ: Mapping[str, str], builtin: C
 
 def instead(there: Sequence[ContainerSeen], planned: Sequence[Listener]) -> tuple[Listener, ...]:
     """Where the caches are that are containers, beside those that the builtin engine would have."""
-    from obol.caches.ports import Listener
+    from obol.registry.control.api import Listener
     from obol.rendering.loopback import LOOPBACK
 
     ports = {one.cache.registry: one.port for one in there if one.cache.upstream and one.port}

@@ -16,10 +16,10 @@ from obol.client.ports import Kind, PulledImage
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from obol.caches.ports import HeldImage, HeldPlatform
     from obol.caches.warming import Outcome
     from obol.client.ports import PullFailed
     from obol.oci.references import ImageReference
+    from obol.registry.control.api import HeldImage, HeldPlatform
 
 NAMED = 3
 """Tags or platforms that are named; of more, only the number is told."""

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from obol.caches.containers.engine import ContainerSeen
-    from obol.caches.ports import EngineStatus, Started, Substitute, UpstreamStatus
+    from obol.caches.ports import Started, Substitute
+    from obol.registry.control.api import EngineStatus, UpstreamStatus
 
 
 def engine_parts(engine: EngineStatus, substitutes: Iterable[Substitute], now: float) -> list[str | Table]:

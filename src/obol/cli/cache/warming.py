@@ -23,12 +23,13 @@ from obol.stack.space import too_little_room
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from obol.caches.ports import CacheEngine, EngineStatus
+    from obol.caches.ports import CacheEngine
     from obol.caches.warming import Holding, Outcome, Warming
     from obol.cli.terminal.imagewatch import Ask
     from obol.cli.terminal.present import Speaker
     from obol.client.platforms import Selection
     from obol.client.ports import Progress, PulledImage, PullFailed
+    from obol.registry.control.api import EngineStatus
 
 STANDARD_INPUT = "-"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from obol.caches.ports import Amount, EngineStatus, Substitute
+from obol.caches.ports import Substitute
 from obol.client.ports import Kind
+from obol.registry.control.api import Amount, EngineStatus
 
 
 @dataclass(frozen=True, slots=True)

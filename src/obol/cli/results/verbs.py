@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from obol.caches.ports import Inventory
 from obol.cli.results import cache, others, stack
 from obol.demo.base import Result
+from obol.registry.control.api import Inventory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

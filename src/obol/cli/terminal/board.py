@@ -15,7 +15,7 @@ from obol.cli.terminal.meter import Meter, Row
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from obol.caches.ports import ImageProgress, ProgressStatus
+    from obol.registry.control.api import ImageProgress, ProgressStatus
 
 
 @dataclass(frozen=True, slots=True)

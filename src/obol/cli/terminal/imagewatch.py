@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from obol.caches.ports import ProgressStatus
     from obol.cli.terminal.board import Board
     from obol.machine.clock import Clock
+    from obol.registry.control.api import ProgressStatus
 
 EVERY = 0.25
 """Seconds between two questions."""
@@ -32,9 +32,9 @@ class Ask(Protocol):
 
 def engine_at(store: Path, platforms: Sequence[str]) -> Ask:
     """The way to ask the engine of a store; it says None where none runs, or it does not answer at once."""
-    from obol.caches.control import Control
+    from obol.registry.control.client import ControlClient
 
-    control = Control(store)
+    control = ControlClient(store)
 
     def ask(images: Sequence[str]) -> ProgressStatus | None:
         with contextlib.suppress(ObolError):

@@ -7,29 +7,39 @@ may be there then to tell the engine of it.
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from obol.errors import PortTaken
 from obol.machine import logs
 from obol.machine.regular import read, write_atomically
-from obol.registry.engine.status import ListenerStatus
-from obol.registry.settings import ListenerSettings
+from obol.registry.control.api import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
-    from obol.registry.control.server import Ports
 
 FILE = "listeners.json"
 MOST = 16
 """How many are kept, the last ones: a machine has few networks that nodes are on."""
 
 
+class Ports(Protocol):
+    """The engine's open ports, as `registry.server` manages them."""
+
+    async def add(self, wanted: Listener, *, absent_address: bool = False) -> Listener:
+        """Open a port; returns it with its real number. Raises PortTaken."""
+        ...
+
+    async def drop(self, listener: Listener) -> bool:
+        """Close a port; tells whether it was open."""
+        ...
+
+
 class RememberedPorts:
-    """The engine's ports, written down as they are opened and closed."""
+    """The engine's ports, written down as they are opened."""
 
     def __init__(self, ports: Ports, store: Path, registries: Collection[str]) -> None:
         self._ports = ports
@@ -46,39 +56,32 @@ class RememberedPorts:
             except PortTaken as problem:
                 logs.get().warning(str(problem), registry=wanted.registry)
 
-    async def add(self, wanted: ListenerSettings, *, absent_address: bool = False) -> ListenerSettings:
+    async def add(self, wanted: Listener) -> Listener:
         """Open a port, and remember it. Raises PortTaken."""
-        real = await self._ports.add(wanted, absent_address=absent_address)
+        real = await self._ports.add(wanted, absent_address=True)
         known = self._recall()
         others = [one for one in known if (one.registry, one.address) != (real.registry, real.address)]
         self._remember([*others, real], known)
         return real
 
-    async def drop(self, settings: ListenerSettings) -> bool:
-        """Close a port, and forget it."""
-        known = self._recall()
-        self._remember([one for one in known if one != settings], known)
-        return await self._ports.drop(settings)
-
-    def _recall(self) -> list[ListenerSettings]:
+    def _recall(self) -> list[Listener]:
         """A file that is missing or spoilt remembers nothing."""
         try:
-            listed = msgspec.json.decode(read(self._path), type=list[ListenerStatus])
+            listed = msgspec.json.decode(read(self._path), type=list[Listener])
         except (OSError, msgspec.DecodeError):
             return []
-        return [ListenerSettings(one.registry, one.port, one.address) for one in listed if _possible(one)]
+        return [one for one in listed if _possible(one)]
 
-    def _remember(self, ports: list[ListenerSettings], known: list[ListenerSettings]) -> None:
+    def _remember(self, ports: list[Listener], known: list[Listener]) -> None:
         if ports == known:
             return
-        listed = [ListenerStatus(one.registry, one.address, one.port) for one in ports[-MOST:]]
         try:
-            write_atomically(self._path, msgspec.json.encode(listed))
+            write_atomically(self._path, msgspec.json.encode(ports[-MOST:]))
         except OSError as problem:  # what is served matters more
             logs.get().warning("ports are not remembered", path=str(self._path), why=problem.strerror or str(problem))
 
 
-def _possible(one: ListenerStatus) -> bool:
+def _possible(one: Listener) -> bool:
     """Whether one could listen there at all: nobody may be kept from starting by a number in a file."""
     try:
         ip_address(one.address)

@@ -1,14 +1,14 @@
 """HTTP with JSON on a unix socket that only its owner may open.
 
-GET    /status      what runs and what it did (`engine.status.Status`)
-GET    /images      which images are held, and what is missing of them (`engine.inventory.Inventory`)
-POST   /progress    {"images", "platforms"}: how far these are on their way (`engine.progress.ProgressStatus`)
-POST   /listeners   {"registry", "address", "port"}: open a port; answers with its real number
-DELETE /listeners   the same: close it
-POST   /accounts    {"owner": process, "listeners": […]}: count what each client is given from now on (`measuring`)
-GET    /accounts/N  what account N has come to
-DELETE /accounts/N  the same, and the account ends with its ports
-POST   /stop        end, letting transfers under way finish within the limit
+GET    /status      -> EngineStatus: what runs and what it did
+GET    /images      -> Inventory: which images are held, and what is missing of them
+POST   /progress    ProgressRequest -> ProgressStatus: how far these images are on their way
+POST   /listeners   Listener -> Listener: open a port; the answer has its real number
+POST   /accounts    AccountRequest -> AccountStatus: count what each client is given from now on
+DELETE /accounts/N  -> AccountStatus: what account N has come to; it ends with its ports
+POST   /stop        end; transfers under way may go on for `LAST_TRANSFERS` seconds
+
+The values are those of `control.api`; what is refused is answered with a ControlProblem.
 """
 
 from __future__ import annotations
@@ -20,67 +20,47 @@ import ipaddress
 import os
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 from aiohttp import web
 
 from obol.errors import ObolError, StoreUnusable
 from obol.machine.jsontext import json_bytes
-from obol.registry.control.measuring import AccountWanted
-from obol.registry.engine.progress import ProgressRequest
-from obol.registry.engine.status import ListenerStatus, Status
-from obol.registry.settings import ListenerSettings
+from obol.registry.control import api
 from obol.registry.store.ports import StoreError
+
+T = TypeVar("T")
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from obol.registry.control.measuring import Measuring
-    from obol.registry.engine.inventory import Inventory
-    from obol.registry.engine.progress import ProgressStatus
-
-ACCOUNTS = "/accounts/"
-
-LONGEST_PATH = 100
-"""A unix socket's path may have 107 bytes on Linux and 103 on macOS."""
-
-
-class Ports(Protocol):
-    """The engine's open ports, as `registry.server` manages them."""
-
-    async def add(self, wanted: ListenerSettings, *, absent_address: bool = False) -> ListenerSettings:
-        """Open a port; returns it with its real number. Raises PortTaken."""
-        ...
-
-    async def drop(self, settings: ListenerSettings) -> bool:
-        """Close a port; tells whether it was open."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
     """What an engine tells of itself. All but the status may raise StoreError."""
 
-    status: Callable[[], Awaitable[Status]]
-    images: Callable[[], Awaitable[Inventory]]
-    progress: Callable[[ProgressRequest], Awaitable[ProgressStatus]]
+    status: Callable[[], Awaitable[api.EngineStatus]]
+    images: Callable[[], Awaitable[api.Inventory]]
+    progress: Callable[[api.ProgressRequest], Awaitable[api.ProgressStatus]]
 
 
-class Control:
+class ControlServer:
     """Answers the command line."""
 
     def __init__(
         self,
         views: Views,
-        listeners: Ports,
+        listen: Callable[[api.Listener], Awaitable[api.Listener]],
         registries: frozenset[str],
         stop: Callable[[], None],
         measuring: Measuring,
     ) -> None:
         self._views = views
-        self._listeners = listeners
+        self._listen = listen
         self._registries = registries
         self._stop = stop
         self._measuring = measuring
@@ -114,93 +94,56 @@ class Control:
                 self._path.unlink()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        match request.method, request.path:
-            case "GET", "/status":
-                return _json(await self._views.status())
-            case "GET", "/images":
-                return await self._list_images()
-            case "POST", "/listeners":
-                return await self._change(request, self._open)
-            case "DELETE", "/listeners":
-                return await self._change(request, self._drop)
-            case "POST", "/stop":
-                asyncio.get_running_loop().call_soon(self._stop)
-                return _json({"stopping": True}, status=202)
-            case _:
-                return await self._handle_more(request)
-
-    async def _handle_more(self, request: web.BaseRequest) -> web.StreamResponse:
-        match request.method, request.path:
-            case "POST", "/progress":
-                return await self._tell_progress(request)
-            case "POST", "/accounts":
-                return await self._open_account(request)
-            case ("GET" | "DELETE") as method, path if path.startswith(ACCOUNTS):
-                name = path.removeprefix(ACCOUNTS)
-                found = self._measuring.status(name) if method == "GET" else await self._measuring.close(name)
-                return _problem(404, "there is no such account") if found is None else _json(found)
-            case _:
-                return _problem(404, "there is nothing at this path")
-
-    async def _list_images(self) -> web.StreamResponse:
         try:
-            return _json(await self._views.images())
-        except StoreError as problem:
-            return _problem(503, str(problem))
-
-    async def _tell_progress(self, request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            return _json(await self._views.progress(msgspec.json.decode(await request.read(), type=ProgressRequest)))
-        except (msgspec.DecodeError, ValueError) as problem:
-            return _problem(400, str(problem))
-        except StoreError as problem:
-            return _problem(503, str(problem))
-
-    async def _open_account(self, request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            wanted = msgspec.json.decode(await request.read(), type=AccountWanted)
-            for one in wanted.listeners:
-                self._check(one)
-            opened = await self._measuring.open(wanted)
+            return await self._answer(request)
         except (msgspec.DecodeError, ValueError) as problem:
             return _problem(400, str(problem))
         except ObolError as problem:
             return _problem(409, str(problem))
+        except StoreError as problem:
+            return _problem(503, str(problem))
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Raises DecodeError and ValueError for a question that makes no sense, ObolError, StoreError."""
+        answer: web.StreamResponse = _problem(404, "there is nothing at this path")
+        match request.method, request.path:
+            case "GET", api.STATUS:
+                answer = _json(await self._views.status())
+            case "GET", api.IMAGES:
+                answer = _json(await self._views.images())
+            case "POST", api.PROGRESS:
+                answer = _json(await self._views.progress(await _read(request, api.ProgressRequest)))
+            case "POST", api.LISTENERS:
+                wanted = await _read(request, api.Listener)
+                self._check(wanted)
+                answer = _json(await self._listen(wanted))
+            case "POST", api.ACCOUNTS:
+                answer = await self._open_account(await _read(request, api.AccountRequest))
+            case "DELETE", path if path.startswith(f"{api.ACCOUNTS}/"):
+                found = await self._measuring.close(path.removeprefix(f"{api.ACCOUNTS}/"))
+                answer = _problem(404, "there is no such account") if found is None else _json(found)
+            case "POST", api.STOP:
+                asyncio.get_running_loop().call_soon(self._stop)
+                answer = _json({"stopping": True}, status=202)
+        return answer
+
+    async def _open_account(self, wanted: api.AccountRequest) -> web.StreamResponse:
+        for one in wanted.listeners:
+            self._check(one)
+        opened = await self._measuring.open(wanted)
         return _problem(409, "too many commands measure at the same time") if opened is None else _json(opened)
 
-    def _check(self, wanted: ListenerStatus) -> None:
+    def _check(self, wanted: api.Listener) -> None:
         """Look whether a port may be opened. Raises ValueError."""
         ipaddress.ip_address(wanted.address)
         if wanted.registry not in self._registries or not 0 <= wanted.port <= 65535:
             raise ValueError("no such registry is served, or the port is none")
 
-    async def _change(
-        self, request: web.BaseRequest, change: Callable[[ListenerSettings], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        try:
-            wanted = msgspec.json.decode(await request.read(), type=ListenerStatus)
-            self._check(wanted)
-        except (msgspec.DecodeError, ValueError) as problem:
-            return _problem(400, str(problem))
-        return await change(ListenerSettings(wanted.registry, wanted.port, wanted.address))
-
-    async def _open(self, wanted: ListenerSettings) -> web.StreamResponse:
-        try:
-            real = await self._listeners.add(wanted, absent_address=True)
-        except ObolError as problem:
-            return _problem(409, str(problem))
-        return _json(ListenerStatus(real.registry, real.address, real.port))
-
-    async def _drop(self, wanted: ListenerSettings) -> web.StreamResponse:
-        if not await self._listeners.drop(wanted):
-            return _problem(404, "no such port is open")
-        return _json(ListenerStatus(wanted.registry, wanted.address, wanted.port))
-
 
 def _bind(path: Path) -> socket.socket:
     with contextlib.suppress(FileNotFoundError):
         path.unlink()
-    if len(os.fsencode(path)) > LONGEST_PATH:
+    if len(os.fsencode(path)) > api.LONGEST_SOCKET_PATH:
         raise OSError(errno.ENAMETOOLONG, "the path is too long for a unix socket")
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -216,9 +159,13 @@ def _bind(path: Path) -> socket.socket:
     return bound
 
 
+async def _read(request: web.BaseRequest, kind: type[T]) -> T:
+    return msgspec.json.decode(await request.read(), type=kind)
+
+
 def _json(value: object, *, status: int = 200) -> web.Response:
     return web.Response(body=json_bytes(value), content_type="application/json", status=status)
 
 
 def _problem(status: int, text: str) -> web.Response:
-    return _json({"error": text}, status=status)
+    return _json(api.ControlProblem(text), status=status)

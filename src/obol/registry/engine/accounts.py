@@ -145,10 +145,6 @@ class Accounts:
         self.running[account.name] = account
         return account
 
-    def find(self, name: str) -> Account | None:
-        """An open account."""
-        return self.running.get(name)
-
     def close(self, name: str) -> Account | None:
         """Close an account, and give what it came to."""
         return self.running.pop(name, None)

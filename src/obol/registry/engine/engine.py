@@ -15,7 +15,7 @@ from obol.registry.engine.accounts import Account, Accounts
 from obol.registry.engine.answers import Document, DocumentHead, Page, Source, StoredBlob
 from obol.registry.engine.blobs import Blobs
 from obol.registry.engine.grants import Grants
-from obol.registry.engine.inventory import Inventory, take_inventory
+from obol.registry.engine.inventory import take_inventory
 from obol.registry.engine.listings import Listings
 from obol.registry.engine.manifests import Manifests
 from obol.registry.engine.progress import ProgressTaker
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from obol.machine.clock import Clock
     from obol.oci.references import Digest
+    from obol.registry.control.api import Inventory, ProgressRequest, ProgressStatus, StoreState
     from obol.registry.engine.counters import Counters
-    from obol.registry.engine.progress import ProgressRequest, ProgressStatus
-    from obol.registry.engine.storehealth import DiskSpace, StoreState
+    from obol.registry.engine.storehealth import DiskSpace
     from obol.registry.settings import EngineSettings
     from obol.registry.transfers.follower import Follower
 

@@ -8,64 +8,23 @@ fault of the image.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from obol.oci.errors import OciError
 from obol.oci.manifests import Manifest, parse_manifest
 from obol.oci.mediatypes import is_distributable, is_index
+from obol.registry.control.api import HeldImage, HeldPlatform, Inventory
 from obol.registry.store.ports import ContentKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from obol.oci.references import Digest
+    from obol.registry.control.api import PlatformState
     from obol.registry.store.ports import Content, KnownManifest, Metadata, RepositoryKey, Store
 
 DEEPEST = 4
 """Indexes within each other that are looked into."""
-
-State = Literal["complete", "partial", "absent"]
-
-
-class HeldPlatform(msgspec.Struct, frozen=True):
-    """One image manifest."""
-
-    platform: str
-    """os/architecture[/variant] as the index says; "" for an image without an index."""
-    digest: str
-    state: State
-    """complete; partial (blobs are missing); absent (not even its manifest is held)"""
-    size: int
-    """Bytes of all its blobs, held or not; 0 where it is absent."""
-    missing_blobs: int
-    missing_bytes: int
-
-
-class HeldImage(msgspec.Struct, frozen=True):
-    """One image in one repository."""
-
-    registry: str
-    repository: str
-    tags: list[str]
-    """Its names in order; none where it is known by its digest only."""
-    digest: str
-    complete: bool
-    """At least one platform is there, and none of those that are there lacks a blob."""
-    size: int
-    """Bytes that it takes, shared or not: manifests and blobs that are held, each counted once."""
-    missing_blobs: int
-    missing_bytes: int
-    used_at: float | None
-    """When it was last served, in seconds since 1970; None: not since it was fetched."""
-    platforms: list[HeldPlatform]
-
-
-class Inventory(msgspec.Struct, frozen=True):
-    """All images, by registry, repository and tag."""
-
-    images: list[HeldImage]
 
 
 @dataclass
@@ -101,7 +60,8 @@ async def take_inventory(store: Store) -> Inventory:
             image = await shelf.image(entry)
             if entry.tags or image.platforms:
                 images.append(image)
-    return Inventory(sorted(images, key=lambda image: (image.registry, image.repository, image.tags, image.digest)))
+    order = sorted(images, key=lambda image: (image.registry, image.repository, image.tags, image.digest))
+    return Inventory(tuple(order))
 
 
 def _by_digest(known: Iterable[KnownManifest]) -> list[_Named]:
@@ -141,14 +101,14 @@ class _Shelf:
         return HeldImage(
             registry=repo.scope,
             repository=str(repo.name),
-            tags=sorted(entry.tags),
+            tags=tuple(sorted(entry.tags)),
             digest=str(digest),
             complete=bool(there) and not tally.missing,
             size=sum(tally.held.values()),
             missing_blobs=len(tally.missing),
             missing_bytes=sum(tally.missing.values()),
             used_at=entry.known.used_at,
-            platforms=platforms,
+            platforms=tuple(platforms),
         )
 
     async def _platforms(
@@ -179,7 +139,7 @@ class _Shelf:
         blobs = {blob.digest: blob.size for blob in manifest.blobs if is_distributable(blob.media_type)}
         missing = {key: size for key, size in blobs.items() if not await self._look(tally, key)}
         tally.missing |= missing
-        state: State = "partial" if missing else "complete"
+        state: PlatformState = "partial" if missing else "complete"
         return HeldPlatform(name, str(digest), state, sum(blobs.values()), len(missing), sum(missing.values()))
 
     async def _look(self, tally: _Tally, digest: Digest) -> bool:

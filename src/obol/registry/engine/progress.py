@@ -10,8 +10,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from obol.machine.bounded import Bounded
 from obol.machine.tasks import in_steps
 from obol.oci.errors import OciError
@@ -19,12 +17,14 @@ from obol.oci.manifests import Manifest, Platform, reading
 from obol.oci.mediatypes import is_distributable, is_index
 from obol.oci.platforms import choose
 from obol.oci.references import Digest, ImageReference
+from obol.registry.control.api import MOST_IMAGES, ImageProgress, ProgressStatus, TransferStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from obol.machine.clock import Clock
     from obol.oci.manifests import Descriptor
+    from obol.registry.control.api import ProgressRequest
     from obol.registry.engine.blobs import Blobs
     from obol.registry.engine.scopes import Scopes
     from obol.registry.store.ports import RepositoryKey, Store
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 DEEPEST = 4
 """Indexes within each other that are looked into."""
-MOST_IMAGES = 500
 LARGEST = 1024 * 1024
 MOST_NAMED = 1000
 """Bytes of a manifest, and what it may name: to look after more would cost more than it is worth to whoever watches."""
@@ -42,58 +41,6 @@ LOOK_AGAIN = 1.0
 """Seconds after which a blob that was missing is looked for again."""
 BELIEVED = 10.0
 """Seconds for which a blob that was there counts as there."""
-
-
-class ProgressRequest(msgspec.Struct, frozen=True):
-    """Which images somebody waits for."""
-
-    images: list[str]
-    platforms: list[str] = []
-    """As in linux/arm64; none for every platform whose manifest is held."""
-
-
-class TransferStatus(msgspec.Struct, frozen=True):
-    """One blob on its way, in bytes."""
-
-    registry: str
-    repository: str
-    digest: str
-    size: int | None
-    """None where the upstream has not told."""
-    frontier: int
-    """Where the gapless beginning ends."""
-    arrived: int
-    """All that is there, with what lies behind a gap."""
-    held: int
-    """What was there when the transfer began: the rest of `arrived` came from the upstream since."""
-    seconds: float
-    """Since it began."""
-
-
-class ImageProgress(msgspec.Struct, frozen=True):
-    """One image, in bytes of its configuration and layers, each blob counted once."""
-
-    reference: str
-    total: int | None
-    """None where its manifest is not held yet, so that nobody can tell."""
-    present: int
-    kept: int
-    """What of it stays if all transfers end now."""
-    own_total: int
-    own_present: int
-    """The same without what an image before it in the question shares, so that these may be added up."""
-    transfers: int
-    """How many of its blobs are on their way."""
-
-
-class ProgressStatus(msgspec.Struct, frozen=True):
-    """All that was asked for, and every transfer that runs."""
-
-    pid: int
-    """Another one than before: the engine was restarted."""
-    images: list[ImageProgress]
-    """In the order of the question."""
-    transfers: list[TransferStatus]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +79,7 @@ class ProgressTaker:
             asked |= set(blobs or ())
         self._known = {key: known for key, known in self._known.items() if key in asked and key not in transfers}
         now = self._clock.monotonic()
-        return ProgressStatus(os.getpid(), images, [_transfer(transfer, now) for transfer in transfers.values()])
+        return ProgressStatus(os.getpid(), tuple(images), tuple(_transfer(one, now) for one in transfers.values()))
 
     async def _image(
         self,

@@ -6,14 +6,13 @@ import errno
 import math
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from obol.registry.control.api import StoreState
     from obol.registry.store.ports import StoreError
-
-StoreState = Literal["ok", "full", "read-only", "failing"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
+
+from obol.registry.control.api import Problem
+
+if TYPE_CHECKING:
+    from obol.registry.control.api import HealthName
 
 FAILURES_TO_OPEN = 5
 FIRST_COOLDOWN = 5.0
@@ -21,8 +26,8 @@ LONGEST_COOLDOWN = 60.0
 class Reason(StrEnum):
     """Why an upstream is not asked."""
 
-    BROKEN = "failing"
-    RATE_LIMITED = "rate-limited"
+    BROKEN = Problem.FAILING.value
+    RATE_LIMITED = Problem.RATE_LIMITED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +115,14 @@ def after_rate_limit(health: Health, now: float, seconds: float) -> Health:
     return replace(health, limited_until=until, answered=True)
 
 
-def describe(health: Health, now: float) -> tuple[str, float | None]:
+def describe(health: Health, now: float) -> tuple[HealthName, float | None]:
     """One word for people (unknown, ok, failing, rate-limited) and the seconds until the next question."""
     match gate(health, now):
         case Hold(seconds, reason):
-            return reason.value, seconds
+            return ("rate-limited" if reason is Reason.RATE_LIMITED else "failing"), seconds
         case Ask():
             if health.failures:
-                return Reason.BROKEN.value, None
+                return "failing", None
             return ("ok" if health.answered else "unknown"), None
         case never:
             assert_never(never)

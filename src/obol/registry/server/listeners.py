@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from obol.errors import PortTaken
 from obol.registry.server.connection import Connections
@@ -16,9 +18,9 @@ from obol.registry.server.door import Door, Entrance
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from obol.registry.control.api import Listener
     from obol.registry.server.handler import Handler
     from obol.registry.server.incoming import Shared
-    from obol.registry.settings import ListenerSettings
 
 BACKLOG = 1024
 CONGESTION_CONTROL = b"reno"
@@ -32,7 +34,7 @@ IP_FREEBIND = 15
 class Listening:
     """One open port."""
 
-    settings: ListenerSettings
+    settings: Listener
     entrance: Entrance
     server: Connections
 
@@ -44,14 +46,14 @@ class Listeners:
         self._make = make
         self.shared = shared
         self._door = Door(shared.connections, shared.seldom)
-        self._open: dict[ListenerSettings, Listening] = {}
+        self._open: dict[Listener, Listening] = {}
         self._handlers: dict[str, Handler] = {}
 
-    def list(self) -> list[ListenerSettings]:
+    def list(self) -> list[Listener]:
         """What is open, with real port numbers."""
         return list(self._open)
 
-    async def add(self, wanted: ListenerSettings, *, absent_address: bool = False) -> ListenerSettings:
+    async def add(self, wanted: Listener, *, absent_address: bool = False) -> Listener:
         """Open a port; returns it with its real number. One that is open already is left alone.
 
         `absent_address` allows an address that the machine does not have at the moment. Raises PortTaken.
@@ -67,9 +69,9 @@ class Listeners:
         self._open[real] = Listening(real, entrance, server)
         return real
 
-    async def drop(self, settings: ListenerSettings) -> bool:
+    async def drop(self, listener: Listener) -> bool:
         """Close a port; tells whether it was open."""
-        listening = self._open.pop(settings, None)
+        listening = self._open.pop(listener, None)
         if listening is None:
             return False
         listening.entrance.close()
@@ -89,7 +91,7 @@ class Listeners:
         return self.shared.limits.shutdown / 2
 
 
-def _bind(wanted: ListenerSettings, *, absent_address: bool) -> socket.socket:
+def _bind(wanted: Listener, *, absent_address: bool) -> socket.socket:
     family = socket.AF_INET6 if ipaddress.ip_address(wanted.address).version == 6 else socket.AF_INET
     # With the protocol named, asyncio turns off Nagle's algorithm on what it accepts; without it, it does not.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)

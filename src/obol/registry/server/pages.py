@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import asdict
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from prometheus_client.core import Metric
 
-    from obol.registry.engine.status import Status
+    from obol.registry.control.api import EngineStatus
 
 PLAIN = "text/plain; charset=utf-8"
 
@@ -17,8 +19,10 @@ PLAIN = "text/plain; charset=utf-8"
 class StatusCollector:
     """A status as Prometheus metrics. Labels are registries only, so their number is that of the settings."""
 
-    def __init__(self, status: Status) -> None:
+    def __init__(self, status: EngineStatus, bad_transfers: Mapping[str, Mapping[str, int]]) -> None:
         self._status = status
+        self._bad_transfers = bad_transfers
+        """By registry and reason."""
 
     def collect(self) -> Iterator[Metric]:
         """What prometheus-client calls."""
@@ -35,9 +39,9 @@ class StatusCollector:
         ended = CounterMetricFamily("obol_cache_bad_transfers", "Blobs not fetched.", labels=["registry", "why"])
         for upstream in status.upstreams:
             label = [upstream.registry]
-            for why, count in upstream.transfers.items():
+            for why, count in self._bad_transfers.get(upstream.registry, {}).items():
                 ended.add_metric([upstream.registry, why], count)
-            for outcome, count in upstream.requests.items():
+            for outcome, count in asdict(upstream.requests).items():
                 requests.add_metric([upstream.registry, outcome], count)
             cached.add_metric(label, upstream.bytes_from_cache)
             fetched.add_metric(label, upstream.bytes_from_upstream)
@@ -51,12 +55,12 @@ class StatusCollector:
         yield GaugeMetricFamily("obol_cache_fills", "Blobs being fetched.", value=status.fills)
 
 
-def metrics(status: Status) -> tuple[int, str, bytes]:
+def metrics(status: EngineStatus, bad_transfers: Mapping[str, Mapping[str, int]]) -> tuple[int, str, bytes]:
     """The page that Prometheus scrapes."""
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest  # noqa: PLC0415 - takes longer than a whole start may, and most engines are never scraped
 
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StatusCollector(status))
+    registry.register(StatusCollector(status, bad_transfers))
     return 200, CONTENT_TYPE_LATEST, generate_latest(registry)
 
 

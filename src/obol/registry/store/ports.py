@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from obol.oci.references import Digest, Repository, Tag
+    from obol.registry.control.api import Amount
 
 
 class StoreError(Exception):
@@ -25,14 +26,6 @@ class StoreError(Exception):
     def __init__(self, what: str, *, full: bool = False) -> None:
         super().__init__(what)
         self.full = full
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How much is held: number of objects and their bytes."""
-
-    count: int
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +120,7 @@ class Content(Protocol):
         """
         ...
 
-    async def usage(self) -> Usage:
+    async def usage(self) -> Amount:
         """What is held now."""
         ...
 
@@ -153,7 +146,7 @@ class Partials(Protocol):
         """At start: remove what cannot be resumed (foreign files, no checkpoint, another boot); tell how many."""
         ...
 
-    async def usage(self) -> Usage:
+    async def usage(self) -> Amount:
         """Files left or in use, and the bytes they take."""
         ...
 

@@ -28,7 +28,6 @@ from obol.registry.upstream.ports import (
     MethodRefused,
     Misbehaved,
     RangesRefused,
-    RateLimit,
     Slots,
     Unavailable,
 )
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from obol.machine.clock import Clock
+    from obol.registry.control.api import RateLimit
     from obol.registry.policy.health import Ask, Health, Hold
     from obol.registry.settings import TimeLimits, UpstreamSettings
     from obol.registry.upstream.streams import RegistryStream

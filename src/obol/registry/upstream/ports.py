@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from obol.oci.manifests import Manifest
     from obol.oci.references import Digest, Reference, Repository
+    from obol.registry.control.api import RateLimit
     from obol.registry.policy.health import Ask, Health, Hold
     from obol.registry.settings import UpstreamSettings
 
@@ -132,15 +133,6 @@ class Listing:
     next_page: str | None
     filtered: bool = False
     """The upstream applied the filter that was asked for (`OCI-Filters-Applied`)."""
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimit:
-    """What the upstream last said of its budget, in requests per `window` seconds."""
-
-    limit: int | None
-    remaining: int | None
-    window: int | None
 
 
 class BlobStream(Protocol):

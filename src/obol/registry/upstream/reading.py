@@ -7,6 +7,7 @@ import re
 import zlib
 from typing import TYPE_CHECKING
 
+from obol.registry.control.api import RateLimit
 from obol.registry.policy.retry import backoff
 from obol.registry.policy.statuses import Meaning, Question, explained, meaning
 from obol.registry.upstream.large import LARGE, take_turn
@@ -18,7 +19,6 @@ from obol.registry.upstream.ports import (
     MethodRefused,
     Misbehaved,
     RangesRefused,
-    RateLimit,
     RateLimited,
     Unavailable,
     UpstreamError,
@@ -121,15 +121,10 @@ def decoded(body: bytes, encoding: str, limit: int) -> bytes | None:
 
 def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
     """What Docker Hub's `ratelimit-limit: 100;w=21600` and `ratelimit-remaining` say; None where they are absent."""
-    limit, window = _budget(headers.get("ratelimit-limit"))
-    remaining, _ = _budget(headers.get("ratelimit-remaining"))
-    if limit is None and remaining is None:
-        return None
-    return RateLimit(limit, remaining, window)
+    limit, remaining = _budget(headers.get("ratelimit-limit")), _budget(headers.get("ratelimit-remaining"))
+    return None if limit is None and remaining is None else RateLimit(limit, remaining)
 
 
-def _budget(text: str | None) -> tuple[int | None, int | None]:
+def _budget(text: str | None) -> int | None:
     found = _BUDGET.fullmatch(text or "")
-    if found is None:
-        return None, None
-    return int(found[1]), (None if found[2] is None else int(found[2]))
+    return None if found is None else int(found[1])

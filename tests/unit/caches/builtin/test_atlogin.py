@@ -10,11 +10,12 @@ import pytest
 
 from obol.caches.builtin.atlogin import LoginService, service_of, unit_file
 from obol.caches.builtin.plan import BuiltinPlan
-from obol.caches.ports import EngineStatus, Inventory, Listener, Running, Started, Substitute
+from obol.caches.ports import Running, Started, Substitute
 from obol.caches.substitutes import remember
 from obol.errors import EngineUnresponsive, ObolError
 from obol.machine.commands import User
 from obol.machine.originals import Originals
+from obol.registry.control.api import EngineStatus, Inventory, Listener
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import status_body
 from tests.fakes.runner import FakeRunner
@@ -65,10 +66,6 @@ class World:
         raise NotImplementedError
 
     def listen(self, listener: Listener) -> Listener:
-        """Not used here."""
-        raise NotImplementedError(listener)
-
-    def unlisten(self, listener: Listener) -> None:
         """Not used here."""
         raise NotImplementedError(listener)
 

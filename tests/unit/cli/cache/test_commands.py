@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from obol.caches.builtin import log as enginelog
-from obol.caches.ports import HeldImage, Inventory, Listener, Running, Started
+from obol.caches.ports import Running, Started
 from obol.cli.cache import commands as cache
 from obol.cli.cache import warming
 from obol.cli.cache.options import CacheOptions
@@ -17,6 +18,7 @@ from obol.client.ports import PulledImage
 from obol.config.sources import OPTIONS
 from obol.errors import EngineNotRunning, EngineUnresponsive
 from obol.oci.manifests import Platform
+from obol.registry.control.api import HeldImage, Inventory, Listener
 from tests.unit.cli import images
 from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
 
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from obol.caches.ports import EngineStatus
     from obol.caches.warming import Holding, Outcome
     from obol.client.platforms import Selection
     from obol.client.ports import Progress
     from obol.oci.references import ImageReference
+    from obol.registry.control.api import EngineStatus
     from obol.registry.settings import EngineSettings
     from tests.unit.cli.conftest import Terminal
 

@@ -10,10 +10,11 @@ import pytest
 from obol.caches.containers.container import Serving
 from obol.caches.containers.engine import ContainerSeen, ContainersStarted, LeftOut
 from obol.caches.containers.plan import CacheContainer, push_registry
-from obol.caches.ports import Amount, Running, Substitute
+from obol.caches.ports import Running, Substitute
 from obol.cli.cache import containers as cachecontainers
 from obol.errors import ObolError
 from obol.machine.dockererrors import DockerNotRunning
+from obol.registry.control.api import Amount
 from tests.unit.cli.conftest import engine_status
 
 if TYPE_CHECKING:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+from msgspec import structs
 
-from obol.caches.ports import HeldImage, HeldPlatform
 from obol.cli.cache.imageview import Unfinished, failures, images_lines, warm_lines, warm_result
+from obol.registry.control.api import HeldImage, HeldPlatform
 from tests.unit.cli.images import APP, LITELLM, MIB, failed, pulled
 
 if TYPE_CHECKING:
@@ -137,26 +138,26 @@ def test_failures() -> None:
     [
         (HELD, ["docker.io/team/app:1", "    12.0 MiB, used 3 min ago, linux/amd64: complete"]),
         (
-            replace(HELD, tags=("1", "2", "3", "4"), used_at=None, platforms=(AMD64, ABSENT)),
+            structs.replace(HELD, tags=("1", "2", "3", "4"), used_at=None, platforms=(AMD64, ABSENT)),
             [
                 "docker.io/team/app:1, :2, :3, and 1 more",
                 "    12.0 MiB, never used, linux/amd64 (of 2 platforms): complete",
             ],
         ),
         (
-            replace(HELD, tags=(), complete=False, missing_blobs=2, missing_bytes=MIB),
+            structs.replace(HELD, tags=(), complete=False, missing_blobs=2, missing_bytes=MIB),
             ["docker.io/team/app@sha256:0", "    12.0 MiB, used 3 min ago, linux/amd64: 2 blobs missing (1.0 MiB)"],
         ),
         (
-            replace(HELD, complete=False, size=0, platforms=()),
+            structs.replace(HELD, complete=False, size=0, platforms=()),
             ["docker.io/team/app:1", "    0 B, used 3 min ago, no platform: only its name is known"],
         ),
         (
-            replace(HELD, complete=False, size=9, platforms=(ABSENT, ABSENT)),
+            structs.replace(HELD, complete=False, size=9, platforms=(ABSENT, ABSENT)),
             ["docker.io/team/app:1", "    9 B, used 3 min ago, no platform: only its index is there"],
         ),
         (
-            replace(HELD, platforms=(replace(AMD64, platform=""),)),
+            structs.replace(HELD, platforms=(structs.replace(AMD64, platform=""),)),
             ["docker.io/team/app:1", "    12.0 MiB, used 3 min ago, one platform: complete"],
         ),
     ],
@@ -169,4 +170,4 @@ def test_images(image: HeldImage, lines: list[str]) -> None:
 def test_sum() -> None:
     """The list ends with how many there are."""
     assert images_lines([HELD, HELD], NOW)[-2:] == ["", "2 images"]
-    assert images_lines([replace(HELD, complete=False)], NOW)[-1] == "1 image, 1 of them incomplete"
+    assert images_lines([structs.replace(HELD, complete=False)], NOW)[-1] == "1 image, 1 of them incomplete"

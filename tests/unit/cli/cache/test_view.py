@@ -2,17 +2,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from msgspec import structs
+
 from obol.caches.containers.engine import ContainerSeen
 from obol.caches.containers.plan import CacheContainer
-from obol.caches.ports import Amount, Listener, Substitute
+from obol.caches.ports import Substitute
 from obol.cli.cache.view import container_result, engine_parts, listeners_table, moved_note, substitute_note
 from obol.cli.terminal.present import Table
+from obol.registry.control.api import Amount, Listener
 from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
 
 
 def test_engine_parts() -> None:
     """The whole status: the engine, its listeners, its upstreams, and what does not fit in a row."""
-    status = replace(engine_status(), offline=True, fills=2)
+    status = structs.replace(engine_status(), offline=True, fills=2)
 
     parts = engine_parts(status, (), status.started_at + 7380)
 
@@ -44,11 +47,12 @@ def test_fits_80_columns() -> None:
 def test_healthy_upstream() -> None:
     """An upstream without trouble needs no further line."""
     status = engine_status()
-    quiet = replace(
+    quiet = structs.replace(
         status.upstreams[0], health="unknown", requests=type(status.upstreams[0].requests)(), ratelimit=None
     )
 
-    parts = engine_parts(replace(status, upstreams=(quiet,), partials=replace(status.partials, count=0)), (), 0)
+    partials = structs.replace(status.partials, count=0)
+    parts = engine_parts(structs.replace(status, upstreams=(quiet,), partials=partials), (), 0)
 
     assert isinstance(parts[-1], Table)
     assert parts[-1].rows[0][1] == "not asked yet"
@@ -57,7 +61,7 @@ def test_healthy_upstream() -> None:
 
 def test_listeners() -> None:
     """A listener is shown as an address that can be used, with a word on why the port is unusual."""
-    status = replace(
+    status = structs.replace(
         engine_status(),
         listeners=(
             Listener("docker.io", "127.0.0.1", 40000),

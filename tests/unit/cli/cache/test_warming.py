@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import io
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
-from obol.caches.ports import ImageProgress, ProgressStatus
 from obol.caches.warming import Holding
 from obol.cli.cache import warming
 from obol.cli.cache.imageview import Unfinished
@@ -15,6 +15,7 @@ from obol.cli.terminal.present import Speaker
 from obol.client.platforms import this_machine
 from obol.client.ports import Limits, Source
 from obol.errors import UsageError
+from obol.registry.control.api import ImageProgress, ProgressStatus
 from tests.unit.cli.conftest import FakeEngine, engine_status
 from tests.unit.cli.images import APP, LITELLM, failed, pulled
 
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from obol.caches.ports import EngineStatus
     from obol.caches.warming import Outcome, Warming
     from obol.client.ports import Progress
     from obol.oci.references import ImageReference
+    from obol.registry.control.api import EngineStatus
 
 
 @dataclass

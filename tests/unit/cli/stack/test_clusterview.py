@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from obol.backends.ports import Deployed, Details, Node, Up, Workload
 from obol.caches.containers.engine import ContainerSeen
 from obol.caches.containers.plan import CacheContainer, push_registry
-from obol.caches.ports import Listener, Running, Started, Substitute
+from obol.caches.ports import Running, Started, Substitute
 from obol.cli.results.stack import GainResult, Gateway, LastUpResult, RegistryGain
 from obol.cli.stack.clusterview import raised_parts, raised_result, shown_code, shown_parts, shown_result
 from obol.cli.terminal.present import Table
+from obol.registry.control.api import Listener
 from obol.rendering.registries import Mirror
 from obol.stack.home import Home, Identity, LastUp
 from obol.stack.lifecycle import Raised, Shown
@@ -196,7 +198,7 @@ def test_a_page() -> None:
     engine = engine_status()
     listeners = (*engine.listeners, Listener("docker.io", "172.30.0.1", 54100), Listener("docker.io", "::1", 54100))
     substitutes = (Substitute("docker.io", 54100, 54110, "nginx"),)
-    running = Running(replace(engine, listeners=listeners), substitutes)
+    running = Running(structs.replace(engine, listeners=listeners), substitutes)
     last = LastUp(1_700_000_000.0, 5.0, (), mirrors={"docker.io": "http://172.30.0.1:54100", "quay.io": "http://x:1"})
     shown = Shown(replace(OTTER, backend="k3d"), "running", last, details=details)
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
-from obol.caches.ports import ImageProgress, ProgressStatus
 from obol.cli.terminal.board import Board, Finished
 from obol.cli.terminal.layout import layout, left
 from obol.cli.terminal.meter import STALLED
+from obol.registry.control.api import ImageProgress, ProgressStatus
 
 LITELLM, PROMETHEUS, OTHER = "ghcr.io/a/litellm:1", "docker.io/prom/prometheus:2", "docker.io/library/other:3"
 ALL = "All images ({} of {} in the cache)"

@@ -1,21 +1,18 @@
 from __future__ import annotations
 
-import tempfile
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
-from obol.caches.ports import ImageProgress, ProgressStatus
 from obol.cli.terminal.board import Board
 from obol.cli.terminal.imagewatch import ImageWatch, engine_at
+from obol.registry.control.api import ImageProgress, ProgressStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import FakeEngine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
 NAME = "ghcr.io/a/b:1"
 
@@ -62,13 +59,6 @@ def test_running() -> None:
     count = len(engine.asked)
     assert not [thread for thread in threading.enumerate() if thread.name == "images"]
     assert len(engine.asked) == count
-
-
-@pytest.fixture
-def store() -> Iterator[Path]:
-    """A directory with a path short enough for a unix socket, which pytest's own may not be."""
-    with tempfile.TemporaryDirectory(prefix="obol-") as directory:
-        yield Path(directory) / "store"
 
 
 def test_an_engine_by_its_store(store: Path) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 import pytest
 from rich.console import Console
 
-from obol.caches.ports import ImageProgress, ProgressStatus
 from obol.cli.terminal import steps as steps_module
 from obol.cli.terminal.board import Board, Finished
 from obol.cli.terminal.present import Speaker
 from obol.cli.terminal.steps import LINE_EVERY, LineSteps, LiveSteps, came, steps_for
+from obol.registry.control.api import ImageProgress, ProgressStatus
 from tests.fakes.clock import FakeClock
 from tests.unit.cli.conftest import Screen
 

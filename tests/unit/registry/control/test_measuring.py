@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.errors import PortTaken
-from obol.registry.control.measuring import LOOK_EVERY, AccountWanted, Measuring, is_alive
+from obol.registry.control.api import AccountRequest, Listener
+from obol.registry.control.measuring import LOOK_EVERY, Measuring, is_alive
 from obol.registry.engine.accounts import MOST_OPEN
-from obol.registry.engine.status import ListenerStatus
-from obol.registry.settings import ListenerSettings
 from tests.fakes.content import blob
 from tests.fakes.http import request
 from tests.unit.registry.server.serving import Serving, serving
@@ -22,7 +21,7 @@ from tests.unit.registry.world import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-OWN = ListenerStatus("registry.test", "127.0.0.1", 0)
+OWN = Listener("registry.test", "127.0.0.1", 0)
 COMMAND = 4711
 DIGEST, DATA = blob(3000, "layer")
 
@@ -61,17 +60,16 @@ async def measured() -> AsyncIterator[Measured]:
 async def test_an_account_comes_with_ports_of_its_own() -> None:
     """The ports answer while the account is open, and belong to it."""
     async with measured() as m:
-        opened = await m.measuring.open(AccountWanted(COMMAND, [OWN]))
+        opened = await m.measuring.open(AccountRequest(COMMAND, (OWN,)))
         assert opened is not None
         (own,) = opened.listeners
         assert await m.reaches(own.port)
-        assert m.measuring.owns(ListenerSettings(own.registry, own.port, own.address))
-        assert not m.measuring.owns(ListenerSettings(own.registry, m.serving.ports[0], own.address))
+        assert m.measuring.owns(own)
+        assert not m.measuring.owns(Listener(own.registry, own.address, m.serving.ports[0]))
 
         assert await m.measuring.close(opened.name) == opened
         await eventually(lambda: len(m.serving.listeners.list()) == 1)
         assert not await m.reaches(own.port)
-        assert m.measuring.status(opened.name) is None
         assert await m.measuring.close(opened.name) is None
 
 
@@ -79,11 +77,11 @@ async def test_what_was_given_is_told() -> None:
     """An account tells who was given what, where they asked."""
     async with measured() as m:
         m.serving.world.upstream.add_blob("team/app", DIGEST, DATA)
-        opened = await m.measuring.open(AccountWanted(COMMAND, [OWN]))
+        opened = await m.measuring.open(AccountRequest(COMMAND, (OWN,)))
         assert opened is not None
         (own,) = opened.listeners
         await request(own.port, "GET", f"/v2/team/app/blobs/{DIGEST}")
-        told = m.measuring.status(opened.name)
+        told = await m.measuring.close(opened.name)
 
     assert told is not None
     assert told.whole
@@ -95,34 +93,34 @@ async def test_what_was_given_is_told() -> None:
 async def test_an_account_ends_with_its_process() -> None:
     """The account and the ports of a command that died are closed when that is noticed."""
     async with measured() as m:
-        opened = await m.measuring.open(AccountWanted(COMMAND, [OWN]))
-        other = await m.measuring.open(AccountWanted(COMMAND + 1, [OWN]))
+        opened = await m.measuring.open(AccountRequest(COMMAND, (OWN,)))
+        other = await m.measuring.open(AccountRequest(COMMAND + 1, (OWN,)))
         assert opened is not None
         assert other is not None
         m.dead.add(COMMAND)
         m.serving.world.clock.advance(LOOK_EVERY)
         await eventually(lambda: len(m.serving.listeners.list()) == 2)
 
-        assert m.measuring.status(opened.name) is None
-        assert m.measuring.status(other.name) is not None
+        assert await m.measuring.close(opened.name) is None
+        assert await m.measuring.close(other.name) is not None
 
 
 async def test_dead_commands_make_room() -> None:
     """Too many accounts are refused, unless the processes of some have ended."""
     async with measured() as m:
         for _ in range(MOST_OPEN):
-            assert await m.measuring.open(AccountWanted(COMMAND, [])) is not None
-        assert await m.measuring.open(AccountWanted(COMMAND + 1, [])) is None
+            assert await m.measuring.open(AccountRequest(COMMAND, ())) is not None
+        assert await m.measuring.open(AccountRequest(COMMAND + 1, ())) is None
         m.dead.add(COMMAND)
-        assert await m.measuring.open(AccountWanted(COMMAND + 1, [])) is not None
+        assert await m.measuring.open(AccountRequest(COMMAND + 1, ())) is not None
 
 
 async def test_without_its_ports_there_is_no_account() -> None:
     """Where one of its ports is taken, nothing stays open."""
     async with measured() as m:
-        other = ListenerStatus("registry.test", "192.0.2.1", 1)
+        other = Listener("registry.test", "192.0.2.1", 1)
         with pytest.raises(PortTaken):
-            await m.measuring.open(AccountWanted(COMMAND, [OWN, other]))
+            await m.measuring.open(AccountRequest(COMMAND, (OWN, other)))
         await eventually(lambda: len(m.serving.listeners.list()) == 1)
         assert not m.serving.world.engine.accounts
 

@@ -73,7 +73,7 @@ def test_accounts_are_apart() -> None:
     assert accounts.owners() == {first.name: 1, second.name: 2}
     assert accounts.close(first.name) is first
     assert accounts.close(first.name) is None
-    assert accounts.find(second.name) is second
+    assert accounts.close(second.name) is second
 
 
 def test_few_are_open() -> None:

@@ -379,7 +379,7 @@ async def test_inventory() -> None:
 
         (image,) = (await w.engine.inventory()).images
 
-        assert (image.tags, image.digest, image.used_at) == (["v1"], IMAGE.top, w.clock.wall())
+        assert (image.tags, image.digest, image.used_at) == (("v1",), IMAGE.top, w.clock.wall())
 
 
 async def test_heads_for_kinds_that_there_are_not() -> None:

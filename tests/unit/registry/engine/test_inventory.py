@@ -9,7 +9,7 @@ import msgspec
 from obol.machine.tasks import in_steps
 from obol.oci.manifests import parse_manifest
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.engine.inventory import HeldImage, take_inventory
+from obol.registry.engine.inventory import take_inventory
 from obol.registry.engine.manifests import grants_of
 from obol.registry.store.ports import HeldTag, RepositoryKey
 from obol.registry.upstream.ports import ManifestBody
@@ -18,6 +18,8 @@ from tests.fakes.store import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from obol.registry.control.api import HeldImage
 
 APP = RepositoryKey("docker.io", Repository("library/app"))
 OTHER = RepositoryKey("ghcr.io", Repository("team/app"))
@@ -62,7 +64,7 @@ class Shelf:
         )
         return {str(blob.digest) for blob in manifest.blobs}
 
-    async def images(self) -> list[HeldImage]:
+    async def images(self) -> tuple[HeldImage, ...]:
         """What is there."""
         return (await take_inventory(self.store)).images
 
@@ -86,7 +88,7 @@ def _blobs(body: bytes) -> list[dict[str, int]]:
 
 async def test_nothing() -> None:
     """An empty store has no images."""
-    assert await Shelf().images() == []
+    assert await Shelf().images() == ()
 
 
 async def test_one_platform() -> None:
@@ -99,7 +101,7 @@ async def test_one_platform() -> None:
     assert (image.registry, image.repository, image.tags, image.digest) == (
         "docker.io",
         "library/app",
-        ["1", "2"],
+        ("1", "2"),
         IMAGE.top,
     )
     assert (image.complete, image.missing_blobs, image.missing_bytes, image.used_at) == (True, 0, 0, 77.0)
@@ -134,7 +136,7 @@ async def test_name_only() -> None:
     index, name = await shelf.images()
 
     assert (index.complete, {one.state for one in index.platforms}) == (False, {"absent"})
-    assert (name.complete, name.platforms, name.size) == (False, [], 0)
+    assert (name.complete, name.platforms, name.size) == (False, (), 0)
 
 
 async def test_without_an_index() -> None:
@@ -158,8 +160,8 @@ async def test_by_digest_only() -> None:
     images = await shelf.images()
 
     assert [(one.registry, one.tags, one.digest, one.used_at) for one in images] == [
-        *sorted([("docker.io", [], LONE.top, 5.0), ("docker.io", [], IMAGE.top, 6.0)], key=lambda one: str(one[2])),
-        ("ghcr.io", ["1"], LONE.top, 7.0),
+        *sorted([("docker.io", (), LONE.top, 5.0), ("docker.io", (), IMAGE.top, 6.0)], key=lambda one: str(one[2])),
+        ("ghcr.io", ("1",), LONE.top, 7.0),
     ]
 
 
@@ -170,7 +172,7 @@ async def test_platform_under_a_tag_of_its_own() -> None:
     held = HeldTag(Tag("1-amd64"), "", Digest(AMD64), IMAGE.manifests[AMD64].media_type, 1.0)
     await shelf.store.metadata.set_tag(APP, held)
 
-    assert [one.tags for one in await shelf.images()] == [["1"], ["1-amd64"]]
+    assert [one.tags for one in await shelf.images()] == [("1",), ("1-amd64",)]
 
 
 async def test_tag_in_two_dialects() -> None:
@@ -183,7 +185,7 @@ async def test_tag_in_two_dialects() -> None:
     await shelf.store.metadata.set_tag(APP, replace(held, variant="oci-manifest"))
 
     assert sorted((one.tags, one.digest) for one in await shelf.images()) == sorted(
-        [(["1"], IMAGE.top), (["1"], LONE.top)]
+        [(("1",), IMAGE.top), (("1",), LONE.top)]
     )
 
 
@@ -192,7 +194,7 @@ async def test_used_and_gone() -> None:
     shelf = Shelf()
     await shelf.store.metadata.used([(APP, Digest(IMAGE.top))], 5.0)
 
-    assert await shelf.images() == []
+    assert await shelf.images() == ()
 
 
 async def test_attestations_and_indexes() -> None:
@@ -209,7 +211,7 @@ async def test_attestations_and_indexes() -> None:
 
     alone, outer = await shelf.images()
 
-    assert (alone.tags, alone.digest) == ([], IMAGE.top)
+    assert (alone.tags, alone.digest) == ((), IMAGE.top)
     assert [(one.platform, one.state) for one in outer.platforms] == [
         ("linux/amd64", "complete"),
         ("linux/arm64", "absent"),

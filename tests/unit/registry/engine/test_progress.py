@@ -7,15 +7,16 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest
+from obol.registry.control.api import MOST_IMAGES, ImageProgress, ProgressRequest
 from obol.registry.engine import progress as progress_module
-from obol.registry.engine.progress import BELIEVED, LOOK_AGAIN, MOST_IMAGES, ImageProgress, ProgressRequest
+from obol.registry.engine.progress import BELIEVED, LOOK_AGAIN
 from obol.registry.store.ports import StoreError
 from tests.fakes.content import FakeImage, digest_of, make_image
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import REPOSITORY, World, eventually, take, world
 
 if TYPE_CHECKING:
-    from obol.registry.engine.progress import ProgressStatus
+    from obol.registry.control.api import ProgressStatus
 
 IMAGE = make_image(5000, 3000, platforms=("linux/amd64", "linux/arm64"))
 NAME = f"registry.test/{REPOSITORY}:1"
@@ -32,7 +33,7 @@ def upstream(image: FakeImage = IMAGE) -> FakeUpstream:
 
 async def asked(w: World, *images: str, platforms: tuple[str, ...] = AMD64) -> ProgressStatus:
     """What the engine says of these images."""
-    return await w.engine.progress(ProgressRequest(list(images or (NAME,)), list(platforms)))
+    return await w.engine.progress(ProgressRequest(images or (NAME,), platforms))
 
 
 async def one(w: World) -> ImageProgress:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from obol.machine.logs import Seldom
+from obol.registry.control.api import Listener
 from obol.registry.server.budget import Budget
 from obol.registry.server.handler import Handler, Page
 from obol.registry.server.hosts import Hosts
 from obol.registry.server.incoming import Shared
 from obol.registry.server.listeners import Listeners
 from obol.registry.server.pages import healthz
-from obol.registry.settings import ListenerSettings
 from tests.fakes.http import Conversation, Reply, request
 from tests.unit.registry.world import World, world
 
@@ -63,7 +63,7 @@ async def serving(
         one = Serving(built, listeners, hosts, shared)
         try:
             for scope in built.scopes:
-                real = await listeners.add(ListenerSettings(scope.registry, 0))
+                real = await listeners.add(Listener(scope.registry, "127.0.0.1", 0))
                 one.ports.append(real.port)
             yield one
         finally:

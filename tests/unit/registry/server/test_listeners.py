@@ -8,8 +8,8 @@ import pytest
 
 from obol.errors import PortTaken
 from obol.machine.tasks import spawn
+from obol.registry.control.api import Listener
 from obol.registry.server.listeners import _bind
-from obol.registry.settings import ListenerSettings
 from tests.fakes.content import blob as make_blob
 from tests.fakes.http import request
 from tests.fakes.upstream import FakeUpstream
@@ -35,7 +35,7 @@ def has_ipv6() -> bool:
 async def test_add_and_drop() -> None:
     """A port can be opened and closed while others serve; it is told with its real number."""
     async with serving() as s:
-        added = await s.listeners.add(ListenerSettings("registry.test", 0))
+        added = await s.listeners.add(Listener("registry.test", "127.0.0.1", 0))
         assert added.port != 0
         assert added in s.listeners.list()
         assert (await request(added.port, "GET", "/v2/")).status == 200
@@ -59,7 +59,7 @@ async def test_add_twice() -> None:
 async def test_drop_twice() -> None:
     """A port that is not open cannot be closed."""
     async with serving() as s:
-        assert not await s.listeners.drop(ListenerSettings("registry.test", 1))
+        assert not await s.listeners.drop(Listener("registry.test", "127.0.0.1", 1))
 
 
 async def test_port_taken() -> None:
@@ -68,7 +68,7 @@ async def test_port_taken() -> None:
         port = other.getsockname()[1]
         async with serving() as s:
             with pytest.raises(PortTaken, match=str(port)) as problem:
-                await s.listeners.add(ListenerSettings("registry.test", port))
+                await s.listeners.add(Listener("registry.test", "127.0.0.1", port))
 
     assert "--port" in problem.value.hint
 
@@ -77,9 +77,9 @@ async def test_absent_address() -> None:
     """An address that the machine does not have now can be listened on where that is allowed, and only there."""
     async with serving() as s:
         with pytest.raises(PortTaken):
-            await s.listeners.add(ListenerSettings("registry.test", 0, ABSENT))
+            await s.listeners.add(Listener("registry.test", ABSENT, 0))
 
-        added = await s.listeners.add(ListenerSettings("registry.test", 0, ABSENT), absent_address=True)
+        added = await s.listeners.add(Listener("registry.test", ABSENT, 0), absent_address=True)
 
         assert added.port != 0
         assert s.hosts.ours(f"{ABSENT}:{added.port}")
@@ -89,14 +89,14 @@ def test_absent_address_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the system knows no such option, a plain address works as ever."""
     monkeypatch.delattr(socket, "SOL_IP")
 
-    _bind(ListenerSettings("registry.test", 0), absent_address=True).close()
+    _bind(Listener("registry.test", "127.0.0.1", 0), absent_address=True).close()
 
 
 @pytest.mark.skipif(not has_ipv6(), reason="no IPv6 on this machine")
 async def test_ipv6() -> None:
     """An address of IPv6 is one like any other, and ours in a Host header."""
     async with serving() as s:
-        added = await s.listeners.add(ListenerSettings("registry.test", 0, "::1"), absent_address=True)
+        added = await s.listeners.add(Listener("registry.test", "::1", 0), absent_address=True)
 
         reply = await request(added.port, "GET", "/v2/", host="::1", host_header=f"[::1]:{added.port}")
 
@@ -108,7 +108,7 @@ async def test_ports_of_one_registry_share() -> None:
     one = FakeUpstream()
     one.add_blob("team/app", DIGEST, DATA)
     async with serving(one) as s:
-        added = await s.listeners.add(ListenerSettings("registry.test", 0))
+        added = await s.listeners.add(Listener("registry.test", "127.0.0.1", 0))
 
         assert added.port != s.ports[0]
         assert len(s.listeners._handlers) == 1

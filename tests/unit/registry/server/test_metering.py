@@ -7,9 +7,9 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest
+from obol.registry.control.api import Listener
 from obol.registry.engine.accounts import Accounts, Ends
 from obol.registry.server.metering import ends_of, meter_of
-from obol.registry.settings import ListenerSettings
 from tests.fakes.content import blob as make_blob
 from tests.fakes.content import make_image
 from tests.fakes.http import request
@@ -160,7 +160,7 @@ async def test_two_accounts_beside_a_foreign_pull() -> None:
     async with serving(upstream()) as s:
         await s.ask("GET", BLOB)
         await s.world.idle()
-        own = [await s.listeners.add(ListenerSettings("registry.test", 0)) for _ in range(2)]
+        own = [await s.listeners.add(Listener("registry.test", "127.0.0.1", 0)) for _ in range(2)]
         accounts = [opened(s), opened(s)]
 
         async def pull(port: int, *targets: str) -> int:

@@ -1,27 +1,24 @@
 from __future__ import annotations
 
-from obol.registry.engine.status import Amount, Status, UpstreamStatus
+from obol.registry.control.api import Amount, EngineStatus, HealthName, RateLimit, RequestCounts, UpstreamStatus
 from obol.registry.server.pages import healthz, metrics
-from obol.registry.upstream.ports import RateLimit
 
-OUTCOMES = {"hit": 3, "miss": 2, "stale": 1, "error": 0}
+OUTCOMES = RequestCounts(3, 2, 1, 0)
 
 
-def upstream(registry: str, health: str, limit: RateLimit | None) -> UpstreamStatus:
+def upstream(registry: str, health: HealthName, limit: RateLimit | None) -> UpstreamStatus:
     """One upstream as a status tells it."""
-    return UpstreamStatus(
-        registry, f"https://{registry}", health, "", None, OUTCOMES, 700, 500, 9, None, limit, {"stalled": 1}
-    )
+    return UpstreamStatus(registry, f"https://{registry}", health, "", None, OUTCOMES, 700, 500, 9, None, limit)
 
 
-def status(*upstreams: UpstreamStatus) -> Status:
+def status(*upstreams: UpstreamStatus) -> EngineStatus:
     """A whole status."""
-    return Status("0.1", 1, "/store", 0.0, False, 2, Amount(4, 1000), Amount(0, 0), [], list(upstreams))
+    return EngineStatus("0.1", 1, "/store", 0.0, False, (), Amount(4, 1000), Amount(0, 0), upstreams, fills=2)
 
 
 def page(*upstreams: UpstreamStatus) -> dict[str, float]:
     """The page as names with labels, and their values."""
-    _, _, body = metrics(status(*upstreams))
+    _, _, body = metrics(status(*upstreams), {"docker.io": {"stalled": 1}})
     lines = [line for line in body.decode().splitlines() if not line.startswith("#")]
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
@@ -33,7 +30,7 @@ async def test_healthz() -> None:
 
 def test_metrics() -> None:
     """What is counted is told per registry, for Prometheus."""
-    told = page(upstream("docker.io", "ok", RateLimit(100, 76, 21600)), upstream("quay.io", "failing", None))
+    told = page(upstream("docker.io", "ok", RateLimit(100, 76)), upstream("quay.io", "failing", None))
 
     assert told['obol_cache_requests_total{outcome="hit",registry="docker.io"}'] == 3
     assert told['obol_cache_served_bytes_total{registry="docker.io"}'] == 700
@@ -50,7 +47,7 @@ def test_metrics() -> None:
 
 def test_rate_limit_that_is_not_told() -> None:
     """Where an upstream does not say what it allows, there is no number."""
-    told = page(upstream("docker.io", "unknown", RateLimit(None, None, None)))
+    told = page(upstream("docker.io", "unknown", RateLimit(None, None)))
 
     assert not any("ratelimit" in name for name in told)
     assert told['obol_cache_upstream_ok{registry="docker.io"}'] == 1
@@ -58,7 +55,7 @@ def test_rate_limit_that_is_not_told() -> None:
 
 def test_content_type() -> None:
     """The page says what format it has."""
-    code, content_type, _ = metrics(status())
+    code, content_type, _ = metrics(status(), {})
 
     assert code == 200
     assert content_type.startswith("text/plain; version=")

@@ -7,14 +7,8 @@ import pytest
 
 from obol.oci.mediatypes import DOCKER_SCHEMA1, OCI_INDEX, upstream_accept
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.upstream.ports import (
-    Absent,
-    ManifestHead,
-    MethodRefused,
-    Misbehaved,
-    RateLimit,
-    Unavailable,
-)
+from obol.registry.control.api import RateLimit
+from obol.registry.upstream.ports import Absent, ManifestHead, MethodRefused, Misbehaved, Unavailable
 from tests.fakes import behaviours
 from tests.fakes.content import make_image
 from tests.fakes.ghcr import FakeGhcr
@@ -208,7 +202,7 @@ async def test_the_budget_is_remembered() -> None:
         for hub.api.rate_headers in (True, False):
             await upstream.get_manifest(APP, TAG, ACCEPT)
 
-            assert upstream.budget == RateLimit(100, 99, 21600)
+            assert upstream.budget == RateLimit(100, 99)
 
 
 @pytest.mark.parametrize(

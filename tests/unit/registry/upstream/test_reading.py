@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obol.machine.tasks import spawn
+from obol.registry.control.api import RateLimit
 from obol.registry.policy.statuses import Meaning, Question
 from obol.registry.upstream.ports import (
     Absent,
@@ -18,7 +19,6 @@ from obol.registry.upstream.ports import (
     MethodRefused,
     Misbehaved,
     RangesRefused,
-    RateLimit,
     RateLimited,
     Unavailable,
     UpstreamError,
@@ -202,10 +202,10 @@ def test_an_encoding_is_undone_within_bounds(body: bytes, encoding: str, plain: 
 @pytest.mark.parametrize(
     ("headers", "told"),
     [
-        ({"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600"}, RateLimit(100, 76, 21600)),
-        ({"ratelimit-limit": " 100 ; w=21600 ", "ratelimit-remaining": "76"}, RateLimit(100, 76, 21600)),
-        ({"ratelimit-remaining": "-1;w=21600"}, RateLimit(None, -1, None)),
-        ({"ratelimit-limit": "200"}, RateLimit(200, None, None)),
+        ({"ratelimit-limit": "100;w=21600", "ratelimit-remaining": "76;w=21600"}, RateLimit(100, 76)),
+        ({"ratelimit-limit": " 100 ; w=21600 ", "ratelimit-remaining": "76"}, RateLimit(100, 76)),
+        ({"ratelimit-remaining": "-1;w=21600"}, RateLimit(None, -1)),
+        ({"ratelimit-limit": "200"}, RateLimit(200, None)),
         ({"ratelimit-limit": "many"}, None),
         ({"ratelimit-limit": "9" * 5000}, None),
         ({}, None),

@@ -21,10 +21,11 @@ from obol.registry.store.disk.partials import DiskPartial
 from obol.registry.store.ports import FileRun, StoreError
 
 if TYPE_CHECKING:
+    from obol.registry.control.api import Amount
     from obol.registry.store.disk.files import BlobTree
     from obol.registry.store.disk.index import BlobIndex
     from obol.registry.store.disk.pool import BlockingPool
-    from obol.registry.store.ports import Partial, Usage
+    from obol.registry.store.ports import Partial
 
 REMEMBERED = 16_384
 """Files known in memory: some 6 MiB."""
@@ -131,7 +132,7 @@ class DiskContent:
             await self._record(file)
         await self._pool.run("remove a checkpoint", partial.forget_checkpoint)
 
-    async def usage(self) -> Usage:
+    async def usage(self) -> Amount:
         """What is held now. Raises StoreError."""
         return await self._index.usage()
 

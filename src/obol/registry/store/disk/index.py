@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from obol.registry.store.ports import StoreError, Usage
+from obol.registry.control.api import Amount
+from obol.registry.store.ports import StoreError
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest
@@ -40,7 +41,7 @@ class BlobIndex:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._totals = Usage(0, 0)
+        self._totals = Amount(0, 0)
         self._counted_in = 0
 
     @property
@@ -76,7 +77,7 @@ class BlobIndex:
 
         await self._counting("forget content", work, None)
 
-    async def usage(self) -> Usage:
+    async def usage(self) -> Amount:
         """Number of objects and their bytes. Raises StoreError."""
         return await self._database.read("count content", self._count)
 
@@ -87,7 +88,7 @@ class BlobIndex:
             totals = self._count(connection)
             before = change(connection)
             count = totals.count - (before is not None) + (after is not None)
-            self._totals = Usage(count, totals.size - (before.size if before else 0) + (after or 0))
+            self._totals = Amount(count, totals.size - (before.size if before else 0) + (after or 0))
 
         try:
             await self._database.write(what, counted)
@@ -96,10 +97,10 @@ class BlobIndex:
             self._counted_in = 0
             raise
 
-    def _count(self, connection: sqlite3.Connection) -> Usage:
+    def _count(self, connection: sqlite3.Connection) -> Amount:
         if self._counted_in != self._database.generation:
             row = connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM blobs").fetchone()
-            self._totals, self._counted_in = Usage(*row), self._database.generation
+            self._totals, self._counted_in = Amount(*row), self._database.generation
         return self._totals
 
 

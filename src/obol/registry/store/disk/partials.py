@@ -22,7 +22,8 @@ import msgspec
 from obol.machine.files import write_all
 from obol.oci.errors import OciError
 from obol.oci.references import Digest
-from obol.registry.store.ports import FileRun, StoreError, Usage
+from obol.registry.control.api import Amount
+from obol.registry.store.ports import FileRun, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -246,7 +247,7 @@ class DiskPartials:
                 removed += 1
         return removed
 
-    async def usage(self) -> Usage:
+    async def usage(self) -> Amount:
         """Files left or in use, and the bytes they take on the disk. Raises StoreError."""
         return await self.pool.run("count downloads", self._usage)
 
@@ -304,11 +305,11 @@ class DiskPartials:
             removed += 1
         return resumable, removed
 
-    def _usage(self) -> Usage:
+    def _usage(self) -> Amount:
         names = [entry.name for entry in self.folder.entries() if _digest_of(entry.name) is not None]
         found = [file for name in names if (file := self.folder.stat(name)) is not None]
         # A file with holes takes less than its length.
-        return Usage(len(found), sum(min(file.st_size, file.st_blocks * _BLOCK) for file in found))
+        return Amount(len(found), sum(min(file.st_size, file.st_blocks * _BLOCK) for file in found))
 
 
 def file_name(digest: Digest, scope: str = "") -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.oci.references import Digest
+from obol.registry.control.api import Amount
 from obol.registry.store.disk.files import BlobTree
 from obol.registry.store.disk.opening import DiskStore, open_store
-from obol.registry.store.ports import StoreError, Usage
+from obol.registry.store.ports import StoreError
 from tests.fakes.store import MemoryContent, MemoryPartials, bytes_of
 from tests.unit.registry.store.steps import watch
 
@@ -189,7 +190,7 @@ async def test_row_without_file(store: DiskStore) -> None:
 
     assert await store.content.open(DIGEST) is None
     assert await store.content.size(DIGEST) is None
-    assert await store.content.usage() == Usage(0, 0)
+    assert await store.content.usage() == Amount(0, 0)
 
 
 async def test_row_without_file_after_restart(store: DiskStore) -> None:
@@ -200,7 +201,7 @@ async def test_row_without_file_after_restart(store: DiskStore) -> None:
     again = open_store(store.root)
 
     assert await again.content.size(DIGEST) is None
-    assert await again.content.usage() == Usage(0, 0)
+    assert await again.content.usage() == Amount(0, 0)
     await again.close()
 
 
@@ -227,7 +228,7 @@ async def test_file_without_row(store: DiskStore) -> None:
     place(store).write_bytes(DATA)
 
     assert await held(store) == DATA
-    assert await store.content.usage() == Usage(1, len(DATA))
+    assert await store.content.usage() == Amount(1, len(DATA))
 
 
 async def test_damaged_file_without_row(store: DiskStore) -> None:
@@ -248,7 +249,7 @@ async def test_read_settles(store: DiskStore) -> None:
     counted = await store.content.usage()
     place(store).write_bytes(DATA.upper())
 
-    assert (found, counted) == (DATA, Usage(1, len(DATA)))
+    assert (found, counted) == (DATA, Amount(1, len(DATA)))
     assert await store.content.read(DIGEST) is None
     assert await held(store) is None
     assert [path.read_bytes() for path in (store.root / "quarantine").iterdir()] == [DATA.upper()]
@@ -260,7 +261,7 @@ async def test_row_of_a_read_that_finds_nothing(store: DiskStore) -> None:
     place(store).unlink()
 
     assert await store.content.read(DIGEST) is None
-    assert await store.content.usage() == Usage(0, 0)
+    assert await store.content.usage() == Amount(0, 0)
 
 
 async def test_verified_once(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.oci.references import Digest
+from obol.registry.control.api import Amount
 from obol.registry.store.disk.database import Database
 from obol.registry.store.disk.files import BlobFile
 from obol.registry.store.disk.index import BlobIndex, BlobRow, fill
 from obol.registry.store.disk.pool import BlockingPool
-from obol.registry.store.ports import StoreError, Usage
+from obol.registry.store.ports import StoreError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,7 +37,7 @@ async def test_fill(database: Database) -> None:
 
     assert await index.find(ONE.digest) == BlobRow(3, verified=False, stored_at=ONE.stored_at)
     assert await index.find(TWO.digest) is None
-    assert await index.usage() == Usage(1, 3)
+    assert await index.usage() == Amount(1, 3)
 
 
 async def test_add(database: Database) -> None:
@@ -47,7 +48,7 @@ async def test_add(database: Database) -> None:
         await index.add(file)
 
     assert await index.find(ONE.digest) == BlobRow(3, verified=True, stored_at=ONE.stored_at)
-    assert await index.usage() == await BlobIndex(database).usage() == Usage(2, 15)
+    assert await index.usage() == await BlobIndex(database).usage() == Amount(2, 15)
 
 
 async def test_forget(database: Database) -> None:
@@ -58,7 +59,7 @@ async def test_forget(database: Database) -> None:
         await index.forget(ONE.digest)
 
     assert await index.find(ONE.digest) is None
-    assert await index.usage() == Usage(0, 0)
+    assert await index.usage() == Amount(0, 0)
 
 
 async def test_failed_change(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +81,7 @@ async def test_failed_change(database: Database, monkeypatch: pytest.MonkeyPatch
         with pytest.raises(StoreError, match="broken"):
             await index.add(TWO)
 
-    assert await index.usage() == Usage(1, 3)
+    assert await index.usage() == Amount(1, 3)
 
 
 async def test_rebuilt(database: Database) -> None:
@@ -91,5 +92,5 @@ async def test_rebuilt(database: Database) -> None:
     database.close()
     database._path.write_bytes(b"no database" * 100)
 
-    assert await index.usage() == Usage(1, 3)
+    assert await index.usage() == Amount(1, 3)
     assert index.generation != before

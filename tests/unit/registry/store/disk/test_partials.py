@@ -11,10 +11,11 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest
+from obol.registry.control.api import Amount
 from obol.registry.store.disk import partials as partials_module
 from obol.registry.store.disk.opening import DiskStore, open_store
 from obol.registry.store.disk.partials import boot_id
-from obol.registry.store.ports import StoreError, Usage
+from obol.registry.store.ports import StoreError
 from tests.unit.registry.store.steps import watch
 
 if TYPE_CHECKING:
@@ -204,7 +205,7 @@ async def test_sweep_spares_what_is_in_use(store: DiskStore) -> None:
     assert place(store).exists()
     partial.close()
     assert await store.partials.sweep() == 1
-    assert await store.partials.usage() == Usage(0, 0)
+    assert await store.partials.usage() == Amount(0, 0)
 
 
 async def test_usage_of_a_sparse_file(store: DiskStore) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import msgspec
 
-from obol.caches.ports import Amount, EngineStatus, Listener, RateLimit, RequestCounts
+from obol.registry.control.api import Amount, EngineStatus, Listener, RateLimit, RequestCounts
 from tests.fakes.control import status_body
 
 
@@ -28,3 +28,33 @@ def test_newer_engine() -> None:
 
     assert found.upstreams[0].requests == RequestCounts()
     assert found.fills == 0
+
+
+def test_json() -> None:
+    """The JSON has the names that scripts rely on."""
+    status = EngineStatus(
+        version="0.1",
+        pid=42,
+        store="/store",
+        started_at=1.5,
+        offline=False,
+        content=Amount(1, 2),
+        partials=Amount(0, 0),
+        listeners=(Listener("docker.io", "::1", 5),),
+        upstreams=(),
+    )
+
+    assert msgspec.json.decode(msgspec.json.encode(status)) == {
+        "version": "0.1",
+        "pid": 42,
+        "store": "/store",
+        "started_at": 1.5,
+        "offline": False,
+        "content": {"count": 1, "size": 2},
+        "partials": {"count": 0, "size": 0},
+        "listeners": [{"registry": "docker.io", "address": "::1", "port": 5}],
+        "upstreams": [],
+        "fills": 0,
+        "store_state": "ok",
+        "store_detail": "",
+    }

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.control import Control
-from obol.caches.ports import Listener
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken
+from obol.registry.control.api import Listener
+from obol.registry.control.client import ControlClient
 from tests.fakes.control import FakeEngine
 
 if TYPE_CHECKING:
@@ -21,23 +21,21 @@ AS_JSON = b'{"registry":"ghcr.io","address":"172.18.0.1","port":54101}'
 def test_status(store: Path) -> None:
     """A running engine tells how it does."""
     with FakeEngine(store, pid=99):
-        assert Control(store).status().pid == 99
+        assert ControlClient(store).status().pid == 99
 
 
 def test_orders(store: Path) -> None:
     """Orders go as the engine expects them, and the answer to a listener is the real port."""
     with FakeEngine(store) as engine:
-        engine.answers |= {"POST /listeners": (200, AS_JSON), "DELETE /listeners": (200, AS_JSON)}
-        control = Control(store)
+        engine.answers |= {"POST /listeners": (200, AS_JSON)}
+        control = ControlClient(store)
 
         opened = control.listen(Listener("ghcr.io", "172.18.0.1", 0))
-        control.unlisten(opened)
         control.stop()
 
     assert opened == LISTENER
     assert engine.asked == [
         ("POST /listeners", AS_JSON.replace(b"54101", b"0")),
-        ("DELETE /listeners", AS_JSON),
         ("POST /stop", b""),
     ]
 
@@ -49,7 +47,7 @@ def test_accounts(store: Path) -> None:
     closed = opened.replace(b"[]", b"[" + given + b"]")
     with FakeEngine(store) as engine:
         engine.answers |= {"POST /accounts": (200, opened), "DELETE /accounts/a1": (200, closed)}
-        control = Control(store)
+        control = ControlClient(store)
 
         account = control.open_account([LISTENER])
         told = control.close_account(account.name)
@@ -67,7 +65,7 @@ def test_images(store: Path) -> None:
         b'"digest":"sha256:1","state":"absent","size":3,"missing_blobs":0,"missing_bytes":0}],"of a later version":1}]}'
     )
     with FakeEngine(store, answers={"GET /images": (200, body)}):
-        (image,) = Control(store).images().images
+        (image,) = ControlClient(store).images().images
 
     assert (image.repository, image.tags, image.used_at, image.platforms[0].state) == ("a", ("1",), None, "absent")
 
@@ -80,7 +78,7 @@ def test_progress(store: Path) -> None:
         b'"frontier":1,"arrived":2,"held":0,"seconds":1.5}]}'
     )
     with FakeEngine(store, answers={"POST /progress": (200, body)}) as engine:
-        status = Control(store).progress(["a:1"], ["linux/amd64"])
+        status = ControlClient(store).progress(["a:1"], ["linux/amd64"])
 
     assert engine.asked == [("POST /progress", b'{"images":["a:1"],"platforms":["linux/amd64"]}')]
     assert (status.pid, status.images[0].total, status.transfers[0].arrived) == (7, None, 2)
@@ -96,7 +94,7 @@ def test_nobody_listens(store: Path, where: str) -> None:
         left_over.bind(str(store / "deaf/control.sock"))
 
     with pytest.raises(EngineNotRunning):
-        Control(store / where).status()
+        ControlClient(store / where).status()
 
 
 def test_not_ours(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,10 +103,10 @@ def test_not_ours(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_self: socket.socket, _address: str) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("obol.caches.control.socket.socket.connect", refuse)
+    monkeypatch.setattr("obol.registry.control.client.socket.socket.connect", refuse)
 
     with pytest.raises(EngineUnresponsive, match="belongs to another user"):
-        Control(store).status()
+        ControlClient(store).status()
 
 
 def test_silence(store: Path) -> None:
@@ -119,14 +117,14 @@ def test_silence(store: Path) -> None:
         silent.listen()
 
         with pytest.raises(EngineUnresponsive, match="timed out"):
-            Control(store, timeout=0.05).status()
+            ControlClient(store, timeout=0.05).status()
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'{"version": 1}', b""])
 def test_gibberish(store: Path, body: bytes) -> None:
     """An answer of another shape is not understood, and the hint is a restart."""
     with FakeEngine(store, answers={"GET /status": (200, body)}), pytest.raises(EngineUnresponsive) as caught:
-        Control(store).status()
+        ControlClient(store).status()
 
     assert "obol cache start" in caught.value.hint
 
@@ -142,4 +140,4 @@ def test_gibberish(store: Path, body: bytes) -> None:
 def test_refusal(store: Path, answer: tuple[int, bytes], error: type[Exception], text: str) -> None:
     """What the engine refuses is an error with its reason."""
     with FakeEngine(store, answers={"POST /listeners": answer}), pytest.raises(error, match=text):
-        Control(store).listen(LISTENER)
+        ControlClient(store).listen(LISTENER)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from obol.caches.ports import Account, EngineStatus, Inventory, Listener, ProgressStatus
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken
+from obol.registry.control import api
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 SOCKET = "control.sock"
-_LONGEST_PATH = 100
-"""Bytes; beyond it the engine refuses to start, because a unix socket's path may have 107 on Linux and 103 on macOS."""
 _LONGEST_ANSWER = 64 * 1024 * 1024
 _INVENTORY_WITHIN = 60.0
 _PROGRESS_WITHIN = 1.0
@@ -45,63 +43,47 @@ class _UnixConnection(http.client.HTTPConnection):
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
-    """The body of an answer that is not what was asked for."""
-
-    error: str
-
-
-@dataclass(frozen=True, slots=True)
-class _AccountWanted:
-    """The body of a request for an account."""
-
-    owner: int
-    listeners: tuple[Listener, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
+class ControlClient:
     """Talks to the engine that owns a store; every method raises EngineNotRunning where nobody listens."""
 
     store: Path
     timeout: float = 5.0
     """Seconds for each step of an exchange."""
 
-    def status(self) -> EngineStatus:
+    def status(self) -> api.EngineStatus:
         """Ask how the engine does."""
-        return self._ask("GET", "/status", EngineStatus)
+        return self._ask("GET", api.STATUS, api.EngineStatus)
 
-    def images(self) -> Inventory:
+    def images(self) -> api.Inventory:
         """Ask which images are held; with a large store the engine has to look at many files."""
-        return self._ask("GET", "/images", Inventory, within=_INVENTORY_WITHIN)
+        return self._ask("GET", api.IMAGES, api.Inventory, within=_INVENTORY_WITHIN)
 
-    def progress(self, images: Sequence[str], platforms: Sequence[str]) -> ProgressStatus:
+    def progress(self, images: Sequence[str], platforms: Sequence[str]) -> api.ProgressStatus:
         """Ask how far images are on their way; cheap enough to be asked several times a second."""
-        question = msgspec.json.encode({"images": images, "platforms": platforms})
-        return self._ask("POST", "/progress", ProgressStatus, question, within=_PROGRESS_WITHIN)
+        question = api.ProgressRequest(tuple(images), tuple(platforms))
+        return self._ask("POST", api.PROGRESS, api.ProgressStatus, question, within=_PROGRESS_WITHIN)
 
     def stop(self) -> None:
         """Tell the engine to end. It has heard it when this returns; it ends when its transfers have."""
-        self._send("POST", "/stop")
+        self._send("POST", api.STOP)
 
-    def listen(self, listener: Listener) -> Listener:
+    def listen(self, listener: api.Listener) -> api.Listener:
         """Open one more address; raises PortTaken where it is held by somebody else."""
-        return self._ask("POST", "/listeners", Listener, msgspec.json.encode(listener))
+        return self._ask("POST", api.LISTENERS, api.Listener, listener)
 
-    def unlisten(self, listener: Listener) -> None:
-        """Close an address."""
-        self._send("DELETE", "/listeners", msgspec.json.encode(listener))
-
-    def open_account(self, listeners: Sequence[Listener]) -> Account:
+    def open_account(self, listeners: Sequence[api.Listener]) -> api.AccountStatus:
         """Count from now on what clients are given; raises PortTaken, also where too many accounts are open."""
-        wanted = _AccountWanted(os.getpid(), tuple(listeners))
-        return self._ask("POST", "/accounts", Account, msgspec.json.encode(wanted))
+        wanted = api.AccountRequest(os.getpid(), tuple(listeners))
+        return self._ask("POST", api.ACCOUNTS, api.AccountStatus, wanted)
 
-    def close_account(self, name: str) -> Account:
+    def close_account(self, name: str) -> api.AccountStatus:
         """Tell what an account has come to, and close it; raises EngineUnresponsive where there is none."""
-        return self._ask("DELETE", f"/accounts/{name}", Account)
+        return self._ask("DELETE", f"{api.ACCOUNTS}/{name}", api.AccountStatus)
 
-    def _ask(self, method: str, path: str, answer: type[T], body: bytes = b"", *, within: float | None = None) -> T:
+    def _ask(
+        self, method: str, path: str, answer: type[T], question: object = None, *, within: float | None = None
+    ) -> T:
+        body = b"" if question is None else msgspec.json.encode(question)
         try:
             return msgspec.json.decode(self._send(method, path, body, within=within), type=answer)
         except (msgspec.DecodeError, msgspec.ValidationError) as problem:
@@ -113,7 +95,7 @@ class Control:
 
     def _send(self, method: str, path: str, body: bytes = b"", *, within: float | None = None) -> bytes:
         path_of_socket = self.store / SOCKET
-        if len(os.fsencode(path_of_socket)) > _LONGEST_PATH:
+        if len(os.fsencode(path_of_socket)) > api.LONGEST_SOCKET_PATH:
             raise _not_running()
         connection = _UnixConnection(path_of_socket, within or self.timeout)
         try:
@@ -147,7 +129,7 @@ def _not_running() -> EngineNotRunning:
 
 def _refused(request: str, status: int, content: bytes) -> PortTaken | EngineUnresponsive:
     try:
-        why = msgspec.json.decode(content, type=_Refusal).error
+        why = msgspec.json.decode(content, type=api.ControlProblem).error
     except msgspec.DecodeError:
         why = content[:500].decode(errors="replace").strip()
     if status == 409:

@@ -1,7 +1,4 @@
-"""What holds for every test: programs that may be missing, tasks that must not be left behind, Hypothesis.
-
-Tests under tests/unit have a time limit of their own, in the conftest there.
-"""
+"""What holds for every test: limits of time, programs that may be missing, tasks that are left behind, Hypothesis."""
 
 from __future__ import annotations
 
@@ -9,12 +6,14 @@ import asyncio
 import gc
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from obol.machine import tasks
+from tests import limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -24,6 +23,15 @@ SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 
 GRACE = 0.1
 """Seconds in which a task that was just cancelled may end."""
+
+UNIT_TESTS = Path(__file__).with_name("unit")
+UNIT_SECONDS = 20
+OTHER_SECONDS = 120
+"""A test fails after so long. A unit test waits for nothing; one of many examples computes for some seconds."""
+
+# The workers of a run, and the programs that tests start, have the factor from here.
+if limits.VARIABLE not in os.environ:
+    os.environ[limits.VARIABLE] = f"{limits.measured():g}"
 
 settings.register_profile("obol", deadline=None)
 settings.register_profile("obol-ci", deadline=None, derandomize=True, print_blob=True)
@@ -35,6 +43,19 @@ def pytest_xdist_auto_num_workers() -> int:
     """`-n auto` is more workers than processors: half of the time goes by in waiting for programs."""
     processors = os.cpu_count() or 1
     return processors + (processors + 1) // 2
+
+
+def pytest_report_header() -> str:
+    """Say how patient the tests are."""
+    return f"limits of time: {limits.factor():g} times those of an idle machine ({limits.VARIABLE} sets it)"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test a limit, unless it names one by itself."""
+    for item in items:
+        if item.get_closest_marker("timeout") is None:
+            seconds = UNIT_SECONDS if item.path.is_relative_to(UNIT_TESTS) else OTHER_SECONDS
+            item.add_marker(pytest.mark.timeout(limits.scaled(seconds)))
 
 
 def pytest_collection_finish() -> None:
@@ -82,7 +103,7 @@ async def _task_watch() -> AsyncIterator[None]:
     left = [task for task in tasks.alive() if task not in before and task.get_loop() is loop]
     if not left:
         return
-    _, running = await asyncio.wait(left, timeout=GRACE)
+    _, running = await asyncio.wait(left, timeout=limits.scaled(GRACE))
     for task in running:
         task.cancel()
     if running:

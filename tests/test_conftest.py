@@ -1,4 +1,4 @@
-"""The rules of tests/conftest.py and tests/unit/conftest.py, seen from a pytest run of its own."""
+"""The rules of tests/conftest.py, seen from a pytest run of its own."""
 
 from __future__ import annotations
 
@@ -18,14 +18,24 @@ from obol.machine.tasks import spawn
 """
 
 
-def run(
-    tmp_path: Path, body: str, *, plugin: str = "tests.conftest", strict: bool = False
-) -> subprocess.CompletedProcess[str]:
-    """Run pytest on a test module of this body, with one of our conftests as a plugin."""
+def run(tmp_path: Path, body: str, *, strict: bool = False, patience: str = "1") -> subprocess.CompletedProcess[str]:
+    """Run pytest on a test module of this body, with our conftest as a plugin."""
     (tmp_path / "test_it.py").write_text(HEAD + body)
     environment = {name: value for name, value in os.environ.items() if name != "OBOL_REQUIRE_TOOLS"}
     environment |= {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'src'}"} | ({"OBOL_REQUIRE_TOOLS": "1"} if strict else {})
-    options = ("-p", plugin, "-p", "no:cacheprovider", "-p", "no:xdist", "-q", "-o", "asyncio_mode=auto", "-rA")
+    environment["OBOL_TEST_PATIENCE"] = patience
+    options = (
+        "-p",
+        "tests.conftest",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:xdist",
+        "-q",
+        "-o",
+        "asyncio_mode=auto",
+        "-rA",
+    )
     settings = ("-o", "markers=tool(name): x", "--rootdir", str(tmp_path), "-c", os.devnull)
     command = [sys.executable, "-m", "pytest", *options, *settings, "test_it.py"]
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
@@ -104,21 +114,20 @@ async def test_careless(careless): pass
     assert "tasks left running: careless" in result.stdout
 
 
-@pytest.mark.parametrize(("below", "limit"), [(True, "2"), (False, "None")])
-def test_unit_tests_have_a_limit(tmp_path: Path, below: bool, limit: str) -> None:
-    """Tests below tests/unit get two seconds, unless they name another limit; tests elsewhere get none from there."""
-    body = """
-def test_plain(request):
-    mark = request.node.get_closest_marker("timeout")
-    print("limit is", mark and mark.args[0])
+@pytest.mark.parametrize(("home", "limit"), [("test_it.py", 50), ("elsewhere", 300)])
+def test_every_test_has_a_limit(tmp_path: Path, home: str, limit: int) -> None:
+    """The environment's factor scales the limit that a test has without naming one, short below tests/unit."""
+    body = f"""
+import tests.conftest
+tests.conftest.UNIT_TESTS = tests.conftest.Path(__file__).with_name({home!r})
+
+def test_plain(request): print("limit is", request.node.get_closest_marker("timeout").args[0])
 
 @pytest.mark.timeout(9)
 def test_named(request): print("named is", request.node.get_closest_marker("timeout").args[0])
 """
-    home = "test_it.py" if below else "elsewhere"
-    body += f"\nimport tests.unit.conftest as limits\nlimits.HERE = limits.Path(__file__).with_name({home!r})\n"
 
-    result = run(tmp_path, body, plugin="tests.unit.conftest")
+    result = run(tmp_path, body, patience="2.5")
 
-    assert f"limit is {limit}" in result.stdout
+    assert f"limit is {limit}.0" in result.stdout
     assert "named is 9" in result.stdout

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.limits import scaled
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -20,7 +22,9 @@ def test_a_quick_run_measures_everything(tmp_path: Path) -> None:
     # pytest's own directories are too deep for the engine's control socket
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         environ = {**os.environ, "TMPDIR": scratch}
-        done = subprocess.run(argv, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=110)
+        done = subprocess.run(
+            argv, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=scaled(110)
+        )
         left = list(Path(scratch).iterdir())
 
     assert done.returncode == 0, done.stderr
@@ -35,7 +39,7 @@ def test_an_unknown_section_is_refused() -> None:
     """A section that there is not is wrong usage, and nothing is measured."""
     argv = [sys.executable, "-m", "bench", "--only", "warm,lukewarm"]
 
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False, timeout=scaled(30))
 
     assert done.returncode == 2
     assert "there is no lukewarm" in done.stderr

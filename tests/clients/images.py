@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
 from urllib.parse import urlsplit
 
+from tests.limits import scaled
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -206,7 +208,7 @@ class Pushing:
     """One connection to a registry that takes pushes."""
 
     def __init__(self, port: int, repository: str) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=scaled(30))
         self._base = f"/v2/{repository}"
 
     def __enter__(self) -> Self:

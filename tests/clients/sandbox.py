@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.limits import scaled
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -56,7 +58,7 @@ def open_sandbox(*, own_network: bool) -> Iterator[Sandbox]:
         try:
             assert holder.stdout is not None
             answer = holder.stdout.readline()
-            assert answer == "ready\n", f"no sandbox: {answer}{holder.communicate(timeout=5)[0]}"
+            assert answer == "ready\n", f"no sandbox: {answer}{holder.communicate(timeout=scaled(5))[0]}"
             root = f"/proc/{holder.pid}/ns"
             network = (f"--net={root}/net",) if own_network else ()
             enter = ("nsenter", *network, f"--mount={root}/mnt", f"--pid={root}/pid_for_children")

@@ -19,6 +19,7 @@ import msgspec
 import pytest
 
 from tests.clients.sandbox import DIE_WITH_US, OUTSIDE, Sandbox
+from tests.limits import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,7 +40,7 @@ http: {{addr: "{address}"}}
 
 _GET = """\
 import http.client, sys
-connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=10)
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=40)
 connection.request("GET", sys.argv[2])
 print(connection.getresponse().status)
 """
@@ -63,7 +64,7 @@ def environment(workdir: Path, **extra: str) -> dict[str, str]:
 
 def run(argv: list[str], env: Mapping[str, str]) -> str:
     """Run a command to its end and return what it printed; the test fails with its words if it does."""
-    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=50, check=False)
+    done = subprocess.run(argv, env=env, capture_output=True, text=True, timeout=scaled(50), check=False)
     if done.returncode:
         pytest.fail(f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout
@@ -93,20 +94,20 @@ class Child:
 
     def wait_for(self, probe: Callable[[], T | None], *, seconds: float = 20.0) -> T:
         """Ask `probe` until it knows something; the test fails if the process ends or the time runs out."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + scaled(seconds)
         while (found := probe()) is None:
             with suppress(subprocess.TimeoutExpired):
                 code = self._process.wait(timeout=0.05)
                 pytest.fail(f"{' '.join(self._argv)}: ended with {code}\n{self._tail()}")
             if time.monotonic() > deadline:
-                pytest.fail(f"{' '.join(self._argv)}: not ready after {seconds} s\n{self._tail()}")
+                pytest.fail(f"{' '.join(self._argv)}: not ready after {scaled(seconds)} s\n{self._tail()}")
         return found
 
     def stop(self) -> int:
         """Ask it to stop and return its exit code; the test fails if it does not."""
         self._process.terminate()
         try:
-            return self._process.wait(timeout=20)
+            return self._process.wait(timeout=scaled(20))
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -230,7 +231,7 @@ class UnixConnection(http.client.HTTPConnection):
     """HTTP over a socket in the file system."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=10)
+        super().__init__("localhost", timeout=scaled(10))
         self._path = path
 
     def connect(self) -> None:

@@ -18,6 +18,7 @@ from tests.clients.images import FLAVOURS, GREETING, Flavour, Image, Library, pu
 from tests.clients.sandbox import needs_root
 from tests.clients.servers import Engine, Upstream, environment
 from tests.fakes.tls import make_certificate, secure_server
+from tests.limits import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -214,7 +215,7 @@ def test_certificates_beside_a_hosts_toml(workdir: Path) -> None:
         said = []
         for trusted in (trust(registry, (workdir / "certs.d",)), None):
             (folder / "hosts.toml").write_text(hosts_toml(Mirror(registry, "http://127.0.0.1:1"), trusted))
-            done = subprocess.run(pull, env=environment(workdir), capture_output=True, timeout=30, check=False)
+            done = subprocess.run(pull, env=environment(workdir), capture_output=True, timeout=scaled(30), check=False)
             said.append(b"x509" in done.stderr + done.stdout)
         server.call_soon_threadsafe(closing.set)
     server.close()

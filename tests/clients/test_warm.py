@@ -13,6 +13,7 @@ import pytest
 
 from tests.clients.servers import Child, Engine, Upstream, environment
 from tests.clients.throttle import Throttle
+from tests.limits import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -51,7 +52,9 @@ class Obol:
 
     def run(self, *arguments: str) -> Told:
         """Run a command to its end."""
-        done = subprocess.run(self._argv(*arguments), env=self._env(), capture_output=True, timeout=50, check=False)
+        done = subprocess.run(
+            self._argv(*arguments), env=self._env(), capture_output=True, timeout=scaled(50), check=False
+        )
         return Told(done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr.decode())
 
     def begin(self, *arguments: str) -> Child:

@@ -27,6 +27,7 @@ from tests.clients.images import BUSYBOX
 from tests.clients.sandbox import Sandbox, open_sandbox
 from tests.clients.servers import REGISTRY_CONFIG, Child, Upstream, environment, run
 from tests.conftest import find_tool
+from tests.limits import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -132,7 +133,7 @@ class DockerHost:
         async def main() -> T:
             return await work(Docker(_Runner(self.env)))
 
-        return self._threads.submit(lambda: asyncio.run(main())).result(timeout=100)
+        return self._threads.submit(lambda: asyncio.run(main())).result(timeout=scaled(100))
 
     def import_image(self, name: str, entrypoint: Sequence[str], files: Mapping[str, Path]) -> None:
         """Make an image of a few files and of busybox."""

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes import jsonshape
+from tests.limits import eventually, scaled
 
 COMMAND_WITHIN = 60.0
-ENDED_WITHIN = 10.0
 """Seconds."""
 
 
@@ -75,7 +75,7 @@ class Person:
             stderr=asyncio.subprocess.PIPE,
             **account,
         )
-        async with asyncio.timeout(COMMAND_WITHIN):
+        async with asyncio.timeout(scaled(COMMAND_WITHIN)):
             out, err = await process.communicate()
         return Ran(process.returncode or 0, out.decode(), err.decode())
 
@@ -85,11 +85,7 @@ class Person:
 
     async def gone(self) -> bool:
         """Whether nothing of theirs runs any more, soon: a process that has let go of its store is still to end."""
-        deadline = asyncio.get_running_loop().time() + ENDED_WITHIN
-        while found := self.processes():
-            if asyncio.get_running_loop().time() > deadline:
-                raise AssertionError(f"still running: {found}")
-            await asyncio.sleep(0.02)
+        await eventually(lambda: not self.processes(), story=self.processes)
         return True
 
     def processes(self) -> list[int]:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.limits import scaled
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-ENDS_WITHIN = 20.0
+ENDS_WITHIN = scaled(20)
 QUICK = ("--size=6M", "--rate=200M", "--connection-rate=50M", "--latency=5ms")
 SLOW = ("--size=6M", "--rate=1M", "--connection-rate=1M")
 
@@ -81,7 +83,7 @@ async def test_all_phases(tmp_path: Path, temporary: Path) -> None:
     """Direct and cold come from upstream once, warm and offline from the cache alone; nothing is left behind."""
     chart = tmp_path / "demo.svg"
 
-    async with demo(temporary, *QUICK, "-o", "json", "--chart", str(chart)) as process, asyncio.timeout(60):
+    async with demo(temporary, *QUICK, "-o", "json", "--chart", str(chart)) as process, asyncio.timeout(scaled(60)):
         out, err = await process.communicate()
 
     assert process.returncode == 0, err.decode()

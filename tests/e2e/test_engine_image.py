@@ -6,7 +6,6 @@ What a container of ours must do that one of `registry` does not: start while it
 from __future__ import annotations
 
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,11 +20,12 @@ from tests.clients.sandbox import needs_root
 from tests.clients.servers import run
 from tests.e2e.dockerhost import BUSYBOX_IMAGE, REGISTRY_IMAGE, DockerHost, open_docker_host
 from tests.e2e.podmanhost import podman_environment
+from tests.limits import scaled, wait_until
 from tests.packaging.dockerfile import DOCKERFILE, changes
 from tests.packaging.rootfs import write_root
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from obol.caches.containers.engine import ContainersStarted
     from obol.machine.docker import Docker
@@ -88,7 +88,7 @@ def upstream(host: DockerHost) -> tuple[str, ...]:
 def cache(host: DockerHost, *options: str, image: str = IMAGE, command: Sequence[str] = ()) -> str:
     """Run a cache until it answers on port 54100; gives its ID."""
     container = host.docker("run", "--detach", *options, image, *command)
-    wait_for(lambda: answers(host), lambda: host.logs(container))
+    wait_until(lambda: answers(host), story=lambda: host.logs(container))
     return container
 
 
@@ -101,14 +101,6 @@ def answers(host: DockerHost) -> bool:
     """Whether a registry answers on port 54100 of the host."""
     quiet = "busybox wget -qO- http://127.0.0.1:54100/v2/ 2>&1 || true"
     return host.program("sh", "-c", quiet) == "{}"
-
-
-def wait_for(condition: Callable[[], bool], story: Callable[[], str], *, seconds: float = 15.0) -> None:
-    """Wait for something that is done by others, or fail with what they say."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, story()
-        threading.Event().wait(0.1)
 
 
 def pull_anew(host: DockerHost) -> None:
@@ -140,7 +132,7 @@ def test_replaced_while_offline(host: DockerHost, volume: Path) -> None:
     assert {path.stat().st_uid for path in (volume / "obol").rglob("*")} == {0}
     before = time.monotonic()
     host.docker("stop", first)
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < scaled(5)
     assert host.docker("inspect", "--format", "{{.State.ExitCode}}", first) == "0"
     host.docker("rm", first)
     host.origin.unplug()
@@ -202,7 +194,7 @@ def test_health(host: DockerHost) -> None:
     pull_anew(host)
 
     state = ("inspect", "--format", "{{.State.Health.Status}} {{.State.Health.Log}}", one)
-    wait_for(lambda: host.docker(*state).startswith("healthy "), lambda: host.docker(*state))
+    wait_until(lambda: host.docker(*state).startswith("healthy "), story=lambda: host.docker(*state))
     assert "library/app:1" in host.docker("exec", one, "obol", "cache", "ls")
 
 

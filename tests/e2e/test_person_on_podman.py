@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +21,10 @@ from tests.e2e.podmanhost import REGISTRIES, filled, podman_environment, slow_li
 from tests.e2e.standins import MIB
 from tests.e2e.terminal import Terminal
 from tests.fakes import jsonshape
+from tests.limits import scaled, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 pytestmark = [
     pytest.mark.tool("podman", "conmon", "runc", "docker-registry", "busybox", "iptables"),
@@ -34,15 +34,6 @@ pytestmark = [
 
 LITELLM = 4000
 LITELLM_BAR = re.compile(r"ghcr\.io/berriai/litellm\S+\n +━*─* +\d+% +[\d.]+/[\d.]+ MiB +[\d.]+ [KM]iB/s +about \d+ s")
-SOON = 60.0
-
-
-def soon(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds."""
-    deadline = time.monotonic() + SOON
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.02)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +65,7 @@ class Person:
     def obol(self, *words: str, code: int = 0, **environ: str) -> tuple[str, str]:
         """Run `obol …` to its end: what it said on standard output and standard error."""
         with self.popen(*words, **environ) as process:
-            out, err = process.communicate(timeout=300)
+            out, err = process.communicate(timeout=scaled(100))
         assert process.returncode == code, f"{process.returncode}\n{out}\n{err}"
         jsonshape.hold(words, out, err)
         return out, err
@@ -103,10 +94,11 @@ class Person:
         for line in process.stderr:
             if "pulling" in line:
                 break
-        deadline = time.monotonic() + 20
         partials = self.home / "caches/builtin"
-        while not any(path.stat().st_size > MIB for path in partials.rglob("*") if "partial" in str(path)):
-            assert time.monotonic() < deadline, "nothing is being fetched"
+        wait_until(
+            lambda: any(path.stat().st_size > MIB for path in partials.rglob("*") if "partial" in str(path)),
+            story=lambda: "nothing is being fetched",
+        )
 
     def content(self) -> int:
         """Bytes that the engine holds."""
@@ -218,7 +210,7 @@ def test_interrupted(person: Person) -> None:
                 if line.startswith(moment):
                     break
             person.end(how)
-            process.communicate(timeout=60)
+            process.communicate(timeout=scaled(60))
         assert process.returncode in {code, code % 256, 128 + how.value}
 
     person.up()
@@ -235,11 +227,11 @@ def test_what_is_seen_while_images_come(person: Person) -> None:
     pulls = person.home / "config/podman/pulls"
     with Terminal(80) as terminal:
         with person.popen_at(terminal, "stack", "up") as process:
-            soon(lambda: any(pulls.glob("*/storage*")) and LITELLM_BAR.search(terminal.text()))
+            wait_until(lambda: any(pulls.glob("*/storage*")) and LITELLM_BAR.search(terminal.text()))
             person.end(signal.SIGINT)
-            process.communicate(timeout=60)
+            process.communicate(timeout=scaled(60))
         assert process.returncode == 130
-        soon(lambda: "Interrupted." in terminal.text())
+        wait_until(lambda: "Interrupted." in terminal.text())
     assert not [path for path in pulls.glob("**/*") if "storage" in path.name]
     shown = terminal.lines()
     assert max(map(len, shown)) <= 80
@@ -263,7 +255,7 @@ def test_engine_dies_during_up(person: Person) -> None:
     with person.popen("stack", "up", "--output", "json") as process:
         person.pulls(process)
         subprocess.run([*person.sandbox.everything, "pkill", "-9", "-f", "obol cache serve"], check=True)
-        out, err = process.communicate(timeout=300)
+        out, err = process.communicate(timeout=scaled(100))
     assert process.returncode == 0, f"{out}\n{err}"
     told = json.loads(out)
     assert len([note for note in told["notes"] if "was started again" in note]) == 1
@@ -277,7 +269,7 @@ def test_what_is_claimed_after_an_interruption(person: Person) -> None:
     with person.popen("stack", "up") as process:
         person.pulls(process)
         subprocess.run([*person.sandbox.everything, "pkill", "-INT", "-f", "obol stack up"], check=True)
-        process.communicate(timeout=60)
+        process.communicate(timeout=scaled(60))
     while person.engine()["fills"]:  # what is on its way goes on for a while
         pass
     held = person.content()

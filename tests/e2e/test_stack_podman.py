@@ -30,6 +30,7 @@ from obol.workloads.sources import Manifest, packaged
 from tests.clients.sandbox import Sandbox, needs_root, open_sandbox
 from tests.clients.servers import Engine, Upstream, get
 from tests.e2e.podmanhost import REGISTRIES, filled, podman_environment, slow_line
+from tests.limits import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -129,10 +130,7 @@ class World:
         """Bring it up until a podman with this command is at work."""
         self.runner.ran.clear()
         up = spawn(self.up(), name="interrupted")
-        for _ in range(2000):
-            if any(line.startswith(command) for line in self.runner.ran):
-                break
-            await asyncio.sleep(0.01)
+        await eventually(lambda: any(line.startswith(command) for line in self.runner.ran), seconds=20)
         await asyncio.sleep(0.1)
         up.cancel()
         await asyncio.gather(up, return_exceptions=True)

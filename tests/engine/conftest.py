@@ -12,10 +12,11 @@ import pytest
 from obol.machine.clock import SystemClock
 from obol.registry.control.api import Listener
 from obol.registry.engine.engine import USES_EVERY
-from obol.registry.settings import EngineSettings, FillSettings, TimeLimits, UpstreamSettings
+from obol.registry.settings import EngineSettings, FillSettings, UpstreamSettings
 from obol.wiring.engine import RunningEngine, running_engine
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import Reply, request
+from tests.limits import eventually, short_limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from obol.machine.clock import Clock
     from tests.fakes.content import FakeImage
 
-QUICK = TimeLimits(
+QUICK = short_limits(
     connect=0.5,
     manifest=1.0,
     late_answer=2.5,
@@ -103,11 +104,7 @@ class Cache:
 
     async def settled(self) -> None:
         """Wait until no transfer runs: a client has the last byte a moment before the blob is in its place."""
-        for _ in range(1000):
-            if not self.running.engine.transfers:
-                return
-            await asyncio.sleep(0.005)
-        pytest.fail("a transfer does not end")
+        await eventually(lambda: not self.running.engine.transfers)
 
     def port_of(self, registry: str) -> int:
         """The port of one of several registries."""

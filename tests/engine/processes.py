@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from tests.limits import scaled
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-STARTS_WITHIN = 15.0
+STARTS_WITHIN = scaled(15)
 
 
 class EngineProcess:

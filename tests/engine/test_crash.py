@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,7 @@ from tests.engine.processes import EngineProcess
 from tests.fakes.content import make_image
 from tests.fakes.http import Reply, request
 from tests.fakes.registry import FakeRegistry, SlowLink
+from tests.limits import eventually, scaled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +60,7 @@ def assert_store_right(store: Path) -> None:
         assert Digest.of(path.read_bytes(), path.parent.parent.name).hex == path.name
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(scaled(240))
 async def test_kill_at_random_moments(tmp_path: Path) -> None:
     """After a kill -9 at each of fifty random moments of a pull every byte that is served verifies."""
     chance = random.Random(7)
@@ -95,7 +97,7 @@ async def test_stop_is_gentle_and_leaves_a_resumable_partial(tmp_path: Path) -> 
                 await request(port, "GET", f"/v2/library/app/manifests/{digest}")
             pulling = asyncio.ensure_future(request(port, "GET", f"/v2/library/app/blobs/{large}"))  # noqa: TID251 - awaited below
             await upstream.until(2, "GET", large)
-            await received(engine, 8 * MIB)
+            await eventually(partial(received, engine, 8 * MIB))
             assert await engine.stop() == 0
             assert not (await pulling).complete
         upstream.gate.set()
@@ -107,14 +109,9 @@ async def test_stop_is_gentle_and_leaves_a_resumable_partial(tmp_path: Path) -> 
         assert upstream.body_bytes(large) - before <= 7 * MIB
 
 
-async def received(engine: EngineProcess, size: int) -> None:
-    """Wait until so many bytes have come from upstream."""
-    async with asyncio.timeout(10):
-        for _ in range(1000):
-            status = await engine.status()
-            if status["upstreams"][0]["bytes_from_upstream"] >= size:
-                return
-            await asyncio.sleep(0.01)
+async def received(engine: EngineProcess, size: int) -> bool:
+    """Whether so many bytes have come from upstream."""
+    return (await engine.status())["upstreams"][0]["bytes_from_upstream"] >= size
 
 
 async def test_second_process_on_a_store_is_refused(tmp_path: Path) -> None:

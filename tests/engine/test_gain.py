@@ -17,6 +17,7 @@ from tests.engine.processes import EngineProcess
 from tests.fakes.content import make_image
 from tests.fakes.http import request
 from tests.fakes.registry import FakeRegistry, SlowLink
+from tests.limits import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,11 +82,7 @@ async def pull(port: int, name: str, image: FakeImage) -> int:
 
 async def committed(engine: Engine) -> None:
     """Wait until all that clients have received is stored: what is being synced is not held yet."""
-    async with asyncio.timeout(20):
-        while True:
-            if not engine.status().status.fills:
-                return
-            await asyncio.sleep(0.02)
+    await eventually(lambda: not engine.status().status.fills)
 
 
 def port_of(measurement: Measurement) -> int:

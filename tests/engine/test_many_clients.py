@@ -18,6 +18,7 @@ from obol.oci.references import Digest
 from obol.registry.server.replies import PIECE
 from tests.fakes.content import FakeImage, Stored, make_image
 from tests.fakes.registry import FakeRegistry
+from tests.limits import eventually, scaled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     Start = Callable[..., AbstractAsyncContextManager[Cache]]
 
 CLIENTS = 64
-LONGEST_GAP = 0.25
+LONGEST_GAP = scaled(0.25)
 """Seconds for which the loop may be away on a busy machine; alone it is a tenth of it."""
 SMALL = make_image(500, seed=71)
 """An image as usual."""
@@ -75,10 +76,7 @@ def unsent(cache: Cache) -> list[int]:
 
 async def under_way(cache: Cache, count: int) -> None:
     """Wait until so many clients are being answered."""
-    for _ in range(1000):
-        if sum(one.busy for one in connections(cache)) >= count:
-            break
-        await asyncio.sleep(0.01)
+    await eventually(lambda: sum(one.busy for one in connections(cache)) >= count)
     await asyncio.sleep(0.1)
 
 

@@ -11,6 +11,7 @@ from tests.engine.conftest import Cache, HandClock
 from tests.fakes.content import make_image
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.server import Forced
+from tests.limits import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ async def test_cold_name_without_upstream_is_a_502(start: Start) -> None:
             reply = await cache.manifest("1")
 
             assert reply.status == 502
-            assert time.perf_counter() - began < 1.5
+            assert time.perf_counter() - began < scaled(1.5)
 
 
 async def test_silent_upstream_does_not_hang_a_client(start: Start) -> None:
@@ -93,9 +94,9 @@ async def test_silent_upstream_does_not_hang_a_client(start: Start) -> None:
             cold = await cache.manifest("2")
 
             assert (held.status, held.header("Obol-Cache")) == (200, "stale")
-            assert held_after < 1.0
+            assert held_after < scaled(1)
             assert cold.status == 502
-            assert time.perf_counter() - began < 4.0
+            assert time.perf_counter() - began < scaled(4)
             upstream.delay = 0.0
 
 
@@ -127,10 +128,10 @@ async def test_rate_limit_is_never_passed_on(start: Start) -> None:
             held = await cache.manifest("1")
 
             assert (first.status, second.status) == (503, 503)
-            assert 25 <= int(second.header("Retry-After") or 0) <= 30
+            assert 30 - scaled(5) <= int(second.header("Retry-After") or 0) <= 30
             assert held.status == 200
             assert upstream.count() == seen
-            assert time.perf_counter() - began < 0.5
+            assert time.perf_counter() - began < scaled(0.5)
 
 
 async def test_denied_is_not_served_stale(start: Start) -> None:
@@ -194,4 +195,4 @@ async def test_unplugged_upstream_costs_a_held_tag_nothing(start: Start) -> None
             replies = [await cache.manifest(str(number)) for number in range(20)]
 
             assert {reply.header("Obol-Cache") for reply in replies} == {"stale"}
-            assert time.perf_counter() - began < 1.0
+            assert time.perf_counter() - began < scaled(1)

@@ -17,6 +17,7 @@ from tests.fakes.behaviours import Behaviour, Exchange, stall_mid_body
 from tests.fakes.chunks import BROKEN_CHUNKS
 from tests.fakes.content import make_image
 from tests.fakes.hostile import HostileRegistry
+from tests.limits import scaled
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 IMAGE = make_image(300_000, seed=60)
 CROWD = make_image(*[2000] * (SMALL_SEGMENTS.firsts_per_upstream + 6), seed=61)
 GOOD = make_image(5000, seed=62)
-SOON = 10.0
+SOON = scaled(10)
 """Seconds: far less than the limits of the product together, which is what a wedge would take."""
 
 

@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from tests.limits import scaled
+
 TIMEOUT = 30.0
 _LONGEST_HEAD = 4 << 20
 _PIECE = 1 << 18
@@ -152,13 +154,13 @@ async def request(
     read_body: bool = True,
     body: bytes | None = None,
 ) -> Reply:
-    """One request on a connection of its own, answered within 30 s, else TimeoutError.
+    """One request on a connection of its own, answered within 30 s (scaled), else TimeoutError.
 
     Without `read_body` the connection is dropped after the headers, and the reply has an empty body, not complete.
     OSError when nobody listens.
     """
     async with (
-        asyncio.timeout(TIMEOUT),
+        asyncio.timeout(scaled(TIMEOUT)),
         talk(port, method, target, headers, host=host, host_header=host_header, body=body) as conversation,
     ):
         await conversation.head()

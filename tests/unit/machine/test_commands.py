@@ -10,6 +10,7 @@ from obol.errors import DependencyMissing, ObolError
 from obol.machine.commands import Completed, SystemRunner, last_line, masked, plain
 from obol.machine.tasks import spawn
 from tests.fakes.runner import FakeRunner, Ran
+from tests.limits import scaled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -131,7 +132,7 @@ async def test_lines_while_it_runs() -> None:
     argv = ["/usr/bin/env", "bash", "-c", script.replace(f"/dev/fd/{reader}", f"/proc/{os.getpid()}/fd/{reader}")]
 
     try:
-        completed = await SystemRunner(lines).run(argv, stdin="given\n", timeout=1.5)
+        completed = await SystemRunner(lines).run(argv, stdin="given\n", timeout=scaled(10))
     finally:
         os.close(reader)
         os.close(writer)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.machine.locks import NAME, LockHeld, holder, locked
+from tests.limits import scaled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +40,7 @@ def test_a_removed_file_lets_nobody_in(tmp_path: Path) -> None:
             pass
 
 
-@pytest.mark.timeout(10)
+@pytest.mark.timeout(scaled(10))
 def test_a_pipe_in_the_place_of_the_file(tmp_path: Path) -> None:
     """Nobody waits at a named pipe to learn who holds the lock."""
     os.mkfifo(tmp_path / NAME)

@@ -8,6 +8,7 @@ import pytest
 
 from obol.errors import ObolError
 from obol.machine.tasks import alive, members, most_telling, spawn, to_its_end
+from tests.limits import scaled
 
 
 class Reports(list[dict[str, Any]]):
@@ -56,7 +57,7 @@ async def test_task_outlives_forgotten_reference() -> None:
     spawn(work(), name="forgotten")
     gc.collect()
 
-    await asyncio.wait_for(done.wait(), timeout=1)
+    await asyncio.wait_for(done.wait(), timeout=scaled(1))
 
 
 async def test_exception_is_reported_at_once() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,22 +17,19 @@ from obol.registry.settings import EngineSettings, FillSettings, TimeLimits
 from tests.fakes.clock import FakeClock
 from tests.fakes.store import MemoryStore, bytes_of
 from tests.fakes.upstream import FakeUpstream
+from tests.limits import eventually, short_limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
 
     from obol.registry.transfers.follower import Follower
 
 FILL = FillSettings(segment=1000, segmented_above=1500, connections_per_fill=4, withhold=100, resumes=2)
-LIMITS = TimeLimits(
-    connect=0.2,
-    manifest=1.0,
-    stale_after=0.05,
-    blob_headers=0.2,
-    follower_gap=0.15,
-    send_stall=0.3,
-    keepalive=5.0,
-    shutdown=0.1,
+LIMITS = replace(
+    short_limits(
+        connect=0.2, manifest=1.0, stale_after=0.05, blob_headers=0.2, follower_gap=0.15, send_stall=0.3, shutdown=0.1
+    ),
+    keepalive=5.0,  # these two by the fake clock
     abandoned=60.0,
 )
 REPOSITORY = Repository("team/app")
@@ -118,15 +114,6 @@ async def take(blob: StoredBlob | Follower, start: int = 0, stop: int | None = N
         except CutShort:
             return Got(data, complete=False)
     return Got(data, complete=True)
-
-
-async def eventually(condition: Callable[[], bool]) -> None:
-    """Let others run until a condition holds; TimeoutError if it does not within a second or so."""
-    for _ in range(1500):
-        if condition():
-            return
-        await asyncio.sleep(0.001)
-    raise TimeoutError
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from obol.errors import EngineUnresponsive, ObolError
 from obol.machine.tasks import spawn
 from obol.stack.keeping import LOOK_EVERY, MOST_DEATHS, Keeper
 from tests.fakes.clock import FakeClock
-from tests.unit.registry.world import eventually
+from tests.limits import eventually
 from tests.unit.stack.world import FakeCaches, engine_status
 
 

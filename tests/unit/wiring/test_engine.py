@@ -19,12 +19,13 @@ from obol.errors import PortTaken, StoreInUse, StoreUnusable
 from obol.machine import logs, tasks
 from obol.oci.references import Digest
 from obol.registry.control.api import Listener
-from obol.registry.settings import EngineSettings, TimeLimits, UpstreamSettings
+from obol.registry.settings import EngineSettings, UpstreamSettings
 from obol.wiring.engine import running_engine, serve
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import make_image
 from tests.fakes.http import request
 from tests.fakes.registry import FakeRegistry
+from tests.limits import short_limits
 from tests.unit.descriptors import descriptors
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 IMAGE = make_image(500, seed=1)
 Told = list[tuple[str, int]]
-LIMITS = TimeLimits(shutdown=0.2, stale_after=0.3, manifest=1.0, connect=0.5)
+LIMITS = short_limits(shutdown=0.2, stale_after=0.3, manifest=1.0, connect=0.5)
 
 
 def settings(tmp_path: Path, url: str = "http://127.0.0.1:9") -> EngineSettings:

@@ -15,8 +15,8 @@ from obol.registry.control.measuring import LOOK_EVERY, Measuring, is_alive
 from obol.registry.engine.accounts import MOST_OPEN
 from tests.fakes.content import blob
 from tests.fakes.http import request
+from tests.limits import eventually
 from tests.unit.registry.server.serving import Serving, serving
-from tests.unit.registry.world import eventually
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,7 +13,8 @@ from obol.registry.engine.progress import BELIEVED, LOOK_AGAIN
 from obol.registry.store.ports import StoreError
 from tests.fakes.content import FakeImage, digest_of, make_image
 from tests.fakes.upstream import FakeUpstream
-from tests.unit.registry.world import REPOSITORY, World, eventually, take, world
+from tests.limits import eventually
+from tests.unit.registry.world import REPOSITORY, World, take, world
 
 if TYPE_CHECKING:
     from obol.registry.control.api import ProgressStatus

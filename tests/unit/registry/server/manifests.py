@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from obol.registry.server.connection import Connection
 from tests.fakes.content import make_image
 from tests.fakes.upstream import FakeUpstream
-from tests.unit.registry.world import eventually
+from tests.limits import eventually
 
 if TYPE_CHECKING:
     from tests.fakes.http import Reply

@@ -20,8 +20,9 @@ from tests.fakes.content import blob as make_blob
 from tests.fakes.http import talk
 from tests.fakes.store import MemoryReadable, MemoryStore
 from tests.fakes.upstream import FakeBlob, FakeUpstream
+from tests.limits import eventually
 from tests.unit.registry.server.serving import Serving, serving, session
-from tests.unit.registry.world import FILL, eventually
+from tests.unit.registry.world import FILL
 
 if TYPE_CHECKING:
     from tests.fakes.http import Reply

@@ -8,9 +8,9 @@ from obol.registry.server.incoming import RECEIVED
 from obol.registry.server.replies import PIECE
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
+from tests.limits import eventually
 from tests.unit.registry.server.manifests import IMAGE, OTHER, connections, get, handed_over, parsed, same, upstream
 from tests.unit.registry.server.serving import serving, session
-from tests.unit.registry.world import eventually
 
 
 async def test_repeated() -> None:

@@ -16,8 +16,8 @@ from obol.registry.server.door import Door
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
 from tests.fakes.upstream import FakeUpstream
+from tests.limits import eventually, scaled
 from tests.unit.registry.server.serving import Serving, serving, session
-from tests.unit.registry.world import eventually
 
 if TYPE_CHECKING:
     import socket
@@ -73,7 +73,7 @@ async def test_silent_ones_leave_first(monkeypatch: pytest.MonkeyPatch) -> None:
             silent = await stack.enter_async_context(session(s.ports[0]))
             silent.send(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n" if number % 2 else b"")
 
-        async with asyncio.timeout(5.0), session(s.ports[0]) as late:
+        async with asyncio.timeout(scaled(5)), session(s.ports[0]) as late:
             assert (await late.ask("GET", "/v2/")).status == 200
         assert door(s)._inside <= 4
         blob.let_go()

@@ -12,6 +12,7 @@ from obol.registry.policy.health import Hold, Reason
 from obol.registry.upstream.ports import Listing, Unavailable
 from tests.fakes.content import make_image
 from tests.fakes.upstream import FakeUpstream
+from tests.limits import scaled
 from tests.unit.registry.server.serving import Serving, serving, session
 
 if TYPE_CHECKING:
@@ -294,7 +295,7 @@ async def test_connection(target: str, version: str, sent: str | None, told: str
             reply = await client.ask("GET", target, *headers, version=version)
             assert (reply.header("Connection"), reply.complete) == (told, True)
         if not kept:
-            async with asyncio.timeout(0.5):
+            async with asyncio.timeout(scaled(1)):
                 assert await client.reader.read() == b""
 
 

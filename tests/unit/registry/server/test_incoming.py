@@ -11,9 +11,10 @@ import structlog
 
 from obol.machine.tasks import spawn
 from obol.registry.server.incoming import END
+from tests.limits import eventually, scaled
 from tests.unit.registry.server.manifests import OTHER, connections, get, handed_over, parsed, same, upstream
 from tests.unit.registry.server.serving import Session, serving, session
-from tests.unit.registry.world import LIMITS, eventually
+from tests.unit.registry.world import LIMITS
 
 if TYPE_CHECKING:
     from obol.registry.settings import TimeLimits
@@ -97,7 +98,7 @@ def short(seconds: float = 0.05) -> TimeLimits:
 
 async def rest(client: Session, within: float = 3.0) -> bytes:
     """All that comes until the connection is closed, which must be soon."""
-    async with asyncio.timeout(within):
+    async with asyncio.timeout(scaled(within)):
         try:
             return await client.reader.read()
         except ConnectionResetError:

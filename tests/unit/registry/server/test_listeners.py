@@ -13,8 +13,8 @@ from obol.registry.server.listeners import _bind
 from tests.fakes.content import blob as make_blob
 from tests.fakes.http import request
 from tests.fakes.upstream import FakeUpstream
+from tests.limits import eventually, scaled
 from tests.unit.registry.server.serving import Serving, serving, session
-from tests.unit.registry.world import eventually
 
 ABSENT = "192.0.2.1"
 """Of a network for documentation: no machine has it."""
@@ -179,7 +179,7 @@ async def test_stop_that_does_not_wait_for_ever() -> None:
         await idle.ask("GET", "/v2/")
         client = spawn(s.ask("GET", TARGET), name="client")
         await eventually(lambda: blob.sent >= 5000)
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(scaled(1)):
             await s.listeners.close()
 
         reply = await client

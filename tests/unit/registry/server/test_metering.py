@@ -14,8 +14,8 @@ from tests.fakes.content import blob as make_blob
 from tests.fakes.content import make_image
 from tests.fakes.http import request
 from tests.fakes.upstream import FakeUpstream
+from tests.limits import eventually
 from tests.unit.registry.server.serving import Serving, serving, session
-from tests.unit.registry.world import eventually
 
 if TYPE_CHECKING:
     from obol.registry.engine.accounts import Account

@@ -26,7 +26,8 @@ from obol.registry.upstream.ports import (
 from tests.fakes.content import blob as make_blob
 from tests.fakes.store import MemoryStore
 from tests.fakes.upstream import FakeBlob, FakeUpstream
-from tests.unit.registry.world import FILL, REPOSITORY, Got, World, eventually, take, world
+from tests.limits import eventually
+from tests.unit.registry.world import FILL, REPOSITORY, Got, World, take, world
 
 DIGEST, DATA = make_blob(9500, "layer")
 SMALL, SMALL_DATA = make_blob(1200, "small")

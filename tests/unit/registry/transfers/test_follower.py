@@ -17,7 +17,8 @@ from obol.registry.upstream.ports import Unavailable
 from tests.fakes.content import blob as make_blob
 from tests.fakes.store import MemoryPartial, MemoryStore, bytes_of
 from tests.fakes.upstream import FakeBlob, FakeUpstream
-from tests.unit.registry.world import FILL, REPOSITORY, Got, World, eventually, take, world
+from tests.limits import eventually
+from tests.unit.registry.world import FILL, REPOSITORY, Got, World, take, world
 
 if TYPE_CHECKING:
     from obol.registry.transfers.follower import Follower

@@ -14,8 +14,9 @@ from obol.registry.transfers.watch import GRACE, Watch
 from tests.fakes.content import blob as make_blob
 from tests.fakes.store import MemoryPartial
 from tests.fakes.upstream import FakeBlob, FakeUpstream
+from tests.limits import eventually
 from tests.unit.registry.transfers.test_follower import following, held
-from tests.unit.registry.world import FILL, LIMITS, REPOSITORY, Got, World, eventually, take, world
+from tests.unit.registry.world import FILL, LIMITS, REPOSITORY, Got, World, take, world
 
 LIMIT = 120.0
 DIGEST, DATA = make_blob(9500, "layer")

@@ -18,6 +18,7 @@ from tests.fakes.content import blob as make_blob
 from tests.fakes.link import LinkConnection, SlowLink
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry import Repository as Shelf
+from tests.limits import short_limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from obol.registry.upstream.streams import RegistryStream
     from obol.registry.upstream.transport import Arrived
 
-LIMITS = TimeLimits(
+LIMITS = short_limits(
     connect=0.5,
     manifest=1.0,
     late_answer=1.0,

@@ -31,6 +31,7 @@ from tests.fakes.hostile import HostileRegistry
 from tests.fakes.hub import FakeHub
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.fakes.server import Answer
+from tests.limits import eventually
 from tests.unit.registry.upstream.reach import (
     APP,
     DATA,
@@ -42,7 +43,6 @@ from tests.unit.registry.upstream.reach import (
     shelved,
     upstream_at,
 )
-from tests.unit.registry.world import eventually
 
 if TYPE_CHECKING:
     from obol.registry.upstream.client import RegistryUpstream

@@ -9,6 +9,7 @@ import pytest
 from obol.registry.upstream.heads import HEAD_LIMIT
 from obol.registry.upstream.ports import Unavailable
 from obol.registry.upstream.reading import read_bounded
+from tests.limits import scaled
 from tests.unit.registry.upstream.reach import transport_to
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ async def test_a_head_without_end_is_refused(flood: bytes) -> None:
     """Interim answers and header lines have a limit in all, so that no head keeps us busy."""
     async with speaking(flood, times=20_000) as url, transport_to(url) as transport:
         with pytest.raises(Unavailable, match="proper HTTP"):
-            async with asyncio.timeout(1.5):
+            async with asyncio.timeout(scaled(1.5)):
                 await transport.send("GET", f"{url}/v2/", {}, None)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.registry.upstream.large import Turns, take_turn
+from tests.limits import scaled
 
 
 async def test_one_at_a_time() -> None:
@@ -39,7 +40,7 @@ async def test_small_ones_do_not_wait() -> None:
 
     holding = spawn(hold(), name="hold")
     await asyncio.sleep(0)
-    async with asyncio.timeout(1.0), turns.during("quay.io"):
+    async with asyncio.timeout(scaled(1)), turns.during("quay.io"):
         await take_turn()
     async with turns.during("ghcr.io"):
         with pytest.raises(TimeoutError):
@@ -48,7 +49,7 @@ async def test_small_ones_do_not_wait() -> None:
     holding.cancel()
     await asyncio.gather(holding, return_exceptions=True)
 
-    async with asyncio.timeout(1.0), turns.during("ghcr.io"):
+    async with asyncio.timeout(scaled(1)), turns.during("ghcr.io"):
         await take_turn()
 
 

@@ -11,6 +11,7 @@ from obol.registry.upstream.reading import read_bounded
 from tests.fakes.behaviours import Behaviour, stall_mid_body
 from tests.fakes.chunks import BROKEN_CHUNKS
 from tests.fakes.hostile import HostileRegistry
+from tests.limits import scaled
 from tests.unit.registry.upstream.reach import DATA, DIGEST, LIMITS, shelved, transport_to
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ async def test_a_malformed_chunk_ends_the_wait_at_once(behaviour: Behaviour) -> 
 
         got = b""
         try:
-            async with asyncio.timeout(1.5):
+            async with asyncio.timeout(scaled(1.5)):
                 while data := await piece(response, PATIENT):
                     got += data
         except Unavailable:

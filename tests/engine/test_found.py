@@ -16,7 +16,7 @@ from obol.registry.store.disk.metadata import SqliteMetadata
 from obol.registry.store.disk.partials import DiskPartial
 from obol.registry.store.ports import StoreError
 from obol.registry.transfers.download import Abandoned
-from obol.registry.upstream.streams import RegistryStream
+from obol.registry.upstream.blobs import RegistryStream
 from tests.fakes.behaviours import BAD_RANGES, SILENCE, WRONG_CONTENT, Exchange, cut, flip
 from tests.fakes.content import OCI_INDEX, OCI_MANIFEST, FakeImage, Stored, digest_of, make_image
 from tests.fakes.hostile import HostileRegistry

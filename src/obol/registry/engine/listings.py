@@ -23,8 +23,8 @@ from obol.oci.requests import MAX_TARGET, without_ns
 from obol.registry.engine.answers import Page, Source
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.policy.freshness import Refuse, decide_digest
-from obol.registry.upstream.large import Turns
 from obol.registry.upstream.ports import Absent, Denied, Misbehaved, UpstreamError
+from obol.registry.upstream.reading import LargeAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -49,7 +49,7 @@ class Listings:
     def __init__(self, within: float, *, offline: bool, unattended: int) -> None:
         self._within = within
         self._offline = offline
-        self._turns = Turns()
+        self._turns = LargeAnswers()
         self._asked: Flights[tuple[RepositoryKey, str], Page] = Flights(unattended)
         self._seen: Bounded[tuple[RepositoryKey, str], Page] = Bounded(REMEMBERED_BYTES, _weight)
 

@@ -34,13 +34,13 @@ from obol.registry.policy.freshness import (
     decide_tag,
 )
 from obol.registry.store.ports import Content, ContentKind, Grant, HeldTag, RepositoryKey, StoreError
-from obol.registry.upstream.large import Turns
 from obol.registry.upstream.ports import (
     Absent,
     Denied,
     ManifestBody,
     UpstreamError,
 )
+from obol.registry.upstream.reading import LargeAnswers
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -85,7 +85,7 @@ class Manifests:
     ) -> None:
         self._content = content
         self._documents = StoredManifests(content)
-        self._turns = Turns()
+        self._turns = LargeAnswers()
         self._metadata = grants.metadata
         self._grants = grants
         self._clock = clock

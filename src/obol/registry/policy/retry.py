@@ -1,7 +1,7 @@
-"""When to try again, and how long to wait before it.
+"""When to try again, how long to wait before it, and when to give up.
 
 The schedule is ours because the same numbers decide three things that must agree: how long a client waits for an
-answer, how hard a struggling upstream is pressed, and when a fill is given up.
+answer, how hard a struggling upstream is pressed, and when a transfer is given up.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ LONGEST_DELAY = 2.0
 LEAST_BACKOFF = 1.0
 DEFAULT_BACKOFF = 30.0
 LONGEST_BACKOFF = 900.0
+SMALL = 32 * 1024 * 1024
+"""Bytes that are worth fetching to their end, whether or not a client waits for them."""
 LONGEST_MOMENT = 64
 """Characters of a Retry-After that are looked at; a date has 29."""
 
@@ -43,3 +45,17 @@ def _moment(text: str) -> float:
     read = parsedate_to_datetime(text)
     # Without a zone it is UTC, as every date of HTTP; Python would take it for the machine's own time.
     return (read if read.tzinfo is not None else read.replace(tzinfo=UTC)).timestamp()
+
+
+def give_up(frontier: int, size: int | None, idle: float, patience: float) -> bool:
+    """Whether a transfer stops after `idle` seconds without a follower; what has arrived is kept for the next attempt.
+
+    A client that went away often comes back (a kubelet retries, a person presses Ctrl-C and starts again), so its bytes
+    are worth having. But a large layer that no client wants must not keep a slow line busy for an hour.
+    """
+    if idle < patience:
+        return False
+    if size is None:
+        return True
+    left = size - frontier
+    return left > SMALL and frontier * 2 < size

@@ -57,10 +57,10 @@ class Meaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StatusRow:
-    """Statuses that mean the same in some phases, and the reason: a clause, or a registry that does it."""
+    """Statuses that mean the same in answer to some questions, and the reason: a clause, or a registry that does it."""
 
     statuses: frozenset[int]
-    phases: frozenset[Question]
+    questions: frozenset[Question]
     meaning: Meaning
     because: str
 
@@ -71,8 +71,8 @@ _GETTING = _READING | {Question.TOKEN}
 _ALL = _GETTING | {Question.HEAD}
 
 
-def _row(statuses: Iterable[int], phases: Iterable[Question], meaning: Meaning, because: str) -> StatusRow:
-    return StatusRow(frozenset(statuses), frozenset(phases), meaning, because)
+def _row(statuses: Iterable[int], questions: Iterable[Question], meaning: Meaning, because: str) -> StatusRow:
+    return StatusRow(frozenset(statuses), frozenset(questions), meaning, because)
 
 
 TABLE: tuple[StatusRow, ...] = (
@@ -149,22 +149,22 @@ TABLE: tuple[StatusRow, ...] = (
 def _first_of_each() -> dict[tuple[Question, int], Meaning]:
     found: dict[tuple[Question, int], Meaning] = {}
     for row in TABLE:
-        for phase in row.phases:
+        for question in row.questions:
             for status in row.statuses:
-                found.setdefault((phase, status), row.meaning)
+                found.setdefault((question, status), row.meaning)
     return found
 
 
 _MEANINGS = _first_of_each()
 
 
-def meaning(phase: Question, status: int) -> Meaning:
-    """What a status means in a phase; one of no row stands for its class (15)."""
-    return _MEANINGS.get((phase, status)) or _of_class(phase, status)
+def meaning(question: Question, status: int) -> Meaning:
+    """What a status means in answer to a question; one of no row stands for its class (15)."""
+    return _MEANINGS.get((question, status)) or _of_class(question, status)
 
 
-def _of_class(phase: Question, status: int) -> Meaning:
-    match phase:
+def _of_class(question: Question, status: int) -> Meaning:
+    match question:
         case Question.HELD_TOKEN:
             return Meaning.GIVEN
         case Question.HEAD:

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 
 from obol.machine.tasks import members, most_telling, spawn
 from obol.oci.references import new_hash
-from obol.registry.policy.abandon import give_up
 from obol.registry.policy.health import Hold
-from obol.registry.policy.retry import delay
+from obol.registry.policy.retry import delay, give_up
 from obol.registry.store.ports import Content, Partial, Partials, StoreError
 from obol.registry.transfers.connections import LEND_AFTER, UNWANTED, Line, Lines
 from obol.registry.transfers.relay import hash_run

@@ -1,32 +1,41 @@
 """Anonymous tokens: drives the pure flow of `oci.tokens` over HTTP and remembers what it learnt.
 
 After the first challenge an upstream's realm and service are known, so the next repository gets its token without
-another 401. A registry that redirects to another one speaks for itself only: the other's challenge is answered with a
-token of its own, and neither ever sees what the other gave.
+another 401. A token is got once for all that want the same, and kept until shortly before its end. It belongs to the
+host that asked for it: two registries that name the same token service get two tokens, and a registry that redirects
+to another one speaks for itself only. What a token is got with is never less protected than what it is for: a host
+that is reached by https does not send us to http.
 """
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from obol.machine.bounded import Bounded
+from obol.machine.flights import Flights
+from obol.oci.errors import OciError
 from obol.oci.tokens import AccessDenied as Refusal
 from obol.oci.tokens import (
     Answer,
+    Bearer,
     FetchToken,
     Reply,
     SendPing,
     SendResource,
     Step,
+    Token,
+    TokenRefused,
     negotiate,
+    parse_token,
+    token_url,
 )
 from obol.registry.policy.statuses import Meaning, Question, meaning
-from obol.registry.upstream.ports import Denied
-from obol.registry.upstream.reading import NEEDS_CREDENTIALS, drain, is_page
-from obol.registry.upstream.tokens import Tokens
+from obol.registry.upstream.ports import Denied, Misbehaved, Unavailable
+from obol.registry.upstream.reading import NEEDS_CREDENTIALS, drain, is_page, judge, read_bounded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,6 +49,17 @@ ABSENCE_BELIEVED = 10.0
 MAX_AUTHORITIES = 3
 """Registries that one question may be sent on to."""
 MAX_REMEMBERED = 100
+MAX_TOKEN_BODY = 128 * 1024
+MAX_TOKENS = 1000
+SPENT_EARLY = 5.0
+"""Seconds before its end from which a token is not used any more."""
+IN_CLEAR = (
+    "the upstream is reached by https, but names an http address to get a token from, which would pass in clear: it is"
+    " not asked. If the network between is to be trusted, name the upstream itself with http:// (--upstream)"
+)
+
+_Key = tuple[str, FetchToken]
+"""Whom a token is for, and how it is got."""
 
 _PATH = re.compile(r"/v2/(?P<name>[a-z0-9._/-]+)/(?:manifests|blobs|referrers|tags)/")
 
@@ -179,3 +199,73 @@ def _named(url: str) -> str | None:
     """The repository that a URL of a registry names."""
     found = _PATH.search(urlsplit(url).path)
     return None if found is None else found["name"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    value: str
+    until: float
+    renewed_at: float | None
+
+
+class Tokens:
+    """The tokens of one upstream and of those that it redirects to; `within`: seconds in which one must come."""
+
+    def __init__(self, transport: Transport, clock: Clock, within: float) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._within = within
+        self._kept: Bounded[_Key, _Kept] = Bounded(MAX_TOKENS)
+        self._fetching: Flights[_Key, Bearer | TokenRefused] = Flights(MAX_TOKENS)
+
+    async def get(self, site: str, wanted: FetchToken) -> Bearer | TokenRefused:
+        """A token for the host `site` (scheme, name and port). Raises UpstreamError."""
+        key = site, replace(wanted, fresh=False)
+        kept = self._kept.get(key)
+        if kept is not None and not wanted.fresh and self._clock.monotonic() < kept.until:
+            return Bearer(kept.value, kept=True)
+        return await self._fetching.join(key, lambda: self._fetch(key, renewing=wanted.fresh))
+
+    def renewed(self, site: str, wanted: FetchToken) -> float | None:
+        """Seconds since this token was got in place of one that was refused; None where it was not."""
+        kept = self._kept.get((site, replace(wanted, fresh=False)))
+        if kept is None or kept.renewed_at is None:
+            return None
+        return self._clock.monotonic() - kept.renewed_at
+
+    async def _fetch(self, key: _Key, *, renewing: bool) -> Bearer | TokenRefused:
+        try:
+            async with asyncio.timeout(self._within):
+                token = await self._request(*key)
+        except TimeoutError:
+            raise Unavailable("the upstream's token service did not answer in time") from None
+        if token is None:
+            return TokenRefused()
+        now = self._clock.monotonic()
+        self._kept[key] = _Kept(token.value, now + token.lifetime - SPENT_EARLY, now if renewing else None)
+        return Bearer(token.value)
+
+    async def close(self) -> None:
+        """Stop what is being fetched."""
+        await self._fetching.close()
+
+    async def _request(self, site: str, wanted: FetchToken) -> Token | None:
+        try:
+            url = token_url(wanted.realm, wanted.service, wanted.scope)
+        except OciError:
+            raise Misbehaved("the upstream names a token service that is not a URL") from None
+        if site.startswith("https://") and not url.lower().startswith("https://"):
+            raise Misbehaved(IN_CLEAR)
+        self._transport.check(url)
+        arrived = await self._transport.send("GET", url, {"Accept": "application/json"}, None)
+        response = arrived.response
+        if meaning(Question.TOKEN, response.status) is Meaning.DENIED:
+            await drain(response)
+            if response.status in {401, 403} and not is_page(response):
+                return None
+            raise Denied(f"the upstream's token service has no token for this ({response.status})")
+        await judge(response, Question.TOKEN, self._clock.wall())
+        try:
+            return parse_token(await read_bounded(response, MAX_TOKEN_BODY))
+        except OciError as problem:
+            raise Misbehaved(f"the upstream's token service sent no token ({problem.detail})") from problem

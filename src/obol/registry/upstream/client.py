@@ -16,10 +16,9 @@ from obol.oci.mediatypes import MANIFEST_TYPES, SCHEMA1, bare, listed
 from obol.oci.opaque import is_opaque, opaque
 from obol.oci.references import Digest, Reference, Repository
 from obol.registry.policy.statuses import Meaning, Question, explained, meaning
-from obol.registry.upstream.asking import About, Asking
+from obol.registry.upstream.asking import About, Asking, Headless
 from obol.registry.upstream.auth import Authenticator
 from obol.registry.upstream.blobs import RegistryBlob
-from obol.registry.upstream.headless import Headless
 from obol.registry.upstream.ports import (
     Absent,
     Listing,
@@ -43,14 +42,13 @@ if TYPE_CHECKING:
     from obol.registry.control.api import RateLimit
     from obol.registry.policy.health import Ask, Health, Hold
     from obol.registry.settings import TimeLimits, UpstreamSettings
-    from obol.registry.upstream.streams import RegistryStream
 
 MAX_LISTING = 8 * 1024 * 1024
 NO_WORD = ManifestHead(None, "", None)
 
 
 class RegistryUpstream:
-    """One registry behind us; see `base.Upstream`."""
+    """One registry behind us; see `ports.Upstream`."""
 
     def __init__(
         self,
@@ -64,7 +62,6 @@ class RegistryUpstream:
         self.slots = slots
         self.budget: RateLimit | None = None
         self.requests = 0
-        self._limits = limits
         self._clock = clock
         self._asking = Asking(limits, clock)
         self._headless = Headless(clock)
@@ -150,24 +147,22 @@ class RegistryUpstream:
         return size
 
     async def _size_by_range(self, repository: Repository, digest: Digest) -> int | None:
-        blob = self._blob(repository, digest, None)
+        blob = self.blob(repository, digest, None)
         try:
-            stream = await blob.open(0, 1)
+            stream = await blob.open_once(0, 1)
         except RangesRefused:
-            stream = await blob.open(0, None, plain=True)
+            stream = await blob.open_once(0, None, plain=True)
         stream.close()
         return stream.total
 
-    def blob(self, repository: Repository, digest: Digest, size: int | None) -> GuardedBlob:
+    def blob(self, repository: Repository, digest: Digest, size: int | None) -> RegistryBlob:
         """A blob to open streams of."""
         about = About(repository, f"{repository}/blobs/{digest}")
-        return GuardedBlob(self._blob(repository, digest, size), self._asking, about)
 
-    def _blob(self, repository: Repository, digest: Digest, size: int | None) -> RegistryBlob:
         async def ask_registry(headers: Mapping[str, str]) -> Arrived:
-            return await self._send("GET", f"{repository}/blobs/{digest}", repository, headers)
+            return await self._send("GET", about.path, repository, headers)
 
-        return RegistryBlob(ask_registry, self._transport, self._clock, self._limits, size)
+        return RegistryBlob(ask_registry, self._transport, self._asking, about, size)
 
     async def listing(self, repository: Repository, target: str, accept: str) -> Listing:
         """One page of a list; where it is refused because of the number that was asked for, one of any length."""
@@ -193,10 +188,10 @@ class RegistryUpstream:
         self._lists_referrers = True
         return found
 
-    async def _listing(self, repository: Repository, target: str, accept: str, phase: Question) -> Listing:
+    async def _listing(self, repository: Repository, target: str, accept: str, asked: Question) -> Listing:
         async def question() -> Listing:
             response = (await self._send("GET", target, repository, {"Accept": accept})).response
-            await judge(response, phase, self._clock.wall())
+            await judge(response, asked, self._clock.wall())
             body = await read_bounded(response, MAX_LISTING)
             if is_page(response):
                 raise Misbehaved("the upstream answered a list with a web page")
@@ -219,19 +214,6 @@ class RegistryUpstream:
         arrived = await self._auth.send(method, f"{self.settings.url}/v2/{path}", headers, repository)
         self.budget = rate_limit(arrived.response.headers) or self.budget
         return arrived
-
-
-class GuardedBlob:
-    """A blob whose openings observe the upstream's health and time limit."""
-
-    def __init__(self, blob: RegistryBlob, asking: Asking, about: About) -> None:
-        self._blob = blob
-        self._asking = asking
-        self._about = about
-
-    async def open(self, start: int, stop: int | None, *, plain: bool = False) -> RegistryStream:
-        """See `BlobSource.open`."""
-        return await self._asking.ask(self._about, lambda: self._blob.open(start, stop, plain=plain))
 
 
 async def _manifest(raw: bytes, response: aiohttp.ClientResponse, reference: Reference, accept: str) -> ManifestBody:

@@ -1,17 +1,23 @@
-"""Reading answers: what a status means, bodies within bounds, connections given back."""
+"""Reading answers: what a status means, bodies within bounds, connections given back.
+
+Large answers are in memory one at a time. Each is bounded, but many clients may ask for many of them at once, and to
+read one takes several times its length. So an answer beyond a length that no usual manifest has waits for its turn, and
+has it until the work in which the answer is used ends: `LargeAnswers.during` marks that work. An upstream that takes
+its time holds up no other.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import re
 import zlib
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from obol.registry.control.api import RateLimit
 from obol.registry.policy.retry import backoff
 from obol.registry.policy.statuses import Meaning, Question, explained, meaning
-from obol.registry.upstream.large import LARGE, take_turn
-from obol.registry.upstream.pieces import piece
 from obol.registry.upstream.ports import (
     Absent,
     Busy,
@@ -26,13 +32,19 @@ from obol.registry.upstream.ports import (
 from obol.registry.upstream.transport import give_back
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Coroutine, Mapping
 
     import aiohttp
+
+T = TypeVar("T")
 
 NEEDS_CREDENTIALS = "the upstream does not give this without credentials"
 SMALL_BODY = 64 * 1024
 DRAIN_SECONDS = 1.0
+IDLE = 30.0
+"""Seconds without a byte after which a body is given up, where the caller names no limit."""
+LARGE = 128 * 1024
+"""Bytes of an answer that needs no turn. Manifests of images have a tenth of it."""
 
 _ERRORS: dict[Meaning, type[UpstreamError]] = {
     Meaning.ABSENT: Absent,
@@ -57,17 +69,17 @@ async def drain(response: aiohttp.ClientResponse) -> None:
         give_back(response)
 
 
-async def judge(response: aiohttp.ClientResponse, phase: Question, wall: float) -> None:
+async def judge(response: aiohttp.ClientResponse, asked: Question, wall: float) -> None:
     """Return for an answer; otherwise give the connection back and raise what the status means at `wall` time."""
-    found = meaning(phase, response.status)
+    found = meaning(asked, response.status)
     if found is Meaning.GIVEN:
         return
-    problem = error(found, phase, response.status, response.headers.get("Retry-After"), wall)
+    problem = error(found, asked, response.status, response.headers.get("Retry-After"), wall)
     await drain(response)
     raise problem
 
 
-def error(found: Meaning, phase: Question, status: int, retry_after: str | None, wall: float) -> UpstreamError:
+def error(found: Meaning, asked: Question, status: int, retry_after: str | None, wall: float) -> UpstreamError:
     """The error that a meaning other than GIVEN stands for."""
     match found:
         case Meaning.DENIED:
@@ -75,7 +87,7 @@ def error(found: Meaning, phase: Question, status: int, retry_after: str | None,
             problem: UpstreamError = Denied(NEEDS_CREDENTIALS if bare else explained(status))
         case Meaning.LIMITED:
             problem = RateLimited(backoff(retry_after, wall))
-        case Meaning.METHOD_REFUSED if phase is Question.RANGE:
+        case Meaning.METHOD_REFUSED if asked is Question.RANGE:
             problem = RangesRefused(f"the upstream refuses the range ({status})")
         case Meaning.BUSY if retry_after:
             problem = Busy(backoff(retry_after, wall))
@@ -128,3 +140,66 @@ def rate_limit(headers: Mapping[str, str]) -> RateLimit | None:
 def _budget(text: str | None) -> int | None:
     found = _BUDGET.fullmatch(text or "")
     return None if found is None else int(found[1])
+
+
+async def piece(response: aiohttp.ClientResponse, within: float = IDLE) -> bytes:
+    """The next bytes of the body, b"" at its end.
+
+    Raises Unavailable where the body is cut, malformed, or brings nothing within `within` seconds.
+    """
+    try:
+        async with asyncio.timeout(within):
+            return await response.content.readany()
+    except TimeoutError as problem:
+        raise Unavailable("the upstream did not answer in time") from problem
+    except Exception as problem:  # a body can break in many ways, and aiohttp has a class for each
+        raise Unavailable("the upstream cut the connection") from problem
+
+
+class _Turn:
+    def __init__(self, free: asyncio.Lock) -> None:
+        self._free = free
+        self._taken = False
+
+    async def take(self) -> None:
+        if not self._taken:
+            await self._free.acquire()
+            self._taken = True
+
+    def end(self) -> None:
+        if self._taken:
+            self._taken = False
+            self._free.release()
+
+
+_current: ContextVar[_Turn | None] = ContextVar("turn", default=None)
+
+
+class LargeAnswers:
+    """The turns of one engine at having a large answer in memory, apart for each registry."""
+
+    def __init__(self) -> None:
+        self._free: dict[str, asyncio.Lock] = {}
+
+    @asynccontextmanager
+    async def during(self, registry: str) -> AsyncIterator[None]:
+        """Do work in which one answer of a registry is in memory; its turn, if it needs one, ends with the work."""
+        turn = _Turn(self._free.setdefault(registry, asyncio.Lock()))
+        token = _current.set(turn)
+        try:
+            yield
+        finally:
+            _current.reset(token)
+            turn.end()
+
+    async def take(self, registry: str, work: Coroutine[Any, Any, T]) -> T:
+        """The outcome of such work."""
+        async with self.during(registry):
+            return await work
+
+
+async def take_turn() -> None:
+    """Wait until a large answer may be read; at once where the work has its turn, or is not limited."""
+    turn = _current.get()
+    if turn is not None:
+        await turn.take()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obol.registry.policy.abandon import SMALL, give_up
+from obol.registry.policy.retry import SMALL, give_up
 
 LARGE = 100 * SMALL
 PATIENCE = 60.0

@@ -132,7 +132,7 @@ def test_what_a_status_means(status: int, phase: Question, expected: Meaning) ->
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{sorted(row.statuses)} {row.meaning}")
 def test_every_row_has_an_effect_and_a_reason(row: StatusRow) -> None:
     """No row is hidden behind another one, and each names the clause or the registry that it is there for."""
-    assert any(meaning(phase, status) is row.meaning for phase in row.phases for status in row.statuses)
+    assert any(meaning(question, status) is row.meaning for question in row.questions for status in row.statuses)
     assert len(row.because) > 5
 
 

@@ -9,7 +9,7 @@ from obol.machine.tasks import spawn
 from obol.oci.errors import BLOB_UNKNOWN, UNAVAILABLE, UPSTREAM_BROKEN, OciError
 from obol.oci.references import Digest
 from obol.registry.engine.answers import StoredBlob
-from obol.registry.policy import abandon
+from obol.registry.policy import retry
 from obol.registry.policy.health import Hold, Reason
 from obol.registry.store.ports import ContentKind, Grant, RepositoryKey
 from obol.registry.transfers import download as fetch_module
@@ -357,7 +357,7 @@ async def test_complete_partial() -> None:
 
 async def test_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large blob that nobody follows for long enough is given up, and what has come is kept."""
-    monkeypatch.setattr(abandon, "SMALL", 1000)
+    monkeypatch.setattr(retry, "SMALL", 1000)
     one, blob = held()
     blob.hold(2000)
     async with world(one) as w:

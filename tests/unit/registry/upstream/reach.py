@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from obol.oci.references import Repository
 from obol.registry.settings import TimeLimits, UpstreamSettings
+from obol.registry.upstream.asking import About, Asking
 from obol.registry.upstream.auth import Authenticator
 from obol.registry.upstream.blobs import RegistryBlob
 from obol.registry.upstream.client import RegistryUpstream
@@ -23,7 +24,7 @@ from tests.limits import short_limits
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from obol.registry.upstream.streams import RegistryStream
+    from obol.registry.upstream.blobs import RegistryStream
     from obol.registry.upstream.transport import Arrived
 
 LIMITS = short_limits(
@@ -124,7 +125,7 @@ class Reached:
 
     async def fetch(self, start: int, stop: int | None, *, plain: bool = False) -> bytes:
         """Open a stream and read it to its end."""
-        return await everything(await self.blob.open(start, stop, plain=plain))
+        return await everything(await self.blob.open_once(start, stop, plain=plain))
 
 
 @asynccontextmanager
@@ -137,7 +138,8 @@ async def reached(url: str, size: int | None = SIZE, limits: TimeLimits = LIMITS
         async def ask(headers: Mapping[str, str]) -> Arrived:
             return await auth.send("GET", f"{url}/v2/{APP}/blobs/{DIGEST}", headers, APP)
 
-        yield Reached(RegistryBlob(ask, transport, clock, limits, size), clock)
+        about = About(APP, f"{APP}/blobs/{DIGEST}")
+        yield Reached(RegistryBlob(ask, transport, Asking(limits, clock), about, size), clock)
 
 
 async def collect(stream: RegistryStream, into: bytearray, after: Callable[[], None] = lambda: None) -> None:

@@ -10,8 +10,7 @@ from obol.machine.tasks import spawn
 from obol.oci.mediatypes import upstream_accept
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.policy.health import FAILURES_TO_OPEN, FIRST_COOLDOWN, Ask, Hold, Reason
-from obol.registry.policy.misses import UNKNOWN_BURST
-from obol.registry.upstream.asking import ATTEMPTS
+from obol.registry.upstream.asking import ATTEMPTS, UNKNOWN_BURST
 from obol.registry.upstream.ports import (
     Absent,
     Busy,

@@ -34,7 +34,7 @@ async def test_a_status_is_judged(status: int, kind: type[UpstreamError]) -> Non
         server.status_for = {DIGEST: status}
 
         with pytest.raises(kind):
-            await at.blob.open(0, None)
+            await at.blob.open_once(0, None)
 
 
 async def test_a_refused_range_is_told_from_a_refused_blob() -> None:
@@ -43,7 +43,7 @@ async def test_a_refused_range_is_told_from_a_refused_blob() -> None:
         shelved(server)
 
         with pytest.raises(RangesRefused):
-            await at.blob.open(SIZE, SIZE + 10)
+            await at.blob.open_once(SIZE, SIZE + 10)
 
         assert await at.fetch(0, None, plain=True) == DATA
         assert server.connections == 1
@@ -57,7 +57,7 @@ async def test_a_store_that_refuses_ranges_in_whatever_way(status: int) -> None:
         hub.cdn.refuses_ranges = status
 
         with pytest.raises(RangesRefused):
-            await at.blob.open(0, 10_000)
+            await at.blob.open_once(0, 10_000)
 
         assert await at.fetch(0, None, plain=True) == DATA
 
@@ -71,7 +71,7 @@ async def test_after_ranges_were_honoured(status: int, kind: type[UpstreamError]
         await at.fetch(0, 1000)
 
         with pytest.raises(kind):
-            await at.blob.open(1000, 2000)
+            await at.blob.open_once(1000, 2000)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, Unavailable), (504, Unavailable)])
@@ -82,7 +82,7 @@ async def test_a_range_may_meet_other_trouble(status: int, kind: type[UpstreamEr
         server.status_for = {DIGEST: status}
 
         with pytest.raises(kind):
-            await at.blob.open(0, 1000)
+            await at.blob.open_once(0, 1000)
 
 
 async def test_a_206_that_is_the_whole_will_do() -> None:
@@ -90,7 +90,7 @@ async def test_a_206_that_is_the_whole_will_do() -> None:
     async with FakeRegistry() as server, reached(server.url) as at:
         server.status_for = {DIGEST: Forced(206, (("Content-Range", f"bytes 0-{SIZE - 1}/{SIZE}"),), DATA)}
 
-        stream = await at.blob.open(0, None, plain=True)
+        stream = await at.blob.open_once(0, None, plain=True)
 
         assert (stream.ranged, stream.total) == (False, SIZE)
         stream.close()
@@ -102,9 +102,9 @@ async def test_a_page_in_place_of_a_range_says_nothing_of_the_blob() -> None:
         server.status_for = {DIGEST: Forced(200, (("Content-Type", "text/html"),), b"<html>")}
 
         with pytest.raises(RangesRefused):
-            await at.blob.open(0, 1000)
+            await at.blob.open_once(0, 1000)
         with pytest.raises(Misbehaved):
-            await at.blob.open(0, None, plain=True)
+            await at.blob.open_once(0, None, plain=True)
 
 
 async def test_a_plain_request_is_led_its_own_way() -> None:
@@ -114,7 +114,7 @@ async def test_a_plain_request_is_led_its_own_way() -> None:
         page = {"/login": Forced(200, (), b"log in")}
         hub.cdn.status_for = {**page, "/": Forced(302, (("Location", "/login"),))}
         with pytest.raises(RangesRefused):
-            await at.blob.open(0, 1000)
+            await at.blob.open_once(0, 1000)
         hub.cdn.status_for = page
 
         assert await at.fetch(0, None, plain=True) == DATA
@@ -131,7 +131,7 @@ async def test_a_store_that_allows_few_connections(
         hub.cdn.status_for = {"/": Forced(429, fields)}
 
         with pytest.raises(Unavailable) as problem:
-            await at.blob.open(1000, 2000)
+            await at.blob.open_once(1000, 2000)
 
         assert type(problem.value) is kind
 
@@ -215,14 +215,14 @@ async def test_links_that_never_work_are_given_up() -> None:
     """Where no byte comes through in between, only so many links are tried."""
     async with FakeHub() as hub, reached(hub.url) as at:
         shelved(hub.api)
-        (await at.blob.open(0, 1000)).close()
+        (await at.blob.open_once(0, 1000)).close()
         for _ in range(MAX_REFRESHES):
             hub.expire_all()
-            (await at.blob.open(0, 1000)).close()
+            (await at.blob.open_once(0, 1000)).close()
         hub.expire_all()
 
         with pytest.raises(Unavailable, match="expire faster"):
-            await at.blob.open(0, 1000)
+            await at.blob.open_once(0, 1000)
 
 
 async def test_a_token_that_ended_during_the_blob_is_replaced() -> None:
@@ -244,7 +244,7 @@ async def test_a_cancelled_opening_leaves_nothing_open() -> None:
     async with FakeRegistry() as server, reached(server.url) as at:
         shelved(server)
         server.delay = asyncio.Event()
-        opening = spawn(at.blob.open(0, None), name="opening")
+        opening = spawn(at.blob.open_once(0, None), name="opening")
         await server.until(1)
 
         opening.cancel()

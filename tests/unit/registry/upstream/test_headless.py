@@ -7,7 +7,7 @@ import pytest
 
 from obol.oci.mediatypes import upstream_accept
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.upstream import headless
+from obol.registry.upstream.asking import HEADLESS_FOR
 from obol.registry.upstream.ports import (
     Absent,
 )
@@ -59,7 +59,7 @@ async def test_where_head_does_not_work_it_is_not_sent_for_a_while(status: int, 
         await upstream.head_manifest(Repository("library/other"), TAG, ACCEPT)
         assert (server.count() > asked) is others
         server.methods = set()
-        clock.advance(headless.SECONDS)
+        clock.advance(HEADLESS_FOR)
         assert (await upstream.head_manifest(APP, TAG, ACCEPT)).digest == TOP
 
 

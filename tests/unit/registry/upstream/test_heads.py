@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.registry.upstream.heads import HEAD_LIMIT
+from obol.registry.upstream.connector import HEAD_LIMIT
 from obol.registry.upstream.ports import Unavailable
 from obol.registry.upstream.reading import read_bounded
 from tests.limits import scaled

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 
 from obol.machine.tasks import spawn
-from obol.registry.upstream.large import Turns, take_turn
+from obol.registry.upstream.reading import LargeAnswers, take_turn
 from tests.limits import scaled
 
 
 async def test_one_at_a_time() -> None:
     """Of many pieces of work with a large answer one has its turn at a time, and all get theirs."""
-    turns, inside, most, done = Turns(), 0, 0, 0
+    turns, inside, most, done = LargeAnswers(), 0, 0, 0
 
     async def work() -> None:
         nonlocal inside, most, done
@@ -31,7 +31,7 @@ async def test_one_at_a_time() -> None:
 
 async def test_small_ones_do_not_wait() -> None:
     """Small answers, and those of another registry, wait for no turn; work that is cancelled gives its turn back."""
-    turns, gate = Turns(), asyncio.Event()
+    turns, gate = LargeAnswers(), asyncio.Event()
 
     async def hold() -> None:
         async with turns.during("ghcr.io"):

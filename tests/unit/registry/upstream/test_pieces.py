@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.registry.upstream.pieces import piece
 from obol.registry.upstream.ports import Unavailable
-from obol.registry.upstream.reading import read_bounded
+from obol.registry.upstream.reading import piece, read_bounded
 from tests.fakes.behaviours import Behaviour, stall_mid_body
 from tests.fakes.chunks import BROKEN_CHUNKS
 from tests.fakes.hostile import HostileRegistry

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from obol.registry.upstream.blobs import BlobRange, Body, RegistryStream, Trickle
 from obol.registry.upstream.ports import Misbehaved, RangesRefused, Unavailable, UpstreamError
-from obol.registry.upstream.streams import BlobRange, Body, RegistryStream, Trickle
 from tests.fakes.behaviours import (
     BAD_RANGES,
     BROKEN_TRANSFER,
@@ -58,7 +58,7 @@ async def test_a_whole_blob(*, content_length: bool) -> None:
         shelved(server)
         server.content_length = content_length
 
-        stream = await at.blob.open(0, None)
+        stream = await at.blob.open_once(0, None)
 
         assert (stream.start, stream.total, stream.ranged) == (0, SIZE, False)
         assert await everything(stream) == DATA
@@ -71,7 +71,7 @@ async def test_a_blob_of_unknown_size_is_read_to_its_end() -> None:
         shelved(server)
         server.content_length = False
 
-        stream = await at.blob.open(0, None)
+        stream = await at.blob.open_once(0, None)
 
         assert stream.total is None
         assert await everything(stream) == DATA
@@ -85,7 +85,7 @@ async def test_a_range_of_a_blob(*, advertised: bool) -> None:
         server.advertise_ranges = advertised
         server.open_ranges = False
 
-        stream = await at.blob.open(1000, 3000)
+        stream = await at.blob.open_once(1000, 3000)
 
         assert (stream.start, stream.total, stream.ranged) == (1000, SIZE, True)
         assert await everything(stream) == DATA[1000:3000]
@@ -97,7 +97,7 @@ async def test_a_range_tells_a_size_that_nobody_knew() -> None:
     async with FakeRegistry() as server, reached(server.url, None) as at:
         shelved(server)
 
-        stream = await at.blob.open(SIZE - 10, SIZE + 90)
+        stream = await at.blob.open_once(SIZE - 10, SIZE + 90)
 
         assert stream.total == SIZE
         assert await everything(stream) == DATA[-10:]
@@ -118,11 +118,11 @@ async def test_a_range_may_leave_the_total_open() -> None:
     async with HostileRegistry({"blob": starred}) as server, reached(server.url, None) as at:
         shelved(server)
 
-        stream = await at.blob.open(10, 20)
+        stream = await at.blob.open_once(10, 20)
         assert stream.total is None
         stream.close()
         with pytest.raises(RangesRefused):
-            await at.blob.open(10, None)
+            await at.blob.open_once(10, None)
 
 
 @pytest.mark.parametrize("start", [0, 1000])
@@ -131,7 +131,7 @@ async def test_an_ignored_range_is_told(start: int) -> None:
     async with HostileRegistry({"blob": range_ignored}) as server, reached(server.url) as at:
         shelved(server)
 
-        stream = await at.blob.open(start, start + 1000)
+        stream = await at.blob.open_once(start, start + 1000)
 
         assert (stream.start, stream.ranged) == (0, False)
         assert await everything(stream) == DATA
@@ -160,7 +160,7 @@ async def test_a_206_that_nobody_asked_for_is_refused() -> None:
         server.status_for = {DIGEST: Forced(206, (("Content-Range", f"bytes 0-9/{SIZE}"),), DATA[:10])}
 
         with pytest.raises(RangesRefused):
-            await at.blob.open(0, None, plain=True)
+            await at.blob.open_once(0, None, plain=True)
 
 
 @pytest.mark.parametrize("field", [None, "bytes */100000", "bytes 5-4/100000", "lines 1000-1999/100000", "nonsense"])
@@ -171,7 +171,7 @@ async def test_a_206_without_a_proper_content_range_is_refused(field: str | None
         server.status_for = {DIGEST: Forced(206, headers, DATA[1000:2000])}
 
         with pytest.raises(RangesRefused):
-            await at.blob.open(1000, 2000)
+            await at.blob.open_once(1000, 2000)
 
 
 @pytest.mark.parametrize("name", sorted(BROKEN_TRANSFER))
@@ -193,7 +193,7 @@ async def test_bytes_before_a_cut_are_delivered() -> None:
     async with FakeRegistry() as server, reached(server.url) as at:
         shelved(server)
         server.cuts = [50_000]
-        stream = await at.blob.open(0, None)
+        stream = await at.blob.open_once(0, None)
         received = bytearray()
 
         with pytest.raises(Unavailable, match="cut"):
@@ -209,7 +209,7 @@ async def test_a_length_other_than_the_descriptors_is_refused(behaviour: Behavio
         shelved(server)
 
         with pytest.raises(Misbehaved, match="another length"):
-            await at.blob.open(0, None)
+            await at.blob.open_once(0, None)
 
 
 async def test_surplus_bytes_are_noticed() -> None:
@@ -238,7 +238,7 @@ async def test_a_web_page_is_no_blob() -> None:
         shelved(server)
 
         with pytest.raises(Misbehaved, match="web page"):
-            await at.blob.open(0, None)
+            await at.blob.open_once(0, None)
 
 
 @pytest.mark.parametrize("size", [SIZE, None])
@@ -255,7 +255,7 @@ async def test_a_blob_that_really_is_encoded_is_decoded() -> None:
     async with HostileRegistry({"blob": gzipped}) as server, reached(server.url) as at:
         shelved(server)
 
-        stream = await at.blob.open(0, None)
+        stream = await at.blob.open_once(0, None)
 
         assert (stream.total, stream.ranged) == (SIZE, False)
         assert await everything(stream) == DATA
@@ -267,7 +267,7 @@ async def test_an_encoded_blob_that_grows_much_is_decoded_piece_by_piece() -> No
     packed = zlib.compress(b"\0" * size)
     async with FakeRegistry() as server, reached(server.url, size) as at:
         server.status_for = {DIGEST: Forced(200, (("Content-Encoding", "deflate"),), packed)}
-        stream = await at.blob.open(0, None)
+        stream = await at.blob.open_once(0, None)
         lengths = []
         while piece := await stream.read():
             lengths.append(len(piece))
@@ -306,7 +306,7 @@ async def test_an_unknown_encoding_is_refused() -> None:
         server.status_for = {DIGEST: Forced(200, (("Content-Encoding", "zstd"),), b"x" * 10)}
 
         with pytest.raises(Misbehaved, match="not asked for"):
-            await at.blob.open(0, None)
+            await at.blob.open_once(0, None)
 
 
 async def test_an_encoded_range_is_refused() -> None:
@@ -315,7 +315,7 @@ async def test_an_encoded_range_is_refused() -> None:
         shelved(server)
 
         with pytest.raises(RangesRefused, match="encodes"):
-            await at.blob.open(10, 20)
+            await at.blob.open_once(10, 20)
 
 
 async def test_silence_in_a_body_is_not_waited_out() -> None:
@@ -332,7 +332,7 @@ async def test_a_trickle_is_given_up() -> None:
     """A body that brings next to nothing for a whole window is given up, though it is never silent."""
     async with HostileRegistry({"blob": trickle(0.001)}) as server, reached(server.url) as at:
         shelved(server)
-        stream = await at.blob.open(0, None)
+        stream = await at.blob.open_once(0, None)
 
         with pytest.raises(Unavailable, match="next to nothing"):
             await collect(stream, bytearray(), lambda: at.clock.advance(0.5))
@@ -359,7 +359,7 @@ async def test_closing_early_drops_the_connection() -> None:
         shelved(server)
         server.gate = asyncio.Event()
         server.gate_at = 50_000
-        stream = await at.blob.open(0, None)
+        stream = await at.blob.open_once(0, None)
         await stream.read()
 
         stream.close()

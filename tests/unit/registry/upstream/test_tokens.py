@@ -10,9 +10,9 @@ import pytest
 from obol.machine.tasks import spawn
 from obol.oci.references import Repository
 from obol.oci.tokens import Bearer, FetchToken
-from obol.registry.upstream import tokens as subject
+from obol.registry.upstream import auth as subject
+from obol.registry.upstream.auth import Tokens
 from obol.registry.upstream.ports import Misbehaved, RateLimited, Unavailable, UpstreamError
-from obol.registry.upstream.tokens import Tokens
 from tests.fakes.behaviours import Behaviour, endless_body, garbage, stall_before_headers
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import make_image

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from obol.registry.policy.misses import (
+from obol.registry.upstream.asking import (
     KNOWN_BURST,
-    REMEMBERED,
+    REMEMBERED_REPOSITORIES,
     UNKNOWN_BURST,
     UNKNOWN_RATE,
     Bucket,
@@ -60,7 +60,7 @@ def test_only_so_many_are_remembered() -> None:
     """The repository that was longest not asked for is forgotten, and counts as unknown again."""
     misses = Misses()
     misses.has("oldest")
-    for number in range(REMEMBERED):
+    for number in range(REMEMBERED_REPOSITORIES):
         misses.has(f"real/{number}")
     taken(misses, "none", 1.0)
 

@@ -70,7 +70,7 @@ async def test_segments() -> None:
     async with world(one) as w:
         assert await got(w) == Got(DATA, complete=True)
         assert await stored(w)
-        assert await w.store.partials.usage() == replace(await w.store.partials.usage(), count=0)
+        assert (await w.store.partials.usage()).count == 0
 
     assert blob.sent == len(DATA)
     assert len(blob.streams) == 10

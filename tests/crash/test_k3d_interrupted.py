@@ -12,7 +12,7 @@ import pytest
 
 from obol.rendering.k3d import mirrors_in, node_archive
 from obol.workloads.sources import packaged
-from tests.contracts.killing import WHEN, killed_at_each_call
+from tests.crash.killing import WHEN, killed_at_each_call
 from tests.fakes.k3dstack import ID, IMAGES, MIRRORS, NAME, Stack, on_fresh_machine
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.workloads.sources import Manifest
-from tests.contracts.killing import WHEN, killed_at_each_call
+from tests.crash.killing import WHEN, killed_at_each_call
 from tests.fakes.k3s import ELSEWHERE, ID, Stack, on_fresh_machine
 
 if TYPE_CHECKING:

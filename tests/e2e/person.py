@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fakes import jsonshape
+from tests.fakes.store import hold_names
 from tests.limits import eventually, scaled
 
 COMMAND_WITHIN = 60.0
@@ -59,6 +60,7 @@ class Person:
         """Run a command to its end; what it writes as JSON is held to its schema."""
         ran = await self.run(self.python, "-m", "obol", *arguments)
         jsonshape.hold(arguments, ran.out, ran.err)
+        hold_names(self.home / ".local/state/obol/registry-cache/builtin")
         return ran
 
     async def run(self, *argv: str) -> Ran:

@@ -16,6 +16,7 @@ from obol.registry.settings import EngineSettings, FillSettings, UpstreamSetting
 from obol.wiring.engine import RunningEngine, running_engine
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import Reply, request
+from tests.fakes.store import hold_names
 from tests.limits import eventually, short_limits
 
 if TYPE_CHECKING:
@@ -129,6 +130,7 @@ async def started(
         fill=SMALL_SEGMENTS,
     )
     async with AsyncExitStack() as stack:
+        stack.callback(hold_names, root)
         running = await stack.enter_async_context(running_engine(replace(settings, **options), clock))
         yield Cache(running, running.listeners.list()[0].port, root)
 

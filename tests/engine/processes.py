@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from tests.fakes.store import hold_names
 from tests.limits import scaled
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class EngineProcess:
         draining = asyncio.gather(self._process.stderr.read() if self._process.stderr else asyncio.sleep(0))
         try:
             yield await self._port()
+            hold_names(self._store)
         finally:
             self.kill()
             await self._process.wait()

@@ -16,6 +16,7 @@ from weakref import finalize
 
 from obol.oci.references import Digest
 from obol.registry.control.api import Amount
+from obol.registry.store.layout import is_ours
 from obol.registry.store.ports import (
     ContentKind,
     FileRun,
@@ -298,3 +299,9 @@ class MemoryStore:
 def bytes_of(run: Run) -> bytes:
     """What a run holds."""
     return run if isinstance(run, bytes) else os.pread(run.descriptor, run.stop - run.start, run.start)
+
+
+def hold_names(store: Path) -> None:
+    """Fail if there is something in a store's directory that its layout does not name: a purge would leave it."""
+    strangers = [path.name for path in store.glob("*") if not is_ours(path.name)]
+    assert not strangers, f"registry/store/layout.py does not name {', '.join(strangers)}"

@@ -14,6 +14,7 @@ import msgspec
 from obol.caches.ports import Substitute
 from obol.errors import PortTaken
 from obol.machine.regular import READABLE_FILE, find_ours, read, write_atomically
+from obol.registry.store.layout import SUBSTITUTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from obol.machine.ports import Holder
     from obol.registry.control.api import Listener
 
-FILE = "ports.json"
 _ATTEMPTS = 16
 _PORTS = 65536
 
@@ -102,7 +102,7 @@ def not_ours(known: Substitute, pid: int) -> Substitute:
 def recall(store: Path) -> dict[str, Substitute]:
     """Read what was remembered in a store; a file that is missing or spoilt remembers nothing."""
     try:
-        listed = msgspec.json.decode(read(store / FILE), type=list[Substitute])
+        listed = msgspec.json.decode(read(store / SUBSTITUTES), type=list[Substitute])
     except (OSError, msgspec.DecodeError):
         return {}
     possible = (one for one in listed if one.wanted in range(_PORTS) and one.port in range(1, _PORTS))
@@ -111,7 +111,7 @@ def recall(store: Path) -> dict[str, Substitute]:
 
 def remember(store: Path, substitutes: Sequence[Substitute]) -> None:
     """Write them down, in place of all others."""
-    path = store / FILE
+    path = store / SUBSTITUTES
     find_ours(path)
     if not substitutes:
         path.unlink(missing_ok=True)

@@ -19,9 +19,9 @@ from obol.caches.containers.plan import PUSH_PORT, push_registry
 from obol.caches.docker.gateway import Reached, loopback_ports
 from obol.caches.docker.network import ensure_network, remove_network
 from obol.caches.reachable import addresses_of
-from obol.caches.removal import remove_store
 from obol.errors import ObolError, PortTaken
 from obol.registry.control.api import Listener
+from obol.registry.store.layout import remove_store
 from obol.rendering.loopback import LOOPBACK
 from obol.rendering.registries import Mirror
 from obol.workloads import k3s

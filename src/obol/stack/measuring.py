@@ -18,6 +18,7 @@ from obol.errors import ObolError
 from obol.machine.addresses import bracketed
 from obol.machine.regular import read, write_atomically
 from obol.registry.control.api import Listener
+from obol.registry.store.layout import COLD_UPS
 from obol.rendering.loopback import LOOPBACK
 from obol.rendering.registries import Mirror
 from obol.stack.plan import ColdUp, Own, cold_up, gain, held_against
@@ -92,9 +93,6 @@ class Measurement:
 
 def _throughput(status: EngineStatus) -> dict[str, float]:
     return {upstream.registry: upstream.throughput for upstream in status.upstreams if upstream.throughput}
-
-
-COLD_UPS = "cold-ups.json"
 
 
 def weigh(store: Path, backend: BackendName, gained: Gain, seconds: float) -> Gain:

@@ -34,6 +34,7 @@ from obol.registry.server.incoming import Shared
 from obol.registry.server.listeners import Listeners
 from obol.registry.server.pages import healthz, metrics
 from obol.registry.store.disk.opening import DiskStore, open_store
+from obol.registry.store.layout import SOCKET
 from obol.registry.upstream.client import RegistryUpstream
 from obol.registry.upstream.slots import Share, SlotPool
 
@@ -154,7 +155,7 @@ async def _serve(settings: EngineSettings) -> None:
 
         views = Views(status, engine.inventory, engine.progress)
         control = ControlServer(views, ports.add, registries, stopping.set, measuring)
-        await control.start(running.store.root / "control.sock")
+        await control.start(running.store.root / SOCKET)
         for one in running.listeners.list():
             logs.get().info("listening", registry=one.registry, address=one.address, port=one.port)
         _spare_the_collector()

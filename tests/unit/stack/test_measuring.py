@@ -7,9 +7,10 @@ import pytest
 from obol.caches.ports import Running
 from obol.errors import EngineUnresponsive, PortTaken
 from obol.registry.control.api import Given
+from obol.registry.store.layout import COLD_UPS
 from obol.rendering.registries import Mirror
 from obol.stack.home import Home
-from obol.stack.measuring import COLD_UPS, Measurement, weigh
+from obol.stack.measuring import Measurement, weigh
 from obol.stack.plan import Gain
 from tests.fakes.clock import FakeClock
 from tests.unit.stack.clusterworld import WHO, FakeBackend, World

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from obol.registry.store.layout import LOG
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from obol.machine.commands import User
     from obol.registry.control.api import Listener
-
-LOG_FILE = "engine.log"
 
 _PASSED = frozenset(
     # A proxy's URL may hold a password, and yet nothing can be fetched without it.
@@ -44,7 +44,7 @@ class BuiltinPlan:
     @property
     def log(self) -> Path:
         """What the process prints."""
-        return self.store / LOG_FILE
+        return self.store / LOG
 
     def argv(self, ports: Mapping[str, int]) -> tuple[str, ...]:
         """The command, with the port of each registry."""

@@ -1,4 +1,5 @@
-"""The unix socket by which the command line asks a running engine: status, listeners, stop.
+"""What a running engine and its clients tell each other: the schema, the client of the control socket, its server.
 
-Called by `wiring`. Nothing that changes state is reachable by TCP.
+`api` and `client` may be imported by all above `registry`, the rest by `wiring` alone. No request over TCP changes
+state.
 """

@@ -15,6 +15,7 @@ import msgspec
 
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken
 from obol.registry.control import api
+from obol.registry.store.layout import SOCKET
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-SOCKET = "control.sock"
 _LONGEST_ANSWER = 64 * 1024 * 1024
 _INVENTORY_WITHIN = 60.0
 _PROGRESS_WITHIN = 1.0

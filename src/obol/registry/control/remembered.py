@@ -15,13 +15,13 @@ from obol.errors import PortTaken
 from obol.machine import logs
 from obol.machine.regular import read, write_atomically
 from obol.registry.control.api import Listener
+from obol.registry.store.layout import LISTENERS
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
 
-FILE = "listeners.json"
 MOST = 16
 """How many are kept, the last ones: a machine has few networks that nodes are on."""
 
@@ -43,7 +43,7 @@ class RememberedPorts:
 
     def __init__(self, ports: Ports, store: Path, registries: Collection[str]) -> None:
         self._ports = ports
-        self._path = store / FILE
+        self._path = store / LISTENERS
         self._registries = registries
 
     async def reopen(self) -> None:

@@ -6,7 +6,8 @@ import pytest
 
 from obol.errors import PortTaken
 from obol.registry.control.api import Listener
-from obol.registry.control.remembered import FILE, MOST, RememberedPorts
+from obol.registry.control.remembered import MOST, RememberedPorts
+from obol.registry.store.layout import LISTENERS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -120,7 +121,7 @@ NO_ADDRESS = '[{"registry": "docker.io", "address": "nowhere", "port": 5}]'
 @pytest.mark.parametrize("content", ["", "{", '[{"registry": 1}]', NO_PORT, NO_ADDRESS])
 async def test_spoilt(tmp_path: Path, content: str) -> None:
     """A spoilt file remembers nothing."""
-    (tmp_path / FILE).write_text(content)
+    (tmp_path / LISTENERS).write_text(content)
 
     assert (await opened_by_the_next(tmp_path)).open == []
 

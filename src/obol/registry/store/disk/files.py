@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from obol.machine.files import Folder, write_all
 from obol.oci.errors import OciError
 from obol.oci.references import Digest, new_hash
+from obol.registry.store import layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,9 +39,9 @@ class BlobTree:
 
     def __init__(self, home: Folder) -> None:
         with ExitStack() as folders:
-            blobs = folders.enter_context(home.make_folder("blobs"))
-            self.staging = folders.enter_context(home.make_folder("partial"))
-            self._quarantine = folders.enter_context(home.make_folder("quarantine"))
+            blobs = folders.enter_context(home.make_folder(layout.BLOBS))
+            self.staging = folders.enter_context(home.make_folder(layout.PARTIALS))
+            self._quarantine = folders.enter_context(home.make_folder(layout.QUARANTINE))
             self._algorithms = {name: folders.enter_context(blobs.make_folder(name)) for name in ALGORITHMS}
             blobs.sync()
             home.sync()

@@ -17,6 +17,7 @@ import msgspec
 from obol.machine.files import Folder, write_all
 from obol.oci.errors import OciError
 from obol.oci.references import Digest, Repository, Tag
+from obol.registry.store.layout import JOURNAL
 from obol.registry.store.ports import ContentKind, Grant, HeldTag, Provenance, RepositoryKey, Revoked
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 Change = HeldTag | Provenance | Revoked
 Entry = tuple[RepositoryKey, Change | tuple[Grant, ...]]
 
-NAME = "names.jsonl"
 ANYWHERE = Repository("any")
 """Stands for the repository where a change is of a whole scope."""
 _GRANTS_IN_A_LINE = 200
@@ -93,7 +93,7 @@ class Journal:
 
     def entries(self) -> Iterator[Entry]:
         """Every change that was written, oldest first. Raises OSError."""
-        reading = self._home.open(NAME)
+        reading = self._home.open(JOURNAL)
         if reading is None:
             return
         with os.fdopen(reading, "rb") as file:
@@ -103,7 +103,7 @@ class Journal:
 
     def rewrite(self, entries: Iterable[Entry]) -> None:
         """Let the journal hold just these, durably. Raises OSError, and the old one is kept."""
-        self._home.replace(NAME, (line for repo, change in entries for line in _lines(repo, change)))
+        self._home.replace(JOURNAL, (line for repo, change in entries for line in _lines(repo, change)))
         self.close()
         self._descriptor = _open(self._home)
         self.size = os.fstat(self._descriptor).st_size
@@ -111,13 +111,13 @@ class Journal:
 
 
 def _open(home: Folder) -> int:
-    descriptor = home.open(NAME, os.O_WRONLY | os.O_APPEND)
+    descriptor = home.open(JOURNAL, os.O_WRONLY | os.O_APPEND)
     if descriptor is not None:
         return descriptor
-    home.clear(NAME)
-    os.close(home.create(NAME))
-    if (descriptor := home.open(NAME, os.O_WRONLY | os.O_APPEND)) is None:
-        raise FileNotFoundError(NAME)
+    home.clear(JOURNAL)
+    os.close(home.create(JOURNAL))
+    if (descriptor := home.open(JOURNAL, os.O_WRONLY | os.O_APPEND)) is None:
+        raise FileNotFoundError(JOURNAL)
     return descriptor
 
 

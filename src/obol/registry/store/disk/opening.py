@@ -1,12 +1,4 @@
-"""Opening a store's directory, and what is in it.
-
-    lock              one process per store (`machine.locks`); holds that process's id, for people
-    version           of this layout
-    index.sqlite      what is known (`database`, `index`, `sqlite`)
-    names.jsonl       the changes of tags and grants, to fill a damaged index again (`journal`)
-    blobs/            complete and verified content (`blobs`, `content`)
-    partial/          downloads under way (`partials`)
-    quarantine/       damaged content, for whoever looks into it
+"""Opening a store's directory; `store.layout` names what is in it.
 
 Paths are made of checked digests only, directories are for us alone, and no symbolic link below the root is followed.
 """
@@ -25,6 +17,7 @@ from typing import TYPE_CHECKING
 from obol.errors import StoreInUse, StoreUnusable
 from obol.machine.files import PRIVATE_DIRECTORY, Folder, make_private_directory
 from obol.machine.locks import LockHeld, locked
+from obol.registry.store import layout
 from obol.registry.store.disk.content import DiskContent
 from obol.registry.store.disk.database import Database
 from obol.registry.store.disk.files import BlobTree
@@ -100,7 +93,7 @@ def _open(root: Path, busy_timeout: float, resources: ExitStack, *, any_owner: b
         fill(connection, tree.walk())
         replay(connection, journal)
 
-    database = Database(root / "index.sqlite", asking, refill, busy_timeout)
+    database = Database(root / layout.INDEX, asking, refill, busy_timeout)
     resources.callback(database.close)
     resources.callback(asking.close)
     asking.call(database.open)
@@ -134,9 +127,9 @@ def _check_owner(root: Path) -> None:
 
 
 def _check_version(root: Path, home: Folder) -> None:
-    descriptor = home.open("version")
+    descriptor = home.open(layout.VERSION)
     if descriptor is None:
-        home.replace("version", (f"{LAYOUT_VERSION}\n".encode(),))
+        home.replace(layout.VERSION, (f"{LAYOUT_VERSION}\n".encode(),))
         return
     try:
         text = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.removal import remove_store
 from obol.errors import StoreInUse
 from obol.oci.references import Digest
 from obol.registry.store.disk.opening import open_store
+from obol.registry.store.layout import COLD_UPS, LISTENERS, LOG, SOCKET, SUBSTITUTES, is_ours, remove_store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,7 +19,7 @@ async def make(store: Path) -> None:
     opened = open_store(store)
     await opened.content.put(Digest.of(b"x"), b"x")
     await opened.close()
-    for name in ("control.sock", "engine.log", "engine.log.1", "ports.json", "cold-ups.json"):
+    for name in (SOCKET, LOG, f"{LOG}.1", SUBSTITUTES, LISTENERS, COLD_UPS, f".obol-{'0a' * 16}", f"tmp-{'0a' * 16}"):
         (store / name).write_text("")
 
 
@@ -62,3 +62,9 @@ def test_a_directory_that_is_no_store_is_left(tmp_path: Path) -> None:
 
     assert remove_store(tmp_path) == ()
     assert (tmp_path / "blobs").is_dir()
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "tmp-notes", ".obol", "blobs.txt", "lock.json", ".obol-0a"])
+def test_other_names_are_not_ours(name: str) -> None:
+    """A name that no part of obol gives to a file is not the store's, however near it is."""
+    assert not is_ours(name)

@@ -37,11 +37,11 @@ Entered = frozenset[tuple[str, str]]
 
 READY, WARM, TAG, COLD, ABSENT = "ready answer", "warm blob", "cold tag", "cold blob", "absent blob"
 MOST: Mapping[str, tuple[int, int]] = {
-    READY: (6, 11),
-    WARM: (30, 102),
-    TAG: (38, 162),
-    COLD: (44, 240),
-    ABSENT: (38, 156),
+    READY: (8, 12),
+    WARM: (25, 86),
+    TAG: (35, 158),
+    COLD: (42, 235),
+    ABSENT: (35, 154),
 }
 """The most modules and functions that a request may enter."""
 SIZE = 300_000

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from obol.machine.tasks import spawn
 from obol.oci.mediatypes import OCI_MANIFEST
 from obol.oci.references import Digest
-from obol.registry.server.replies import PIECE
+from obol.registry.server.exchange import PIECE
 from tests.fakes.content import FakeImage, Stored, make_image
 from tests.fakes.registry import FakeRegistry
 from tests.limits import eventually, scaled
@@ -66,7 +66,7 @@ def get(target: str) -> bytes:
 
 def connections(cache: Cache) -> list[Connection]:
     """Who is connected."""
-    return [one for listening in cache.running.listeners._open.values() for one in listening.server.everybody]
+    return [one for listening in cache.running.listeners._open.values() for one in listening.server.open]
 
 
 def unsent(cache: Cache) -> list[int]:
@@ -149,9 +149,9 @@ async def test_heads_of_a_large_manifest(start: Start) -> None:
                 assert (reply.status, reply.body) == (200, b"")
 
             (handler,) = cache.running.listeners._handlers.values()
-            kept = handler._hot._by_meaning._answers.values()
+            kept = handler._ready._by_meaning.items()
             assert len(kept) >= 50
-            assert sum(len(hot.body) for hot in kept) == 0
+            assert sum(len(answer.body) for _, answer in kept) == 0
 
 
 async def test_loud_and_silent_clients(start: Start) -> None:

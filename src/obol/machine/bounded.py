@@ -48,6 +48,10 @@ class Bounded(Generic[K, V]):
             self._weight -= self._weigh(key, found) if self._weigh else 1
         return found
 
+    def items(self) -> list[tuple[K, V]]:
+        """All entries as they are now, the least recently used one first."""
+        return list(self._entries.items())
+
     def clear(self) -> None:
         """Forget everything."""
         self._entries.clear()

@@ -22,15 +22,15 @@ from obol.registry.control.api import EngineStatus, Listener
 from obol.registry.control.measuring import Measuring
 from obol.registry.control.remembered import RememberedPorts
 from obol.registry.control.server import ControlServer, Views
+from obol.registry.engine.accounts import upstream_status
 from obol.registry.engine.engine import Engine
 from obol.registry.engine.scopes import Scope
-from obol.registry.engine.status import ended_badly, upstreams
 from obol.registry.engine.storehealth import disk_space
 from obol.registry.policy.shares import Shares, divide
 from obol.registry.server.budget import Budget
+from obol.registry.server.exchange import Shared
 from obol.registry.server.handler import Handler
 from obol.registry.server.hosts import Hosts
-from obol.registry.server.incoming import Shared
 from obol.registry.server.listeners import Listeners
 from obol.registry.server.pages import healthz, metrics
 from obol.registry.store.disk.opening import DiskStore, open_store
@@ -58,6 +58,7 @@ class RunningEngine:
     async def status(self, hidden: Callable[[Listener], bool] | None = None) -> EngineStatus:
         """What runs and what it did, without the ports that are nobody's business."""
         shown = [one for one in self.listeners.list() if hidden is None or not hidden(one)]
+        now = self.engine.clock.monotonic()
         store_state, store_detail = self.engine.store_state(disk_space(self.store.root))
         return EngineStatus(
             store_state=store_state,
@@ -71,7 +72,7 @@ class RunningEngine:
             content=await self.store.content.usage(),
             partials=await self.store.partials.usage(),
             listeners=tuple(shown),
-            upstreams=upstreams(self.engine),
+            upstreams=tuple(upstream_status(scope, now) for scope in self.engine.scopes),
         )
 
 
@@ -105,7 +106,8 @@ async def running_engine(settings: EngineSettings, clock: Clock | None = None) -
         running: RunningEngine
 
         async def scrape() -> tuple[int, str, bytes]:
-            return await asyncio.to_thread(metrics, await running.status(), ended_badly(engine))
+            ended = {scope.registry: scope.counters.ended_badly() for scope in engine.scopes}
+            return await asyncio.to_thread(metrics, await running.status(), ended)
 
         def handler(registry: str) -> Handler:
             return Handler(engine, registry, {"/healthz": healthz, "/metrics": scrape}, shared)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from obol.oci.references import Digest, Repository, parse_reference
-from obol.oci.requests import BlobRequest, ManifestRequest
 from obol.registry.engine.answers import CutShort, Document, DocumentHead, StoredBlob
 from obol.registry.engine.engine import Engine
 from obol.registry.engine.scopes import Scope
@@ -59,8 +58,13 @@ class World:
         self, reference: str, *accept: str, repository: str = REPOSITORY, head: bool = False, scope: Scope | None = None
     ) -> Document | DocumentHead:
         """Ask for a manifest."""
-        wanted = ManifestRequest(Repository(repository), parse_reference(reference))
-        return await self.engine.manifest(scope or self.scope, wanted, accept, head=head)
+        reference = parse_reference(reference)
+        answer = await self.engine.manifests.get(
+            scope or self.scope, Repository(repository), reference, accept, head=head
+        )
+        if isinstance(answer, Document):
+            self.engine.used(answer.repo, answer.digest)  # as the server does
+        return answer
 
     async def document(self, reference: str, *accept: str) -> Document:
         """Ask for a manifest that must come whole."""
@@ -72,12 +76,11 @@ class World:
         self, digest: str, *, repository: str = REPOSITORY, part: bool = False, scope: Scope | None = None
     ) -> StoredBlob | Follower:
         """Ask for a blob."""
-        wanted = BlobRequest(Repository(repository), Digest(digest))
-        return await self.engine.blob(scope or self.scope, wanted, part=part)
+        return await self.engine.blobs.get(scope or self.scope, Repository(repository), Digest(digest), part=part)
 
     async def size(self, digest: str, *, repository: str = REPOSITORY) -> int:
         """Ask how long a blob is."""
-        return await self.engine.blob_size(self.scope, BlobRequest(Repository(repository), Digest(digest)))
+        return (await self.engine.blobs.head(self.scope, Repository(repository), Digest(digest))).size
 
     async def pull(self, digest: str, *, repository: str = REPOSITORY) -> bytes:
         """All bytes of a blob."""

@@ -1,9 +1,14 @@
-"""Accounts: what each client was given from a moment on, apart by whether it was held at that moment.
+"""What is counted: all that was served and fetched since the start, and in accounts, what each client was given.
 
-The counters of the engine say what all clients did together since it started. An account says what each did since the
-account was opened, told apart by the address that it asked at and the address that it asked from, so that whoever
-opened it can pick out its own clients. What is fetched while an account is open was not held when it was opened,
-whoever had it fetched. Each byte of a blob counts once for each client, however often it is sent.
+The server counts an exchange once, at its end, whatever it was: HEAD, a list, a part, an error, a ready answer, or a
+body of which a client took only the beginning. What no exchange serves of an upstream (pages beside the registry, the
+question whether we are a registry) is not counted.
+
+The counters of an upstream say what all clients did together. An account says what each did from the moment on when it
+was opened, apart by the address that it asked at and the address that it asked from, so that the program that opened it
+can pick out its own clients. It also tells what was held at that moment from what was not: what is fetched while an
+account is open was not held when it was opened, whichever client had it fetched. Each byte of a blob counts once for
+each client, however often it is sent.
 
 An account costs something with each answer, so there are few, and none is left open for long.
 """
@@ -15,15 +20,98 @@ from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from obol.registry.control.api import RequestCounts, Source, UpstreamStatus
+from obol.registry.policy.health import describe
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from obol.oci.references import Digest
+    from obol.registry.engine.scopes import Scope
 
 MOST_OPEN = 16
 MOST_DIGESTS = 100_000
 MOST_CLIENTS = 1_000
 """Limits of one account. Beyond one of the last two it does not know everything any more, and says so."""
+
+
+_MISS, _STALE = Source.MISS, Source.STALE
+"""At hand: a member of an enumeration costs more to look up than all else of a count."""
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened with one upstream since the engine started; bytes are those of bodies, without headers.
+
+    Plain integers: a hit must not pay for a metrics library.
+    """
+
+    hit: int = 0
+    """Answered from what was stored, or by joining a transfer that another client had started."""
+    miss: int = 0
+    """Answered by asking the upstream."""
+    stale: int = 0
+    """Answered with what a tag meant before, because the upstream could not be asked."""
+    error: int = 0
+    """Refused."""
+    bytes_from_cache: int = 0
+    bytes_from_upstream: int = 0
+    fill_seconds: float = 0.0
+    """Time in which at least one blob was being fetched; with `fill_bytes` the throughput."""
+    fill_bytes: int = 0
+    fills_failed: int = 0
+    fills_stalled: int = 0
+    """Transfers that were ended because nothing advanced them."""
+    corrupt: int = 0
+    """Transfers whose digest was wrong."""
+
+    def served(self, source: Source, count: int) -> None:
+        """One request was answered; `count` bytes of the answer's body were sent."""
+        if source is _MISS:
+            self.miss += 1
+            return
+        if source is _STALE:
+            self.stale += 1
+        else:
+            self.hit += 1
+        self.bytes_from_cache += count
+
+    def refused(self) -> None:
+        """One request was answered with an error."""
+        self.error += 1
+
+    def fetched(self, count: int) -> None:
+        """So many bytes of content came from the upstream."""
+        self.bytes_from_upstream += count
+
+    def throughput(self) -> float | None:
+        """Bytes a second of blobs from the upstream, None where too little was fetched to tell."""
+        if self.fill_bytes < 1024 * 1024 or self.fill_seconds <= 0:
+            return None
+        return self.fill_bytes / self.fill_seconds
+
+    def ended_badly(self) -> dict[str, int]:
+        """Transfers that brought nothing, by what became of them."""
+        return {"failed": self.fills_failed, "corrupt": self.corrupt, "stalled": self.fills_stalled}
+
+
+def upstream_status(scope: Scope, now: float) -> UpstreamStatus:
+    """How an upstream is, and what was asked of us and of it, at monotonic time `now`."""
+    upstream, counters = scope.upstream, scope.counters
+    health, retry_after = describe(upstream.health, now)
+    return UpstreamStatus(
+        registry=scope.registry,
+        url=upstream.settings.url,
+        health=health,
+        detail=upstream.last_problem if health not in {"ok", "unknown"} else "",
+        retry_after=retry_after,
+        requests=RequestCounts(counters.hit, counters.miss, counters.stale, counters.error),
+        bytes_from_cache=counters.bytes_from_cache,
+        bytes_from_upstream=counters.bytes_from_upstream,
+        upstream_requests=upstream.requests,
+        throughput=counters.throughput(),
+        ratelimit=upstream.budget,
+    )
 
 
 class Ends(NamedTuple):

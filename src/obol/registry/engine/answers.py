@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest
-    from obol.registry.engine.counters import Counters
+    from obol.registry.control.api import Source
     from obol.registry.store.ports import Readable, RepositoryKey
-
-
-class Source(StrEnum):
-    """Where an answer came from, as told in the `Obol-Cache` header; a blob that is on its way is `filling` besides."""
-
-    HIT = "hit"
-    MISS = "miss"
-    REVALIDATED = "revalidated"
-    STALE = "stale"
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A manifest of `size` bytes: its `body` or, where it is large, the open file, which whoever gets it closes.
+    """A manifest of `size` bytes: its `body` or, where it is large, the open file, which the caller closes.
 
     Where only the head was asked for there is neither. `fresh_for`: seconds for which the same answer may be given
     again without asking the engine; None for good.
@@ -37,11 +27,6 @@ class Document:
     fresh_for: float | None
     body: bytes = b""
     content: Readable | None = None
-
-    @property
-    def length(self) -> int:
-        """Bytes that the client is given."""
-        return self.size if self.body or self.content is not None else 0
 
     def close(self) -> None:
         """Give the file back, if there is one; safe to repeat."""
@@ -75,8 +60,16 @@ class CutShort(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
-    """A complete, verified blob; whoever gets it closes `content`."""
+    """A complete, verified blob; the caller closes `content`."""
 
+    repo: RepositoryKey
     digest: Digest
     content: Readable
-    counters: Counters
+
+
+@dataclass(frozen=True, slots=True)
+class BlobHead:
+    """The size of a blob that a GET would give, and where its bytes would come from."""
+
+    size: int
+    source: Source

@@ -12,7 +12,8 @@ from obol.machine.bounded import Bounded
 from obol.machine.flights import Flights
 from obol.machine.tasks import spawn
 from obol.oci.errors import BLOB_UNKNOWN, UPSTREAM_BROKEN, OciError
-from obol.registry.engine.answers import StoredBlob
+from obol.registry.control.api import Source
+from obol.registry.engine.answers import BlobHead, StoredBlob
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.engine.storehealth import StoreHealth
 from obol.registry.policy.freshness import Refuse, decide_digest
@@ -91,8 +92,8 @@ class Blobs:
         except (StoreError, UpstreamError) as problem:
             raise refusal(problem, BLOB_UNKNOWN) from problem
 
-    async def head(self, scope: Scope, repository: Repository, digest: Digest) -> int:
-        """Size in bytes of a blob that a GET would give, without fetching it. Raises OciError."""
+    async def head(self, scope: Scope, repository: Repository, digest: Digest) -> BlobHead:
+        """What a GET would give, without fetching it. Raises OciError."""
         repo = scope.key(repository)
         try:
             grant = await self._grants.find(repo, digest, ContentKind.BLOB)
@@ -100,13 +101,13 @@ class Blobs:
                 await self._refuse_manifest(repo, digest)
             size = await self._around.content.size(digest)
             if size is not None and grant is not None and await self._grants.provenance(repo, digest) is not None:
-                return size
+                return BlobHead(size, Source.HIT)
             told = await self._confirm(scope, repo, digest)
         except (StoreError, UpstreamError) as problem:
             raise refusal(problem, BLOB_UNKNOWN) from problem
         for known in (size, None if grant is None else grant.size, told):
             if known is not None:
-                return known
+                return BlobHead(known, Source.MISS if size is None else Source.HIT)
         raise OciError(UPSTREAM_BROKEN, "the upstream does not say how long the blob is")
 
     async def _refuse_manifest(self, repo: RepositoryKey, digest: Digest) -> None:
@@ -123,7 +124,7 @@ class Blobs:
                 return None
             await self._confirm(scope, repo, digest)
         content = await self._around.content.open(digest)
-        return None if content is None else StoredBlob(digest, content, scope.counters)
+        return None if content is None else StoredBlob(repo, digest, content)
 
     async def _confirm(self, scope: Scope, repo: RepositoryKey, digest: Digest) -> int | None:
         """Ask the upstream whether this repository has the blob. Raises OciError where it may not be asked."""

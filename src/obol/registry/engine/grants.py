@@ -26,13 +26,13 @@ REMEMBERED = 10_000
 class AnswerCache(Protocol):
     """Answers that are given again without asking here."""
 
-    def clear(self) -> None:
-        """Give none of them again."""
+    def forget(self, gone: RepositoryKey | Digest) -> None:
+        """Give none of a repository, or with some content, again."""
         ...
 
 
 class Grants:
-    """The grants of the store, with provenances kept at hand. What is in `ready` is cleared when grants have ended."""
+    """The grants of the store, with provenances kept at hand. Ready answers end with a grant."""
 
     def __init__(self, metadata: Metadata) -> None:
         self.metadata = metadata
@@ -64,5 +64,9 @@ class Grants:
             if await self.metadata.revoke(repo):
                 about = {"registry": repo.scope, "repository": str(repo.name)}
                 logs.get().warning("access revoked by the upstream", **about)
+        self.forget(repo)
+
+    def forget(self, gone: RepositoryKey | Digest) -> None:
+        """Give no ready answer of a repository, or with some content, again."""
         for answers in self.ready:
-            answers.clear()
+            answers.forget(gone)

@@ -20,7 +20,8 @@ from obol.oci.errors import MANIFEST_UNKNOWN, NAME_UNKNOWN, UPSTREAM_BROKEN, Err
 from obol.oci.lists import check_referrers, tags_of
 from obol.oci.mediatypes import OCI_INDEX
 from obol.oci.requests import MAX_TARGET, without_ns
-from obol.registry.engine.answers import Page, Source
+from obol.registry.control.api import Source
+from obol.registry.engine.answers import Page
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.policy.freshness import Refuse, decide_digest
 from obol.registry.upstream.ports import Absent, Denied, Misbehaved, UpstreamError
@@ -118,7 +119,7 @@ class Listings:
         self, scope: Scope, key: tuple[RepositoryKey, str], ask: Callable[[], Coroutine[Any, Any, Page]]
     ) -> Page:
         page = await self._turns.take(scope.registry, ask())
-        scope.counters.bytes_from_upstream += len(page.body)
+        scope.counters.fetched(len(page.body))
         self._seen.pop(key)
         if len(page.body) <= LARGEST_REMEMBERED:
             self._seen[key] = replace(page, source=Source.STALE)

@@ -21,7 +21,8 @@ from obol.oci.manifests import STEP
 from obol.oci.mediatypes import MANIFEST_TYPES, SCHEMA1, accept_class, accepted, upstream_accept
 from obol.oci.opaque import is_opaque
 from obol.oci.references import Digest, Reference, Repository, Tag
-from obol.registry.engine.answers import Document, DocumentHead, Source
+from obol.registry.control.api import Source
+from obol.registry.engine.answers import Document, DocumentHead
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.engine.storedmanifests import IN_MEMORY, StoredManifest, StoredManifests
 from obol.registry.policy.freshness import (
@@ -278,7 +279,7 @@ class Manifests:
             if problem.revoked:
                 await self._grants.revoke(wanted.repo)
             raise
-        wanted.scope.counters.bytes_from_upstream += len(got.body)
+        wanted.scope.counters.fetched(len(got.body))
         self._accounts.fetches(got.digest)
         about = {"registry": wanted.scope.registry, "repository": str(wanted.repo.name)}
         self._sparing.info("manifest fetched", **about, reference=str(reference), digest=str(got.digest))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from obol.oci.errors import NAME_UNKNOWN, OciError
 from obol.oci.registries import canonical_repository
-from obol.registry.engine.counters import Counters
+from obol.registry.engine.accounts import Counters
 from obol.registry.store.ports import RepositoryKey
 
 if TYPE_CHECKING:

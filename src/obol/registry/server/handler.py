@@ -9,38 +9,28 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 from obol.oci.conditions import not_modified
-from obol.oci.errors import UNAVAILABLE, OciError
+from obol.oci.errors import OciError
 from obol.oci.references import Digest
-from obol.oci.requests import BlobRequest, ManifestRequest, Ping, ReferrersRequest, Request, TagsRequest, parse
-from obol.registry.engine.answers import Document, DocumentHead, Source
-from obol.registry.server.blobs import BlobAnswers, send_file
+from obol.oci.requests import BlobRequest, ManifestRequest, Ping, ReferrersRequest, TagsRequest, parse
+from obol.registry.control.api import CACHE_HEADER, Source
+from obol.registry.engine.answers import DocumentHead
+from obol.registry.server.blobs import answer_blob
 from obol.registry.server.connection import keys_of
-from obol.registry.server.metering import meter_of
-from obol.registry.server.ready import Hot, Keys, Ready
-from obol.registry.server.replies import (
-    PIECE,
-    DateLine,
-    Header,
-    Rendered,
-    Reply,
-    Sent,
-    connection,
-    content_headers,
-    refusal_headers,
-)
-from obol.registry.server.sites import refuse_other_sites
+from obol.registry.server.exchange import Exchange, Header, Rendered, content_headers, meter_of
+from obol.registry.server.hosts import refuse_other_sites
+from obol.registry.server.ready import ReadyAnswer, ReadyAnswers
 
 if TYPE_CHECKING:
     import asyncio
 
     from aiohttp import web
 
+    from obol.registry.engine.answers import Document
     from obol.registry.engine.engine import Engine
-    from obol.registry.engine.scopes import Scope
-    from obol.registry.server.incoming import Shared
+    from obol.registry.server.exchange import Shared
 
 Page = Callable[[], Awaitable[tuple[int, str, bytes]]]
 """A page beside the registry: status, content type, body."""
@@ -55,170 +45,132 @@ class Handler:
     def __init__(self, engine: Engine, registry: str, pages: dict[str, Page], shared: Shared) -> None:
         self._engine = engine
         self._accounts = engine.accounts
-        self._registry = registry
-        self._hosts = shared.hosts
+        self._scope = engine.scopes.find(None, registry)
         self._pages = pages
+        self._shared = shared
         self._clock = shared.clock
-        self._budget = shared.budget
-        self._seldom = shared.seldom
-        self._stall = engine.settings.limits.send_stall
-        self._hot = Ready()
-        engine.grants.ready.add(self._hot)
-        self._date = DateLine()
-        self._blobs = BlobAnswers(engine, self._hot, self._head, self._budget)
+        self._ready = ReadyAnswers()
+        engine.grants.ready.add(self._ready)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """What `web.Server` calls."""
-        reply: Reply | Sent
+        """Answer; `web.Server` calls this."""
+        exchange = Exchange(request, keys_of(request), self._scope, self._accounts, self._shared)
         try:
-            refuse_other_sites(request.headers)
-            keys = keys_of(request)
-            hot = None if keys is None else self._hot.find(keys, self._clock.monotonic())
-            if hot is not None:
-                return self._again(request, hot).response()
-            reply = await self._answer(request, keys)
-        except OciError as refusal:
-            reply = self._refuse(request, refusal)
+            try:
+                await self._answer(exchange)
+            except OciError as refusal:
+                await exchange.refuse(refusal)
         except ConnectionError:
-            # The client went away while it waited, which is nobody's fault and no news.
-            reply = Sent(keep_alive=False)
-        return reply.response()
+            # The client went away while it waited, which is no fault and no news.
+            exchange.closing()
+        except Exception:
+            exchange.failed()
+            raise
+        finally:
+            exchange.end()
+        return exchange.response()
 
     def repeat(self, key: bytes, room: int, transport: asyncio.BaseTransport) -> bytes | None:
         """The answer to a request that was answered a moment ago and is the same, byte for byte.
 
         None without one, or where it is longer than `room`.
         """
-        hot = self._hot.repeated(key, self._clock.monotonic())
-        if hot is None:
+        ready = self._ready.repeated(key, self._clock.monotonic())
+        if ready is None:
             return None
-        answer = hot.rendered.head(self._date.at(self._clock.wall()), b"") + hot.body
+        answer = self._shared.head(ready.rendered) + ready.body
         if len(answer) > room:
             return None
-        self._count(hot, transport)
+        ready.counters.served(Source.HIT, len(ready.body))
+        if self._accounts.running and (
+            meter := meter_of(self._accounts, transport, self._scope.registry, ready.digest)
+        ):
+            meter.sent(0, len(ready.body))
+        if ready.is_manifest:
+            self._engine.used(ready.repository, ready.digest)
         return answer
 
-    def _again(self, request: web.BaseRequest, hot: Hot) -> Reply:
-        self._count(hot, request.transport)
-        return self._render(request, hot.rendered, hot.body)
-
-    def _count(self, hot: Hot, transport: asyncio.BaseTransport | None) -> None:
-        hot.counters.hit += 1
-        hot.counters.bytes_from_cache += len(hot.body)
-        if self._accounts.running:
-            self._meter(transport, hot.digest, len(hot.body))
-        if hot.manifest is not None:
-            self._engine.used(*hot.manifest)
-
-    def _meter(self, transport: asyncio.BaseTransport | None, digest: Digest | None, count: int) -> None:
-        if meter := meter_of(self._accounts, transport, self._registry, digest):
-            meter.sent(0, count)
-
-    async def _answer(self, request: web.BaseRequest, keys: Keys | None) -> Reply | Sent:
-        target = self._hosts.own_target(request.raw_path, request.headers.get("Host"))
+    async def _answer(self, exchange: Exchange) -> None:
+        request = exchange.request
+        refuse_other_sites(request.headers)
+        if exchange.keys is not None:
+            ready = self._ready.find(exchange.keys, self._clock.monotonic())
+            if ready is not None:
+                exchange.serves(Source.HIT, ready.digest)
+                if ready.is_manifest:
+                    self._engine.used(ready.repository, ready.digest)
+                await exchange.reply(ready.rendered, ready.body)
+                return
+        target = self._shared.hosts.own_target(request.raw_path, request.headers.get("Host"))
         page = self._pages.get(target)
         if page is not None and request.method in {"GET", "HEAD"}:
-            return await self._page(request, page)
+            status, content_type, body = await page()
+            await exchange.whole(status, [("Content-Type", content_type)], body)
+            return
         asked = parse(request.method, target)
-        scope = self._engine.scopes.find(asked.ns, self._registry)
-        namespace: tuple[Header, ...] = () if asked.ns is None else (("OCI-Namespace", asked.ns),)
+        if asked.ns is not None:
+            self._engine.scopes.find(asked.ns, self._scope.registry)
+            exchange.namespace = (("OCI-Namespace", asked.ns),)
         match asked.resource:
+            case BlobRequest() as blob:
+                await answer_blob(exchange, self._engine.blobs, self._ready, blob)
+            case ManifestRequest() as manifest:
+                await self._manifest(exchange, manifest)
             case Ping():
-                return self._whole(request, 200, [("Content-Type", JSON)], b"{}")
-            case ManifestRequest() as resource:
-                return await self._manifest(request, keys, scope, resource, namespace)
-            case BlobRequest() as resource:
-                return await self._blobs.answer(request, keys, scope, resource, namespace)
-            case TagsRequest() | ReferrersRequest() as resource:
-                return await self._list(request, asked, scope, resource)
-            case never:
-                assert_never(never)
+                await exchange.whole(200, [("Content-Type", JSON)], b"{}")
+            case listed:
+                await self._list(exchange, listed, asked.ns)
 
-    async def _page(self, request: web.BaseRequest, page: Page) -> Reply:
-        status, content_type, body = await page()
-        return self._whole(request, status, [("Content-Type", content_type)], body)
-
-    async def _manifest(
-        self,
-        request: web.BaseRequest,
-        keys: Keys | None,
-        scope: Scope,
-        resource: ManifestRequest,
-        namespace: tuple[Header, ...],
-    ) -> Reply | Sent:
-        head = request.method == "HEAD"
+    async def _manifest(self, exchange: Exchange, asked: ManifestRequest) -> None:
+        request, head = exchange.request, exchange.request.method == "HEAD"
         accept = request.headers.getall("Accept", [])
-        answer = await self._engine.manifest(scope, resource, accept, head=head)
-        immutable = isinstance(resource.reference, Digest)
+        answer = await self._engine.manifests.get(exchange.scope, asked.repository, asked.reference, accept, head=head)
+        headers = content_headers(
+            answer.digest, answer.media_type, answer.size, immutable=isinstance(asked.reference, Digest)
+        )
         if isinstance(answer, DocumentHead):
-            headers = content_headers(answer.digest, answer.media_type, answer.size, immutable=immutable)
-            return self._render(request, Rendered(200, (*headers, *namespace, ("Obol-Cache", "miss"))), b"")
-        headers = content_headers(answer.digest, answer.media_type, answer.size, immutable=immutable)
+            exchange.serves(Source.MISS)
+            await exchange.reply(Rendered(200, (*headers, *exchange.namespace, (CACHE_HEADER, "miss"))))
+            return
         with contextlib.closing(answer):
+            self._engine.used(answer.repo, answer.digest)
+            exchange.serves(answer.source, answer.digest)
             if not_modified(request.headers.get("If-None-Match"), answer.digest):
                 kept = [header for header in headers if header[0] in {"ETag", "Cache-Control", "Docker-Content-Digest"}]
-                return self._render(request, Rendered(304, (*kept, *namespace)), b"")
-            if keys is not None and answer.content is None:
-                self._keep_hot(keys, answer, Rendered(200, (*headers, *namespace, ("Obol-Cache", "hit"))), scope)
-            marks = (("Obol-Cache", answer.source.value), *((STALE,) if answer.source is Source.STALE else ()))
-            rendered = Rendered(200, (*headers, *namespace, *marks))
+                await exchange.reply(Rendered(304, (*kept, *exchange.namespace)))
+                return
             if answer.content is None:
-                body = b"" if head else answer.body
-                self._meter(request.transport, answer.digest, len(body))
-                return self._render(request, rendered, body)
-            meter = meter_of(self._accounts, request.transport, self._registry, answer.digest)
-            run = answer.content.run(0, answer.size)
-            reply, count = await send_file(request, self._head(request, rendered), run, self._stall)
-            if meter:
-                meter.sent(0, count)
-            return reply
+                self._keep(exchange, answer, headers)
+            marks = ((CACHE_HEADER, answer.source.value), *((STALE,) if answer.source is Source.STALE else ()))
+            rendered = Rendered(200, (*headers, *exchange.namespace, *marks))
+            if answer.content is None:
+                await exchange.reply(rendered, answer.body)
+            else:
+                await exchange.send(rendered, answer.content.run(0, answer.size))
 
-    def _keep_hot(self, keys: Keys, answer: Document, rendered: Rendered, scope: Scope) -> None:
-        until = math.inf if answer.fresh_for is None else self._clock.monotonic() + answer.fresh_for
-        if until > self._clock.monotonic():
-            manifest = (answer.repo, answer.digest)
-            self._hot.keep(keys, Hot(rendered, answer.body, until, scope.counters, manifest, answer.digest))
+    def _keep(self, exchange: Exchange, answer: Document, headers: list[Header]) -> None:
+        now = self._clock.monotonic()
+        until = math.inf if answer.fresh_for is None else now + answer.fresh_for
+        if exchange.keys is None or until <= now:
+            return
+        rendered = Rendered(200, (*headers, *exchange.namespace, (CACHE_HEADER, "hit")))
+        counters = self._scope.counters
+        ready = ReadyAnswer(rendered, answer.body, until, counters, answer.repo, answer.digest, is_manifest=True)
+        self._ready.keep(exchange.keys, ready)
 
-    async def _list(
-        self, request: web.BaseRequest, asked: Request, scope: Scope, resource: TagsRequest | ReferrersRequest
-    ) -> Reply:
-        page = await self._engine.page(scope, resource)
-        headers = [("Content-Type", page.media_type), ("Obol-Cache", page.source.value)]
+    async def _list(self, exchange: Exchange, asked: TagsRequest | ReferrersRequest, ns: str | None) -> None:
+        lists = self._engine.listings
+        ask = (
+            lists.tags(exchange.scope, asked)
+            if isinstance(asked, TagsRequest)
+            else lists.referrers(exchange.scope, asked)
+        )
+        page = await ask
+        exchange.serves(page.source)
+        headers = [("Content-Type", page.media_type), (CACHE_HEADER, page.source.value)]
         if page.next_page is not None:
-            ns = "" if asked.ns is None else f"&ns={asked.ns}"
-            headers.append(("Link", f'<{page.next_page}{ns}>; rel="next"'))
+            more = "" if ns is None else f"&ns={ns}"
+            headers.append(("Link", f'<{page.next_page}{more}>; rel="next"'))
         if page.filtered:
             headers.append(("OCI-Filters-Applied", "artifactType"))
-        return self._whole(request, 200, headers, page.body)
-
-    def _refuse(self, request: web.BaseRequest, refusal: OciError) -> Reply:
-        body = refusal.body()
-        if refusal.kind.status >= 500:
-            # What was asked for is not told: no byte of a request goes into a log.
-            self._seldom.warning(
-                "refused", registry=self._registry, status=refusal.kind.status, why=refusal.detail or refusal.kind.code
-            )
-        rendered = Rendered(refusal.kind.status, refusal_headers(refusal, len(body)))
-        return Reply(self._head(request, rendered), _shown(request, body), self._budget, keep_alive=_kept(request))
-
-    def _whole(self, request: web.BaseRequest, status: int, headers: list[Header], body: bytes) -> Reply:
-        rendered = Rendered(status, (*headers, ("Content-Length", str(len(body)))))
-        return self._render(request, rendered, _shown(request, body))
-
-    def _render(self, request: web.BaseRequest, rendered: Rendered, body: bytes) -> Reply:
-        if len(body) > PIECE:
-            body = self._budget.shared(body)
-        if len(body) > PIECE and not self._budget.admits(body):
-            raise OciError(UNAVAILABLE, "too many clients read large answers slowly", retry_after=1)
-        return Reply(self._head(request, rendered), body, self._budget, keep_alive=_kept(request))
-
-    def _head(self, request: web.BaseRequest, rendered: Rendered) -> bytes:
-        return rendered.head(self._date.at(self._clock.wall()), connection(request))
-
-
-def _shown(request: web.BaseRequest, body: bytes) -> bytes:
-    return b"" if request.method == "HEAD" else body
-
-
-def _kept(request: web.BaseRequest) -> bool:
-    return bool(request.keep_alive)
+        await exchange.whole(200, headers, page.body)

@@ -1,4 +1,4 @@
-"""Which Host headers are ours.
+"""Which requests are for us: those that name a host of ours, and that no other web site makes a browser send.
 
 Listening on loopback is no defence against a web page: its name may be made to resolve to 127.0.0.1 (DNS rebinding),
 and the browser then sends that name as Host. So a request must name a host that only somebody who means us would name.
@@ -10,15 +10,25 @@ no name can be made to stand in a Host header as an address.
 
 A container is called by names and addresses that it cannot know: those that Docker gives it on each network. There
 every address is ours, and every name that public DNS cannot have. A web page has neither: its own name is public.
+
+A page may also make a browser ask any address for an image or a script, and we would fetch what it names. The page sees
+no answer, but our line and disk would be at its disposal. Browsers say for whom they ask: in Sec-Fetch-Site (W3C, Fetch
+Metadata), in Origin, and in Referer, which is all that they say where we are called by a name that is not of this
+machine. Registry clients send none of them.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from obol.machine.bounded import Bounded
-from obol.oci.errors import FOREIGN_HOST, TARGET_INVALID, OciError
+from obol.oci.errors import FOREIGN_HOST, FOREIGN_SITE, TARGET_INVALID, OciError
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
 
 REMEMBERED = 1000
 ALWAYS_SUFFIXES = (".localhost", ".internal")
@@ -35,6 +45,8 @@ GATEWAYS = {
 """Addresses by which guests reach the loopback interface of their host, and of what."""
 GUEST_NAMES = frozenset({"host.crc.testing"})
 """What gvproxy calls the host besides; public DNS has no domain `testing`."""
+OURS = frozenset({"none", "same-origin"})
+"""A person typed the address, or a page of ours asks. `same-site` is another port or name: not ours."""
 WAY_OUT = "if clients may call the cache by this name, start it with --server-name NAME (OBOL_CACHE_SERVER_NAME)"
 
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::[0-9]{0,5})?")
@@ -104,3 +116,29 @@ def _origin_form(target: str) -> tuple[str, str]:
     if found["scheme"].lower() != "http":
         raise OciError(FOREIGN_HOST, "we serve http only")
     return found["authority"], (found["path"] or "/") + (found["rest"] or "")
+
+
+def refuse_other_sites(headers: CIMultiDictProxy[str]) -> None:
+    """Raise OciError (FOREIGN_SITE) for a request that a browser sends because another site told it to."""
+    if "Sec-Fetch-Site" in headers and not all(
+        value.strip().lower() in OURS for value in headers.getall("Sec-Fetch-Site")
+    ):
+        raise OciError(FOREIGN_SITE)
+    if "Origin" in headers or "Referer" in headers:
+        own = _without_default_port(f"http://{headers.get('Host', '')}")
+        named = [*headers.getall("Origin", ()), *map(_origin, headers.getall("Referer", ()))]
+        if any(_without_default_port(origin) != own for origin in named):
+            raise OciError(FOREIGN_SITE)
+
+
+def _origin(page: str) -> str:
+    """The origin of a page; of what is none, nothing."""
+    try:
+        parts = urlsplit(page.strip())
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _without_default_port(origin: str) -> str:
+    return origin.strip().lower().removesuffix(":80")

@@ -1,21 +1,21 @@
-"""Answers kept ready: what was asked a moment ago is written again without asking the engine.
+"""Ready answers: what was asked a moment ago is written again without asking the engine.
 
-A hot answer is valid for as long as the engine said, and counted like any other. It is found by every byte of the
+A ready answer is valid for as long as the engine said, and counted like any other. It is found by every byte of the
 request, or else by all in it that may change an answer.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
-from obol.registry.server.replies import PIECE
+from obol.machine.bounded import Bounded
+from obol.registry.server.exchange import PIECE
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest
-    from obol.registry.engine.counters import Counters
-    from obol.registry.server.replies import Rendered
+    from obol.registry.engine.accounts import Counters
+    from obol.registry.server.exchange import Rendered
     from obol.registry.store.ports import RepositoryKey
 
 Meaning = tuple[str, str, str | None, str | None]
@@ -35,99 +35,69 @@ class Keys:
 
 
 @dataclass(frozen=True, slots=True)
-class Hot:
-    """One answer: its head, its body (empty for HEAD), until when it is valid, and how to count it."""
+class ReadyAnswer:
+    """One answer: its head, its body (empty for HEAD), until when it is valid, and what it is counted as."""
 
     rendered: Rendered
     body: bytes
     until: float
     counters: Counters
-    manifest: tuple[RepositoryKey, Digest] | None
-    """Which manifest it is, None for a blob."""
-    digest: Digest | None = None
-    """Of the content that the body is."""
+    repository: RepositoryKey
+    digest: Digest
+    is_manifest: bool = False
 
 
-K = TypeVar("K", bytes, Meaning)
+class ReadyAnswers:
+    """The ready answers of one listener, the least recently used leaving first.
 
-
-class HotAnswers(Generic[K]):
-    """A bounded number of bytes of answers by one kind of key, the least recently used leaving first."""
-
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        self._capacity = capacity
-        self._held = 0
-        self._answers: OrderedDict[K, Hot] = OrderedDict()
-
-    def find(self, key: K, now: float) -> Hot | None:
-        """The answer to give at monotonic time `now`, or None."""
-        hot = self._answers.get(key)
-        if hot is None:
-            return None
-        if now >= hot.until:
-            self._drop(key)
-            return None
-        self._answers.move_to_end(key)
-        return hot
-
-    def keep(self, key: K, hot: Hot) -> None:
-        """Keep an answer, if it is small enough to be worth it."""
-        weight = _weight(key, hot)
-        if weight > LARGEST:
-            return
-        self._drop(key)
-        self._answers[key] = hot
-        self._held += weight
-        while self._held > self._capacity:
-            self._drop(next(iter(self._answers)))
-
-    def _drop(self, key: K) -> None:
-        hot = self._answers.pop(key, None)
-        if hot is not None:
-            self._held -= _weight(key, hot)
-
-    def __len__(self) -> int:
-        return len(self._answers)
-
-
-class Ready:
-    """The hot answers of one listener.
-
-    Bytes that mean the same are many where a client sends another header each time: they push out one another only.
+    Many requests of different bytes may mean the same, where a client sends another header each time; they push out
+    only one another.
     """
 
-    def __init__(self) -> None:
-        self._by_bytes: HotAnswers[bytes] = HotAnswers()
-        self._by_meaning: HotAnswers[Meaning] = HotAnswers()
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._by_bytes: Bounded[bytes, ReadyAnswer] = Bounded(capacity, _weight)
+        self._by_meaning: Bounded[Meaning, ReadyAnswer] = Bounded(capacity, _weight)
 
-    def repeated(self, data: bytes, now: float) -> Hot | None:
+    def repeated(self, data: bytes, now: float) -> ReadyAnswer | None:
         """The answer to a request of these bytes at monotonic time `now`, or None."""
-        return self._by_bytes.find(data, now)
+        answer = self._by_bytes.get(data)
+        if answer is not None and now >= answer.until:
+            self._by_bytes.pop(data)
+            return None
+        return answer
 
-    def find(self, keys: Keys, now: float) -> Hot | None:
+    def find(self, keys: Keys, now: float) -> ReadyAnswer | None:
         """The answer to what a request means, or None; it is known by the request's bytes then, too."""
-        hot = self._by_meaning.find(keys.meaning, now)
-        if hot is not None and keys.data is not None:
-            self._by_bytes.keep(keys.data, hot)
-        return hot
+        answer = self._by_meaning.get(keys.meaning)
+        if answer is None:
+            return None
+        if now >= answer.until:
+            self._by_meaning.pop(keys.meaning)
+            return None
+        self._keep_bytes(keys, answer)
+        return answer
 
-    def keep(self, keys: Keys, hot: Hot) -> None:
+    def keep(self, keys: Keys, answer: ReadyAnswer) -> None:
         """Keep an answer, if it is small enough to be worth it."""
-        self._by_meaning.keep(keys.meaning, hot)
-        if keys.data is not None:
-            self._by_bytes.keep(keys.data, hot)
+        if _weight(keys.meaning, answer) <= LARGEST:
+            self._by_meaning[keys.meaning] = answer
+        self._keep_bytes(keys, answer)
 
-    def clear(self) -> None:
-        """Forget all of them."""
-        self._by_bytes = HotAnswers()
-        self._by_meaning = HotAnswers()
+    def _keep_bytes(self, keys: Keys, answer: ReadyAnswer) -> None:
+        if keys.data is not None and _weight(keys.data, answer) <= LARGEST:
+            self._by_bytes[keys.data] = answer
 
-    def __len__(self) -> int:
-        """How many keys there are."""
-        return len(self._by_bytes) + len(self._by_meaning)
+    def forget(self, gone: RepositoryKey | Digest) -> None:
+        """Give no answer of a repository, or with some content, again."""
+        for data, answer in self._by_bytes.items():
+            if gone in (answer.repository, answer.digest):
+                self._by_bytes.pop(data)
+        for meaning, answer in self._by_meaning.items():
+            if gone in (answer.repository, answer.digest):
+                self._by_meaning.pop(meaning)
 
 
-def _weight(key: bytes | Meaning, hot: Hot) -> int:
+def _weight(key: bytes | Meaning, answer: ReadyAnswer) -> int:
     # A character of a header may take four bytes.
     name = len(key) if isinstance(key, bytes) else 4 * sum(len(part or "") for part in key)
-    return name + len(hot.body) + len(hot.rendered.after) + 1024
+    return name + len(answer.body) + len(answer.rendered.after) + 1024

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from obol.machine.clock import Clock
-    from obol.registry.engine.counters import Counters
+    from obol.registry.engine.accounts import Counters
     from obol.registry.settings import FillSettings, TimeLimits
     from obol.registry.transfers.transfer import Transfer
 
@@ -326,7 +326,7 @@ class Download:
 
     async def _write(self, at: int, data: bytes) -> None:
         self.received += len(data)
-        self._counters.bytes_from_upstream += len(data)
+        self._counters.fetched(len(data))
         if give_up(self._map.frontier, self._transfer.size, self._transfer.idle(), self._around.limits.abandoned):
             raise Abandoned("nobody wants the blob any more")
         skip = max(0, self._map.frontier - at)

@@ -161,7 +161,7 @@ class Follower:
             raise CutShort(str(problem)) from problem
         try:
             async for data in relay(self._transfer.source, start, stop, check):
-                self._counters.bytes_from_upstream += len(data)
+                self._counters.fetched(len(data))
                 # A client that reads slowly must not keep others from being fetched for.
                 lent = self._slots.lend()
                 try:

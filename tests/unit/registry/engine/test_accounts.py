@@ -1,14 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from obol.oci.references import Digest
+from obol.registry.control.api import RateLimit, RequestCounts, Source, UpstreamStatus
 from obol.registry.engine import accounts as module
-from obol.registry.engine.accounts import MOST_OPEN, Accounts, Covered, Ends
+from obol.registry.engine.accounts import MOST_OPEN, Accounts, Counters, Covered, Ends, upstream_status
+from obol.registry.policy.health import Health
+from tests.fakes.upstream import FakeUpstream
+from tests.unit.registry.world import world
 
 NODE = Ends("172.18.0.1", 54100, "172.18.0.2")
 OTHER = Ends("172.18.0.1", 54100, "172.18.0.3")
+MIB = 1024 * 1024
 DIGEST, SECOND = Digest.of(b"layer"), Digest.of(b"another")
 
 
@@ -99,3 +107,66 @@ def test_an_account_that_missed_something_says_so() -> None:
 
     assert not account.whole
     assert len(account.tallies) == module.MOST_CLIENTS
+
+
+def test_outcomes() -> None:
+    """What is served counts by where it came from; bytes from the upstream are none of the cache's."""
+    counters = Counters()
+    for source in Source:
+        counters.served(source, 100)
+    counters.refused()
+    counters.fetched(7)
+
+    assert (counters.hit, counters.miss, counters.stale, counters.error) == (3, 1, 1, 1)
+    assert (counters.bytes_from_cache, counters.bytes_from_upstream) == (400, 7)
+    assert counters.throughput() is None
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "expected"),
+    [(MIB - 1, 1.0, None), (MIB, 0.0, None), (MIB, 0.5, 2.0 * MIB), (10 * MIB, 5.0, 2.0 * MIB)],
+)
+def test_throughput(size: int, seconds: float, expected: float | None) -> None:
+    """Bytes a second are told once a mebibyte has come in a time that can be measured."""
+    assert Counters(fill_bytes=size, fill_seconds=seconds).throughput() == expected
+
+
+async def test_upstreams() -> None:
+    """Each upstream is told with its health and what was asked of us and of it."""
+    one, other = FakeUpstream("one.test"), FakeUpstream("other.test")
+    async with world(one, other) as w:
+        w.scopes[0].counters.hit = 3
+        w.scopes[0].counters.bytes_from_cache = 700
+        one.health = Health(answered=True)
+        one.budget = RateLimit(100, 76)
+        one.last_problem = "was down yesterday"
+        one.requests = 5
+        w.scopes[0].counters.fills_stalled = 2
+        now = w.clock.monotonic()
+        first, second = (upstream_status(scope, now) for scope in w.scopes)
+
+    assert first == UpstreamStatus(
+        registry="one.test",
+        url="https://one.test",
+        health="ok",
+        detail="",
+        retry_after=None,
+        requests=RequestCounts(hit=3),
+        bytes_from_cache=700,
+        bytes_from_upstream=0,
+        upstream_requests=5,
+        throughput=None,
+        ratelimit=RateLimit(100, 76),
+    )
+    assert (second.health, second.ratelimit) == ("unknown", None)
+    assert w.scopes[0].counters.ended_badly() == {"failed": 0, "corrupt": 0, "stalled": 2}
+
+
+async def test_trouble() -> None:
+    """An upstream in trouble is told with what was wrong, and when it is asked again."""
+    async with world() as w:
+        w.upstream.health = replace(Health(), limited_until=w.clock.monotonic() + 30.0)
+        w.upstream.last_problem = "too many requests"
+        told = upstream_status(w.scope, w.clock.monotonic())
+
+    assert (told.health, told.detail, told.retry_after) == ("rate-limited", "too many requests", 30.0)

@@ -124,7 +124,7 @@ async def test_failures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
                 await take(await w.blob(digest))
             await w.idle()
 
-        kept = [w.engine._blobs._failures.get(("registry.test", Digest.parse(digest))) for digest in digests]
+        kept = [w.engine.blobs._failures.get(("registry.test", Digest.parse(digest))) for digest in digests]
         assert [failure is not None for failure in kept] == [False, True, True, False]
 
 

@@ -7,18 +7,17 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, UNAVAILABLE, OciError
-from obol.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
+from obol.oci.mediatypes import OCI_MANIFEST
 from obol.oci.references import Digest, Repository, Tag
-from obol.oci.requests import ReferrersRequest, TagsRequest
+from obol.registry.control.api import Source
 from obol.registry.engine import engine as engine_module
 from obol.registry.engine import storedmanifests as documents_module
-from obol.registry.engine.answers import DocumentHead, Source, StoredBlob
+from obol.registry.engine.answers import DocumentHead, StoredBlob
 from obol.registry.store.ports import ContentKind, Grant, HeldTag, Partial, RepositoryKey, StoreError
-from obol.registry.upstream.ports import Listing
 from tests.fakes.content import make_image
 from tests.fakes.store import MemoryContent, MemoryMetadata, MemoryStore
 from tests.fakes.upstream import FakeUpstream
-from tests.unit.registry.world import REPOSITORY, World, take, world
+from tests.unit.registry.world import REPOSITORY, World, world
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -254,42 +253,6 @@ async def test_layer_that_an_index_names(monkeypatch: pytest.MonkeyPatch) -> Non
         await w.store.metadata.add_grants(REPO, [Grant(digest, ContentKind.MANIFEST, OCI_MANIFEST, 5)])
 
         assert (await refused(w, digest)).kind is MANIFEST_UNKNOWN
-
-
-async def test_what_is_counted() -> None:
-    """Every request for a manifest or blob counts once, by its outcome; bytes count by where they came from."""
-    layer, size = IMAGE.layers[0], 500
-    manifest = len(IMAGE.manifests[IMAGE.children[0]].body)
-    async with world(upstream()) as w:
-        counters = w.scope.counters
-        await w.document(IMAGE.children[0])
-        await w.pull(layer)
-        await w.idle()
-        assert (counters.hit, counters.miss, counters.bytes_from_upstream) == (0, 2, manifest + size)
-
-        await w.document(IMAGE.children[0])
-        stored = await w.blob(layer)
-        assert isinstance(stored, StoredBlob)
-        await take(stored)
-        assert (counters.hit, counters.miss, counters.bytes_from_cache) == (2, 2, manifest)
-
-        await refused(w, "v2")
-        with pytest.raises(OciError):
-            await w.blob(IMAGE.children[0])
-        await w.manifest("v1", head=True)
-        assert (counters.error, counters.miss) == (2, 3)
-
-
-async def test_lists() -> None:
-    """Tags and referrers are asked for by their kind of request."""
-    one = upstream()
-    one.lists[f"{REPOSITORY}/tags/list"] = Listing(b'{"tags":["v1"]}', "application/json", None)
-    one.lists[f"{REPOSITORY}/referrers/{IMAGE.top}"] = Listing(b'{"manifests":[]}', OCI_INDEX, None)
-    async with world(one) as w:
-        tags = await w.engine.page(w.scope, TagsRequest(REPOSITORY))
-        referrers = await w.engine.page(w.scope, ReferrersRequest(REPOSITORY, Digest(IMAGE.top)))
-
-    assert (tags.media_type, referrers.media_type) == ("application/json", OCI_INDEX)
 
 
 async def test_uses_are_written_at_the_end() -> None:

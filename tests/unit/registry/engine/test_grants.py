@@ -7,7 +7,8 @@ import pytest
 
 from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, OciError
 from obol.oci.references import Digest, Repository
-from obol.registry.engine.answers import Document, Source, StoredBlob
+from obol.registry.control.api import Source
+from obol.registry.engine.answers import Document, StoredBlob
 from obol.registry.engine.grants import Grants
 from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
 from obol.registry.upstream.ports import Denied, Unavailable, UpstreamError
@@ -161,24 +162,25 @@ async def test_other_trouble_revokes_nothing(problem: UpstreamError) -> None:
 
 
 class Answers:
-    """Ready answers; tells how often they were cleared."""
+    """Ready answers; tells what was forgotten of them."""
 
-    cleared = 0
+    def __init__(self) -> None:
+        self.gone: list[RepositoryKey | Digest] = []
 
-    def clear(self) -> None:
-        """Forget them."""
-        self.cleared += 1
+    def forget(self, gone: RepositoryKey | Digest) -> None:
+        self.gone.append(gone)
 
 
-async def test_ready_answers_are_cleared() -> None:
-    """What would be given again without asking is given no more; whose listener is gone is forgotten."""
+async def test_ready_answers_are_forgotten() -> None:
+    """Of a repository whose grants have ended no answer is given again, nor of content that is to go."""
     grants, answers = Grants(MemoryMetadata()), Answers()
     grants.ready.add(answers)
     grants.ready.add(Answers())
 
     await grants.revoke(REPO)
+    grants.forget(Digest.of(b"1"))
 
-    assert answers.cleared == 1
+    assert answers.gone == [REPO, Digest.of(b"1")]
     assert len(grants.ready) == 1
 
 

@@ -10,8 +10,8 @@ from obol.oci.errors import MANIFEST_UNKNOWN, NAME_UNKNOWN, UNAVAILABLE, UPSTREA
 from obol.oci.mediatypes import OCI_INDEX
 from obol.oci.references import Digest, Repository
 from obol.oci.requests import ReferrersRequest, TagsRequest
+from obol.registry.control.api import Source
 from obol.registry.engine import listings as listings_module
-from obol.registry.engine.answers import Page, Source
 from obol.registry.engine.listings import Listings
 from obol.registry.engine.scopes import Scope
 from obol.registry.policy.health import Hold, Reason
@@ -20,6 +20,8 @@ from tests.fakes.upstream import FakeUpstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from obol.registry.engine.answers import Page
 
 JSON = "application/json"
 APP = Repository("team/app")

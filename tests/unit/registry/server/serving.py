@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from obol.machine.logs import Seldom
 from obol.registry.control.api import Listener
 from obol.registry.server.budget import Budget
+from obol.registry.server.exchange import Shared
 from obol.registry.server.handler import Handler, Page
 from obol.registry.server.hosts import Hosts
-from obol.registry.server.incoming import Shared
 from obol.registry.server.listeners import Listeners
 from obol.registry.server.pages import healthz
 from tests.fakes.http import Conversation, Reply, request
@@ -34,6 +34,11 @@ class Serving:
     shared: Shared
     handlers: list[Handler] = field(default_factory=list)
     ports: list[int] = field(default_factory=list)
+
+    def kept(self, at: int = 0) -> int:
+        """How many keys of ready answers there are."""
+        ready = self.handlers[at]._ready
+        return len(ready._by_bytes) + len(ready._by_meaning)
 
     async def ask(
         self, method: str, target: str | bytes, *headers: tuple[str, str], at: int = 0, **options: Any

@@ -357,7 +357,7 @@ async def test_how_large_a_hot_blob_may_be(size: int, kept: int) -> None:
         await s.world.idle()
 
         assert (await client.ask("GET", target)).body == data
-        assert len(s.handlers[0]._hot) == kept
+        assert s.kept() == kept
 
 
 @pytest.mark.parametrize("target", [TARGET, TINY])
@@ -380,7 +380,7 @@ async def test_truncated_while_served(target: str) -> None:
             reply = await client.ask("GET", target)
 
         assert reply.status == 503 or not reply.complete
-        assert len(s.handlers[0]._hot) == 0
+        assert s.kept() == 0
 
 
 async def test_small_blob_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from obol.registry.server.incoming import RECEIVED
-from obol.registry.server.replies import PIECE
+from obol.registry.server.connection import RECEIVED
+from obol.registry.server.exchange import PIECE
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
 from tests.limits import eventually
@@ -147,7 +147,7 @@ async def test_not_kept(line: str, version: str) -> None:
                 assert same(await client.answer())
 
         assert parsed(s) == 3
-        assert len(s.handlers[0]._hot._by_bytes) == 0
+        assert len(s.handlers[0]._ready._by_bytes) == 0
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ async def test_found_by_meaning(monkeypatch: pytest.MonkeyPatch, line: str, vers
     async with serving(upstream()) as s, session(s.ports[0]) as first, session(s.ports[0]) as client:
         first.send(get("v1"))
         await first.answer()
-        monkeypatch.setattr(s.world.engine, "manifest", None)
+        monkeypatch.setattr(s.world.engine.manifests, "get", None)
 
         client.send(get("v1", line, version=version))
         reply = await client.answer()
@@ -182,7 +182,7 @@ async def test_always_looked_at(line: str) -> None:
         client.send(get("v1", line))
         assert same(await client.answer())
 
-        assert len(s.handlers[0]._hot) == 0
+        assert s.kept() == 0
 
 
 async def test_kept_alive() -> None:

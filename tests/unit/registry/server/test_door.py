@@ -11,8 +11,8 @@ import structlog
 from obol.machine.logs import Seldom
 from obol.machine.tasks import spawn
 from obol.registry.policy.shares import MOST_CONNECTIONS
-from obol.registry.server import door as door_module
-from obol.registry.server.door import Door
+from obol.registry.server import listeners as door_module
+from obol.registry.server.listeners import Door
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
 from tests.fakes.upstream import FakeUpstream
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from obol.registry.server.door import Entrance
+    from obol.registry.server.listeners import Entrance
     from tests.unit.registry.server.serving import Session
 
 

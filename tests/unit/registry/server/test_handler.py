@@ -333,9 +333,9 @@ async def test_hot_is_by_accept() -> None:
     async with serving(upstream()) as s, session(s.ports[0]) as client:
         for accept in (OCI_INDEX, DOCKER_MANIFEST, OCI_INDEX):
             assert (await client.ask("GET", TAG, ("Accept", accept))).status == 200
-        assert len(s.handlers[0]._hot) == 4
+        assert s.kept() == 4
         await client.ask("GET", TAG, ("Accept", f"a/b\r\nAccept: {OCI_INDEX}"))
-        assert len(s.handlers[0]._hot) == 6
+        assert s.kept() == 6
 
 
 @pytest.mark.parametrize("ttl", [0.0, -1.0])
@@ -345,7 +345,7 @@ async def test_not_kept_without_time(ttl: float) -> None:
         for _ in range(2):
             await client.ask("GET", TAG)
 
-        assert len(s.handlers[0]._hot) == 0
+        assert s.kept() == 0
 
 
 async def test_hot_use_is_remembered() -> None:

@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from obol.machine.tasks import spawn
-from obol.registry.server.incoming import END
+from obol.registry.server.connection import END
 from tests.limits import eventually, scaled
 from tests.unit.registry.server.manifests import OTHER, connections, get, handed_over, parsed, same, upstream
 from tests.unit.registry.server.serving import Session, serving, session
@@ -257,11 +257,12 @@ async def test_nothing_of_a_request_in_the_log(caplog: pytest.LogCaptureFixture)
 async def test_failure_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     """An exception that nobody expected is told with its place, and not with its text; the client gets 500."""
     async with serving(upstream()) as s:
-        monkeypatch.setattr(s.world.engine, "manifest", broken)
+        monkeypatch.setattr(s.world.engine.manifests, "get", broken)
         with structlog.testing.capture_logs() as told:
             reply = await s.ask("GET", "/v2/team/app/manifests/v1")
 
     assert reply.status == 500
+    assert s.world.scope.counters.error == 1
     assert reply.header("Connection") == "close"
     (line,) = told
     assert (line["problem"], CANARY in str(line), "broken" in line["where"]) == ("ValueError", False, True)

@@ -5,86 +5,331 @@ import contextlib
 import os
 import socket
 import tempfile
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
-from obol.registry.server.outlet import AT_ONCE, Outlet, corked, unread
+from obol.registry.engine.answers import CutShort
+from obol.registry.server import outlet as outlet_module
+from obol.registry.server.outlet import AT_ONCE, Outlet, acknowledged, undisturbed
+from obol.registry.store.ports import FileRun
 from tests.unit.descriptors import descriptors
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 
-LARGE = 4 * AT_ONCE
+    from obol.registry.store.ports import Run
+
+DATA = bytes(range(256)) * 40
+LARGE = 64 * 1024 * 1024
 """More than the buffers of any loopback connection take."""
 
 
 @pytest.fixture
 def file() -> Iterator[int]:
-    """An open file, large and sparse."""
+    """An open file that holds DATA at its start, and is large and sparse."""
     with tempfile.TemporaryFile() as opened:
+        opened.write(DATA)
         opened.truncate(LARGE)
         yield opened.fileno()
 
 
+class Client:
+    """One connection to a server that answers by hand."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+        self.outcome: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def rest(self) -> bytes:
+        """What comes after the request's own head, to the end."""
+        return await self.reader.read()
+
+
 @contextlib.asynccontextmanager
-async def connection() -> AsyncIterator[tuple[asyncio.Transport, asyncio.StreamReader]]:
-    """The server's end of a connection, and what the client reads."""
-    accepted: asyncio.Future[asyncio.StreamWriter] = asyncio.get_running_loop().create_future()
-    server = await asyncio.start_server(lambda _, writer: accepted.set_result(writer), "127.0.0.1", 0)
-    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname(), limit=2**16)
-    transport = cast("asyncio.Transport", (await accepted).transport)
+async def answering(answer: Callable[[Outlet], Awaitable[None]], stall: float = 0.2) -> AsyncIterator[Client]:
+    """Serve one connection with `answer`, whose outcome is the name of what it raised, or "done"."""
+    clients: list[Client] = []
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        outlet = Outlet(request, stall)
+        try:
+            await answer(outlet)
+        except (CutShort, OSError) as problem:
+            clients[0].outcome.set_result(type(problem).__name__)
+        else:
+            clients[0].outcome.set_result("done")
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    runner = web.ServerRunner(web.Server(handle, access_log=None))
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    reader, writer = await asyncio.open_connection("127.0.0.1", runner.addresses[0][1], limit=2**16)
+    clients.append(Client(reader, writer))
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
     try:
-        yield transport, reader
+        yield clients[0]
     finally:
-        transport.abort()
         writer.transport.abort()
-        server.close()
+        await runner.cleanup()
 
 
-async def taken(reader: asyncio.StreamReader, count: int) -> int:
-    """Read so many bytes, or to the end."""
-    left = count
-    while left and (data := await reader.read(min(left, 1 << 20))):
-        left -= len(data)
-    return count - left
+async def runs(*given: Run) -> AsyncGenerator[Run, None]:
+    """These runs."""
+    for run in given:
+        yield run
 
 
-async def test_all_of_it(file: int) -> None:
-    """A part of a file arrives whole, and the descriptor for it is given back."""
-    async with connection() as (transport, reader):
-        before = descriptors()
-        with Outlet(transport) as outlet:
-            sent, came = await asyncio.gather(outlet.send(file, 5, LARGE - 5), taken(reader, LARGE - 5))
-        assert sent == came == LARGE - 5
-        assert descriptors() == before
+async def test_files_and_pieces(file: int) -> None:
+    """Parts of files and pieces from memory leave in order, and are counted together."""
+    counts = []
+
+    async def answer(outlet: Outlet) -> None:
+        outlet._transport.write(b"HEAD")
+        await outlet.all(runs(FileRun(file, 0, 1000), b"middle", FileRun(file, 1000, 1500), FileRun(file, 5, 5)))
+        counts.append(outlet.count)
+
+    async with answering(answer) as client:
+        assert await client.rest() == b"HEAD" + DATA[:1000] + b"middle" + DATA[1000:1500]
+        assert await client.outcome == "done"
+    assert counts == [1506]
 
 
-async def test_short_file(file: int) -> None:
-    """Of a file that ends before its part does, what there is is sent, and counted."""
+async def test_chunked(file: int) -> None:
+    """With chunks, each run is one, and the end is told."""
+
+    async def answer(outlet: Outlet) -> None:
+        await outlet.all(runs(FileRun(file, 0, 10), b"abc"), chunked=True)
+
+    async with answering(answer) as client:
+        assert await client.rest() == b"a\r\n" + DATA[:10] + b"\r\n3\r\nabc\r\n0\r\n\r\n"
+
+
+async def test_cut_while_chunked() -> None:
+    """Chunks that are cut short have no end, and the runs are closed."""
+    closed = []
+
+    async def cut() -> AsyncGenerator[Run, None]:
+        try:
+            yield b"abc"
+            raise CutShort("no more")
+        finally:
+            closed.append(True)
+
+    async def answer(outlet: Outlet) -> None:
+        await outlet.all(cut(), chunked=True)
+
+    async with answering(answer) as client:
+        assert await client.rest() == b"3\r\nabc\r\n"
+        assert await client.outcome == "CutShort"
+    assert closed == [True]
+
+
+async def test_file_too_short(file: int) -> None:
+    """A file that ends too early cuts the body short: nothing is made up."""
     os.ftruncate(file, 100)
-    async with connection() as (transport, _):
-        with Outlet(transport) as outlet:
-            assert await outlet.send(file, 40, 1000) == 60
+
+    async def answer(outlet: Outlet) -> None:
+        await outlet.file(FileRun(file, 0, 1000))
+
+    async with answering(answer) as client:
+        assert await client.rest() == DATA[:100]
+        assert await client.outcome == "CutShort"
+
+
+@pytest.mark.parametrize("run", ["file", "bytes"])
+async def test_stalled_client(file: int, run: str) -> None:
+    """A client that takes nothing for too long is let go."""
+
+    async def answer(outlet: Outlet) -> None:
+        if run == "file":
+            await outlet.file(FileRun(file, 0, LARGE))
+        else:
+            await outlet.all(runs(bytes(LARGE)))
+
+    async with answering(answer, stall=0.1) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is a two-way transport
+        assert await client.outcome in {"ConnectionResetError", "TimeoutError"}
+
+
+async def test_slow_client(file: int) -> None:
+    """A client that is slow, but takes something now and then, is served to the end."""
+
+    async def answer(outlet: Outlet) -> None:
+        await outlet.file(FileRun(file, 0, 16 * 1024 * 1024))
+
+    async with answering(answer, stall=0.15) as client:
+        taken = 0
+        while len(data := await client.reader.read(1 << 20)):
+            taken += len(data)
+            if taken % (1 << 21) < len(data):
+                await asyncio.sleep(0.05)
+
+        assert taken == 16 * 1024 * 1024
+        assert await client.outcome == "done"
+
+
+async def test_client_leaves(file: int) -> None:
+    """A client that goes away in the middle ends the sending."""
+
+    async def answer(outlet: Outlet) -> None:
+        await outlet.file(FileRun(file, 0, LARGE))
+
+    async with answering(answer) as client:
+        await client.reader.readexactly(1000)
+        client.writer.transport.abort()
+
+        assert await client.outcome in {"ConnectionResetError", "BrokenPipeError"}
+
+
+async def test_client_has_left(file: int) -> None:
+    """To a connection that is closing already nothing is written."""
+
+    async def answer(outlet: Outlet) -> None:
+        outlet._transport.close()
+        await outlet.file(FileRun(file, 0, 10))
+
+    async with answering(answer) as client:
+        assert await client.outcome == "ConnectionResetError"
+
+
+async def test_closed_meanwhile(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that is closed between two turns is a client that went away."""
+    monkeypatch.setattr(outlet_module, "AT_ONCE", 64 * 1024)
+
+    async def answer(outlet: Outlet) -> None:
+        asyncio.get_running_loop().call_soon(outlet._transport.close)
+        await outlet.file(FileRun(file, 0, LARGE))
+
+    async with answering(answer) as client:
+        assert await client.outcome == "ConnectionResetError"
+
+
+async def test_after_what_was_written(file: int) -> None:
+    """A file leaves after the bytes that the socket has not taken yet."""
+    before = bytes(8 * 1024 * 1024)
+    left = []
+
+    async def answer(outlet: Outlet) -> None:
+        outlet._transport.write(before)
+        left.append(outlet._transport.get_write_buffer_size())
+        await outlet.file(FileRun(file, 0, len(DATA)))
+
+    async with answering(answer, stall=5.0) as client:
+        assert await client.rest() == before + DATA
+        assert await client.outcome == "done"
+    assert left[0] > 0
+
+
+async def test_client_that_has_said_all(file: int) -> None:
+    """A client that closes its own half of the connection is served to the end."""
+
+    async def answer(outlet: Outlet) -> None:
+        await outlet.file(FileRun(file, 0, LARGE))
+
+    async with answering(answer) as client:
+        taken = len(await client.reader.readexactly(1))
+        client.writer.write_eof()
+        while data := await client.reader.read(1 << 20):
+            taken += len(data)
+
+        assert taken == LARGE
+        assert await client.outcome == "done"
+
+
+async def test_no_connection() -> None:
+    """To a client that has gone there is no way."""
+
+    class Gone:
+        transport = None
+
+    with pytest.raises(ConnectionResetError):
+        Outlet(Gone(), 1.0)  # type: ignore[arg-type]  # all that it looks at
+
+
+async def test_acknowledged() -> None:
+    """The kernel tells how much the other side has taken."""
+    done = asyncio.Event()
+    told: list[int | None] = []
+
+    async def answer(outlet: Outlet) -> None:
+        outlet._transport.write(DATA)
+        await done.wait()
+        told.append(acknowledged(outlet._transport))
+
+    async with answering(answer) as client:
+        await client.reader.readexactly(len(DATA))
+        await asyncio.sleep(0.05)
+        done.set()
+        await client.outcome
+    assert told in ([len(DATA)], [len(DATA) + 1])
+
+
+@pytest.mark.parametrize("how", ["no option", "no socket", "error", "short"])
+def test_not_acknowledged(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system does not tell, nothing is known."""
+
+    class Socket:
+        def getsockopt(self, *args: int) -> bytes:
+            if how == "error":
+                raise OSError(22, "invalid")
+            return b"short"
+
+    class Transport:
+        def get_extra_info(self, name: str) -> Socket | None:
+            return None if how == "no socket" else Socket()
+
+    if how == "no option":
+        monkeypatch.delattr(socket, "TCP_INFO")
+
+    assert acknowledged(Transport()) is None  # type: ignore[arg-type]  # all that it looks at
+
+
+async def test_no_limit_without_a_count(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing is known of what was taken, nobody is let go for it."""
+    monkeypatch.setattr(outlet_module, "acknowledged", lambda _: None)
+
+    async def answer(outlet: Outlet) -> None:
+        await outlet.file(FileRun(file, 0, LARGE))
+
+    async with answering(answer, stall=0.02) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is a two-way transport
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(client.outcome), 0.2)
+        client.writer.transport.abort()
+        await client.outcome
 
 
 async def test_turns(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever takes all that it gets leaves the others their turns."""
-    sent: list[str] = []
+    """A client that takes all that it gets leaves the others their turns."""
+    sent: list[tuple[int, int]] = []
 
-    def send(descriptor: int, file: int, start: int, count: int) -> int:
-        sent.append(f"{descriptor} {count}")
+    def send(descriptor: int, _file: int, _start: int, count: int) -> int:
+        sent.append((descriptor, count))
         return count
 
     monkeypatch.setattr(os, "sendfile", send)
-    async with connection() as (one, _), connection() as (another, _):
-        with Outlet(one) as first, Outlet(another) as second:
-            await asyncio.gather(first.send(file, 0, 2 * AT_ONCE), second.send(file, 0, AT_ONCE + 1))
+    ready = asyncio.Barrier(2)
 
-    (a, whole), (b, _), (c, _), (d, rest) = (line.split() for line in sent)
-    assert (a, b) == (c, d)
-    assert a != b
-    assert (int(whole), int(rest)) == (AT_ONCE, 1)
+    async def first(outlet: Outlet) -> None:
+        await ready.wait()
+        await outlet.file(FileRun(file, 0, 2 * AT_ONCE))
+
+    async def second(outlet: Outlet) -> None:
+        await ready.wait()
+        await outlet.file(FileRun(file, 0, AT_ONCE + 1))
+
+    async with answering(first) as one, answering(second) as other:
+        assert (await one.outcome, await other.outcome) == ("done", "done")
+
+    assert len({descriptor for descriptor, _ in sent[:2]}) == 2
+    assert [descriptor for descriptor, _ in sent[:2]] == [descriptor for descriptor, _ in sent[2:]]
+    assert sorted(count for _, count in sent) == [1, AT_ONCE, AT_ONCE, AT_ONCE]
 
 
 async def test_file_fails(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,71 +342,52 @@ async def test_file_fails(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "sendfile", send)
-    async with connection() as (transport, _):
-        with Outlet(transport) as outlet, pytest.raises(OSError, match="Input/output"):
-            await outlet.send(file, 0, LARGE)
 
+    async def answer(outlet: Outlet) -> None:
+        await outlet.file(FileRun(file, 0, LARGE))
 
-async def test_closed(file: int) -> None:
-    """A connection that is closed before, or between two turns, is a client that went away."""
-    async with connection() as (transport, _):
-        with Outlet(transport) as outlet:
-            transport.close()
-            with pytest.raises(ConnectionResetError):
-                await outlet.send(file, 0, LARGE)
-        with pytest.raises(ConnectionResetError):
-            Outlet(transport)
+    async with answering(answer) as client:
+        assert await client.outcome == "OSError"
 
 
 async def test_given_up(file: int) -> None:
-    """Who is cancelled while the client takes nothing leaves nothing behind."""
-    async with connection() as (transport, _):
-        with Outlet(transport) as outlet:
-            with pytest.raises(TimeoutError):
-                await asyncio.wait_for(outlet.send(file, 0, LARGE), 0.05)
-            assert not asyncio.get_running_loop().remove_writer(outlet._descriptor)
+    """An answer that is cancelled while the client takes nothing leaves nothing behind."""
+    left: list[tuple[int, bool]] = []
+
+    async def answer(outlet: Outlet) -> None:
+        before = descriptors()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(outlet.file(FileRun(file, 0, LARGE)), 0.05)
+        left.append((descriptors() - before, outlet._transport.is_reading()))
+
+    async with answering(answer, stall=5.0) as client:
+        client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is a two-way transport
+        assert await client.outcome == "done"
+    assert left == [(0, True)]
 
 
-@pytest.mark.parametrize("reads", [True, False])
-async def test_unread(reads: bool) -> None:
-    """Reading is as it was afterwards, unless the connection was closed."""
-    async with connection() as (transport, _):
-        if not reads:
+@pytest.mark.parametrize("how", ["whole", "closed", "not reading", "no option"])
+async def test_undisturbed(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile nothing is read and only full segments are sent; afterwards all is as it was, unless it was closed."""
+    option = socket.TCP_CORK
+    if how == "no option":
+        monkeypatch.delattr(socket, "TCP_CORK")
+
+    async def answer(outlet: Outlet) -> None:
+        transport = outlet._transport
+        connection = transport.get_extra_info("socket")
+        if how == "not reading":
             transport.pause_reading()
-        with unread(transport):
+        with undisturbed(transport):
             assert not transport.is_reading()
-        assert transport.is_reading() is reads
-        with unread(transport):
-            transport.close()
-        assert not transport.is_reading()
-
-
-async def test_corked() -> None:
-    """A connection that is corked sends what fills segments; afterwards it sends at once again."""
-    async with connection() as (transport, reader):
-        with corked(transport):
-            assert _is_corked(transport)
+            assert connection.getsockopt(socket.IPPROTO_TCP, option) == (how != "no option")
             transport.write(b"some")
-        assert not _is_corked(transport)
-        assert await reader.read(10) == b"some"
+            if how == "closed":
+                transport.abort()
+                await asyncio.sleep(0)
+                return
+        assert connection.getsockopt(socket.IPPROTO_TCP, option) == 0
+        assert transport.is_reading() is (how != "not reading")
 
-
-async def test_corked_and_closed() -> None:
-    """A connection that is closed meanwhile is no error."""
-    async with connection() as (transport, _):
-        with corked(transport):
-            transport.abort()
-            await asyncio.sleep(0)
-
-
-async def test_no_corks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the system has no such option, nothing is done."""
-    monkeypatch.delattr(socket, "TCP_CORK")
-    async with connection() as (transport, reader):
-        with corked(transport):
-            transport.write(b"some")
-            assert await reader.read(10) == b"some"
-
-
-def _is_corked(transport: asyncio.Transport) -> bool:
-    return bool(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_CORK))
+    async with answering(answer) as client:
+        assert await client.outcome == "done"

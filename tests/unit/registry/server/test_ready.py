@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import math
 
-from obol.registry.engine.counters import Counters
-from obol.registry.server.ready import LARGEST, Hot, HotAnswers, Keys, Ready
-from obol.registry.server.replies import Rendered
+from obol.oci.references import Digest, Repository
+from obol.registry.engine.accounts import Counters
+from obol.registry.server.exchange import Rendered
+from obol.registry.server.ready import LARGEST, Keys, ReadyAnswer, ReadyAnswers
+from obol.registry.store.ports import RepositoryKey
+
+DIGEST = Digest.of(b"content")
 
 
 def key(number: int) -> bytes:
@@ -12,20 +16,10 @@ def key(number: int) -> bytes:
     return b"GET /v2/app/blobs/%d HTTP/1.1\r\n\r\n" % number
 
 
-def hot(size: int = 10, until: float = math.inf) -> Hot:
+def answer(size: int = 10, until: float = math.inf, name: str = "team/app", digest: Digest = DIGEST) -> ReadyAnswer:
     """An answer of some size."""
-    return Hot(Rendered(200, ()), bytes(size), until, Counters(), None)
-
-
-def test_found_by_every_byte() -> None:
-    """An answer is found by all bytes of a request, and by nothing less."""
-    answers: HotAnswers[bytes] = HotAnswers()
-    kept = hot()
-    answers.keep(key(1), kept)
-
-    assert answers.find(key(1), 0.0) is kept
-    for other in (key(2), key(1)[:-1], key(1).lower(), b" " + key(1)):
-        assert answers.find(other, 0.0) is None
+    repository = RepositoryKey("registry.test", Repository(name))
+    return ReadyAnswer(Rendered(200, ()), bytes(size), until, Counters(), repository, digest)
 
 
 def meaning(number: int) -> tuple[str, str, str | None, str | None]:
@@ -33,21 +27,27 @@ def meaning(number: int) -> tuple[str, str, str | None, str | None]:
     return ("GET", f"/v2/app/blobs/{number}", "localhost", None)
 
 
+def held(ready: ReadyAnswers) -> int:
+    """How many keys there are."""
+    return len(ready._by_bytes) + len(ready._by_meaning)
+
+
 def test_found_by_bytes_and_by_meaning() -> None:
     """An answer is found by the bytes of a request, where they may be kept, and by what they mean."""
-    ready, kept = Ready(), hot()
+    ready, kept = ReadyAnswers(), answer()
     ready.keep(Keys(meaning(1), key(1)), kept)
     ready.keep(Keys(meaning(2), None), kept)
 
     assert ready.repeated(key(1), 0.0) is ready.find(Keys(meaning(1), None), 0.0) is kept
-    assert ready.repeated(key(2), 0.0) is None
+    for other in (key(2), key(1)[:-1], key(1).lower(), b" " + key(1)):
+        assert ready.repeated(other, 0.0) is None
     assert ready.find(Keys(("HEAD", *meaning(1)[1:]), key(1)), 0.0) is None
-    assert len(ready) == 3
+    assert held(ready) == 3
 
 
 def test_other_bytes_are_known_from_then_on() -> None:
     """Bytes that turned out to mean what is known are known themselves."""
-    ready, kept = Ready(), hot()
+    ready, kept = ReadyAnswers(), answer()
     ready.keep(Keys(meaning(1), key(1)), kept)
     ready.find(Keys(meaning(1), b"GET another way"), 0.0)
 
@@ -56,9 +56,9 @@ def test_other_bytes_are_known_from_then_on() -> None:
 
 def test_many_bytes_push_out_no_meaning() -> None:
     """However many bytes mean the same, other answers are still found by what they mean."""
-    ready, other = Ready(), hot()
+    ready, other = ReadyAnswers(), answer()
     ready.keep(Keys(meaning(1), key(1)), other)
-    ready.keep(Keys(meaning(2), None), hot(50_000))
+    ready.keep(Keys(meaning(2), None), answer(50_000))
     for number in range(200):
         ready.find(Keys(meaning(2), b"traced %d" % number), 0.0)
 
@@ -67,54 +67,57 @@ def test_many_bytes_push_out_no_meaning() -> None:
 
 
 def test_validity() -> None:
-    """An answer is valid until its moment, and forgotten at it."""
-    answers: HotAnswers[bytes] = HotAnswers()
-    answers.keep(key(1), hot(until=100.0))
+    """An answer is valid until its moment, and forgotten at it, however it is found."""
+    ready, keys = ReadyAnswers(), Keys(meaning(1), key(1))
+    ready.keep(keys, answer(until=100.0))
 
-    assert answers.find(key(1), 99.9) is not None
-    assert answers.find(key(1), 100.0) is None
-    assert len(answers) == 0
+    assert ready.repeated(key(1), 99.9) is not None
+    assert ready.find(keys, 99.9) is not None
+    assert ready.repeated(key(1), 100.0) is None
+    assert ready.find(keys, 100.0) is None
+    assert held(ready) == 0
 
 
 def test_bound() -> None:
     """The bytes that are held are bounded; what was not used for longest leaves first."""
-    answers: HotAnswers[bytes] = HotAnswers(capacity=10_000)
+    ready = ReadyAnswers(capacity=10_000)
     for number in range(3):
-        answers.keep(key(number), hot(2000))
-    answers.find(key(0), 0.0)
+        ready.keep(Keys(meaning(number), key(number)), answer(2000))
+    ready.repeated(key(0), 0.0)
 
-    answers.keep(key(3), hot(2000))
+    ready.keep(Keys(meaning(3), key(3)), answer(2000))
 
-    assert [answers.find(key(number), 0.0) is not None for number in range(4)] == [True, False, True, True]
+    assert [ready.repeated(key(number), 0.0) is not None for number in range(4)] == [True, False, True, True]
 
 
 def test_too_large() -> None:
     """A large answer is not worth its memory, nor is one to a large request."""
-    answers: HotAnswers[bytes] = HotAnswers()
+    ready = ReadyAnswers()
 
-    answers.keep(key(1), hot(LARGEST + 1))
-    answers.keep(bytes(LARGEST + 1), hot())
+    ready.keep(Keys(meaning(1), key(1)), answer(LARGEST + 1))
+    ready.keep(Keys(("GET", "x" * LARGEST, None, None), bytes(LARGEST + 1)), answer())
 
-    assert len(answers) == 0
+    assert held(ready) == 0
 
 
 def test_again() -> None:
     """Keeping an answer again replaces it, and is not counted twice."""
-    answers: HotAnswers[bytes] = HotAnswers(capacity=10_000)
+    ready = ReadyAnswers(capacity=10_000)
     for _ in range(100):
-        answers.keep(key(1), hot(5000))
+        ready.keep(Keys(meaning(1), key(1)), answer(5000))
 
-    assert len(answers) == 1
-    assert answers._held < 10_000
+    assert held(ready) == 2
 
 
-def test_clear() -> None:
-    """After rights have ended no answer is given again."""
-    ready = Ready()
-    keys = Keys(meaning(1), key(1))
-    ready.keep(keys, hot())
+def test_forgotten() -> None:
+    """Answers of a repository, or with some content, can be forgotten; all others stay."""
+    other = Digest.of(b"other")
+    ready = ReadyAnswers()
+    ready.keep(Keys(meaning(1), key(1)), answer())
+    ready.keep(Keys(meaning(2), key(2)), answer(name="team/other"))
+    ready.keep(Keys(meaning(3), key(3)), answer(name="team/other", digest=other))
 
-    ready.clear()
-
-    assert len(ready) == 0
-    assert ready.find(keys, 0.0) is None
+    ready.forget(RepositoryKey("registry.test", Repository("team/app")))
+    assert [ready.repeated(key(number), 0.0) is not None for number in (1, 2, 3)] == [False, True, True]
+    ready.forget(other)
+    assert [ready.find(Keys(meaning(number), None), 0.0) is not None for number in (1, 2, 3)] == [False, True, False]

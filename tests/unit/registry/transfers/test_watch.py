@@ -93,7 +93,7 @@ def holding() -> tuple[FakeUpstream, FakeBlob]:
 def look_after(w: World, seconds: float) -> None:
     """Let time pass without any byte, and the watch look at what runs."""
     w.clock.advance(seconds)
-    w.engine._blobs._watch.look(w.engine._blobs._downloads)
+    w.engine.blobs._watch.look(w.engine.blobs._downloads)
 
 
 async def test_a_transfer_that_nobody_advances_is_ended() -> None:

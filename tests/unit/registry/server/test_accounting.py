@@ -9,7 +9,7 @@ from obol.machine.tasks import spawn
 from obol.oci.references import Digest
 from obol.registry.control.api import Listener
 from obol.registry.engine.accounts import Accounts, Ends
-from obol.registry.server.metering import ends_of, meter_of
+from obol.registry.server.exchange import meter_of
 from tests.fakes.content import blob as make_blob
 from tests.fakes.content import make_image
 from tests.fakes.http import request
@@ -146,7 +146,7 @@ async def test_what_follows_a_running_transfer_is_no_saving() -> None:
         await eventually(lambda: s.world.engine.transfers == 1)
         account = opened(s)
         second = spawn(s.ask("GET", BLOB), name="client")
-        await eventually(lambda: s.world.scope.counters.hit == 1)
+        await eventually(lambda: s.world.engine.blobs.transfers[0].followers == 2)
         slow.let_go()
         replies = await asyncio.gather(first, second)
         await s.world.idle()
@@ -181,15 +181,9 @@ async def test_two_accounts_beside_a_foreign_pull() -> None:
     assert sum(sums(accounts[0])) == sum(received)
 
 
-def test_no_account_costs_no_look() -> None:
-    """Without accounts, and for what is no TCP connection, there is no meter."""
+def test_only_connections_have_ends() -> None:
+    """What is no TCP connection has no meter."""
+    pipe = asyncio.BaseTransport()
 
-    class Pipe(asyncio.BaseTransport):
-        pass
-
-    assert ends_of(Pipe()) is None
-    accounts = Accounts()
-    assert meter_of(accounts, Pipe(), "r", Digest(SMALL)) is None
-    accounts.open(1, ())
-    assert meter_of(accounts, Pipe(), "r", Digest(SMALL)) is None
-    assert meter_of(accounts, None, "r", Digest(SMALL)) is None
+    assert meter_of(Accounts(), pipe, "r", Digest(SMALL)) is None
+    assert meter_of(Accounts(), None, "r", Digest(SMALL)) is None

@@ -6,22 +6,29 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from obol.machine.logs import Seldom
 from obol.machine.tasks import spawn
 from obol.oci.errors import NAME_INVALID, UNAVAILABLE, UNSUPPORTED, OciError
 from obol.oci.references import Digest
-from obol.registry.server import replies as replies_module
+from obol.registry.control.api import Source
+from obol.registry.engine.accounts import Accounts
+from obol.registry.engine.scopes import Scope
+from obol.registry.server import exchange as exchange_module
 from obol.registry.server.budget import Budget
-from obol.registry.server.replies import (
+from obol.registry.server.exchange import (
     PIECE,
     DateLine,
+    Exchange,
     Rendered,
-    Reply,
-    Sent,
+    Shared,
     connection,
     content_headers,
     refusal_headers,
 )
+from obol.registry.server.hosts import Hosts
+from obol.registry.settings import TimeLimits
 from tests.fakes.clock import FakeClock
+from tests.fakes.upstream import FakeUpstream
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -67,9 +74,15 @@ class Incoming:
     budget: Budget = field(default_factory=lambda: Budget(1 << 20, FakeClock().monotonic))
     kept: list[int] = field(default_factory=list)
     """What was kept at each wait."""
+    method: str = "GET"
+    begun: bool = False
 
     @property
     def writer(self) -> Incoming:
+        return self
+
+    @property
+    def protocol(self) -> Incoming:
         return self
 
     async def drain(self) -> None:
@@ -81,6 +94,19 @@ class Incoming:
     def request(self) -> web.BaseRequest:
         """As the type that is declared."""
         return cast("web.BaseRequest", self)
+
+
+def exchange(incoming: Incoming) -> Exchange:
+    """The exchange of a request."""
+    clock = FakeClock()
+    shared = Shared(Hosts(()), incoming.budget, Seldom(clock), clock, TimeLimits(), 1)
+    scope = Scope("registry.test", FakeUpstream())
+    one = Exchange(incoming.request(), None, scope, Accounts(), shared)
+    one.serves(Source.HIT)
+    return one
+
+
+HEAD = b"".join((Rendered(200, ()).before, DateLine().at(FakeClock().wall()), Rendered(200, ()).after, b"\r\n"))
 
 
 def test_head() -> None:
@@ -133,17 +159,19 @@ def test_connection(version: tuple[int, int], keep_alive: bool, expected: bytes)
 async def test_small_reply(size: int, takes_all: bool) -> None:
     """A small answer is one write; what the client does not take at once is waited for, and counted meanwhile."""
     incoming = Incoming(transport=Transport(takes_all=takes_all))
-    transport = incoming.transport
-    reply = Reply(b"head", bytes(size), incoming.budget, keep_alive=True)
+    one = exchange(incoming)
 
-    await reply.prepare(incoming.request())
-    await reply.write_eof()
+    await one.reply(Rendered(200, ()), bytes(size))
+    await one.prepare(incoming.request())
+    await one.write_eof()
+    one.end()
 
-    assert transport is not None
-    assert transport.written == [b"head" + bytes(size)]
-    assert incoming.kept == ([] if takes_all else [4 + size])
+    assert incoming.transport is not None
+    assert incoming.transport.written == [HEAD + bytes(size)]
+    assert incoming.kept == ([] if takes_all else [len(HEAD) + size])
     assert incoming.budget.kept == 0
-    assert reply.response() is cast("web.StreamResponse", reply)
+    assert (one.scope.counters.hit, one.scope.counters.bytes_from_cache) == (1, size)
+    assert one.response() is cast("web.StreamResponse", one)
 
 
 async def test_large_reply() -> None:
@@ -158,28 +186,43 @@ async def test_large_reply() -> None:
         await gate.wait()
 
     slow.drain = held  # type: ignore[method-assign]
-    reading = spawn(Reply(b"head", body, slow.budget, keep_alive=True).prepare(slow.request()), name="slow")
+    reading = spawn(exchange(slow).reply(Rendered(200, ()), body), name="slow")
     await asyncio.sleep(0)
-    await Reply(b"head", body, other.budget, keep_alive=True).prepare(other.request())
+    await exchange(other).reply(Rendered(200, ()), bytes(body))
     gate.set()
     await reading
 
     for one in (slow, other):
         assert one.transport is not None
-        assert b"".join(one.transport.written) == b"head" + body
+        assert b"".join(one.transport.written) == HEAD + body
         assert max(map(len, one.transport.written)) == PIECE
         assert set(one.kept) == {len(body)}
     assert slow.budget.kept == 0
 
 
-@pytest.mark.parametrize("size", [PIECE, PIECE + 1])
-async def test_no_room(size: int) -> None:
-    """Where there is no room for what a client does not take, the client is let go."""
+async def test_reply_to_head() -> None:
+    """Where the client asked for the head, no body is sent, nor counted."""
+    incoming = Incoming(method="HEAD")
+    one = exchange(incoming)
+
+    await one.whole(200, (), b"body")
+    one.end()
+
+    assert incoming.transport is not None
+    assert b"".join(incoming.transport.written).endswith(b"\r\n\r\n")
+    assert (one.scope.counters.hit, one.scope.counters.bytes_from_cache) == (1, 0)
+
+
+async def test_no_room() -> None:
+    """Where there is no room for what a client does not take, the client is let go; one that is new is refused."""
     incoming = Incoming(transport=Transport(takes_all=False))
     incoming.budget.keep(bytes(incoming.budget.total), lambda: None)
 
+    with pytest.raises(OciError) as refusal:
+        await exchange(incoming).reply(Rendered(200, ()), bytes(PIECE + 1))
+    assert refusal.value.kind is UNAVAILABLE
     with pytest.raises(ConnectionResetError):
-        await Reply(b"head", bytes(size), incoming.budget, keep_alive=True).prepare(incoming.request())
+        await exchange(incoming).reply(Rendered(200, ()), bytes(PIECE))
     assert incoming.transport is not None
     assert incoming.transport.aborted
 
@@ -188,7 +231,7 @@ async def test_no_room(size: int) -> None:
 @pytest.mark.parametrize("size", [1, PIECE + 1])
 async def test_reply_to_a_stalled_client(size: int, gone: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that does not take an answer in time is let go, and nothing is kept for it any more."""
-    monkeypatch.setattr(replies_module, "LONGEST_WRITE", 0.01)
+    monkeypatch.setattr(exchange_module, "LONGEST_WRITE", 0.01)
     incoming = Incoming(transport=Transport(takes_all=False))
     transport = incoming.transport
     assert transport is not None
@@ -198,11 +241,14 @@ async def test_reply_to_a_stalled_client(size: int, gone: bool, monkeypatch: pyt
         await asyncio.Event().wait()
 
     monkeypatch.setattr(incoming, "drain", never)
+    one = exchange(incoming)
 
     with pytest.raises(ConnectionResetError):
-        await Reply(b"head", bytes(size), incoming.budget, keep_alive=True).prepare(incoming.request())
+        await one.reply(Rendered(200, ()), bytes(size))
+    one.end()
     assert transport.aborted
     assert incoming.budget.kept == 0
+    assert one.scope.counters.bytes_from_cache == min(size, PIECE)
 
 
 async def test_client_that_was_let_go() -> None:
@@ -216,28 +262,34 @@ async def test_client_that_was_let_go() -> None:
     incoming.drain = closed  # type: ignore[method-assign]
 
     with pytest.raises(ConnectionResetError):
-        await Reply(b"head", bytes(2 * PIECE), incoming.budget, keep_alive=True).prepare(incoming.request())
-    with pytest.raises(ConnectionResetError):
-        await replies_module.drained(Incoming(transport=None).request(), 1.0)
+        await exchange(incoming).reply(Rendered(200, ()), bytes(2 * PIECE))
 
 
-async def test_reply_to_nobody() -> None:
-    """There is nothing to write to a client that has gone."""
-    for reply in (Reply(b"x", b"", Incoming().budget, keep_alive=True), Sent(keep_alive=True)):
+async def test_client_that_has_gone() -> None:
+    """To a client that has gone nothing is written, and it counts for nothing."""
+    incoming = Incoming(transport=None)
+    one = exchange(incoming)
+    for answer in (one.reply(Rendered(200, ())), one.prepare(incoming.request())):
         with pytest.raises(ConnectionResetError):
-            await reply.prepare(Incoming(transport=None).request())
+            await answer
+    one.end()
+    with pytest.raises(ConnectionResetError):
+        await exchange_module.drained(incoming.request(), 1.0)
+
+    assert one.scope.counters.hit == 0
 
 
-async def test_sent() -> None:
-    """What was written already is not written again."""
-    incoming = Incoming()
-    reply = Sent(keep_alive=False)
+@pytest.mark.parametrize("begun", [True, False])
+async def test_failure_of_ours(begun: bool) -> None:
+    """An answer that fails before it has begun is an error; one that fails later counts as what it is."""
+    one = exchange(Incoming())
+    if begun:
+        await one.reply(Rendered(200, ()), b"body")
+    one.failed()
+    one.end()
 
-    await reply.prepare(incoming.request())
-    await reply.write_eof()
-
-    assert incoming.transport == Transport([])
-    assert reply.response() is cast("web.StreamResponse", reply)
+    counters = one.scope.counters
+    assert (counters.hit, counters.error) == ((1, 0) if begun else (0, 1))
 
 
 @pytest.mark.parametrize(("immutable", "cache"), [(True, "public, max-age=31536000, immutable"), (False, "no-cache")])

@@ -6,7 +6,7 @@ import pytest
 
 from obol.oci.references import Digest
 from obol.registry.control.api import Amount
-from obol.registry.store.ports import StoreError
+from obol.registry.store.ports import StoreError, transfer_id
 from tests.fakes.store import bytes_of
 
 if TYPE_CHECKING:
@@ -78,11 +78,11 @@ async def test_readers_are_independent(store: Store) -> None:
 
 async def test_adopt(store: Store) -> None:
     """An adopted download is content, is no download any more, and its descriptor reads on until it is closed."""
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     await partial.write(0, DATA)
     await partial.checkpoint(len(DATA))
 
-    await store.content.adopt(partial, len(DATA))
+    await store.content.adopt(partial, DIGEST, len(DATA))
 
     assert partial.read(0, 100) == DATA
     partial.close()
@@ -93,10 +93,10 @@ async def test_adopt(store: Store) -> None:
 
 async def test_adopt_cuts(store: Store) -> None:
     """Bytes behind the size that was verified are no part of the content."""
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     await partial.write(0, DATA + b"rubbish")
 
-    await store.content.adopt(partial, len(DATA))
+    await store.content.adopt(partial, DIGEST, len(DATA))
 
     partial.close()
     assert read(await store.content.open(DIGEST)) == DATA
@@ -104,11 +104,11 @@ async def test_adopt_cuts(store: Store) -> None:
 
 async def test_adopt_too_short(store: Store) -> None:
     """A download that is shorter than its caller believes does not become content."""
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     await partial.write(0, DATA[:-1])
 
     with pytest.raises(StoreError) as caught:
-        await store.content.adopt(partial, len(DATA))
+        await store.content.adopt(partial, DIGEST, len(DATA))
 
     partial.close()
     assert not caught.value.full
@@ -117,10 +117,10 @@ async def test_adopt_too_short(store: Store) -> None:
 
 async def test_discard_after_adopt(store: Store) -> None:
     """Discarding what was adopted touches neither the content nor a newer download."""
-    first = await store.partials.open(DIGEST)
+    first = await store.partials.open(transfer_id(DIGEST))
     await first.write(0, DATA)
-    await store.content.adopt(first, len(DATA))
-    second = await store.partials.open(DIGEST)
+    await store.content.adopt(first, DIGEST, len(DATA))
+    second = await store.partials.open(transfer_id(DIGEST))
     await second.write(0, DATA)
 
     await first.discard()
@@ -134,15 +134,54 @@ async def test_discard_after_adopt(store: Store) -> None:
 
 async def test_adopt_discarded(store: Store) -> None:
     """A download that was discarded can not become content."""
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     await partial.write(0, DATA)
     await partial.discard()
 
     with pytest.raises(StoreError):
-        await store.content.adopt(partial, len(DATA))
+        await store.content.adopt(partial, DIGEST, len(DATA))
 
     partial.close()
     assert await store.content.size(DIGEST) is None
+
+
+async def test_remove(store: Store) -> None:
+    """What is removed is held no more; who has it open reads on, and it may come again."""
+    await store.content.put(DIGEST, DATA)
+    opened = await store.content.open(DIGEST)
+
+    assert await store.content.remove(DIGEST)
+
+    assert not await store.content.remove(DIGEST)
+    assert read(opened) == DATA
+    assert await store.content.size(DIGEST) is None
+    assert await store.content.open(DIGEST) is None
+    assert await store.content.usage() == Amount(0, 0)
+    await store.content.put(DIGEST, DATA)
+    assert read(await store.content.open(DIGEST)) == DATA
+
+
+async def test_verify(store: Store) -> None:
+    """What has its digest stays; what has not, or is not held, is not whole and is held no more."""
+    await store.content.put(DIGEST, DATA)
+    await store.content.put(OTHER, DATA)
+
+    assert await store.content.verify(DIGEST)
+    assert not await store.content.verify(OTHER)
+    assert not await store.content.verify(Digest.of(b"never stored"))
+
+    assert await store.content.usage() == Amount(1, len(DATA))
+
+
+async def test_quarantine(store: Store) -> None:
+    """What is quarantined is held no more, also when nothing is held."""
+    await store.content.put(DIGEST, DATA)
+
+    await store.content.quarantine(DIGEST)
+    await store.content.quarantine(OTHER)
+
+    assert await store.content.open(DIGEST) is None
+    assert await store.content.usage() == Amount(0, 0)
 
 
 @pytest.mark.parametrize("data", [DATA, b"", bytes(3_000_000)], ids=["short", "empty", "long"])

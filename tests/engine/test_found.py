@@ -14,7 +14,7 @@ from obol.machine.tasks import spawn
 from obol.oci.references import Digest
 from obol.registry.store.disk.metadata import SqliteMetadata
 from obol.registry.store.disk.partials import DiskPartial
-from obol.registry.store.ports import StoreError
+from obol.registry.store.ports import StoreError, transfer_id
 from obol.registry.transfers.download import Abandoned
 from obol.registry.upstream.blobs import RegistryStream
 from tests.fakes.behaviours import BAD_RANGES, SILENCE, WRONG_CONTENT, Exchange, cut, flip
@@ -288,7 +288,7 @@ async def test_partial_longer_than_the_blob_is_begun_afresh(start: Start) -> Non
         async with start({"liar.test": liar.url, "honest.test": honest.url}) as cache:
             for registry in ("liar.test", "honest.test"):
                 await request(cache.port_of(registry), "GET", "/v2/app/manifests/1")
-            partial = await cache.running.store.partials.open(Digest(LARGE), "docker.io")
+            partial = await cache.running.store.partials.open(transfer_id(Digest(LARGE), "docker.io"))
             await partial.write(0, longer)
             await partial.checkpoint(len(longer))
             partial.close()

@@ -27,6 +27,8 @@ from obol.registry.store.ports import (
     RepositoryKey,
     Run,
     StoreError,
+    digest_of_partial,
+    is_partial_id,
     provenance_type,
 )
 
@@ -90,8 +92,7 @@ class MemoryContent:
         data = os.pread(file.descriptor, file.size(), 0)
         if Digest.of(data, digest.algorithm) == digest:
             return data
-        del self._held[digest]
-        self.quarantined.append(digest)
+        await self.quarantine(digest)
         return None
 
     async def open(self, digest: Digest) -> MemoryReadable | None:
@@ -105,11 +106,24 @@ class MemoryContent:
         os.pwrite(file.descriptor, data, 0)
         self._held[digest] = file
 
-    async def adopt(self, partial: Partial, size: int) -> None:
+    async def adopt(self, partial: Partial, digest: Digest, size: int) -> None:
         """Turn a partial into content. Raises StoreError where it is shorter than `size`."""
         if not isinstance(partial, MemoryPartial):
             raise TypeError("only a partial of the same store can be adopted")
-        self._held[partial.digest] = partial.surrender(size)
+        self._held[digest] = partial.surrender(size)
+
+    async def remove(self, digest: Digest) -> bool:
+        """Remove it."""
+        return self._held.pop(digest, None) is not None
+
+    async def verify(self, digest: Digest) -> bool:
+        """Read it again."""
+        return await self.read(digest) is not None
+
+    async def quarantine(self, digest: Digest) -> None:
+        """Take it out of service."""
+        if self._held.pop(digest, None) is not None:
+            self.quarantined.append(digest)
 
     async def usage(self) -> Amount:
         """What is held now."""
@@ -125,10 +139,9 @@ class _Left:
 class MemoryPartial:
     """A download under way."""
 
-    def __init__(self, digest: Digest, scope: str, left: _Left, partials: MemoryPartials) -> None:
-        self.digest = digest
-        self._key = (digest, scope)
-        self.frontier = left.frontier
+    def __init__(self, name: str, left: _Left, partials: MemoryPartials) -> None:
+        self._name = name
+        self.left = left.frontier
         self._left = left
         self._partials = partials
         self._descriptor = os.dup(left.file.descriptor)
@@ -160,12 +173,12 @@ class MemoryPartial:
 
     async def discard(self) -> None:
         """Remove the file now."""
-        self._partials.forget(self._key, self._left)
+        self._partials.forget(self._name, self._left)
 
     def surrender(self, size: int) -> _File:
         """Give the file away as content. Raises StoreError."""
         there = self._left.file.size()
-        if there < size or not self._partials.forget(self._key, self._left):
+        if there < size or not self._partials.forget(self._name, self._left):
             raise StoreError(f"a download of {size} bytes cannot be stored: {there} bytes are left")
         os.ftruncate(self._left.file.descriptor, size)
         return self._left.file
@@ -179,32 +192,36 @@ class MemoryPartials:
 
     def __init__(self, content: MemoryContent) -> None:
         self._content = content
-        self._left: dict[tuple[Digest, str], _Left] = {}
+        self._left: dict[str, _Left] = {}
         self.fail_after: int | None = None
         self._written = 0
 
-    async def open(self, digest: Digest, scope: str = "") -> MemoryPartial:
-        """Resume what an earlier attempt left, or begin."""
-        left = self._left.get((digest, scope))
+    async def open(self, name: str) -> MemoryPartial:
+        """Resume what an earlier attempt left, or begin. Raises ValueError for what is no id."""
+        if not is_partial_id(name):
+            raise ValueError(f"no id of a partial: {name!r}")
+        left = self._left.get(name)
         if left is None or not left.frontier:
-            left = self._left[digest, scope] = _Left(_File())
+            left = self._left[name] = _Left(_File())
         left.frontier = min(left.frontier, left.file.size())
         os.ftruncate(left.file.descriptor, left.frontier)
-        return MemoryPartial(digest, scope, left, self)
+        return MemoryPartial(name, left, self)
 
-    async def left(self, digest: Digest, scope: str = "") -> int:
-        """Bytes that the next download of a digest would resume with."""
-        left = self._left.get((digest, scope))
+    async def left(self, name: str) -> int:
+        """Bytes that the next attempt would resume with."""
+        left = self._left.get(name)
         return min(left.frontier, left.file.size()) if left else 0
 
     async def sweep(self) -> int:
         """Remove what cannot be resumed."""
-        useless = [
-            key for key, left in self._left.items() if not left.frontier or await self._content.size(key[0]) is not None
-        ]
-        for key in useless:
-            del self._left[key]
+        useless = [name for name, left in self._left.items() if not left.frontier or await self._is_held(name)]
+        for name in useless:
+            del self._left[name]
         return len(useless)
+
+    async def _is_held(self, name: str) -> bool:
+        digest = digest_of_partial(name)
+        return digest is not None and await self._content.size(digest) is not None
 
     async def usage(self) -> Amount:
         """Files left or in use, and the bytes they take."""
@@ -216,11 +233,11 @@ class MemoryPartials:
         if self.fail_after is not None and self._written > self.fail_after:
             raise StoreError(f"write a download: {os.strerror(errno.ENOSPC)}", full=True)
 
-    def forget(self, key: tuple[Digest, str], left: _Left) -> bool:
+    def forget(self, name: str, left: _Left) -> bool:
         """Remove a download, unless its name stands for another one by now; tell whether it was there."""
-        if self._left.get(key) is not left:
+        if self._left.get(name) is not left:
             return False
-        del self._left[key]
+        del self._left[name]
         return True
 
 

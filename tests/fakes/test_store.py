@@ -8,7 +8,7 @@ import pytest
 
 from obol.oci.references import Digest, Repository
 from obol.registry.store.disk.opening import open_store
-from obol.registry.store.ports import RepositoryKey, StoreError
+from obol.registry.store.ports import RepositoryKey, StoreError, transfer_id
 from tests.fakes.store import MemoryContent, MemoryMetadata, MemoryPartials
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ async def test_fail_after() -> None:
     """Writes fail as on a full disk once so many bytes were written, and work again when told to."""
     partials = MemoryPartials(MemoryContent())
     partials.fail_after = 10
-    partial = await partials.open(DIGEST)
+    partial = await partials.open(transfer_id(DIGEST))
 
     await partial.write(0, b"12345678")
     with pytest.raises(StoreError) as caught:
@@ -56,10 +56,10 @@ async def test_uses() -> None:
 async def test_foreign_partial(tmp_path: Path) -> None:
     """A partial of another store cannot be adopted."""
     store = open_store(tmp_path)
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
 
     with pytest.raises(TypeError):
-        await MemoryContent().adopt(partial, 0)
+        await MemoryContent().adopt(partial, DIGEST, 0)
 
     partial.close()
     await store.close()

@@ -18,6 +18,7 @@ from obol.oci.mediatypes import is_distributable, is_index
 from obol.oci.platforms import choose
 from obol.oci.references import Digest, ImageReference
 from obol.registry.control.api import MOST_IMAGES, ImageProgress, ProgressStatus, TransferStatus
+from obol.registry.store.ports import transfer_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -114,7 +115,7 @@ class ProgressTaker:
         if await self._store.content.size(digest) is not None:
             found = _Blob(size, size, now + BELIEVED)
         else:
-            left = min(await self._store.partials.left(digest, registry), size)
+            left = min(await self._store.partials.left(transfer_id(digest, registry)), size)
             found = _Blob(left, left, now + LOOK_AGAIN)
         self._known[key] = found
         return found

@@ -9,15 +9,23 @@ All methods are awaited from one event loop; what may block is done in threads b
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from obol.oci.errors import OciError
+from obol.oci.references import Digest
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from obol.oci.references import Digest, Repository, Tag
+    from obol.oci.references import Repository, Tag
     from obol.registry.control.api import Amount
+
+_TRANSFER = re.compile(r"(?P<algorithm>[a-z0-9]+)-(?P<hex>[0-9a-f]+)(?:-[0-9a-f]{16})?")
+_UPLOAD = re.compile(r"upload-[0-9a-f]{32}")
 
 
 class StoreError(Exception):
@@ -62,12 +70,36 @@ class Readable(Protocol):
         ...
 
 
-class Partial(Protocol):
-    """A download under way: one file, written at offsets, never visible as content."""
+def transfer_id(digest: Digest, scope: str = "") -> str:
+    """The id of the partial of a transfer. A scope is told apart by a hash, because its name is no file name.
 
-    digest: Digest
-    frontier: int
-    """Length of the contiguous prefix that an earlier attempt left, 0 for a new one. The bytes are *not* verified."""
+    Transfers of one digest in two scopes have two partials: one registry's bytes must not spoil another's.
+    """
+    mark = f"-{hashlib.sha256(scope.encode()).hexdigest()[:16]}" if scope else ""
+    return f"{digest.algorithm}-{digest.hex}{mark}"
+
+
+def digest_of_partial(name: str) -> Digest | None:
+    """The digest in the id of a transfer's partial; None for that of an upload, and for what is no id."""
+    found = _TRANSFER.fullmatch(name)
+    if found is None:
+        return None
+    try:
+        return Digest.parse(f"{found['algorithm']}:{found['hex']}")
+    except OciError:
+        return None
+
+
+def is_partial_id(name: str) -> bool:
+    """Whether a file of this name is a partial."""
+    return _UPLOAD.fullmatch(name) is not None or digest_of_partial(name) is not None
+
+
+class Partial(Protocol):
+    """A blob that is not complete: one file, written at offsets, never visible as content."""
+
+    left: int
+    """Bytes from the start that an earlier attempt left, 0 for a new one. They are *not* verified."""
 
     def run(self, start: int, stop: int) -> Run:
         """Bytes that have been written; valid until `close`. Raises ValueError before the first write and after it."""
@@ -113,11 +145,23 @@ class Content(Protocol):
         """Keep `data`, whose digest the caller has verified. Durable on return. Raises StoreError."""
         ...
 
-    async def adopt(self, partial: Partial, size: int) -> None:
-        """Turn a verified partial into content: fsync, rename, fsync of the directory, index row. Raises StoreError.
+    async def adopt(self, partial: Partial, digest: Digest, size: int) -> None:
+        """Turn a partial, which the caller has verified, into content. Raises StoreError, also where it is shorter.
 
-        The partial stays readable until its `close`.
+        That is: fsync, rename, fsync of the directory, index row. The partial stays readable until its `close`.
         """
+        ...
+
+    async def remove(self, digest: Digest) -> bool:
+        """Remove it; tells whether it was held. Who has it open reads on. Raises StoreError."""
+        ...
+
+    async def verify(self, digest: Digest) -> bool:
+        """Read all of it again: is it held, and whole? What has not its digest is quarantined. Raises StoreError."""
+        ...
+
+    async def quarantine(self, digest: Digest) -> None:
+        """Take it out of service, and keep the file for a person to look into. Raises StoreError."""
         ...
 
     async def usage(self) -> Amount:
@@ -126,24 +170,24 @@ class Content(Protocol):
 
 
 class Partials(Protocol):
-    """Downloads under way or left behind."""
+    """Partials, in use or left behind. Their id is that of a transfer (`transfer_id`), or `upload-` and 32 hex digits.
 
-    async def open(self, digest: Digest, scope: str = "") -> Partial:
-        """Resume what an earlier attempt left, or begin. Raises StoreError.
+    The digest of an upload is known only at its end.
+    """
 
-        Downloads of one digest for two scopes are two: one registry's bytes must not spoil another's.
-        """
+    async def open(self, name: str) -> Partial:
+        """Resume what an earlier attempt left, or begin. Raises StoreError, and ValueError for what is no id."""
         ...
 
-    async def left(self, digest: Digest, scope: str = "") -> int:
-        """Bytes that the next download of a digest would resume with; of one that is in use, as of its last checkpoint.
+    async def left(self, name: str) -> int:
+        """Bytes that the next attempt would resume with; of one that is in use, as of its last checkpoint.
 
         Raises StoreError.
         """
         ...
 
     async def sweep(self) -> int:
-        """At start: remove what cannot be resumed (foreign files, no checkpoint, another boot); tell how many."""
+        """At the start: remove what cannot be resumed (foreign files, no checkpoint, another boot); tells how many."""
         ...
 
     async def usage(self) -> Amount:

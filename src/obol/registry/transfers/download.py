@@ -18,7 +18,7 @@ from obol.machine.tasks import members, most_telling, spawn
 from obol.oci.references import new_hash
 from obol.registry.policy.health import Hold
 from obol.registry.policy.retry import delay, give_up
-from obol.registry.store.ports import Content, Partial, Partials, StoreError
+from obol.registry.store.ports import Content, Partial, Partials, StoreError, transfer_id
 from obol.registry.transfers.connections import LEND_AFTER, UNWANTED, Line, Lines
 from obol.registry.transfers.relay import hash_run
 from obol.registry.transfers.segments import Segment, SegmentMap, connections
@@ -161,14 +161,14 @@ class Download:
     async def _open_partial(self) -> Partial:
         """What an earlier transfer left, unless that is more than the whole blob: it was told another length."""
         partials, transfer = self._around.partials, self._transfer
-        left = await partials.open(transfer.digest, transfer.repo.scope)
-        if transfer.size is None or left.frontier <= transfer.size:
-            return left
+        partial = await partials.open(transfer_id(transfer.digest, transfer.repo.scope))
+        if transfer.size is None or partial.left <= transfer.size:
+            return partial
         try:
-            await left.discard()
+            await partial.discard()
         finally:
-            left.close()
-        return await partials.open(transfer.digest, transfer.repo.scope)
+            partial.close()
+        return await partials.open(transfer_id(transfer.digest, transfer.repo.scope))
 
     async def _rounds(self) -> None:
         barren = 0
@@ -373,7 +373,7 @@ class Download:
             self._counters.corrupt += 1
             raise Misbehaved("the upstream's blob does not have the digest that it should have")
         self._transfer.confirm()
-        await self._around.content.adopt(self._transfer.partial, self._transfer.frontier)
+        await self._around.content.adopt(self._transfer.partial, self._transfer.digest, self._transfer.frontier)
 
     async def _failed(self, problem: Exception) -> None:
         self._counters.fills_failed += 1

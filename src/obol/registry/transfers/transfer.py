@@ -84,7 +84,7 @@ class Transfer:
         """The transfer begins to write."""
         self._partial = partial
         self.withheld = withhold
-        self.frontier = self.held = partial.frontier
+        self.frontier = self.held = partial.left
 
     def arrives(self, data: bytes) -> None:
         """The blob's first bytes are being written; no others may be written in their place any more."""

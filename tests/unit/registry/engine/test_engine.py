@@ -13,7 +13,7 @@ from obol.registry.control.api import Source
 from obol.registry.engine import engine as engine_module
 from obol.registry.engine import storedmanifests as documents_module
 from obol.registry.engine.answers import DocumentHead, StoredBlob
-from obol.registry.store.ports import ContentKind, Grant, HeldTag, Partial, RepositoryKey, StoreError
+from obol.registry.store.ports import ContentKind, Grant, HeldTag, Partial, RepositoryKey, StoreError, transfer_id
 from tests.fakes.content import make_image
 from tests.fakes.store import MemoryContent, MemoryMetadata, MemoryStore
 from tests.fakes.upstream import FakeUpstream
@@ -304,9 +304,9 @@ async def test_close_commits_what_is_verified(monkeypatch: pytest.MonkeyPatch) -
     store = MemoryStore()
     adopt = store.content.adopt
 
-    async def slow(partial: Partial, size: int) -> None:
+    async def slow(partial: Partial, digest: Digest, size: int) -> None:
         await asyncio.sleep(0.02)
-        await adopt(partial, size)
+        await adopt(partial, digest, size)
 
     monkeypatch.setattr(store.content, "adopt", slow)
     digest = Digest(IMAGE.layers[0])
@@ -331,8 +331,8 @@ async def test_close_stops_a_transfer() -> None:
             await following.opened(1999)
             assert w.engine.transfers == 1
 
-    left = await store.partials.open(Digest(digest), "registry.test")
-    assert left.frontier == 2000
+    left = await store.partials.open(transfer_id(Digest(digest), "registry.test"))
+    assert left.left == 2000
 
 
 async def test_inventory() -> None:

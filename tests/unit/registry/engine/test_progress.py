@@ -10,7 +10,7 @@ from obol.oci.references import Digest
 from obol.registry.control.api import MOST_IMAGES, ImageProgress, ProgressRequest
 from obol.registry.engine import progress as progress_module
 from obol.registry.engine.progress import BELIEVED, LOOK_AGAIN
-from obol.registry.store.ports import StoreError
+from obol.registry.store.ports import StoreError, transfer_id
 from tests.fakes.content import FakeImage, digest_of, make_image
 from tests.fakes.upstream import FakeUpstream
 from tests.limits import eventually
@@ -126,7 +126,7 @@ async def test_what_an_earlier_transfer_left_counts() -> None:
     """A download that was broken off counts for what the next one resumes with."""
     async with world(upstream()) as w:
         await read(w)
-        partial = await w.store.partials.open(Digest(LAYER), "registry.test")
+        partial = await w.store.partials.open(transfer_id(Digest(LAYER), "registry.test"))
         await partial.write(0, bytes(2000))
         await partial.checkpoint(2000)
         partial.close()

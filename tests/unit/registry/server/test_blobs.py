@@ -14,7 +14,7 @@ from obol.machine.tasks import spawn
 from obol.oci.ranges import Part, Whole, parse_range
 from obol.oci.references import Digest
 from obol.registry.server import blobs as blobs_module
-from obol.registry.store.ports import StoreError
+from obol.registry.store.ports import StoreError, transfer_id
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.content import blob as make_blob
 from tests.fakes.http import talk
@@ -303,7 +303,7 @@ async def test_client_leaves() -> None:
 async def test_resumed_transfer_says_so() -> None:
     """A client is told how much of its blob was there before it came."""
     store = MemoryStore()
-    partial = await store.partials.open(Digest(DIGEST), "registry.test")
+    partial = await store.partials.open(transfer_id(Digest(DIGEST), "registry.test"))
     await partial.write(0, DATA[:30_000])
     await partial.checkpoint(30_000)
     partial.close()

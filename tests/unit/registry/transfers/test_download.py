@@ -11,7 +11,7 @@ from obol.oci.references import Digest
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.policy import retry
 from obol.registry.policy.health import Hold, Reason
-from obol.registry.store.ports import ContentKind, Grant, RepositoryKey
+from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, transfer_id
 from obol.registry.transfers import download as fetch_module
 from obol.registry.upstream.ports import (
     Absent,
@@ -314,7 +314,7 @@ async def test_crowded() -> None:
 async def test_resumed_after_restart() -> None:
     """What an earlier process left is not fetched again, but hashed again."""
     store = MemoryStore()
-    partial = await store.partials.open(Digest(DIGEST), "registry.test")
+    partial = await store.partials.open(transfer_id(Digest(DIGEST), "registry.test"))
     await partial.write(0, DATA[:5000])
     await partial.checkpoint(5000)
     partial.close()
@@ -331,7 +331,7 @@ async def test_resumed_after_restart() -> None:
 async def test_damaged_partial() -> None:
     """A damaged left-over is found out; then everything is fetched anew."""
     store = MemoryStore()
-    partial = await store.partials.open(Digest(DIGEST), "registry.test")
+    partial = await store.partials.open(transfer_id(Digest(DIGEST), "registry.test"))
     await partial.write(0, bytes(5000))
     await partial.checkpoint(5000)
     partial.close()
@@ -344,7 +344,7 @@ async def test_damaged_partial() -> None:
 async def test_complete_partial() -> None:
     """A left-over that has all bytes already needs no more from the upstream than its word."""
     store = MemoryStore()
-    partial = await store.partials.open(Digest(DIGEST), "registry.test")
+    partial = await store.partials.open(transfer_id(Digest(DIGEST), "registry.test"))
     await partial.write(0, DATA)
     await partial.checkpoint(len(DATA))
     partial.close()

@@ -302,7 +302,7 @@ async def test_no_partial(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where not even a file can be opened, a blob whose size is known is relayed."""
     store = MemoryStore()
 
-    async def fail(digest: Digest, scope: str) -> Partial:
+    async def fail(name: str) -> Partial:
         raise StoreError("full", full=True)
 
     monkeypatch.setattr(store.partials, "open", fail)
@@ -336,7 +336,7 @@ async def test_commit_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     """A verified blob that cannot be committed is served to its end, and fetched again by the next one."""
     store = MemoryStore()
 
-    async def fail(partial: Partial, size: int) -> None:
+    async def fail(partial: Partial, digest: Digest, size: int) -> None:
         raise StoreError("full", full=True)
 
     monkeypatch.setattr(store.content, "adopt", fail)

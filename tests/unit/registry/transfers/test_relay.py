@@ -8,6 +8,7 @@ import pytest
 
 from obol.oci.references import Digest, Repository
 from obol.registry.engine.answers import CutShort
+from obol.registry.store.ports import transfer_id
 from obol.registry.transfers import follower as following
 from obol.registry.transfers.follower import Follower
 from obol.registry.transfers.relay import ATTEMPTS, Check, relay
@@ -34,7 +35,7 @@ def held(data: bytes = DATA) -> tuple[FakeSource, FakeBlob]:
 
 async def stored() -> Partial:
     """What has the first thousand bytes."""
-    partial = await MemoryStore().partials.open(DIGEST)
+    partial = await MemoryStore().partials.open(transfer_id(DIGEST))
     await partial.write(0, DATA[:1000])
     return partial
 

@@ -7,7 +7,7 @@ import pytest
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest, Repository
 from obol.registry.engine.answers import StoredBlob
-from obol.registry.store.ports import RepositoryKey, StoreError
+from obol.registry.store.ports import RepositoryKey, StoreError, transfer_id
 from obol.registry.transfers.transfer import EARLY, Transfer, TransferFailed
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.clock import FakeClock
@@ -29,7 +29,7 @@ def new(size: int | None, clock: FakeClock | None = None) -> Transfer:
 async def begun(size: int | None) -> tuple[Transfer, MemoryPartial]:
     """A transfer that writes."""
     transfer = new(size)
-    partial = await MemoryStore().partials.open(DIGEST)
+    partial = await MemoryStore().partials.open(transfer_id(DIGEST))
     transfer.begin(partial, withhold=10)
     return transfer, partial
 
@@ -231,8 +231,8 @@ async def test_file_is_kept_for_followers() -> None:
 
 async def test_resumed() -> None:
     """What an earlier attempt left is the frontier at the beginning."""
-    partial = await MemoryStore().partials.open(DIGEST)
-    partial.frontier = 40
+    partial = await MemoryStore().partials.open(transfer_id(DIGEST))
+    partial.left = 40
     transfer = new(100)
 
     transfer.begin(partial, 10)
@@ -243,13 +243,13 @@ async def test_resumed() -> None:
 async def test_what_was_there() -> None:
     """What an earlier transfer left is remembered, however far this one comes."""
     store = MemoryStore()
-    earlier = await store.partials.open(DIGEST)
+    earlier = await store.partials.open(transfer_id(DIGEST))
     await earlier.write(0, b"da")
     await earlier.checkpoint(2)
     earlier.close()
     transfer = new(4)
 
-    transfer.begin(await store.partials.open(DIGEST), 0)
+    transfer.begin(await store.partials.open(transfer_id(DIGEST)), 0)
     transfer.frontier = 3
 
     assert transfer.held == 2

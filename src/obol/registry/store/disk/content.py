@@ -123,14 +123,31 @@ class DiskContent:
         async with self._lock(digest):
             await self._record(await self._pool.run("store content", self._tree.store, digest, data))
 
-    async def adopt(self, partial: Partial, size: int) -> None:
+    async def adopt(self, partial: Partial, digest: Digest, size: int) -> None:
         """Turn a verified partial into content. Raises StoreError, also where it is shorter than `size`."""
         if not isinstance(partial, DiskPartial):
             raise TypeError("only a partial of the same store can be adopted")
-        async with self._lock(partial.digest):
-            file = await self._pool.run("store content", partial.move_into, self._tree, size)
+        async with self._lock(digest):
+            file = await self._pool.run("store content", partial.move_into, self._tree, digest, size)
             await self._record(file)
         await self._pool.run("remove a checkpoint", partial.forget_checkpoint)
+
+    async def remove(self, digest: Digest) -> bool:
+        """Remove it; tells whether it was held. Raises StoreError."""
+        async with self._lock(digest):
+            self._files.pop(digest)
+            found = await self._pool.run("remove content", self._tree.remove, digest)
+            await self._index.forget(digest)
+        return found
+
+    async def verify(self, digest: Digest) -> bool:
+        """Read all of it again: is it held, and whole? Raises StoreError."""
+        return await self._settle(digest, suspected=True) is not None
+
+    async def quarantine(self, digest: Digest) -> None:
+        """Take it out of service, and keep the file. Raises StoreError."""
+        async with self._lock(digest):
+            await self._isolate(digest)
 
     async def usage(self) -> Amount:
         """What is held now. Raises StoreError."""

@@ -110,6 +110,16 @@ class BlobTree:
         self._make_durable(algorithm, f"{digest.algorithm}/{shard_name}")
         return BlobFile(digest, written.st_size, written.st_mtime)
 
+    def remove(self, digest: Digest) -> bool:
+        """Remove the file; tells whether it was there."""
+        shard = self._shard(digest)
+        if shard is None:
+            return False
+        with shard:
+            found = shard.stat(digest.hex) is not None
+            shard.unlink(digest.hex)
+        return found
+
     def isolate(self, digest: Digest) -> None:
         """Take the file out of service, keeping the last damaged one of this digest for whoever looks into it."""
         shard = self._shard(digest)

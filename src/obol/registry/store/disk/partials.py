@@ -8,9 +8,7 @@ that wrote it, but for the part that was synced. What is resumed is hashed again
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-import re
 import threading
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -20,15 +18,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from obol.machine.files import write_all
-from obol.oci.errors import OciError
-from obol.oci.references import Digest
 from obol.registry.control.api import Amount
-from obol.registry.store.ports import FileRun, StoreError
+from obol.registry.store.ports import FileRun, StoreError, digest_of_partial, is_partial_id
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from obol.machine.files import Folder
+    from obol.oci.references import Digest
     from obol.registry.store.disk.files import BlobFile, BlobTree
     from obol.registry.store.disk.pool import BlockingPool
 
@@ -36,7 +33,6 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _CHECKPOINT = ".json"
 _CHECKPOINT_LENGTH = 256
 _BLOCK = 512
-_NAME = re.compile(r"(?P<algorithm>[a-z0-9]+)-(?P<hex>[0-9a-f]+)(?:-[0-9a-f]{16})?")
 
 # macOS has no fdatasync; what fsync does besides does no harm.
 _sync_data: Callable[[int], None] = getattr(os, "fdatasync", os.fsync)
@@ -101,13 +97,10 @@ class _Descriptor:
 
 
 class DiskPartial:
-    """A download under way, in one file; `descriptor` and `frontier` of one that is there already."""
+    """One file; `descriptor` and `left` are those of one that is there already."""
 
-    def __init__(self, name: str, partials: DiskPartials, descriptor: int | None = None, frontier: int = 0) -> None:
-        digest = _digest_of(name)
-        assert digest is not None
-        self.digest = digest
-        self.frontier = frontier
+    def __init__(self, name: str, partials: DiskPartials, descriptor: int | None = None, left: int = 0) -> None:
+        self.left = left
         self._name = name
         self._partials = partials
         self._descriptor = _Descriptor(descriptor, self._make)
@@ -147,7 +140,7 @@ class DiskPartial:
         with suppress(OSError), self._descriptor.held():
             pass
 
-    def move_into(self, tree: BlobTree, size: int) -> BlobFile:
+    def move_into(self, tree: BlobTree, digest: Digest, size: int) -> BlobFile:
         """Make the file content, in the calling thread. Raises OSError, StoreError."""
         with self._descriptor.held() as descriptor, self._names:
             there = os.fstat(descriptor).st_size
@@ -155,7 +148,7 @@ class DiskPartial:
                 raise StoreError(f"a download of {size} bytes cannot be stored: {there} bytes are left")
             if there > size:
                 os.ftruncate(descriptor, size)
-            file = tree.receive(self._name, descriptor, self.digest)
+            file = tree.receive(self._name, descriptor, digest)
             self._gone = True
             return file
 
@@ -211,12 +204,13 @@ class DiskPartials:
         self._held = held
         self._in_use: set[str] = set()
 
-    async def open(self, digest: Digest, scope: str = "") -> DiskPartial:
-        """Resume what an earlier attempt left, or begin. Raises StoreError.
+    async def open(self, name: str) -> DiskPartial:
+        """Resume what an earlier attempt left, or begin. Raises StoreError, and ValueError for what is no id.
 
         A new file is made while the caller goes on to ask the upstream.
         """
-        name = file_name(digest, scope)
+        if not is_partial_id(name):
+            raise ValueError(f"no id of a partial: {name!r}")
         self._in_use.add(name)
         try:
             if self.pool.at_once("look for a download", self.folder.stat, name) is not None:
@@ -228,9 +222,8 @@ class DiskPartials:
         self.pool.ahead(new.prepare)
         return new
 
-    async def left(self, digest: Digest, scope: str = "") -> int:
-        """Bytes that the next download of a digest would resume with. Raises StoreError."""
-        name = file_name(digest, scope)
+    async def left(self, name: str) -> int:
+        """Bytes that the next attempt would resume with. Raises StoreError."""
         if self.pool.at_once("look for a download", self.folder.stat, name) is None:
             return 0
         return await self.pool.run("look for a download", self._frontier, name)
@@ -241,8 +234,9 @@ class DiskPartials:
         To be awaited before content is stored: the file that `put` is writing looks like one that a crash left.
         """
         resumable, removed = await self.pool.run("sweep downloads", self._sweep)
-        for name, digest in resumable.items():
-            if name not in self._in_use and await self._held(digest) is not None:
+        for name in resumable:
+            digest = digest_of_partial(name)
+            if name not in self._in_use and digest is not None and await self._held(digest) is not None:
                 await self.pool.run("sweep downloads", self.remove, name)
                 removed += 1
         return removed
@@ -289,15 +283,14 @@ class DiskPartials:
             os.close(descriptor)
         return max(0, min(checkpoint.valid(self.boot), found.st_size))
 
-    def _sweep(self) -> tuple[dict[str, Digest], int]:
-        resumable: dict[str, Digest] = {}
+    def _sweep(self) -> tuple[list[str], int]:
+        resumable: list[str] = []
         removed = 0
         for name in {entry.name.removesuffix(_CHECKPOINT) for entry in self.folder.entries() if _is_file(entry)}:
-            digest = _digest_of(name)
             if name in self._in_use:
                 continue
-            if digest is not None and self._frontier(name):
-                resumable[name] = digest
+            if is_partial_id(name) and self._frontier(name):
+                resumable.append(name)
                 continue
             # A directory may share the name, and is nothing of ours.
             with suppress(IsADirectoryError, PermissionError):
@@ -306,16 +299,10 @@ class DiskPartials:
         return resumable, removed
 
     def _usage(self) -> Amount:
-        names = [entry.name for entry in self.folder.entries() if _digest_of(entry.name) is not None]
+        names = [entry.name for entry in self.folder.entries() if is_partial_id(entry.name)]
         found = [file for name in names if (file := self.folder.stat(name)) is not None]
         # A file with holes takes less than its length.
         return Amount(len(found), sum(min(file.st_size, file.st_blocks * _BLOCK) for file in found))
-
-
-def file_name(digest: Digest, scope: str = "") -> str:
-    """The name of a download in the folder; a scope is told apart by a hash, because its name is no file name."""
-    mark = f"-{hashlib.sha256(scope.encode()).hexdigest()[:16]}" if scope else ""
-    return f"{digest.algorithm}-{digest.hex}{mark}"
 
 
 def boot_id() -> str:
@@ -344,16 +331,6 @@ def _write_checkpoint(folder: Folder, name: str, note: Checkpoint, *, durable: b
         write_all(descriptor, data)
     finally:
         os.close(descriptor)
-
-
-def _digest_of(name: str) -> Digest | None:
-    found = _NAME.fullmatch(name)
-    if found is None:
-        return None
-    try:
-        return Digest.parse(f"{found['algorithm']}:{found['hex']}")
-    except OciError:
-        return None
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

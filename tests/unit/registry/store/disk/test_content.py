@@ -14,7 +14,7 @@ from obol.oci.references import Digest
 from obol.registry.control.api import Amount
 from obol.registry.store.disk.files import BlobTree
 from obol.registry.store.disk.opening import DiskStore, open_store
-from obol.registry.store.ports import StoreError
+from obol.registry.store.ports import StoreError, transfer_id
 from tests.fakes.store import MemoryContent, MemoryPartials, bytes_of
 from tests.unit.registry.store.steps import watch
 
@@ -32,11 +32,11 @@ async def put(store: DiskStore) -> None:
 
 async def fill(store: DiskStore) -> None:
     """Store DATA as a download that comes to its end."""
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     try:
         await partial.write(0, DATA + b"!")
         await partial.checkpoint(len(DATA), durable=True)
-        await store.content.adopt(partial, len(DATA))
+        await store.content.adopt(partial, DIGEST, len(DATA))
     finally:
         partial.close()
 
@@ -331,10 +331,10 @@ async def test_directory_removed(store: DiskStore) -> None:
 
 async def test_foreign_partial(store: DiskStore) -> None:
     """A partial of another store cannot be adopted."""
-    partial = await MemoryPartials(MemoryContent()).open(DIGEST)
+    partial = await MemoryPartials(MemoryContent()).open(transfer_id(DIGEST))
 
     with pytest.raises(TypeError):
-        await store.content.adopt(partial, 0)
+        await store.content.adopt(partial, DIGEST, 0)
 
 
 async def test_content_that_was_written_to_is_hashed_before_it_counts(store: DiskStore) -> None:

@@ -15,7 +15,7 @@ from obol.registry.control.api import Amount
 from obol.registry.store.disk import partials as partials_module
 from obol.registry.store.disk.opening import DiskStore, open_store
 from obol.registry.store.disk.partials import boot_id
-from obol.registry.store.ports import StoreError
+from obol.registry.store.ports import StoreError, transfer_id
 from tests.unit.registry.store.steps import watch
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def checkpoint(store: DiskStore, digest: Digest = DIGEST) -> Path:
 
 async def leave(store: DiskStore, frontier: int, *, durable: bool = False, digest: Digest = DIGEST) -> None:
     """Leave a download of all of DATA behind, with a checkpoint."""
-    partial = await store.partials.open(digest)
+    partial = await store.partials.open(transfer_id(digest))
     await partial.write(0, DATA)
     await partial.checkpoint(frontier, durable=durable)
     partial.close()
@@ -55,9 +55,9 @@ async def leave(store: DiskStore, frontier: int, *, durable: bool = False, diges
 
 async def frontier(store: DiskStore, digest: Digest = DIGEST) -> int:
     """The frontier that the next attempt is told."""
-    partial = await store.partials.open(digest)
+    partial = await store.partials.open(transfer_id(digest))
     partial.close()
-    return partial.frontier
+    return partial.left
 
 
 async def test_files(store: DiskStore) -> None:
@@ -84,7 +84,7 @@ async def test_restart(store: DiskStore) -> None:
 async def test_another_boot(store: DiskStore, boot: str) -> None:
     """After a reboot, or where boots cannot be told apart, only what was synced counts."""
     store.partials.boot = boot or store.partials.boot
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     await partial.write(0, DATA)
     await partial.checkpoint(4, durable=True)
     await partial.checkpoint(9)
@@ -99,7 +99,7 @@ async def test_another_boot(store: DiskStore, boot: str) -> None:
 async def test_order_of_a_durable_checkpoint(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """The data is synced first, then the checkpoint, which then takes its name, which is synced."""
     steps: list[tuple[str, object]] = []
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     await partial.write(0, DATA)
     sync = partials_module._sync_data
 
@@ -152,11 +152,11 @@ async def test_links_are_not_followed(store: DiskStore, tmp_path: Path) -> None:
         await leave(store, 9)
     checkpoint(store).unlink()
     checkpoint(store).symlink_to(precious)
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     await partial.checkpoint(1)
     partial.close()
 
-    assert partial.frontier == 0
+    assert partial.left == 0
     assert precious.read_bytes() == b"precious"
     assert not checkpoint(store).is_symlink()
 
@@ -195,7 +195,7 @@ async def test_sweep_of_rubbish(store: DiskStore, tmp_path: Path) -> None:
 
 async def test_sweep_spares_what_is_in_use(store: DiskStore) -> None:
     """A download that is under way is not swept, though it has no checkpoint yet or its content has come already."""
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     await partial.write(0, DATA)
     empty = await store.partials.sweep()
     await partial.checkpoint(10)
@@ -210,7 +210,7 @@ async def test_sweep_spares_what_is_in_use(store: DiskStore) -> None:
 
 async def test_usage_of_a_sparse_file(store: DiskStore) -> None:
     """Holes take no room."""
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     await partial.write(1 << 30, b"x")
 
     assert (await store.partials.usage()).size < 1 << 20
@@ -220,7 +220,7 @@ async def test_usage_of_a_sparse_file(store: DiskStore) -> None:
 @pytest.mark.parametrize(("number", "full"), [(errno.ENOSPC, True), (errno.EDQUOT, True), (errno.EIO, False)])
 async def test_failing_disk(store: DiskStore, monkeypatch: pytest.MonkeyPatch, number: int, *, full: bool) -> None:
     """A write that fails says whether the disk is full."""
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
 
     def fail(*_: object) -> int:
         raise OSError(number, os.strerror(number))
@@ -238,7 +238,7 @@ async def test_failing_disk(store: DiskStore, monkeypatch: pytest.MonkeyPatch, n
 async def test_short_writes(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A system that takes three bytes at a time gets them all."""
     real = os.pwrite
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", lambda fd, data, offset: real(fd, data[:3], offset))
@@ -257,7 +257,7 @@ async def test_close_while_writing(store: DiskStore, monkeypatch: pytest.MonkeyP
         go.wait(1)
         return real(descriptor, data, offset)
 
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     await partial.write(0, DATA[:1])
     descriptor = partial.run(0, 1).descriptor
     monkeypatch.setattr(os, "pwrite", slow)
@@ -284,14 +284,14 @@ async def test_open_that_fails(store: DiskStore, monkeypatch: pytest.MonkeyPatch
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", fail)
         with pytest.raises(StoreError, match="too many"):
-            await store.partials.open(DIGEST)
+            await store.partials.open(transfer_id(DIGEST))
 
     assert not store.partials._in_use
 
 
 async def test_new_file_is_made_meanwhile(store: DiskStore) -> None:
     """A new download has its file before anything is written; until then nobody can read it."""
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     partial.prepare()
 
     assert place(store).read_bytes() == b""
@@ -308,7 +308,7 @@ async def test_new_file_that_cannot_be_made(store: DiskStore, monkeypatch: pytes
 
     with monkeypatch.context() as patch:
         patch.setattr(store.partials, "create", fail)
-        partial = await store.partials.open(DIGEST)
+        partial = await store.partials.open(transfer_id(DIGEST))
         partial.prepare()
         with pytest.raises(StoreError, match="no space") as told:
             await partial.write(0, DATA)
@@ -323,7 +323,7 @@ async def test_new_file_that_cannot_be_made(store: DiskStore, monkeypatch: pytes
 async def test_over_before_it_is_made(how: str, store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """A download that is over makes no file any more."""
     monkeypatch.setattr(store.partials.pool, "ahead", lambda _: None)
-    partial = await store.partials.open(DIGEST)
+    partial = await store.partials.open(transfer_id(DIGEST))
     if how == "discarded":
         await partial.discard()
     else:

@@ -11,7 +11,7 @@ import pytest
 from obol.backends.k3d.backend import CREATIONS
 from obol.backends.k3d.cli import HostPortTaken, NameTaken, NetworkGone
 from obol.errors import ObolError
-from obol.machine.dockererrors import NoAddressPool
+from obol.machine.docker.errors import NoAddressPool
 from tests.fakes import docker as fake
 from tests.fakes.k3dstack import ID, NAME, NODE, Stack, on_fresh_machine
 

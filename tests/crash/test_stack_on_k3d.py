@@ -14,7 +14,7 @@ from obol.caches.containers.plan import CacheContainer, ContainersPlan
 from obol.caches.docker.gateway import GatewayMirrors
 from obol.caches.ports import Started
 from obol.config.background import CachePlans
-from obol.machine.docker import Docker
+from obol.machine.docker.cli import Docker
 from obol.registry.control.api import Inventory, Listener
 from obol.rendering.k3d import mirrors_in, node_archive
 from obol.stack.caches import DockerCaches

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from obol.machine.commands import Completed, Lines, SystemRunner
-from obol.machine.docker import Docker
+from obol.machine.docker.cli import Docker
 from tests.clients.images import BUSYBOX
 from tests.clients.sandbox import Sandbox, open_sandbox
 from tests.clients.servers import REGISTRY_CONFIG, Child, Upstream, environment, run

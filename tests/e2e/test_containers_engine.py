@@ -19,7 +19,7 @@ from obol.caches.docker.gateway import GatewayMirrors, Reached, Unreached
 from obol.caches.docker.network import ensure_network, remove_network
 from obol.errors import EngineUnresponsive
 from obol.machine.commands import SystemRunner
-from obol.machine.dockererrors import DockerFailed, NoAddressPool
+from obol.machine.docker.errors import DockerFailed, NoAddressPool
 from obol.rendering.registries import Mirror
 from obol.stack.reclaim import LeakedNetworks
 from tests.clients.sandbox import needs_root
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from obol.caches.containers.engine import ContainersStarted
-    from obol.machine.docker import Docker
-    from obol.machine.dockervalues import Network
+    from obol.machine.docker.cli import Docker
+    from obol.machine.docker.values import Network
     from obol.stack.reclaim import Reclaimed
 
 pytestmark = [

@@ -31,7 +31,7 @@ from tests.e2e.dockerhost import BUSYBOX_IMAGE, DockerHost, open_docker_host
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from obol.machine.docker import Docker
+    from obol.machine.docker.cli import Docker
 
 pytestmark = [
     pytest.mark.tool("dockerd", "docker", "containerd", "ctr", "runc", "ip", "iptables", "docker-registry", "make"),

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from obol.caches.containers.engine import ContainersStarted
-    from obol.machine.docker import Docker
+    from obol.machine.docker.cli import Docker
 
 pytestmark = [
     pytest.mark.tool("dockerd", "docker", "containerd", "runc", "ip", "iptables", "docker-registry", "busybox", "ldd"),

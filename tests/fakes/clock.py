@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 START = 1_790_000_000.0
 """Wall time at first: 21 September 2026, 14:13:20 UTC."""
@@ -19,6 +23,10 @@ class FakeClock:
     """What `wall` tells."""
     sleeps: list[float] = field(default_factory=list)
     """The lengths of all sleeps so far."""
+    pauses: list[float] = field(default_factory=list)
+    """The lengths of all pauses so far."""
+    on_pause: Callable[[int], object] = lambda _number: None
+    """What happens after a pause, given its number (from 1)."""
 
     def monotonic(self) -> float:
         """Seconds since some fixed moment."""
@@ -38,3 +46,9 @@ class FakeClock:
         self.sleeps.append(seconds)
         self.advance(seconds)
         await asyncio.sleep(0)
+
+    def pause(self, seconds: float) -> None:
+        """Let time pass, and do what was planned for this pause."""
+        self.pauses.append(seconds)
+        self.advance(seconds)
+        self.on_pause(len(self.pauses))

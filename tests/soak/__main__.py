@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import obol
 from obol.machine import logs
-from obol.machine.files import allow_many_open_files
+from obol.machine.system import allow_many_open_files
 from tests.soak.cancels import CANCELS
 from tests.soak.damage import DAMAGE
 from tests.soak.days import DAY

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from obol.errors import PortTaken, noted
-from obol.machine.dockererrors import ports_named
+from obol.machine.docker.errors import ports_named
 from obol.rendering.loopback import LOOPBACK
 
 if TYPE_CHECKING:

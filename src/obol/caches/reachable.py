@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from obol.caches.substitutes import recall
-from obol.machine.addresses import bracketed
+from obol.machine.ports import bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -40,7 +40,7 @@ def registry(arguments: Arguments = None) -> None:
         _check_health(options)
         return
     from obol.config.settings import load_cache_settings
-    from obol.machine.owner import become_owner
+    from obol.machine.privileges import become_owner
     from obol.wiring.engine import serve
 
     settings = load_cache_settings(options.flags, around, locate(around))

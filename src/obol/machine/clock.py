@@ -5,7 +5,7 @@ Everything that compares moments uses `monotonic`; `wall` is only for what peopl
 
 from __future__ import annotations
 
-import asyncio
+import threading
 import time
 from typing import Protocol
 
@@ -22,7 +22,11 @@ class Clock(Protocol):
         ...
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait, and let other tasks run."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Block this thread: for commands that only look after another process and run no event loop."""
         ...
 
 
@@ -39,4 +43,10 @@ class SystemClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait on the running loop."""
+        import asyncio  # noqa: PLC0415 - what only pauses should start fast
+
         await asyncio.sleep(seconds)
+
+    def pause(self, seconds: float) -> None:
+        """Block this thread; a signal still gets through."""
+        threading.Event().wait(seconds)

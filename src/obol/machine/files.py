@@ -1,4 +1,4 @@
-"""Directories held open by descriptor, and files that are there whole or not at all.
+"""Directories held open by descriptor, files that are there whole or not at all, and what is mounted below them.
 
 A path that is looked up afresh for each call may lead elsewhere by then, through a symbolic link or a mount. A `Folder`
 looks its path up once; names in it are plain names, and a symbolic link among them is never followed.
@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
+import re
 import secrets
 import stat
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 PRIVATE_FILE = 0o600
 PRIVATE_DIRECTORY = 0o700
 
+_MOUNTS = Path("/proc/self/mounts")
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 _ABSENT = frozenset({errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO})
 """What `open` says of a name that is not there, or is a link, or is not of the kind that was asked for."""
 
@@ -155,22 +157,6 @@ class Folder:
             self.sync()
 
 
-def allow_many_open_files(most: int = 65_536) -> None:
-    """Let this process open as many files as the system grants it, up to `most`; often 1024 is only where it begins."""
-    granted, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = most if limit == resource.RLIM_INFINITY else min(most, limit)
-    if granted == resource.RLIM_INFINITY or granted >= wanted:
-        return
-    with suppress(OSError, ValueError):  # macOS grants fewer than it says
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, limit))
-
-
-def open_files_limit(most: int = 65_536) -> int:
-    """How many files this process may have open at a time; `most` where nothing limits it."""
-    granted, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return most if granted == resource.RLIM_INFINITY else min(most, granted)
-
-
 def write_all(descriptor: int, data: bytes | memoryview) -> None:
     """Write all of `data` at the descriptor's position. Raises OSError."""
     rest = memoryview(data)
@@ -191,3 +177,24 @@ def give_away(path: Path, uid: int, gid: int, *, below: bool = True) -> None:
         with suppress(OSError):
             if found.lstat().st_uid == 0:
                 os.chown(found, uid, gid, follow_symlinks=False)
+
+
+def mounted_in(directory: str, table: Path = _MOUNTS) -> tuple[str, ...]:
+    """Where a file system is mounted below a directory, or one that is made of what is in it; innermost first.
+
+    An overlay names the directories that it is made of among its options: see fstab(5) for the lines.
+    """
+    try:
+        lines = table.read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return ()
+    found = []
+    for line in lines:
+        _source, target, _kind, options, *_ = (_unescaped(field) for field in line.split(" "))
+        if target.startswith(f"{directory}/") or f"{directory}/" in options:
+            found.append(target)
+    return tuple(sorted(dict.fromkeys(found), reverse=True))
+
+
+def _unescaped(field: str) -> str:
+    return _ESCAPED.sub(lambda found: chr(int(found[1], 8)), field)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from obol.errors import DependencyMissing, ObolError, PortTaken
-from obol.machine.dockererrors import refused
+from obol.machine.docker.errors import refused
 from obol.machine.tasks import to_its_end
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
-"""TCP ports of this machine: whether one is free, who holds it, and a free one to use instead.
+"""Addresses and TCP ports of this machine: whether one is free, who holds it, and a free one to use instead.
 
-Who holds a port is read from /proc, as far as we may; elsewhere nobody is named. Between the answer and the use of it a
-port may be taken: the one who binds must still be ready to fail.
+Who holds a port is read from /proc, as far as we may; elsewhere no holder is named. Between the answer and the use of
+it a port may be taken: the program that binds must still be ready to fail.
 """
 
 from __future__ import annotations
@@ -111,3 +111,19 @@ def _name(process: Path) -> str:
     except OSError:
         return "a process"
     return " ".join((name, *words[1:3])).strip() if name.startswith("python") else name
+
+
+def is_ours(address: str) -> bool:
+    """Whether a server on this machine could listen on `address` right now."""
+    family = socket.AF_INET6 if ip_address(address).version == 6 else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:  # EADDRNOTAVAIL, or a family that this machine does not have
+            return False
+        return True
+
+
+def bracketed(address: str) -> str:
+    """The address as URLs have it: one of IPv6 is between brackets there."""
+    return f"[{address}]" if ":" in address else address

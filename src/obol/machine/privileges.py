@@ -1,11 +1,14 @@
-"""Doing as root what takes root, also for a person who is not: by sudo, which may have to ask for their password.
+"""Becoming root for what takes root, and giving root up where nothing needs it.
 
-sudo asks on the terminal, and remembers the answer for that terminal. So it has to run in our own session: programs
-that are started by the other runner have left the terminal, and would be asked again, in vain.
+A person who is not root becomes it by sudo, which may have to ask for their password. sudo asks on the terminal, and
+remembers the answer for that terminal. So it has to run in our own session: programs that are started by the other
+runner have left the terminal, and would be asked again, in vain.
 """
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from obol.errors import DependencyMissing, ObolError
@@ -13,6 +16,7 @@ from obol.machine.commands import last_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from obol.machine.commands import Completed, Runner
 
@@ -66,3 +70,20 @@ class AsRoot:
         done = await self.run(argv, within=within)
         if done.code:
             raise ObolError(what, why=last_line(done.stderr, f"`{argv[0]}` ended with {done.code}"), hint=hint)
+
+
+def become_owner(*paths: Path) -> None:
+    """Where we are root, be the owner of the first of these paths that is there, from now on and for good.
+
+    So what is written there belongs to whom the directory belongs, and a directory of root's is written by root. Where
+    none is there, or where we may not change who we are (a container without that capability), nothing happens.
+    """
+    if os.geteuid() != 0:
+        return
+    owner = next((path.stat() for path in paths if path.exists()), None)
+    if owner is None or owner.st_uid == 0:
+        return
+    with suppress(PermissionError):
+        os.setgroups([owner.st_gid])
+        os.setgid(owner.st_gid)
+        os.setuid(owner.st_uid)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Protocol
 
-from obol.machine.addresses import bracketed
+from obol.machine.ports import bracketed
 
 if TYPE_CHECKING:
     import ssl

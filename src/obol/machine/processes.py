@@ -1,16 +1,21 @@
-"""Processes of this machine, by /proc: which run, since when, and of what they are part.
+"""Processes of this machine: which run, since when, and of what they are part; and how to start one that outlives us.
 
 A process is told apart from one that got its number later by the moment at which it was started: proc_pid_stat(5).
+Programs that are run to their end are in `commands`, which loads an event loop: commands of ours that only ask one of
+these processes start faster without it.
 """
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from obol.machine.commands import User
 
 _GONE = frozenset({"Z", "X"})
 """States of a process that has ended, and of which only the number is left."""
@@ -78,3 +83,31 @@ def with_descendants(roots: Iterable[int], processes: Iterable[Process]) -> tupl
             found[pid] = None
             waiting += children.get(pid, [])
     return tuple(found)
+
+
+_detached: list[subprocess.Popen[bytes]] = []
+"""Kept, because a forgotten Popen warns that its process still runs, which is the purpose here."""
+
+
+def detach(
+    argv: Sequence[str], *, env: Mapping[str, str], output: int, account: User | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a program that outlives us and our terminal; what it prints goes to the file descriptor `output`.
+
+    As `account` where one is given, which only root can do. Raises OSError where it cannot be run.
+    """
+    child = subprocess.Popen(  # noqa: S603 - running programs is what this is for; argv never goes through a shell
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        env=env,
+        cwd="/",  # or it would keep the directory we happen to be in from being unmounted
+        umask=0o077,
+        start_new_session=True,
+        user=account.uid if account else None,
+        group=account.gid if account else None,
+        extra_groups=() if account else None,
+    )
+    _detached.append(child)
+    return child

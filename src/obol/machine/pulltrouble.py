@@ -14,7 +14,7 @@ from obol.machine.commands import masked, plain
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from obol.machine.dockervalues import DockerInfo
+    from obol.machine.docker.values import DockerInfo
 
 Cause = Literal["proxy", "proxy-login", "clock", "authority", "limit", "denied", "disk", "name", "way"]
 

@@ -1,4 +1,4 @@
-"""Names and paths as text that others read: people, terminals and shells.
+"""Names and paths as text that others read: people, terminals, shells, and programs that read JSON.
 
 A path on Linux is bytes. Those that are not UTF-8 are kept in a str as lone surrogates, which nothing else takes; so
 they are shown as escapes, like the control characters that a name may have.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import shlex
 from typing import TYPE_CHECKING, TextIO
+
+import msgspec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,3 +43,23 @@ def escape(character: str) -> str:
     if "\udc80" <= character <= "\udcff":
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def json_bytes(value: object) -> bytes:
+    """A value as JSON. Text that is not UTF-8 has escapes in it: JSON holds nothing else."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_sound(msgspec.to_builtins(value)))
+
+
+def _sound(value: object) -> object:
+    match value:
+        case str():
+            return "".join(escape(c) if "\ud800" <= c <= "\udfff" else c for c in value)
+        case dict():
+            return {_sound(key): _sound(inner) for key, inner in value.items()}
+        case list() | tuple():
+            return [_sound(inner) for inner in value]
+        case _:
+            return value

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from obol.machine.docker import Docker
-    from obol.machine.dockervalues import Container
+    from obol.machine.docker.cli import Docker
+    from obol.machine.docker.values import Container
 
 LOOK_WITHIN = 5.0
 """Seconds that a command waits for Docker, which it may have no other use for."""

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from obol.caches.docker.gateway import GatewayMirrors
     from obol.caches.ports import CacheEngine, Started, Substitute
     from obol.config.background import CachePlans
-    from obol.machine.docker import Docker
-    from obol.machine.dockervalues import Network
+    from obol.machine.docker.cli import Docker
+    from obol.machine.docker.values import Network
 
 PUSHED = Mirror(f"localhost:{PUSH_PORT}", f"http://{LOOPBACK}:{PUSH_PORT}")
 """Development mode: where a node on this machine looks for what was pushed to a registry on that port."""

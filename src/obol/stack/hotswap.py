@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 from obol.backends.kubernetes.deployments import Change
 from obol.backends.kubernetes.rollouts import Deployment
 from obol.errors import NotThere, ObolError, UsageError
-from obol.machine.dockererrors import DockerFailed
+from obol.machine.docker.errors import DockerFailed
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
 from obol.oci.registries import DOCKER_HUB
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from obol.backends.kubernetes.deployments import Found, KubernetesDeployments
     from obol.backends.ports import ClusterState
     from obol.caches.containers.engine import ContainerSeen
-    from obol.machine.docker import Docker
-    from obol.machine.dockervalues import Image, Pushed
+    from obol.machine.docker.cli import Docker
+    from obol.machine.docker.values import Image, Pushed
     from obol.stack.home import Identity
     from obol.stack.reporter import Reporter
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from obol.backends.ports import NOTHING_SEEN, Addressed, ClusterSpec, Details, Inspectable
 from obol.errors import ObolError
-from obol.machine.dockererrors import NoAddressPool
+from obol.machine.docker.errors import NoAddressPool
 from obol.machine.tasks import spawn
 from obol.stack.caches import Wired
 from obol.stack.fetching import expected, explained, fetch_ahead

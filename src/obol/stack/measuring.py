@@ -15,7 +15,7 @@ import msgspec
 
 from obol.caches.ports import CacheEngine
 from obol.errors import ObolError
-from obol.machine.addresses import bracketed
+from obol.machine.ports import bracketed
 from obol.machine.regular import read, write_atomically
 from obol.registry.control.api import Listener
 from obol.registry.store.layout import COLD_UPS

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
-from obol.machine.dockererrors import DockerFailed
+from obol.machine.docker.errors import DockerFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from obol.machine.docker import Docker
-    from obol.machine.dockervalues import Container, Network
+    from obol.machine.docker.cli import Docker
+    from obol.machine.docker.values import Container, Network
 
 PREFIX = "k3d-obol-stack-"
 

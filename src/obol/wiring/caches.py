@@ -28,7 +28,7 @@ def cache_containers(root: Path) -> CacheContainers:
     """The cache containers over a cache root."""
     from obol.caches.containers.existing import CacheContainers  # noqa: PLC0415 - loads Docker, which few who ask have use for
     from obol.machine.commands import SystemRunner  # noqa: PLC0415
-    from obol.machine.docker import Docker  # noqa: PLC0415
+    from obol.machine.docker.cli import Docker  # noqa: PLC0415
 
     return CacheContainers(Docker(SystemRunner()), root)
 
@@ -38,7 +38,7 @@ async def start_containers(plan: ContainersPlan) -> ContainersStarted:
     from obol.caches.containers.engine import ContainersEngine  # noqa: PLC0415
     from obol.caches.docker.network import ensure_network  # noqa: PLC0415
     from obol.machine.commands import SystemRunner  # noqa: PLC0415
-    from obol.machine.docker import Docker  # noqa: PLC0415
+    from obol.machine.docker.cli import Docker  # noqa: PLC0415
 
     docker = Docker(SystemRunner())
     return await ContainersEngine(docker, plan).start(await ensure_network(docker))

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING
 import obol
 from obol.machine import logs
 from obol.machine.clock import Clock, SystemClock
-from obol.machine.files import allow_many_open_files, open_files_limit
-from obol.machine.memory import return_large_pieces
+from obol.machine.system import allow_many_open_files, open_files_limit, return_large_pieces
 from obol.registry.control.api import EngineStatus, Listener
 from obol.registry.control.measuring import Measuring
 from obol.registry.control.remembered import RememberedPorts

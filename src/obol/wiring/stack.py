@@ -22,10 +22,10 @@ from obol.client.platforms import this_machine
 from obol.config.stack import may_ask
 from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
-from obol.machine.docker import Docker
+from obol.machine.docker.cli import Docker
 from obol.machine.podman import Podman
 from obol.machine.scratch import Scratch
-from obol.machine.thismachine import machine_id
+from obol.machine.system import machine_id
 from obol.registry.control.api import Listener
 from obol.rendering.k3s import CACHES
 from obol.rendering.names import home_mark

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from obol.caches.containers.plan import CacheContainer, ContainersPlan, push_registry
-from obol.machine.docker import Docker
-from obol.machine.dockervalues import Network
+from obol.machine.docker.cli import Docker
+from obol.machine.docker.values import Network
 from tests.fakes.clock import FakeClock
 from tests.fakes.docker import Json, container
 from tests.fakes.ports import FakePorts

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.config import registryenv
-from obol.machine import owner, probe
+from obol.machine import privileges, probe
 
 if TYPE_CHECKING:
     from obol.registry.settings import EngineSettings
@@ -39,14 +39,14 @@ def wiring(monkeypatch: pytest.MonkeyPatch) -> StandInWiring:
     stand_in = StandInWiring()
     monkeypatch.setitem(sys.modules, "obol.wiring.engine", stand_in)
     monkeypatch.setattr(registryenv, "FILES", ())
-    monkeypatch.setattr(owner, "become_owner", lambda *_paths: None)
+    monkeypatch.setattr(privileges, "become_owner", lambda *_paths: None)
     return stand_in
 
 
 def test_serve(terminal: Terminal, wiring: StandInWiring, monkeypatch: pytest.MonkeyPatch) -> None:
     """The image's variables become an engine for one registry, on all of the container's addresses."""
     owners: list[tuple[Path, ...]] = []
-    monkeypatch.setattr(owner, "become_owner", lambda *paths: owners.append(paths))
+    monkeypatch.setattr(privileges, "become_owner", lambda *paths: owners.append(paths))
     monkeypatch.setenv("REGISTRY_PROXY_REMOTEURL", HUB)
     monkeypatch.setenv("REGISTRY_LOG_LEVEL", "debug")
     monkeypatch.setenv("OBOL_CACHE_TAG_TTL", "0")

@@ -5,6 +5,7 @@ import time
 from typing import TYPE_CHECKING
 
 from obol.machine.clock import Clock, SystemClock
+from tests.limits import scaled
 
 if TYPE_CHECKING:
     import pytest
@@ -38,3 +39,13 @@ async def test_sleep_waits_on_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     await SystemClock().sleep(3600.0)
 
     assert waited == [3600.0]
+
+
+def test_pause_lets_time_pass() -> None:
+    """After a pause it is later, by about as much."""
+    waiting = SystemClock()
+    before = waiting.monotonic()
+
+    waiting.pause(0.01)
+
+    assert 0.01 <= waiting.monotonic() - before < scaled(1)

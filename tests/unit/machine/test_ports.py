@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.machine import ports
-from obol.machine.ports import Holder, holder, is_free, listens, pick_free
+from obol.machine.ports import Holder, bracketed, holder, is_free, is_ours, listens, pick_free
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,3 +126,14 @@ def test_listens(tmp_path: Path, port: int, expected: bool) -> None:
 def test_listens_here(taken: int) -> None:
     """The list of this machine can be read."""
     assert listens(taken)
+
+
+@pytest.mark.parametrize(("address", "ours"), [("127.0.0.1", True), ("192.0.2.1", False), ("2001:db8::1", False)])
+def test_is_ours(address: str, ours: bool) -> None:
+    """Loopback is an address of this machine; those that are set apart for documents are nobody's."""
+    assert is_ours(address) is ours
+
+
+def test_bracketed() -> None:
+    """An address of IPv6 stands between brackets where a port follows it; another one does not."""
+    assert (bracketed("::1"), bracketed("127.0.0.1")) == ("[::1]", "127.0.0.1")

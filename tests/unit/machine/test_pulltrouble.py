@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from obol.machine.dockervalues import DockerInfo
+from obol.machine.docker.values import DockerInfo
 from obol.machine.pulltrouble import Cause, cause_of, explain
 
 PLAIN = DockerInfo("27.0", "Debian GNU/Linux 12")

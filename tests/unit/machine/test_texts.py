@@ -1,16 +1,18 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shlex
 import subprocess
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obol.machine.texts import in_shell, lenient, shown
+from obol.machine.texts import in_shell, json_bytes, lenient, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,3 +60,22 @@ def test_lenient() -> None:
     stream.flush()
 
     assert raw.getvalue() == b"\\xe4\\udcff"
+
+
+@dataclass(frozen=True)
+class Value:
+    """With paths in all places."""
+
+    path: str
+    inner: dict[str, tuple[str, ...]]
+    number: int = 1
+
+
+@pytest.mark.parametrize("path", ["/plain", os.fsdecode(b"/h\xf6me"), "\ud800"])
+def test_json_bytes(path: str) -> None:
+    """JSON is JSON for everybody, whatever a path in it is."""
+    told = json.loads(json_bytes(Value(path, {path: (path, "x")})).decode("utf-8"))
+
+    assert told["number"] == 1
+    assert told["inner"] == {told["path"]: [told["path"], "x"]}
+    assert told["path"] == shown(path)

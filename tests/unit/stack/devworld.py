@@ -11,7 +11,7 @@ from obol.backends.kubernetes.kubectl import Kubectl
 from obol.caches.containers.engine import ContainerSeen
 from obol.caches.containers.plan import push_registry
 from obol.machine.commands import Completed
-from obol.machine.docker import Docker
+from obol.machine.docker.cli import Docker
 from obol.stack.hotswap import HotSwap, Prerequisites
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import DONE, FakeMachine, failed

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from obol.errors import ObolError
-from obol.machine.docker import Docker
+from obol.machine.docker.cli import Docker
 from obol.stack import adoption
 from obol.stack.adoption import Clusters, look, settle
 from obol.stack.home import Identity, NameLost

@@ -16,8 +16,8 @@ from obol.caches.docker.gateway import GatewayMirrors, Offer, Reached, Unreached
 from obol.caches.ports import Running, Substitute
 from obol.config.background import CachePlans
 from obol.errors import ObolError
-from obol.machine.docker import Docker
-from obol.machine.dockererrors import DockerFailed
+from obol.machine.docker.cli import Docker
+from obol.machine.docker.errors import DockerFailed
 from obol.registry.control.api import Listener
 from obol.rendering.registries import Mirror
 from obol.stack.caches import PUSHED, DockerCaches, HostCaches, NoNetworks
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from obol.backends.ports import Watch
     from obol.caches.containers.engine import State
     from obol.caches.ports import EngineName
-    from obol.machine.dockervalues import Network
+    from obol.machine.docker.values import Network
     from obol.stack.caches import Wired
 
 

@@ -7,8 +7,8 @@ import pytest
 from obol.backends.kubernetes.deployments import Found
 from obol.backends.kubernetes.rollouts import Deployment
 from obol.errors import NotThere, ObolError, UsageError
-from obol.machine.dockererrors import DockerFailed
-from obol.machine.dockervalues import Pushed
+from obol.machine.docker.errors import DockerFailed
+from obol.machine.docker.values import Pushed
 from obol.stack.home import Identity
 from obol.stack.hotswap import Restored, Source, Swapped, Target, chosen, released, stack_of, to_restore
 from tests.fakes.k3d import Killed

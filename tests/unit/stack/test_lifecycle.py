@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from obol.backends.ports import Details, Workload
 from obol.client.ports import Kind
 from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
-from obol.machine.dockererrors import NoAddressPool
+from obol.machine.docker.errors import NoAddressPool
 from obol.registry.control.api import Given, HeldImage
 from obol.rendering.registries import Mirror
 from obol.stack import lifecycle

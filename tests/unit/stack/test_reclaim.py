@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.machine.docker import Docker
-from obol.machine.dockervalues import Container, Network, read_containers, read_networks
+from obol.machine.docker.cli import Docker
+from obol.machine.docker.values import Container, Network, read_containers, read_networks
 from obol.stack.reclaim import Foreign, Leaked, LeakedNetworks, Needed, Reclaimed, Verdict, is_node, judge
 from tests.fakes.docker import all_containers, all_networks
 from tests.fakes.docker import container as container_json

@@ -25,8 +25,8 @@ from obol.backends.ports import Details, Up, Workload
 from obol.errors import DependencyMissing, ObolError
 from obol.machine import ports as machine_ports
 from obol.machine.clock import SystemClock
-from obol.machine.docker import Docker
-from obol.machine.dockererrors import DockerFailed
+from obol.machine.docker.cli import Docker
+from obol.machine.docker.errors import DockerFailed
 from obol.machine.ports import listens
 from obol.machine.probe import status_on_loopback
 from obol.machine.regular import read_text, write_atomically

@@ -15,7 +15,7 @@ import msgspec
 from obol.backends.ports import Node
 from obol.errors import DependencyMissing, ObolError, PortTaken
 from obol.machine.commands import masked, plain
-from obol.machine.dockererrors import NoAddressPool, ports_named, refused
+from obol.machine.docker.errors import NoAddressPool, ports_named, refused
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

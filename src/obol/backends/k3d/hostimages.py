@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
-from obol.machine.dockererrors import DockerAbsent, DockerFailed
-from obol.machine.dockervalues import DockerInfo
+from obol.machine.docker.errors import DockerAbsent, DockerFailed
+from obol.machine.docker.values import DockerInfo
 from obol.machine.pulltrouble import explain
 from obol.rendering.loopback import loopback_name
 from obol.workloads import k3s
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from obol.backends.k3d.cli import Version
     from obol.backends.ports import Watch
-    from obol.machine.docker import Docker
+    from obol.machine.docker.cli import Docker
 
 HELPERS = (("K3D_IMAGE_LOADBALANCER", "ghcr.io/k3d-io/k3d-proxy"), ("K3D_IMAGE_TOOLS", "ghcr.io/k3d-io/k3d-tools"))
 """What k3d itself runs beside the nodes, and the variable by which a person has it run something else."""

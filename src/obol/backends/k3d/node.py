@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from obol.errors import DependencyMissing
-from obol.machine.docker import ASK_WITHIN, CHANGE_WITHIN, Docker
-from obol.machine.dockererrors import DockerFailed, refused
+from obol.machine.docker.cli import ASK_WITHIN, CHANGE_WITHIN, Docker
+from obol.machine.docker.errors import DockerFailed, refused
 from obol.rendering.k3d import ARCHIVE_ROOT, NODE_REGISTRIES, mirrors_in, node_archive
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from obol.backends.publishing import Ports
-    from obol.machine.docker import Docker
+    from obol.machine.docker.cli import Docker
     from obol.rendering.k3d import PortMapping
 
 

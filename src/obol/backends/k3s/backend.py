@@ -29,7 +29,7 @@ from obol.backends.kubernetes.rollouts import applied
 from obol.backends.ports import Deployed, Up, no_caches
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.clock import SystemClock
-from obol.machine.mounts import holding
+from obol.machine.files import mounted_in
 from obol.machine.ports import holder, listens
 from obol.machine.privileges import AsRoot
 from obol.machine.probe import status_of
@@ -87,7 +87,7 @@ class Surroundings:
     processes: Processes = field(default_factory=SystemProcesses)
     listens: Callable[[int], bool] = listens
     holder: Callable[[int], Holder | None] = holder
-    mounted: Callable[[str], tuple[str, ...]] = holding
+    mounted: Callable[[str], tuple[str, ...]] = mounted_in
     clock: Clock = field(default_factory=SystemClock)
     probe: Callable[[str, int, str], Awaitable[int | None]] = status_of
     api: ApiProbe = api_status

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from obol.machine.waiting import Waiting
+    from obol.machine.clock import Clock
 
 LIMIT = 5 * 1024 * 1024
 """Bytes that a log may have."""
@@ -47,13 +47,13 @@ def rotate(path: Path, limit: int = LIMIT) -> bool:
     return True
 
 
-def keep_small(path: Path, waiting: Waiting, descriptors: tuple[int, ...] = (1, 2), limit: int = LIMIT) -> None:
+def keep_small(path: Path, clock: Clock, descriptors: tuple[int, ...] = (1, 2), limit: int = LIMIT) -> None:
     """Exchange the file behind `descriptors` whenever it has grown beyond `limit`; never returns.
 
     To be run in a daemon thread of the process that writes. dup2 is atomic: no line is lost.
     """
     while True:
-        waiting.pause(_LOOK_EVERY)
+        clock.pause(_LOOK_EVERY)
         with contextlib.suppress(OSError):  # a full disk, say: better luck next time
             if rotate(path, limit):
                 fresh = open_log(path)
@@ -74,7 +74,7 @@ def last_lines(path: Path, count: int, *, since: int = 0) -> list[str]:
     return lines[-count:] if count > 0 else []
 
 
-def follow(path: Path, waiting: Waiting) -> Iterator[str]:
+def follow(path: Path, clock: Clock) -> Iterator[str]:
     """Give what is appended from now on, for ever, across rotations and restarts of the engine."""
     log = os.fdopen(open_regular(path), "rb")
     try:
@@ -88,7 +88,7 @@ def follow(path: Path, waiting: Waiting) -> Iterator[str]:
                 log.close()
                 log = os.fdopen(open_regular(path), "rb")
             else:
-                waiting.pause(_POLL_EVERY)
+                clock.pause(_POLL_EVERY)
     finally:
         log.close()
 

@@ -18,8 +18,8 @@ from obol.caches.ports import Running, Started, Substitute
 from obol.caches.reachable import EVERYWHERE
 from obol.caches.substitutes import PortProbe, as_it_is, not_ours, recall, remember, settle
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
-from obol.machine import detached, locks, ports
-from obol.machine.waiting import SystemWaiting
+from obol.machine import locks, ports, processes
+from obol.machine.clock import SystemClock
 from obol.registry.control.api import LAST_TRANSFERS, AccountStatus, EngineStatus, Inventory, Listener
 from obol.registry.control.client import ControlClient
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.builtin.plan import BuiltinPlan
+    from obol.machine.clock import Clock
     from obol.machine.commands import User
-    from obol.machine.waiting import Waiting
 
 _TRIES = 3
 _START_WITHIN = 10.0
@@ -67,7 +67,7 @@ class SystemHost:
 
     def detach(self, argv: Sequence[str], *, env: Mapping[str, str], output: int, account: User | None = None) -> Child:
         """Start a program that outlives us."""
-        return detached.detach(argv, env=env, output=output, account=account)
+        return processes.detach(argv, env=env, output=output, account=account)
 
     def kill(self, pid: int, number: int) -> None:
         """Send a signal."""
@@ -83,13 +83,13 @@ class BuiltinEngine:
         *,
         host: Host | None = None,
         probe: PortProbe = ports,
-        waiting: Waiting | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._plan = plan
         self._control = ControlClient(plan.store)
         self._host = host or SystemHost()
         self._probe = probe
-        self._waiting = waiting or SystemWaiting()
+        self._clock = clock or SystemClock()
 
     def status(self) -> Running | None:
         """Ask the engine; None where it does not run."""
@@ -208,7 +208,7 @@ class BuiltinEngine:
 
     def _await_answer(self, child: Child | None, since: int) -> EngineStatus:
         """Wait for the control socket, unless the process ends first: the child, or whoever owns the store."""
-        deadline = self._waiting.monotonic() + _START_WITHIN
+        deadline = self._clock.monotonic() + _START_WITHIN
         while True:
             ended = child is None or child.poll() is not None
             with contextlib.suppress(EngineNotRunning):
@@ -221,13 +221,13 @@ class BuiltinEngine:
                     why=self._last_words(since),
                     hint="`obol cache serve` with the same options shows it in the foreground",
                 )
-            if self._waiting.monotonic() > deadline:
+            if self._clock.monotonic() > deadline:
                 raise EngineUnresponsive(
                     f"the cache engine does not answer after {_START_WITHIN:g} seconds",
                     why=self._last_words(since),
                     hint="its process goes on: `obol cache status` tells when it answers, `obol cache stop` ends it",
                 )
-            self._waiting.pause(_LOOK_EVERY)
+            self._clock.pause(_LOOK_EVERY)
 
     def _last_words(self, since: int) -> str:
         """The end of the log, which is where a process that ends says why."""
@@ -277,11 +277,11 @@ class BuiltinEngine:
         return tuple(differs)
 
     def _freed_within(self, seconds: float) -> bool:
-        deadline = self._waiting.monotonic() + seconds
+        deadline = self._clock.monotonic() + seconds
         while self._lock_holder() is not None:
-            if self._waiting.monotonic() > deadline:
+            if self._clock.monotonic() > deadline:
                 return False
-            self._waiting.pause(_LOOK_EVERY)
+            self._clock.pause(_LOOK_EVERY)
         return True
 
     def _lock_holder(self) -> int | None:

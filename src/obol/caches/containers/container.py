@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from obol.caches.containers.directories import make_directory
 from obol.caches.containers.plan import STORAGE, published_port
 from obol.errors import EngineUnresponsive, PortTaken
-from obol.machine.dockererrors import DockerFailed, DockerNameTaken
+from obol.machine.docker.errors import DockerFailed, DockerNameTaken
 from obol.rendering.loopback import LOOPBACK, loopback_name
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from obol.caches.containers.plan import CacheContainer, ContainersPlan
     from obol.caches.substitutes import PortProbe
     from obol.machine.clock import Clock
-    from obol.machine.docker import Docker
-    from obol.machine.dockervalues import Container, Network
+    from obol.machine.docker.cli import Docker
+    from obol.machine.docker.values import Container, Network
     from obol.machine.probe import Probe
 
 _ATTEMPTS = 4

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 from obol.caches.containers.plan import STORAGE
 from obol.errors import ObolError, StoreUnusable
-from obol.machine.docker import CHANGE_WITHIN
+from obol.machine.docker.cli import CHANGE_WITHIN
 from obol.machine.texts import in_shell, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.machine.commands import User
-    from obol.machine.docker import Docker
+    from obol.machine.docker.cli import Docker
 
 _CLEAR_WITHIN = 10 * CHANGE_WITHIN
 

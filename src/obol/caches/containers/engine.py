@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from obol.caches.containers.plan import CacheContainer, ContainersPlan
     from obol.machine.clock import Clock
-    from obol.machine.docker import Docker
-    from obol.machine.dockervalues import Container, Network
+    from obol.machine.docker.cli import Docker
+    from obol.machine.docker.values import Container, Network
     from obol.machine.probe import Probe
     from obol.rendering.registries import Mirror
 

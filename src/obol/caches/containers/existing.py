@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.containers.engine import ContainerSeen
-    from obol.machine.docker import Docker
+    from obol.machine.docker.cli import Docker
 
 _ROLE = ("app=k3d", "k3d.role=registry")
 _MOST = 200_000

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.machine.docker import ContainerSpec
+from obol.machine.docker.cli import ContainerSpec
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
 from obol.rendering.loopback import LOOPBACK
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.machine.commands import User
-    from obol.machine.dockervalues import Container
+    from obol.machine.docker.values import Container
 
 DEFAULT_IMAGE = "registry:3"
 PUSH_PORT = 54103

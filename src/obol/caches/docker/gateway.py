@@ -24,10 +24,10 @@ from obol.caches.ports import Substitute
 from obol.caches.reachable import EVERYWHERE, LOOPBACK
 from obol.caches.substitutes import PortProbe, not_ours, recall, remember, settle
 from obol.errors import EngineNotRunning, ObolError, PortTaken, StoreUnusable
-from obol.machine import addresses, ports
+from obol.machine import ports
 from obol.machine.commands import last_line, plain
-from obol.machine.docker import CANNOT_RUN
-from obol.machine.dockererrors import DockerFailed
+from obol.machine.docker.cli import CANNOT_RUN
+from obol.machine.docker.errors import DockerFailed
 from obol.registry.control.api import Listener
 from obol.rendering.loopback import loopback_name
 from obol.rendering.registries import Mirror
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from obol.caches.containers.plan import ContainersPlan
     from obol.caches.docker.firewall import Firewall
     from obol.caches.ports import CacheEngine
-    from obol.machine.docker import Docker
-    from obol.machine.dockervalues import Network
+    from obol.machine.docker.cli import Docker
+    from obol.machine.docker.values import Network
     from obol.registry.control.api import EngineStatus
 
 HOST_OF_VM = "host.docker.internal"
@@ -117,7 +117,7 @@ class GatewayMirrors:
         caches: CacheEngine,
         plan: ContainersPlan,
         *,
-        is_here: Callable[[str], bool] = addresses.is_ours,
+        is_here: Callable[[str], bool] = ports.is_ours,
         probe: PortProbe = ports,
         firewall: Callable[[], Firewall] = active_firewall,
     ) -> None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from obol.machine.dockererrors import DockerFailed, DockerNameTaken
+from obol.machine.docker.errors import DockerFailed, DockerNameTaken
 
 if TYPE_CHECKING:
-    from obol.machine.docker import Docker
-    from obol.machine.dockervalues import Network
+    from obol.machine.docker.cli import Docker
+    from obol.machine.docker.values import Network
 
 NAME = "obol-net"
 LABEL = "obol.network"

@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 def follow(log: Path, lines: int) -> None:
     """Print lines as they are, whatever the output format: the engine's own may be JSON already."""
     from obol.caches.builtin import log as enginelog
-    from obol.machine.waiting import SystemWaiting
+    from obol.machine.clock import SystemClock
 
     sys.stdout.writelines(f"{line}\n" for line in enginelog.last_lines(log, lines))
     sys.stdout.flush()
-    for piece in enginelog.follow(log, SystemWaiting()):
+    for piece in enginelog.follow(log, SystemClock()):
         sys.stdout.write(piece)
         sys.stdout.flush()
 
@@ -33,6 +33,6 @@ def warn_in_log(warning: str, log_format: str) -> None:
 def keep_log_small(log_file: Path) -> None:
     """Cut the log, for as long as this process runs, before it grows large."""
     from obol.caches.builtin.log import keep_small
-    from obol.machine.waiting import SystemWaiting
+    from obol.machine.clock import SystemClock
 
-    threading.Thread(target=keep_small, args=(log_file, SystemWaiting()), name="log", daemon=True).start()
+    threading.Thread(target=keep_small, args=(log_file, SystemClock()), name="log", daemon=True).start()

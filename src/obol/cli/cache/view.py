@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from obol.cli.results.cache import CacheContainer
 from obol.cli.terminal.present import Table, counted, size, span, tilde
-from obol.machine.addresses import bracketed
+from obol.machine.ports import bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

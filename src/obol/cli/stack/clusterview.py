@@ -11,7 +11,7 @@ from obol.cli.results.stack import GainResult, Gateway, LastUpResult, RegistryGa
 from obol.cli.stack.view import count_complete, disk_lines, disk_result, held_rows
 from obol.cli.terminal.present import AsIs, Table, counted, size, span, tilde
 from obol.errors import NotThere, ObolError
-from obol.machine.addresses import bracketed
+from obol.machine.ports import bracketed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

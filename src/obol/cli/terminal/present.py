@@ -63,7 +63,7 @@ class Speaker:
         if self.output is OutputFormat.JSON:
             import msgspec
 
-            from obol.machine.jsontext import json_bytes
+            from obol.machine.texts import json_bytes
 
             sys.stdout.write(msgspec.json.format(json_bytes(value), indent=2).decode() + "\n")
         else:
@@ -89,7 +89,7 @@ class Speaker:
         """Tell what failed, why, and what to do next."""
         if self.output is OutputFormat.JSON:
             from obol.cli.results.others import ErrorResult
-            from obol.machine.jsontext import json_bytes
+            from obol.machine.texts import json_bytes
 
             sys.stderr.write(json_bytes(ErrorResult(failure(error))).decode() + "\n")
         elif isinstance(error, Interrupted):

@@ -26,7 +26,7 @@ import msgspec
 from aiohttp import web
 
 from obol.errors import ObolError, StoreUnusable
-from obol.machine.jsontext import json_bytes
+from obol.machine.texts import json_bytes
 from obol.registry.control import api
 from obol.registry.store.ports import StoreError
 

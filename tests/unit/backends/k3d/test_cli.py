@@ -8,7 +8,7 @@ import pytest
 
 from obol.backends.k3d.cli import Cluster, HostPortTaken, K3d, NameTaken, NetworkGone, Version
 from obol.errors import DependencyMissing, ObolError
-from obol.machine.dockererrors import DockerForbidden, DockerNotRunning, NoAddressPool
+from obol.machine.docker.errors import DockerForbidden, DockerNotRunning, NoAddressPool
 from tests.fakes.k3d import TOKEN
 from tests.fakes.runner import FakeRunner
 

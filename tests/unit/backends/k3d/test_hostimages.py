@@ -7,7 +7,7 @@ import pytest
 from obol.backends.k3d.cli import Version
 from obol.backends.k3d.hostimages import HostImages, HostPullFailed, Needed, needed_images
 from obol.errors import ObolError
-from obol.machine.docker import Docker
+from obol.machine.docker.cli import Docker
 from tests.fakes.k3d import FakeMachine
 from tests.fakes.k3dstack import IMAGES, K3S, PROXY, TOOLS
 

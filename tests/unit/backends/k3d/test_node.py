@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from obol.backends.k3d.node import NodeDocker
-from obol.machine.docker import Docker
-from obol.machine.dockererrors import DockerFailed, DockerNotRunning
+from obol.machine.docker.cli import Docker
+from obol.machine.docker.errors import DockerFailed, DockerNotRunning
 from obol.rendering.k3d import node_archive
 from tests.fakes import docker as fake
 from tests.fakes.runner import FakeRunner

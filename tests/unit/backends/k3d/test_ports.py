@@ -5,7 +5,7 @@ from itertools import repeat
 import pytest
 
 from obol.backends.k3d.ports import Chosen, Taken, choose, holder_of
-from obol.machine.docker import Docker
+from obol.machine.docker.cli import Docker
 from obol.rendering.k3d import WANTED_PORTS, PortMapping
 from tests.fakes import docker as fake
 from tests.fakes.k3dstack import FakePorts

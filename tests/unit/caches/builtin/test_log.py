@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.builtin.log import follow, keep_small, last_lines, open_log, rotate
-from tests.fakes.waiting import FakeWaiting
+from tests.fakes.clock import FakeClock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,7 +67,7 @@ def test_keep_small(tmp_path: Path) -> None:
             raise Enough
 
     with pytest.raises(Enough):
-        keep_small(path, FakeWaiting(on_pause=work), descriptors=(printing,), limit=15)
+        keep_small(path, FakeClock(on_pause=work), descriptors=(printing,), limit=15)
 
     assert (tmp_path / "log.1").read_text() == "1123456789\n2123456789\n"
     assert path.read_text() == "3123456789\n"
@@ -85,7 +85,7 @@ def test_keep_small_has_bad_luck(tmp_path: Path) -> None:
             raise Enough
 
     with pytest.raises(Enough):
-        keep_small(path, FakeWaiting(on_pause=work), descriptors=(), limit=15)
+        keep_small(path, FakeClock(on_pause=work), descriptors=(), limit=15)
 
     assert path.exists()
 
@@ -120,7 +120,7 @@ def test_follow(tmp_path: Path) -> None:
             case _:
                 raise Enough
 
-    following = follow(path, FakeWaiting(on_pause=work))
+    following = follow(path, FakeClock(on_pause=work))
 
     assert [next(following) for _ in range(3)] == ["one\n", "two\n", "three\n"]
     with pytest.raises(Enough):

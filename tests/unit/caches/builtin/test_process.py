@@ -16,8 +16,8 @@ from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUn
 from obol.machine.commands import User
 from obol.machine.ports import Holder
 from obol.registry.control.api import Listener
+from tests.fakes.clock import FakeClock
 from tests.fakes.control import FakeEngine, status_body
-from tests.fakes.waiting import FakeWaiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -96,12 +96,12 @@ def builtin(
     host: FakeHost,
     *listeners: Listener,
     taken: frozenset[int] = frozenset(),
-    waiting: FakeWaiting | None = None,
+    clock: FakeClock | None = None,
     offline: bool = False,
 ) -> BuiltinEngine:
     """The engine under test, on a fake machine."""
     plan = BuiltinPlan(store, listeners or (HUB,), ("--tag-ttl=5",), {"PATH": "/bin", "TOKEN": "x"}, offline=offline)
-    return BuiltinEngine(plan, host=host, probe=FakePorts(taken), waiting=waiting or FakeWaiting())
+    return BuiltinEngine(plan, host=host, probe=FakePorts(taken), clock=clock or FakeClock())
 
 
 def test_not_running(store: Path) -> None:
@@ -121,7 +121,7 @@ def test_start(store: Path, engines: ExitStack) -> None:
         if number == 3:
             engines.enter_context(FakeEngine(store))
 
-    started = builtin(store, host, waiting=FakeWaiting(on_pause=appear)).start()
+    started = builtin(store, host, clock=FakeClock(on_pause=appear)).start()
 
     ((argv, env, account),) = host.started
     assert isinstance(started, Started)
@@ -150,7 +150,7 @@ def test_port_is_taken_meanwhile(store: Path, engines: ExitStack, losses: int) -
         ports.taken, ports.spare = ports.taken | {54100, ports.spare}, 40000 + tries
 
     host.on_detach = lose
-    engine = BuiltinEngine(BuiltinPlan(store, (HUB,), (), {}), host=host, probe=ports, waiting=FakeWaiting())
+    engine = BuiltinEngine(BuiltinPlan(store, (HUB,), (), {}), host=host, probe=ports, clock=FakeClock())
 
     if losses == 1:
         assert engine.start().substitutes[0].port == 40001
@@ -228,9 +228,9 @@ def test_start_where_everybody_is_served(store: Path) -> None:
 def test_start_while_another_is_starting(store: Path) -> None:
     """Where a process owns the store but does not answer yet, its answer is awaited."""
     with FakeEngine(store, listens=False) as fake:
-        waiting = FakeWaiting(on_pause=lambda number: fake.listen() if number == 2 else None)
+        clock = FakeClock(on_pause=lambda number: fake.listen() if number == 2 else None)
 
-        started = builtin(store, FakeHost(), waiting=waiting).start()
+        started = builtin(store, FakeHost(), clock=clock).start()
 
     assert started.already
 
@@ -239,9 +239,9 @@ def test_start_while_another_is_ending(store: Path, engines: ExitStack) -> None:
     """Where the process that owned the store goes away, another is started."""
     ending = engines.enter_context(FakeEngine(store, listens=False))
     host = FakeHost(on_detach=lambda _output: engines.enter_context(FakeEngine(store)))
-    waiting = FakeWaiting(on_pause=lambda _number: ending.release())
+    clock = FakeClock(on_pause=lambda _number: ending.release())
 
-    started = builtin(store, host, waiting=waiting).start()
+    started = builtin(store, host, clock=clock).start()
 
     assert (started.already, len(host.started)) == (False, 1)
 
@@ -270,12 +270,12 @@ def test_start_fails(store: Path) -> None:
 
 def test_start_takes_too_long(store: Path) -> None:
     """Where the process lives but never answers, the wait ends, and the process is left to go on."""
-    host, waiting = FakeHost(), FakeWaiting()
+    host, clock = FakeHost(), FakeClock()
 
     with pytest.raises(EngineUnresponsive, match="does not answer after 10 seconds"):
-        builtin(store, host, waiting=waiting).start()
+        builtin(store, host, clock=clock).start()
 
-    assert 10 <= waiting.now < 11
+    assert 10 <= clock.now < 11
     assert host.killed == []
 
 
@@ -321,7 +321,7 @@ def test_under_sudo(
     monkeypatch.setattr("obol.caches.builtin.process._owner", lambda _path: uid)
     host = FakeHost(on_detach=lambda _output: engines.enter_context(FakeEngine(store / "a")))
 
-    BuiltinEngine(plan, host=host, probe=FakePorts(), waiting=FakeWaiting()).start()
+    BuiltinEngine(plan, host=host, probe=FakePorts(), clock=FakeClock()).start()
 
     assert host.started[0][2] == account
     expected = [(str(store), 4242, 4242), (str(store / "a"), 4242, 4242), ("log", 4242, 4242)]
@@ -337,12 +337,12 @@ def test_starting_engine_has_no_status(store: Path) -> None:
 def test_stop(store: Path) -> None:
     """The engine is told to stop, and has stopped when its store is free."""
     with FakeEngine(store, ends_when_told=False) as fake:
-        waiting = FakeWaiting(on_pause=lambda number: fake.release() if number == 4 else None)
+        clock = FakeClock(on_pause=lambda number: fake.release() if number == 4 else None)
 
-        assert builtin(store, FakeHost(), waiting=waiting).stop() is True
+        assert builtin(store, FakeHost(), clock=clock).stop() is True
 
     assert fake.asked == [("POST /stop", b"")]
-    assert len(waiting.pauses) == 4
+    assert len(clock.pauses) == 4
 
 
 def test_stop_by_signal(store: Path) -> None:
@@ -357,15 +357,15 @@ def test_stop_by_signal(store: Path) -> None:
 
 def test_stop_by_force(store: Path) -> None:
     """An engine that ignores the signal too is left to the person, with the command that ends it."""
-    waiting = FakeWaiting()
+    clock = FakeClock()
     with (
         FakeEngine(store, ends_when_told=False, answers={"POST /stop": (500, b"")}),
         pytest.raises(EngineUnresponsive) as caught,
     ):
-        builtin(store, FakeHost(), waiting=waiting).stop()
+        builtin(store, FakeHost(), clock=clock).stop()
 
     assert "kill -9 4711" in caught.value.hint
-    assert waiting.now < 20
+    assert clock.now < 20
 
 
 def test_listen(store: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 
 from obol.caches.containers.container import ContainerStart, Serving, Surroundings
 from obol.errors import EngineUnresponsive, PortTaken
-from obol.machine.dockererrors import DockerAbsent, DockerFailed
-from obol.machine.dockervalues import read_containers
+from obol.machine.docker.errors import DockerAbsent, DockerFailed
+from obol.machine.docker.values import read_containers
 from tests.fakes.docker import absent, all_networks, network, there
 from tests.unit.caches.containerworld import GHCR, HUB, NETWORK, World
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.containers.plan import CacheContainer
-    from obol.machine.dockervalues import Container
+    from obol.machine.docker.values import Container
     from tests.fakes.docker import Json
 
 RUN = (

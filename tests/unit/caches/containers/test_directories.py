@@ -8,7 +8,7 @@ import pytest
 from obol.caches.containers.directories import clear_directory, make_directory
 from obol.errors import StoreUnusable
 from obol.machine.commands import User
-from obol.machine.docker import Docker
+from obol.machine.docker.cli import Docker
 from tests.fakes.runner import FakeRunner
 
 if TYPE_CHECKING:

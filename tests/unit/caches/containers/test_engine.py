@@ -9,7 +9,7 @@ from obol.caches.containers.engine import ContainerSeen, ContainersEngine
 from obol.caches.ports import Substitute
 from obol.caches.substitutes import recall, remember
 from obol.errors import DependencyMissing
-from obol.machine.dockererrors import DockerNotRunning
+from obol.machine.docker.errors import DockerNotRunning
 from obol.machine.ports import Holder
 from obol.rendering.registries import Mirror
 from tests.fakes.docker import absent, all_containers, container, there

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.containers.plan import ContainersPlan
-    from obol.machine.docker import Docker
+    from obol.machine.docker.cli import Docker
 
 
 @pytest.fixture

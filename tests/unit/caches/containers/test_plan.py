@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from obol.caches.containers.plan import CacheContainer, ContainersPlan, forgets, notes_on, published_port
-from obol.machine.dockervalues import Container, Published
+from obol.machine.docker.values import Container, PortBinding
 from obol.rendering.registries import Mirror
 from tests.unit.caches.containerworld import GHCR, HUB, PUSH, QUAY
 
@@ -77,7 +77,7 @@ def test_whose_it_is() -> None:
 
 def test_published_port() -> None:
     """The port is that of the registry, not of its debug server."""
-    debug, real = Published("127.0.0.1", 1, "5001/tcp"), Published("127.0.0.1", 54100, "5000/tcp")
+    debug, real = PortBinding("127.0.0.1", 1, "5001/tcp"), PortBinding("127.0.0.1", 54100, "5000/tcp")
 
     assert published_port(replace(FOUND, published=(debug, real))) == 54100
     assert published_port(replace(FOUND, published=(debug,))) == 0
@@ -106,13 +106,13 @@ def test_notes() -> None:
     mine = replace(
         FOUND,
         image="registry:3",
-        published=(Published("127.0.0.1", 54100, "5000/tcp"),),
+        published=(PortBinding("127.0.0.1", 54100, "5000/tcp"),),
         mounts={STORAGE: "/host_mnt/root/docker.io"},
     )
     other = replace(
         FOUND,
         image="registry:2",
-        published=(Published("", 54100, "5000/tcp"),),
+        published=(PortBinding("", 54100, "5000/tcp"),),
         mounts={STORAGE: "/home/eve/docker.io"},
     )
 

@@ -9,8 +9,8 @@ from obol.caches.containers.plan import ContainersPlan
 from obol.caches.docker.gateway import GatewayMirrors, Offer, Reached, Unreached, loopback_ports
 from obol.caches.ports import Substitute
 from obol.errors import EngineNotRunning
-from obol.machine.docker import Docker
-from obol.machine.dockervalues import Network
+from obol.machine.docker.cli import Docker
+from obol.machine.docker.values import Network
 from obol.machine.ports import Holder
 from obol.registry.control.api import Listener
 from obol.rendering.registries import Mirror

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from obol.caches.docker.network import LABEL, SHARED, ensure_network, find_network, remove_network
-from obol.machine.docker import Docker
-from obol.machine.dockererrors import DockerFailed, NoAddressPool
+from obol.machine.docker.cli import Docker
+from obol.machine.docker.errors import DockerFailed, NoAddressPool
 from tests.fakes.docker import Json, all_containers, all_networks, container, network
 from tests.fakes.runner import FakeRunner
 

@@ -13,7 +13,7 @@ from obol.caches.containers.plan import CacheContainer, push_registry
 from obol.caches.ports import Running, Substitute
 from obol.cli.cache import containers as cachecontainers
 from obol.errors import ObolError
-from obol.machine.dockererrors import DockerNotRunning
+from obol.machine.docker.errors import DockerNotRunning
 from obol.registry.control.api import Amount
 from tests.unit.cli.conftest import engine_status
 

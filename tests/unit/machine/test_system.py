@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import ctypes
+import platform
 import socket
 from typing import TYPE_CHECKING
 
-from obol.machine.thismachine import machine_id
+import pytest
+
+from obol.machine.system import machine_id, return_large_pieces
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,3 +26,21 @@ def test_by_its_name(tmp_path: Path) -> None:
 
     assert machine_id(tmp_path / "machine-id") == socket.gethostname()
     assert machine_id(tmp_path / "none") == socket.gethostname()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library")
+def test_asked() -> None:
+    """Glibc takes the size."""
+    assert return_large_pieces()
+
+
+@pytest.mark.parametrize("problem", [AttributeError, OSError, TypeError])
+def test_another_library(problem: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the C library does not know it, nothing happens."""
+
+    def fail(_: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(ctypes, "CDLL", fail)
+
+    assert not return_large_pieces()

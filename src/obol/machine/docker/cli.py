@@ -1,6 +1,6 @@
 """Docker by its command line, which honours the contexts and credential helpers that a person has set up.
 
-Answers are read from JSON. A command that fails raises one of `machine.dockererrors`; the methods say only what they
+Answers are read from JSON. A command that fails raises one of `machine.docker.errors`; the methods say only what they
 raise beyond these: DependencyMissing without a `docker` program, DockerNotRunning, DockerForbidden, DockerFailed, and
 ObolError for a command that did not end in time.
 """
@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from obol.errors import DependencyMissing
-from obol.machine import dockervalues
 from obol.machine.commands import plain
-from obol.machine.dockererrors import DockerAbsent, DockerFailed, refused
+from obol.machine.docker import values
+from obol.machine.docker.errors import DockerAbsent, DockerFailed, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from obol.machine.commands import Completed, Runner
-    from obol.machine.dockervalues import Container, DockerInfo, DockerVersion, Image, Network, Pushed
+    from obol.machine.docker.values import Container, DockerInfo, DockerVersion, Image, Network, Pushed
 
 T = TypeVar("T")
 
@@ -78,14 +78,14 @@ class Docker:
 
     async def version(self) -> DockerVersion:
         """Ask for the versions of both ends; tells soonest whether Docker can be used."""
-        found = await self._read(dockervalues.read_version, "version", *_JSON)
+        found = await self._read(values.read_version, "version", *_JSON)
         if not found.server:
             raise refused("docker version", "Cannot connect to the Docker daemon")
         return found
 
     async def info(self) -> DockerInfo:
         """Ask where and how the daemon runs."""
-        found, complaints = await self._read(dockervalues.read_info, "info", *_JSON)
+        found, complaints = await self._read(values.read_info, "info", *_JSON)
         if complaints:  # old clients exit with 0 then
             raise refused("docker info", "\n".join(complaints))
         return found
@@ -94,7 +94,7 @@ class Docker:
         """List networks, and who is on them; `name` is a regular expression, `label` a key or key=value."""
         filters = (("name", name), ("label", label))
         listed = await self._list("network", "ls", "--no-trunc", filters=filters)
-        return await self._inspect(dockervalues.read_networks, "network", listed)
+        return await self._inspect(values.read_networks, "network", listed)
 
     async def create_network(self, name: str, *, labels: Mapping[str, str] | None = None) -> str:
         """Make a bridge network; gives its ID. Raises DockerNameTaken, NoAddressPool.
@@ -130,16 +130,16 @@ class Docker:
         """
         filters = (*(("label", label) for label in labels), ("network", network))
         listed = await self._list("ps", "--all", "--no-trunc", filters=filters)
-        return await self._inspect(dockervalues.read_containers, "container", listed)
+        return await self._inspect(values.read_containers, "container", listed)
 
     async def publishing(self, port: int) -> tuple[Container, ...]:
         """List the running containers that publish a port of the host."""
         listed = await self._list("ps", "--no-trunc", filters=(("publish", str(port)),))
-        return await self._inspect(dockervalues.read_containers, "container", listed)
+        return await self._inspect(values.read_containers, "container", listed)
 
     async def container(self, name: str) -> Container | None:
         """Look at one container, by name or ID; None where there is none."""
-        return next(iter(await self._inspect(dockervalues.read_containers, "container", (name,))), None)
+        return next(iter(await self._inspect(values.read_containers, "container", (name,))), None)
 
     async def run(self, spec: ContainerSpec) -> str:
         """Make a container, whose image is there, and start it; gives its ID.
@@ -183,7 +183,7 @@ class Docker:
 
     async def image(self, name: str) -> Image | None:
         """Look at an image of Docker's own store, by reference or ID; None where it is not there."""
-        return next(iter(await self._inspect(dockervalues.read_images, "image", (name,))), None)
+        return next(iter(await self._inspect(values.read_images, "image", (name,))), None)
 
     async def pull(self, reference: str) -> None:
         """Pull an image. Raises DockerAbsent where the registry does not have it."""
@@ -202,7 +202,7 @@ class Docker:
 
     async def push(self, reference: str) -> Pushed:
         """Push an image to the registry in its name; layers that the registry has already are not sent."""
-        return dockervalues.read_pushed(await self._change("push", reference, within=PUSH_WITHIN))
+        return values.read_pushed(await self._change("push", reference, within=PUSH_WITHIN))
 
     async def fetch(self, reference: str, *, through: str = "") -> None:
         """Make an image be there, from wherever it can be had.
@@ -225,7 +225,7 @@ class Docker:
 
     async def _list(self, *command: str, filters: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         chosen = (word for key, value in filters if value for word in ("--filter", f"{key}={value}"))
-        return await self._read(dockervalues.read_ids, *command, *chosen, *_JSON)
+        return await self._read(values.read_ids, *command, *chosen, *_JSON)
 
     async def _inspect(self, reader: Callable[[str], tuple[T, ...]], kind: str, names: Sequence[str]) -> tuple[T, ...]:
         """Look at several objects. Those that are gone are left out, which Docker tells by its exit code and words."""

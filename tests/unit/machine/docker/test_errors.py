@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from obol.errors import DependencyMissing, ObolError, PortTaken
-from obol.machine.dockererrors import (
+from obol.machine.docker.errors import (
     DockerAbsent,
     DockerFailed,
     DockerForbidden,

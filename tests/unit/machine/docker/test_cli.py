@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.errors import DependencyMissing, PortTaken
-from obol.machine.docker import ContainerSpec, Docker
-from obol.machine.dockererrors import DockerAbsent, DockerFailed, DockerForbidden, DockerNotRunning, NoAddressPool
-from obol.machine.dockervalues import Image, Pushed
+from obol.machine.docker.cli import ContainerSpec, Docker
+from obol.machine.docker.errors import DockerAbsent, DockerFailed, DockerForbidden, DockerNotRunning, NoAddressPool
+from obol.machine.docker.values import Image, Pushed
 from tests.fakes.docker import absent, all_containers, all_networks, container, network, there
 from tests.fakes.runner import FakeRunner
 

@@ -5,13 +5,13 @@ import json
 import msgspec
 import pytest
 
-from obol.machine.dockervalues import (
+from obol.machine.docker.values import (
     Container,
     DockerInfo,
     DockerVersion,
     Image,
     Network,
-    Published,
+    PortBinding,
     Pushed,
     read_containers,
     read_ids,
@@ -103,7 +103,7 @@ def test_container() -> None:
         "registry:3",
         {"app": "k3d"},
         {"obol-net": "n1"},
-        (Published("127.0.0.1", 54100, "5000/tcp"),),
+        (PortBinding("127.0.0.1", 54100, "5000/tcp"),),
         {"/var/lib/registry": "/root/docker.io"},
         {"TOKEN": "secret=1", "EMPTY": ""},
     )
@@ -125,9 +125,9 @@ def test_bare_container() -> None:
     running = bare | {"NetworkSettings": {"Ports": {"80/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8003"}]}}}
 
     assert read_containers(json.dumps([bare])) == (
-        Container("i", "n", "created", networks={"obol-net": ""}, published=(Published("", 0, "80/tcp"),)),
+        Container("i", "n", "created", networks={"obol-net": ""}, published=(PortBinding("", 0, "80/tcp"),)),
     )
-    assert read_containers(json.dumps([running]))[0].published == (Published("0.0.0.0", 8003, "80/tcp"),)
+    assert read_containers(json.dumps([running]))[0].published == (PortBinding("0.0.0.0", 8003, "80/tcp"),)
 
 
 def test_ids() -> None:

@@ -71,7 +71,7 @@ class Network:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class PortBinding:
     """A port of a container on an address of the host; "" is every address."""
 
     address: str
@@ -95,7 +95,7 @@ class Container:
     labels: Mapping[str, str] = field(default_factory=dict)
     networks: Mapping[str, str] = field(default_factory=dict)
     """IDs by names; of a network that is gone meanwhile, too. The ID is "" until the container was first started."""
-    published: tuple[Published, ...] = ()
+    published: tuple[PortBinding, ...] = ()
     mounts: Mapping[str, str] = field(default_factory=dict)
     """Source by path in the container."""
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -315,7 +315,7 @@ def _container(found: _Container) -> Container:
         networks={name: attachment.network_id if attachment else "" for name, attachment in attachments.items()},
         published=tuple(
             # What Docker chose is known while it runs only; what was asked for is always.
-            Published(binding.host_ip, _number(binding.host_port), inner)
+            PortBinding(binding.host_ip, _number(binding.host_port), inner)
             for inner, bindings in wanted.items()
             for binding in real.get(inner) or bindings or ()
         ),

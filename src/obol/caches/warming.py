@@ -20,6 +20,7 @@ from obol.client.pull import ImagePull
 from obol.client.session import RegistryClient
 from obol.errors import ObolError, UsageError
 from obol.machine.clock import Clock, SystemClock
+from obol.machine.polling import Polling
 from obol.machine.tasks import members, spawn
 from obol.oci.manifests import Descriptor
 from obol.oci.platforms import choose
@@ -212,14 +213,13 @@ class Warming:
 
     async def _is_kept(self, reference: ImageReference) -> bool:
         """Whether a cache has all of an image, or has when its transfers have ended."""
-        deadline = self.clock.monotonic() + _COMMITTED_WITHIN
-        while True:
+        async for _ in Polling(self.clock, every=_LOOK_EVERY, within=_COMMITTED_WITHIN):
             running = await asyncio.to_thread(self.cache.status)
             if (await self.held([reference]))[reference] == "complete":
                 return True
-            if running is None or not running.status.fills or self.clock.monotonic() > deadline:
-                return False
-            await self.clock.sleep(_LOOK_EVERY)
+            if running is None or not running.status.fills:
+                break
+        return False
 
     def _held(self, inventory: Inventory, reference: ImageReference) -> Held:
         found: set[Held] = {"missing"}

@@ -30,6 +30,7 @@ from obol.backends.ports import Deployed, Up, no_caches
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.clock import SystemClock
 from obol.machine.files import mounted_in
+from obol.machine.polling import Polling
 from obol.machine.ports import holder, listens
 from obol.machine.privileges import AsRoot
 from obol.machine.probe import status_of
@@ -270,8 +271,8 @@ class K3sBackend:
 
     async def _kubeconfig(self) -> str:
         """Wait for the kubeconfig, and let it be the person's. Raises ObolError."""
-        path, began = self._config / KUBECONFIG, self._around.clock.monotonic()
-        while True:
+        path = self._config / KUBECONFIG
+        async for _ in Polling(self._around.clock, every=LOOK_EVERY, within=UP_WITHIN):
             self._still_there()
             if path.exists():
                 if self._around.uid not in {0, path.stat().st_uid}:
@@ -281,13 +282,11 @@ class K3sBackend:
                     Access.of(text)
                     write_atomically(path, text.encode())
                     return text
-            if self._around.clock.monotonic() - began >= UP_WITHIN:
-                raise ObolError(
-                    f"k3s has written no kubeconfig after {UP_WITHIN:.0f} seconds",
-                    why=self._server.last_words(),
-                    hint=f"see {self._config / LOG}; then run `obol stack up` again",
-                )
-            await self._around.clock.sleep(LOOK_EVERY)
+        raise ObolError(
+            f"k3s has written no kubeconfig after {UP_WITHIN:.0f} seconds",
+            why=self._server.last_words(),
+            hint=f"see {self._config / LOG}; then run `obol stack up` again",
+        )
 
     async def _api(self, access: Access) -> int | None:
         self._still_there()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
 from obol.machine.commands import last_line
+from obol.machine.polling import Polling
 from obol.machine.processes import with_descendants
 from obol.machine.regular import read_text
 
@@ -143,9 +144,9 @@ class K3sServer:
         return now is not None and now.started == process.started
 
     async def _until(self, done: Callable[[], bool], patience: float) -> None:
-        began = self._clock.monotonic()
-        while not done() and self._clock.monotonic() - began < patience:
-            await self._clock.sleep(PAUSE)
+        async for _ in Polling(self._clock, every=PAUSE, within=patience):
+            if done():
+                return
 
 
 def _shims(processes: Iterable[Process], data: str) -> list[int]:

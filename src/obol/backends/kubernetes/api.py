@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from obol.errors import ObolError
+from obol.machine.polling import Polling
 from obol.machine.probe import status_of
 
 if TYPE_CHECKING:
@@ -87,11 +88,10 @@ async def wait_for_api(access: Access, clock: Clock, probe: ApiProbe, *, look: s
 
 async def last_status(ask: Callable[[], Awaitable[int | None]], wanted: frozenset[int], clock: Clock) -> int | None:
     """Ask until one of the wanted answers comes, for UP_WITHIN seconds; the last answer, whichever it is."""
-    began = clock.monotonic()
-    while (status := await ask()) not in wanted:
-        if clock.monotonic() - began >= UP_WITHIN:
+    status = None
+    async for _ in Polling(clock, every=PAUSE, within=UP_WITHIN):
+        if (status := await ask()) in wanted:
             break
-        await clock.sleep(PAUSE)
     return status
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from obol.backends.kubernetes.rollouts import Rollout, deployed, rollouts
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.commands import last_line, plain
+from obol.machine.polling import Polling
 from obol.machine.texts import in_shell
 from obol.rendering.kubernetes import encode
 
@@ -98,9 +99,11 @@ class Kubectl:
         Raises ObolError after `within` seconds, which says how to look and what to do `then`; the cluster is left as
         it is.
         """
-        began, told = self.clock.monotonic(), dict.fromkeys(deployments, "")
+        if not deployments:
+            return
+        told = dict.fromkeys(deployments, "")
         now: Sequence[Rollout] = [Rollout(one) for one in deployments]
-        while deployments:
+        async for _ in Polling(self.clock, every=PAUSE, within=within):
             done = await self._run(*_LISTING)
             if done.code == 0:  # an API that restarts is no news of the workloads
                 now = rollouts(done.stdout, deployments)
@@ -110,9 +113,7 @@ class Kubectl:
                     watch(line)
             if all(one.done for one in now):
                 return
-            if self.clock.monotonic() - began >= within:
-                raise self._stuck([one for one in now if not one.done], within, then)
-            await self.clock.sleep(PAUSE)
+        raise self._stuck([one for one in now if not one.done], within, then)
 
     async def deployed(self) -> tuple[Rollout, ...]:
         """Look at everything that is deployed, but for what the cluster itself consists of. Raises ObolError."""

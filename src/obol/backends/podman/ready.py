@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from obol.errors import ObolError
+from obol.machine.polling import Polling
 from obol.machine.regular import read, write_atomically
 from obol.rendering.loopback import LOOPBACK
 
@@ -97,27 +98,24 @@ class Readiness:
 
     async def _ready(self, pod: PlayedPod, watch: Watch) -> str:
         """Wait for one pod; answers with why it is not ready, "" where it is."""
-        began = told = self.clock.monotonic()
+        told, why = 0.0, ""
         port = pod.ports.get(pod.check.port) if pod.check else None
         if pod.check is None or port is None:
             self._file(pod.workload).unlink(missing_ok=True)
             return ""
         write_atomically(self._file(pod.workload), msgspec.json.encode(Question(port, pod.check.path)))
-        while True:
+        async for passed in Polling(self.clock, every=PAUSE, within=READY_WITHIN):
             status = await self.probe(port, pod.check.path)
             if _is_ready(status):
                 watch(f"{pod.workload}: ready")
                 return ""
-            now = self.clock.monotonic()
             why = f"http://{LOOPBACK}:{port}{pod.check.path} {_answer(status)}"
-            if now - began >= READY_WITHIN:
-                return f"{why} after {READY_WITHIN:.0f} seconds"
-            if now - told >= TELL_EVERY:
-                told = now
+            if passed - told >= TELL_EVERY:
+                told = passed
                 watch(f"{pod.workload}: {why} yet")
                 if ends := await self._ends(pod):
                     return f"its container ends again and again: it was started again {ends} times"
-            await self.clock.sleep(PAUSE)
+        return f"{why} after {READY_WITHIN:.0f} seconds"
 
     async def _ends(self, pod: PlayedPod) -> int:
         """How often it ended, if that is too often."""

@@ -14,6 +14,7 @@ from obol.caches.clients.edits import WholeFile
 from obol.caches.reachable import planned_listeners
 from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
 from obol.machine.clock import SystemClock
+from obol.machine.polling import Polling
 from obol.machine.texts import shown
 from obol.rendering.units import LABEL, UserService, launchd_agent, systemd_unit
 
@@ -207,17 +208,14 @@ class LoginService:
 
     async def _answer(self) -> Running:
         """Wait until the service answers: the supervisor says only that its process was started."""
-        deadline = self.clock.monotonic() + _ANSWER_WITHIN
-        while True:
+        async for _ in Polling(self.clock, every=_LOOK_EVERY, within=_ANSWER_WITHIN):
             with contextlib.suppress(EngineUnresponsive):
                 if (found := self.engine.status()) is not None:
                     return found
-            if self.clock.monotonic() > deadline:
-                raise EngineUnresponsive(
-                    f"the cache engine does not answer {_ANSWER_WITHIN:g} seconds after {self.supervisor} started it",
-                    hint="`obol cache logs` may say why",
-                )
-            await self.clock.sleep(_LOOK_EVERY)
+        raise EngineUnresponsive(
+            f"the cache engine does not answer {_ANSWER_WITHIN:g} seconds after {self.supervisor} started it",
+            hint="`obol cache logs` may say why",
+        )
 
 
 def _without_secrets(environ: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:

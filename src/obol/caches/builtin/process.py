@@ -20,6 +20,7 @@ from obol.caches.substitutes import PortProbe, as_it_is, not_ours, recall, remem
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
 from obol.machine import locks, ports, processes
 from obol.machine.clock import SystemClock
+from obol.machine.polling import Polling
 from obol.registry.control.api import LAST_TRANSFERS, AccountStatus, EngineStatus, Inventory, Listener
 from obol.registry.control.client import ControlClient
 
@@ -208,8 +209,7 @@ class BuiltinEngine:
 
     def _await_answer(self, child: Child | None, since: int) -> EngineStatus:
         """Wait for the control socket, unless the process ends first: the child, or whoever owns the store."""
-        deadline = self._clock.monotonic() + _START_WITHIN
-        while True:
+        for _ in Polling(self._clock, every=_LOOK_EVERY, within=_START_WITHIN):
             ended = child is None or child.poll() is not None
             with contextlib.suppress(EngineNotRunning):
                 return self._control.status()
@@ -221,13 +221,11 @@ class BuiltinEngine:
                     why=self._last_words(since),
                     hint="`obol cache serve` with the same options shows it in the foreground",
                 )
-            if self._clock.monotonic() > deadline:
-                raise EngineUnresponsive(
-                    f"the cache engine does not answer after {_START_WITHIN:g} seconds",
-                    why=self._last_words(since),
-                    hint="its process goes on: `obol cache status` tells when it answers, `obol cache stop` ends it",
-                )
-            self._clock.pause(_LOOK_EVERY)
+        raise EngineUnresponsive(
+            f"the cache engine does not answer after {_START_WITHIN:g} seconds",
+            why=self._last_words(since),
+            hint="its process goes on: `obol cache status` tells when it answers, `obol cache stop` ends it",
+        )
 
     def _last_words(self, since: int) -> str:
         """The end of the log, which is where a process that ends says why."""
@@ -277,12 +275,8 @@ class BuiltinEngine:
         return tuple(differs)
 
     def _freed_within(self, seconds: float) -> bool:
-        deadline = self._clock.monotonic() + seconds
-        while self._lock_holder() is not None:
-            if self._clock.monotonic() > deadline:
-                return False
-            self._clock.pause(_LOOK_EVERY)
-        return True
+        polling = Polling(self._clock, every=_LOOK_EVERY, within=seconds)
+        return any(self._lock_holder() is None for _ in polling)
 
     def _lock_holder(self) -> int | None:
         """Give the pid of the process that owns the store, 0 where it has not said; None where the store is free.

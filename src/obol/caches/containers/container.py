@@ -15,6 +15,7 @@ from obol.caches.containers.directories import make_directory
 from obol.caches.containers.plan import STORAGE, published_port
 from obol.errors import EngineUnresponsive, PortTaken
 from obol.machine.docker.errors import DockerFailed, DockerNameTaken
+from obol.machine.polling import Polling
 from obol.rendering.loopback import LOOPBACK, loopback_name
 
 if TYPE_CHECKING:
@@ -179,16 +180,13 @@ class ContainerStart:
         """Wait until it answers, unless it crashes first."""
         if not port:
             raise _unusable(cache, "it publishes no port", f"docker rm -f {cache.name}")
-        clock = self._around.clock
-        deadline = clock.monotonic() + ANSWER_WITHIN
-        while not await self._around.answers(port):
+        async for _ in Polling(self._around.clock, every=_LOOK_EVERY, within=ANSWER_WITHIN):
+            if await self._around.answers(port):
+                return Serving(cache, port, deed)
             if (await self._look(cache)).status != "running":
                 raise await self._crashing(cache)
-            if clock.monotonic() > deadline:
-                why = f"it has not answered on port {port} for {ANSWER_WITHIN:g} seconds"
-                raise _unusable(cache, why, f"docker logs {cache.name}")
-            await clock.sleep(_LOOK_EVERY)
-        return Serving(cache, port, deed)
+        why = f"it has not answered on port {port} for {ANSWER_WITHIN:g} seconds"
+        raise _unusable(cache, why, f"docker logs {cache.name}")
 
     async def _look(self, cache: CacheContainer) -> Container:
         found = await self._docker.container(cache.name)

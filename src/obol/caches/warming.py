@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from obol.caches.ports import CacheEngine
     from obol.client.platforms import Selection
-    from obol.client.ports import Progress, Source
+    from obol.client.ports import Origin, Progress
     from obol.oci.references import ImageReference
     from obol.registry.control.api import EngineStatus, HeldPlatform, Inventory
 
@@ -97,7 +97,7 @@ class _Unended:
     def found(self, reference: ImageReference, size: int) -> None:
         self.beyond.found(reference, size)
 
-    def moved(self, reference: ImageReference, count: int, source: Source) -> None:
+    def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
         self.beyond.moved(reference, count, source)
 
     def done(self, image: PulledImage) -> None:

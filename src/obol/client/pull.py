@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from obol.client.blobs import BlobPull, pause
 from obol.client.config import Kept, platform_of
 from obol.client.failures import failed
-from obol.client.ports import Kind, Limits, Progress, PulledImage, Refused, Silence, Sink, Source
+from obol.client.ports import Kind, Limits, Origin, Progress, PulledImage, Refused, Silence, Sink
 from obol.client.session import Document, Lost, RegistryClient
 from obol.machine.tasks import members
 from obol.oci.mediatypes import is_distributable, is_index
@@ -69,7 +69,7 @@ class ImagePull:
     progress: Progress
     sink: Sink | None = None
     manifests: dict[Digest, Document] = field(default_factory=dict)
-    counted: dict[Source, int] = field(default_factory=lambda: dict.fromkeys(Source, 0))
+    counted: dict[Origin, int] = field(default_factory=lambda: dict.fromkeys(Origin, 0))
     _seconds: float = 0.0
     _top: Document | None = None
     _chosen: list[tuple[Platform | None, Manifest]] = field(default_factory=list)
@@ -102,8 +102,8 @@ class ImagePull:
             platforms=tuple(dict.fromkeys(str(platform) for platform in runs_on if platform is not None)),
             layers=len(self._blobs.keys() - configs),
             bytes_total=self._size,
-            bytes_from_cache=self.counted[Source.CACHE],
-            bytes_from_upstream=self.counted[Source.UPSTREAM],
+            bytes_from_cache=self.counted[Origin.CACHE],
+            bytes_from_upstream=self.counted[Origin.UPSTREAM],
             seconds=self._seconds,
         )
         self.progress.done(image)
@@ -200,7 +200,7 @@ class ImagePull:
     async def _blob(self, blob: Descriptor, sink: Sink | None) -> None:
         await BlobPull(self.client, self.reference.repository, blob, self._count, sink).run()
 
-    def _count(self, count: int, source: Source) -> None:
+    def _count(self, count: int, source: Origin) -> None:
         self.counted[source] += count
         self.progress.moved(self.reference, count, source)
 

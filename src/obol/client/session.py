@@ -1,8 +1,7 @@
 """HTTP to one registry, or to our cache in front of it.
 
 What aiohttp raises and what a status means is translated here, once, into `Refused`; `Lost` is the part of it that may
-pass. Our cache says more than a status can: `Obol-Cache` tells where an answer comes from, `Obol-Held` how much of a
-blob was there when we asked, `Obol-Problem` why there is nothing.
+pass. Our cache says more than a status can, in headers: see `registry.control.api`.
 """
 
 from __future__ import annotations
@@ -17,13 +16,14 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from obol.client.ports import Kind, Limits, Refused, Source
+from obol.client.ports import Kind, Limits, Origin, Refused
 from obol.machine.clock import Clock, SystemClock
 from obol.oci.errors import OciError, printable
 from obol.oci.manifests import MAX_MANIFEST, Manifest, parse_manifest
 from obol.oci.mediatypes import upstream_accept
 from obol.oci.ranges import parse_content_range
 from obol.oci.references import Digest, Reference, Repository
+from obol.registry.control.api import CACHE_HEADER, HELD_HEADER, PROBLEM_HEADER, Problem, Source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,14 +35,14 @@ MAX_REFUSAL = 16 * 1024
 """Bytes of an error document that are read."""
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
-_HELD = frozenset({"hit", "revalidated", "stale"})
-_PROBLEMS = {
-    "absent": Kind.ABSENT,
-    "denied": Kind.DENIED,
-    "rate-limited": Kind.RATE_LIMITED,
-    "failing": Kind.UPSTREAM_DOWN,
-    "offline": Kind.OFFLINE,
-    "disk": Kind.NO_SPACE,
+_HELD = frozenset({Source.HIT, Source.REVALIDATED, Source.STALE})
+_PROBLEMS: dict[str, Kind] = {
+    Problem.ABSENT: Kind.ABSENT,
+    Problem.DENIED: Kind.DENIED,
+    Problem.RATE_LIMITED: Kind.RATE_LIMITED,
+    Problem.FAILING: Kind.UPSTREAM_DOWN,
+    Problem.OFFLINE: Kind.OFFLINE,
+    Problem.DISK: Kind.NO_SPACE,
 }
 
 
@@ -62,7 +62,7 @@ class Document:
     digest: Digest
     manifest: Manifest
     size: int
-    source: Source
+    source: Origin
 
 
 class BlobAnswer:
@@ -73,9 +73,9 @@ class BlobAnswer:
         """Offset of the first byte: as asked for, or 0 where the server sends the whole all the same."""
         self.total = total
         """Size of the whole blob, where it was told."""
-        self.stored = response.headers.get("Obol-Cache") == "hit"
+        self.stored = response.headers.get(CACHE_HEADER) == Source.HIT
         """A cache holds all of it."""
-        held = response.headers.get("Obol-Held", "")
+        held = response.headers.get(HELD_HEADER, "")
         self.held = int(held) if _SECONDS.fullmatch(held) else 0
         """Bytes that a cache had when we asked."""
         self._response = response
@@ -145,7 +145,7 @@ class RegistryClient:
             manifest = parse_manifest(body, response.headers.get("Content-Type", ""))
         except OciError as problem:
             raise Refused(Kind.UNTRUSTED, f"what it sent is not a manifest ({problem.detail})") from problem
-        source = Source.CACHE if response.headers.get("Obol-Cache") in _HELD else Source.UPSTREAM
+        source = Origin.CACHE if response.headers.get(CACHE_HEADER) in _HELD else Origin.UPSTREAM
         return Document(digest, manifest, len(body), source)
 
     async def blob(self, repository: Repository, digest: Digest, start: int = 0) -> BlobAnswer:
@@ -196,7 +196,7 @@ async def _refusal(response: aiohttp.ClientResponse) -> Refused:
     why = _said(await response.content.read(MAX_REFUSAL)) or f"it answers {response.status}"
     after = response.headers.get("Retry-After", "")
     seconds = float(after) if _SECONDS.fullmatch(after) else None
-    kind = _PROBLEMS.get(response.headers.get("Obol-Problem", ""))
+    kind = _PROBLEMS.get(response.headers.get(PROBLEM_HEADER, ""))
     if kind is not None and response.status != 502:
         return Refused(kind, why, seconds)
     match response.status:

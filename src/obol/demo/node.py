@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from obol.client.ports import Limits, Nowhere, PulledImage, Silence, Source
+from obol.client.ports import Limits, Nowhere, Origin, PulledImage, Silence
 from obol.client.pull import pull
 from obol.client.session import RegistryClient
 from obol.demo.images import ARCHITECTURE, OS
@@ -44,7 +44,7 @@ class _Counting(Silence):
     def __init__(self, moved: Callable[[int], None]) -> None:
         self._moved = moved
 
-    def moved(self, reference: ImageReference, count: int, source: Source) -> None:
+    def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
         """Pass on the count."""
         del reference, source
         self._moved(count)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.client.blobs import SMALL, BlobPull, pause
-from obol.client.ports import Kind, Refused, Source
+from obol.client.ports import Kind, Origin, Refused
 from obol.client.session import Lost
 from obol.oci.manifests import Descriptor
 from obol.oci.references import Digest, Repository
@@ -31,10 +31,10 @@ BLOB = Descriptor("", DIGEST, len(DATA))
 class Counted:
     """What a pull counted, and the pauses that it made."""
 
-    bytes: dict[Source, int] = field(default_factory=lambda: dict.fromkeys(Source, 0))
+    bytes: dict[Origin, int] = field(default_factory=lambda: dict.fromkeys(Origin, 0))
     clock: FakeClock = field(default_factory=FakeClock)
 
-    def count(self, count: int, source: Source) -> None:
+    def count(self, count: int, source: Origin) -> None:
         """Count."""
         assert count > 0
         self.bytes[source] += count
@@ -42,7 +42,7 @@ class Counted:
     @property
     def both(self) -> tuple[int, int]:
         """From the cache, and from the upstream."""
-        return self.bytes[Source.CACHE], self.bytes[Source.UPSTREAM]
+        return self.bytes[Origin.CACHE], self.bytes[Origin.UPSTREAM]
 
 
 async def bring(
@@ -166,7 +166,7 @@ async def test_stored_meanwhile() -> None:
         cache.cuts = [70_000]
         hits = Counted()
 
-        def count(count: int, source: Source) -> None:
+        def count(count: int, source: Origin) -> None:
             cache.stored = {NAME}
             hits.count(count, source)
 

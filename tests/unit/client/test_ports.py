@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from obol.client.ports import Kind, Nowhere, Progress, PulledImage, PullFailed, Silence, Sink, Source
+from obol.client.ports import Kind, Nowhere, Origin, Progress, PulledImage, PullFailed, Silence, Sink
 from obol.oci.manifests import Descriptor
 from obol.oci.references import Digest
 from tests.unit.client.reach import APP
@@ -37,7 +37,7 @@ def test_silence() -> None:
     silence: Progress = Silence()
 
     silence.found(APP, 1)
-    silence.moved(APP, 1, Source.CACHE)
+    silence.moved(APP, 1, Origin.CACHE)
     silence.done(PulledImage(APP, DIGEST, (), 0, 0, 0, 0, 0.0))
     silence.failed(PullFailed(APP, Kind.ABSENT, why="", hint=""))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.client.ports import Kind, PullFailed, Source
+from obol.client.ports import Kind, Origin, PullFailed
 from obol.client.pull import LARGEST_CONFIG
 from obol.oci.manifests import Platform
 from obol.oci.references import Digest, ImageReference
@@ -85,7 +85,7 @@ async def test_one_platform() -> None:
         assert registry.body_bytes() == total
     assert (image.reference, image.digest, image.platforms, image.layers) == (APP, IMAGE.top, ("linux/amd64",), 2)
     assert (image.bytes_total, image.bytes_from_cache, image.bytes_from_upstream) == (total, 0, total)
-    assert (told.sizes, told.moves[Source.UPSTREAM], told.ends) == ([total], total, [image])
+    assert (told.sizes, told.moves[Origin.UPSTREAM], told.ends) == ([total], total, [image])
     assert basket.blobs.keys() >= set(IMAGE.layers[:2])
     assert all(basket.blobs[digest] == IMAGE.blobs[digest] for digest in basket.blobs)
 

@@ -13,7 +13,7 @@ from obol.cli.cache.imageview import Unfinished
 from obol.cli.terminal.imagewatch import engine_at
 from obol.cli.terminal.progress import watching
 from obol.client.platforms import parse_platform, this_machine
-from obol.client.ports import Limits, Source
+from obol.client.ports import Limits, Origin
 from obol.errors import UsageError
 from obol.machine.clock import SystemClock
 from obol.oci.errors import OciError
@@ -50,13 +50,13 @@ class _Remembering:
     beyond: Progress
     outcomes: dict[ImageReference, Outcome] = field(default_factory=dict)
     sizes: dict[ImageReference, int] = field(default_factory=dict)
-    moves: Counter[tuple[ImageReference, Source]] = field(default_factory=Counter)
+    moves: Counter[tuple[ImageReference, Origin]] = field(default_factory=Counter)
 
     def found(self, reference: ImageReference, size: int) -> None:
         self.sizes[reference] = size
         self.beyond.found(reference, size)
 
-    def moved(self, reference: ImageReference, count: int, source: Source) -> None:
+    def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
         self.moves[reference, source] += count
         self.beyond.moved(reference, count, source)
 
@@ -117,8 +117,8 @@ def _kept(
     for reference in names.values():
         known = engine.get(reference)
         found[reference] = Unfinished(
-            told.moves[reference, Source.CACHE],
-            told.moves[reference, Source.UPSTREAM],
+            told.moves[reference, Origin.CACHE],
+            told.moves[reference, Origin.UPSTREAM],
             known.kept if known else None,
             known.total if known else told.sizes.get(reference),
         )

@@ -21,7 +21,7 @@ from obol.oci.manifests import STEP
 from obol.oci.mediatypes import MANIFEST_TYPES, SCHEMA1, accept_class, accepted, upstream_accept
 from obol.oci.opaque import is_opaque
 from obol.oci.references import Digest, Reference, Repository, Tag
-from obol.registry.control.api import Source
+from obol.registry.control.api import Problem, Source
 from obol.registry.engine.answers import Document, DocumentHead
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.engine.storedmanifests import IN_MEMORY, StoredManifest, StoredManifests
@@ -125,7 +125,7 @@ class Manifests:
     def _refuse_known_absence(self, wanted: ManifestLookup) -> None:
         age = self._absent.age((wanted.repo, wanted.reference))
         if age is not None and age < self._settings.negative_ttl:
-            raise OciError(MANIFEST_UNKNOWN, "the upstream does not have it", problem="absent")
+            raise OciError(MANIFEST_UNKNOWN, "the upstream does not have it", problem=Problem.ABSENT)
 
     async def _by_tag(self, wanted: ManifestLookup, tag: Tag) -> Document | DocumentHead:
         held, variant = await self._held(wanted, tag)

@@ -2,8 +2,7 @@
 
 404 absent (or not for us), 503 with Retry-After while an upstream is left alone, 502 broken. Never 429, which clients
 retry for half a minute, and never 401 or 403: an anonymous cache must not lure anybody's pull secret. What these few
-statuses cannot tell apart is said in a word of its own, in the `Obol-Problem` header: absent, denied, rate-limited,
-failing, offline, disk, misses (too many names that the upstream does not have).
+statuses cannot tell apart is said in a word of its own, in a header: `control.api.Problem`.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 from obol.oci.errors import UNAVAILABLE, UPSTREAM_BROKEN, ErrorKind, OciError
+from obol.registry.control.api import Problem
 from obol.registry.store.ports import StoreError
 from obol.registry.upstream.ports import Absent, Busy, Denied, OnHold, RateLimited, TooManyMisses, UpstreamError
 
@@ -28,17 +28,17 @@ def refusal(problem: Exception, absent: ErrorKind) -> OciError:
     """The answer for an UpstreamError or StoreError; `absent` is the code for "there is no such thing"."""
     match problem:
         case Absent() | Denied():
-            word = "absent" if isinstance(problem, Absent) else "denied"
+            word = Problem.ABSENT if isinstance(problem, Absent) else Problem.DENIED
             return OciError(absent, str(problem), problem=word)
         case RateLimited(seconds=seconds) | TooManyMisses(seconds=seconds):
-            word = "rate-limited" if isinstance(problem, RateLimited) else "misses"
+            word = Problem.RATE_LIMITED if isinstance(problem, RateLimited) else Problem.MISSES
             return OciError(UNAVAILABLE, str(problem), _whole(seconds), word)
         case Busy(seconds=seconds):
-            return OciError(UNAVAILABLE, str(problem), _whole(seconds), "failing")
+            return OciError(UNAVAILABLE, str(problem), _whole(seconds), Problem.FAILING)
         case OnHold(hold=hold):
             return OciError(UNAVAILABLE, str(problem), _whole(hold.seconds), hold.reason.value)
         case StoreError():
-            return OciError(UNAVAILABLE, DISK, problem="disk")
+            return OciError(UNAVAILABLE, DISK, problem=Problem.DISK)
         case _:
             return OciError(UPSTREAM_BROKEN, str(problem))
 
@@ -46,7 +46,7 @@ def refusal(problem: Exception, absent: ErrorKind) -> OciError:
 def refused(decision: Refuse, absent: ErrorKind) -> OciError:
     """The answer where policy decided not to ask."""
     if decision.reason is None:
-        return OciError(absent, OFFLINE, problem="offline")
+        return OciError(absent, OFFLINE, problem=Problem.OFFLINE)
     detail = f"not in the cache, and the upstream is {decision.reason.value}"
     return OciError(UNAVAILABLE, detail, _whole(decision.retry_after or 1.0), decision.reason.value)
 

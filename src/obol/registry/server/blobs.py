@@ -9,7 +9,7 @@ from obol.oci.conditions import not_modified, range_applies
 from obol.oci.errors import RANGE_INVALID, UNAVAILABLE, OciError
 from obol.oci.mediatypes import OCTET_STREAM
 from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, parse_open_range
-from obol.registry.control.api import CACHE_HEADER, HELD_HEADER, Source
+from obol.registry.control.api import CACHE_HEADER, HELD_HEADER, Problem, Source
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.server.exchange import Header, Rendered, content_headers
 from obol.registry.server.ready import LARGEST, ReadyAnswer
@@ -66,7 +66,7 @@ async def _send(exchange: Exchange, ready: ReadyAnswers, blob: StoredBlob, wante
         try:
             body = await blob.content.read()
         except StoreError as problem:
-            raise OciError(UNAVAILABLE, str(problem), problem="disk") from problem
+            raise OciError(UNAVAILABLE, str(problem), problem=Problem.DISK) from problem
         rendered = _rendered(blob.digest, Whole(), size, marks)
         answer = ReadyAnswer(rendered, body, math.inf, exchange.scope.counters, blob.repo, blob.digest)
         ready.keep(exchange.keys, answer)

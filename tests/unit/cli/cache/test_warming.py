@@ -13,7 +13,7 @@ from obol.cli.cache import warming
 from obol.cli.cache.imageview import Unfinished
 from obol.cli.terminal.present import Speaker
 from obol.client.platforms import this_machine
-from obol.client.ports import Limits, Source
+from obol.client.ports import Limits, Origin
 from obol.errors import UsageError
 from obol.registry.control.api import ImageProgress, ProgressStatus
 from tests.unit.cli.conftest import FakeEngine, engine_status
@@ -51,12 +51,12 @@ class FakeWarmth:
         self.asked += references
         image, problem = pulled(), failed()
         progress.found(APP, 5)
-        progress.moved(APP, 5, Source.UPSTREAM)
+        progress.moved(APP, 5, Origin.UPSTREAM)
         progress.done(image)
         if self.interrupted:
             progress.found(LITELLM, 100)
-            progress.moved(LITELLM, 10, Source.CACHE)
-            progress.moved(LITELLM, 30, Source.UPSTREAM)
+            progress.moved(LITELLM, 10, Origin.CACHE)
+            progress.moved(LITELLM, 30, Origin.UPSTREAM)
             raise KeyboardInterrupt
         progress.failed(problem)
         return image, problem

@@ -6,8 +6,7 @@ import os
 import secrets
 from typing import TYPE_CHECKING
 
-from obol.errors import ObolError
-from obol.machine.files import PRIVATE_FILE, Folder, write_all
+from obol.machine.files import PRIVATE_FILE, Folder, failing_as, write_all
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,16 +22,11 @@ def master_key(config: Path) -> str:
     Two commands at the same time get the same key: the one whose file was there first wins. LiteLLM wants keys to begin
     with `sk-`.
     """
-    try:
+    failed = f"the key of the gateway cannot be kept in {config / FILE}"
+    with failing_as(failed, "look at the permissions of that directory"):
         config.mkdir(mode=0o755, parents=True, exist_ok=True)
         with Folder.at(config) as folder:
             return _kept(folder) or _made(folder, config)
-    except OSError as problem:
-        raise ObolError(
-            f"the key of the gateway cannot be kept in {config / FILE}",
-            why=problem.strerror or str(problem),
-            hint="look at the permissions of that directory",
-        ) from problem
 
 
 def _kept(folder: Folder) -> str:

@@ -13,9 +13,11 @@ import os
 import re
 import secrets
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+
+from obol.errors import ObolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -155,6 +157,15 @@ class Folder:
             os.close(descriptor)
         if durable:
             self.sync()
+
+
+@contextmanager
+def failing_as(what: str, hint: str = "", kind: type[ObolError] = ObolError) -> Iterator[None]:
+    """Turn an OSError into an error that says what failed, why by the system's own words, and what to do next."""
+    try:
+        yield
+    except OSError as problem:
+        raise kind(what, why=problem.strerror or str(problem), hint=hint) from problem
 
 
 def write_all(descriptor: int, data: bytes | memoryview) -> None:

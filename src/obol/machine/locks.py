@@ -61,9 +61,14 @@ def holder(directory: Path) -> int | None:
     return None
 
 
+def take(descriptor: int, *, wait: bool = False) -> None:
+    """Lock an open file or directory until it is closed. Raises BlockingIOError where another process has it."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+
+
 def _take(descriptor: int, directory: Path) -> None:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        take(descriptor)
     except BlockingIOError as problem:
         raise LockHeld(_named(directory)) from problem
 

@@ -8,7 +8,6 @@ edited by a person, and only our part of it may go.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 import msgspec
 
 from obol.errors import ObolError
-from obol.machine import regular
+from obol.machine import locks, regular
 from obol.machine.files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from obol.machine.regular import explained, find_ours, read, read_text
 
@@ -174,7 +173,7 @@ class Originals:
         _make(self.directory, PRIVATE_DIRECTORY, self.account)
         descriptor = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            locks.take(descriptor, wait=True)
             yield
         finally:
             os.close(descriptor)

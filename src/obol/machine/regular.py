@@ -174,8 +174,8 @@ def write_atomically(path: Path, data: bytes, mode: int = PRIVATE_FILE) -> None:
 
 
 @contextlib.contextmanager
-def explained(path: Path, done: str = "changed") -> Iterator[None]:
-    """Turn an OSError into an ObolError that says what cannot be done, why, and the way out."""
+def explained(path: Path, done: str = "changed", *, hint: str | None = None) -> Iterator[None]:
+    """Turn an OSError into an ObolError that says what cannot be done, why, and the way out (`hint`, where given)."""
     try:
         yield
     except OSError as problem:
@@ -183,7 +183,8 @@ def explained(path: Path, done: str = "changed") -> Iterator[None]:
         named = Path(os.fsdecode(problem.filename)) if isinstance(problem.filename, str | bytes) else path
         named = named if named.is_absolute() else path
         why = problem.strerror or str(problem)
-        raise ObolError(f"{shown(named)} cannot be {done}", why=why, hint=_way_out(problem, named)) from problem
+        way_out = _way_out(problem, named) if hint is None else hint
+        raise ObolError(f"{shown(named)} cannot be {done}", why=why, hint=way_out) from problem
 
 
 def _way_out(problem: OSError, named: Path) -> str:

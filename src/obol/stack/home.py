@@ -8,11 +8,11 @@ that had something in it before stays theirs, too.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
 import shutil
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, get_args
 
@@ -20,6 +20,8 @@ import msgspec
 
 from obol.backends.ports import BackendName
 from obol.errors import ObolError
+from obol.machine import locks, regular
+from obol.machine.files import failing_as
 from obol.machine.regular import find_ours, open_regular, read, write_atomically
 from obol.machine.texts import in_shell, shown
 from obol.stack.plan import Gain  # noqa: TC001 - msgspec reads the annotation
@@ -99,17 +101,9 @@ def remove_empty(*directories: Path) -> None:
             directory.rmdir()
 
 
-@contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> AbstractContextManager[None]:
     """Turn an OSError into an ObolError that says what to do."""
-    try:
-        yield
-    except OSError as problem:
-        raise ObolError(
-            f"{problem.filename or path} cannot be used",
-            why=problem.strerror or str(problem),
-            hint=f"see who owns {path}: a command that ran with sudo may have made it",
-        ) from problem
+    return regular.explained(path, "used", hint=f"see who owns {path}: a command that ran with sudo may have made it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,16 +297,9 @@ def is_ours(data: Path, config: Path) -> bool:
 
 def remove(data: Path) -> None:
     """Remove a directory that was made for the stack. Raises ObolError."""
-    try:
+    hint = f"containers may have written it as root: sudo rm -rf {in_shell(data)}"
+    with failing_as(f"the stack's data in {data} cannot be removed", hint), contextlib.suppress(FileNotFoundError):
         shutil.rmtree(data)
-    except FileNotFoundError:
-        return
-    except OSError as problem:
-        raise ObolError(
-            f"the stack's data in {data} cannot be removed",
-            why=problem.strerror or str(problem),
-            hint=f"containers may have written it as root: sudo rm -rf {in_shell(data)}",
-        ) from problem
 
 
 LOCK = ".lock"
@@ -344,7 +331,7 @@ def _locked(path: Path) -> int:
         find_ours(path)
         descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.take(descriptor)
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_ino == os.fstat(descriptor).st_ino:
                     return descriptor

@@ -27,6 +27,7 @@ from obol.machine import ports as machine_ports
 from obol.machine.clock import SystemClock
 from obol.machine.docker.cli import Docker
 from obol.machine.docker.errors import DockerFailed
+from obol.machine.files import failing_as
 from obol.machine.ports import listens
 from obol.machine.probe import status_on_loopback
 from obol.machine.regular import read_text, write_atomically
@@ -339,10 +340,8 @@ class K3dBackend:
                 why="Docker takes what follows the colon in its name for something else",
                 hint="set OBOL_DATA_DIR to another one",
             )
-        try:
+        with failing_as(f"the data directory {path} cannot be made"):
             path.mkdir(parents=True, exist_ok=True)
-        except OSError as problem:
-            raise ObolError(f"the data directory {path} cannot be made", why=problem.strerror or "") from problem
         return str(path)
 
     @property
@@ -362,12 +361,9 @@ class K3dBackend:
     def _write(self, name: str, text: str) -> None:
         """Write a file of ours for us alone. Raises ObolError."""
         path = self._config / name
-        try:
+        with failing_as(f"{path} cannot be written", "look at the permissions of that directory"):
             self._config.mkdir(mode=0o755, parents=True, exist_ok=True)
             write_atomically(path, text.encode())
-        except OSError as problem:
-            hint = "look at the permissions of that directory"
-            raise ObolError(f"{path} cannot be written", why=problem.strerror or "", hint=hint) from problem
 
 
 def _registries(spec: ClusterSpec) -> str:

@@ -29,7 +29,7 @@ from obol.backends.kubernetes.rollouts import applied
 from obol.backends.ports import Deployed, Up, no_caches
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.clock import SystemClock
-from obol.machine.files import mounted_in
+from obol.machine.files import failing_as, mounted_in
 from obol.machine.polling import Polling
 from obol.machine.ports import holder, listens
 from obol.machine.privileges import AsRoot
@@ -243,16 +243,13 @@ class K3sBackend:
 
     async def _start(self, wanted: Mapping[str, str], told: str) -> None:
         program = self._program()
-        try:
+        with failing_as(f"{self._config} cannot be written", "look at the permissions of that directory"):
             self._config.mkdir(mode=0o755, parents=True, exist_ok=True)
             for name, text in wanted.items():
                 write_atomically(self._config / name, text.encode())
             if REGISTRIES not in wanted:
                 (self._config / REGISTRIES).unlink(missing_ok=True)
             (self._config / KUBECONFIG).unlink(missing_ok=True)  # the new one is told by its being there
-        except OSError as problem:
-            hint = "look at the permissions of that directory"
-            raise ObolError(f"{self._config} cannot be written", why=problem.strerror or "", hint=hint) from problem
         await self._host.bridge()
         files = ("--config", str(self._config / CONFIG), "--write-kubeconfig", str(self._config / KUBECONFIG))
         argv = (program, "server", *files, "--write-kubeconfig-mode", "0600")

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import signal
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 from obol import __version__
@@ -20,6 +21,7 @@ from obol.caches.substitutes import PortProbe, as_it_is, not_ours, recall, remem
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
 from obol.machine import locks, ports, processes
 from obol.machine.clock import SystemClock
+from obol.machine.files import failing_as
 from obol.machine.polling import Polling
 from obol.registry.control.api import LAST_TRANSFERS, AccountStatus, EngineStatus, Inventory, Listener
 from obol.registry.control.client import ControlClient
@@ -174,10 +176,8 @@ class BuiltinEngine:
         substitutes = settle(self._plan.listeners, remembered, self._probe)
         ours = {listener.registry for listener in self._plan.listeners}
         others = [substitute for registry, substitute in remembered.items() if registry not in ours]
-        try:
+        with _usable(self._plan.store):
             remember(self._plan.store, [*others, *substitutes])
-        except OSError as problem:
-            raise _unusable(self._plan.store, problem) from problem
         return substitutes
 
     def _chosen(self, substitutes: Sequence[Substitute]) -> dict[str, int]:
@@ -187,11 +187,9 @@ class BuiltinEngine:
     def _launch(self, chosen: Mapping[str, int], account: User | None) -> tuple[Child, int]:
         """Start the process; gives it, and the size of the log before its first line."""
         log = self._plan.log
-        try:
+        with _usable(log):
             enginelog.rotate(log)
             output = enginelog.open_log(log)
-        except OSError as problem:
-            raise _unusable(log, problem) from problem
         try:
             if account:
                 os.fchown(output, account.uid, account.gid)
@@ -234,7 +232,7 @@ class BuiltinEngine:
     def _prepare_store(self) -> User | None:
         """Create the directory; gives whose process it is to be, if not ours."""
         store, account = self._plan.store, self._plan.account
-        try:
+        with _usable(store):
             nearest = next(path for path in (store, *store.parents) if path.exists())
             if account and _owner(nearest) != account.uid:
                 account = None
@@ -244,8 +242,6 @@ class BuiltinEngine:
                     os.chown(missing, account.uid, account.gid)
             if not store.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "it is not a directory")
-        except OSError as problem:
-            raise _unusable(store, problem) from problem
         return account
 
     def _already(self, found: EngineStatus) -> Started:
@@ -283,10 +279,8 @@ class BuiltinEngine:
 
         Raises StoreUnusable where we may not look.
         """
-        try:
+        with _usable(self._plan.store):
             return locks.holder(self._plan.store)
-        except OSError as problem:
-            raise _unusable(self._plan.store, problem) from problem
 
 
 def _serves(own: Listener, wanted: Listener) -> bool:
@@ -305,9 +299,7 @@ def _process(pid: int) -> str:
     return f"process {pid}" if pid else "a process"
 
 
-def _unusable(path: Path, problem: OSError) -> StoreUnusable:
-    return StoreUnusable(
-        f"{path} cannot be used",
-        why=problem.strerror or str(problem),
-        hint="choose another directory: `--store DIR`, or OBOL_REGISTRY_CACHE_DIR for all caches",
-    )
+def _usable(path: Path) -> AbstractContextManager[None]:
+    """Turn an OSError into StoreUnusable."""
+    hint = "choose another directory: `--store DIR`, or OBOL_REGISTRY_CACHE_DIR for all caches"
+    return failing_as(f"{path} cannot be used", hint, StoreUnusable)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from obol.caches.containers.plan import STORAGE
 from obol.errors import ObolError, StoreUnusable
 from obol.machine.docker.cli import CHANGE_WITHIN
+from obol.machine.files import failing_as
 from obol.machine.texts import in_shell, shown
 
 if TYPE_CHECKING:
@@ -30,17 +31,12 @@ def make_directory(directory: Path, account: User | None) -> None:
             why="Docker reads a colon as the end of the path",
             hint="choose another directory for all caches: OBOL_REGISTRY_CACHE_DIR",
         )
-    try:
+    hint = "choose another directory for all caches: OBOL_REGISTRY_CACHE_DIR"
+    with failing_as(f"{directory} cannot be used", hint, StoreUnusable):
         for missing in [path for path in (*reversed(directory.parents), directory) if not path.exists()]:
             missing.mkdir(mode=0o755, exist_ok=True)
             if account:
                 os.chown(missing, account.uid, account.gid)
-    except OSError as problem:
-        raise StoreUnusable(
-            f"{directory} cannot be used",
-            why=problem.strerror or str(problem),
-            hint="choose another directory for all caches: OBOL_REGISTRY_CACHE_DIR",
-        ) from problem
 
 
 async def clear_directory(docker: Docker, directory: Path, image: str) -> str:

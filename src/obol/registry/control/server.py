@@ -26,6 +26,7 @@ import msgspec
 from aiohttp import web
 
 from obol.errors import ObolError, StoreUnusable
+from obol.machine.files import failing_as
 from obol.machine.texts import json_bytes
 from obol.registry.control import api
 from obol.registry.store.ports import StoreError
@@ -72,14 +73,9 @@ class ControlServer:
 
         Raises StoreUnusable.
         """
-        try:
+        hint = "choose a store with a shorter path, on a file system that allows unix sockets"
+        with failing_as(f"cannot listen on {path}", hint, StoreUnusable):
             bound = _bind(path)
-        except OSError as problem:
-            raise StoreUnusable(
-                f"cannot listen on {path}",
-                why=problem.strerror or str(problem),
-                hint="choose a store with a shorter path, on a file system that allows unix sockets",
-            ) from problem
         self._path = path
         self._runner = web.ServerRunner(web.Server(self._handle, access_log=None))
         await self._runner.setup()

@@ -89,6 +89,7 @@ check-types: $(READY)
 
 check-imports: $(READY)
 	$(call step,import contracts,$(BIN)/lint-imports --no-logo)
+	$(call step,descriptors of the store,$(BIN)/python -m scripts.check_descriptors)
 
 check-sizes: $(READY)
 	$(call step,sizes,$(BIN)/python -m scripts.check_sizes)

@@ -102,7 +102,7 @@ class Shared:
     connections: int
     dates: DateLine = field(default_factory=DateLine)
 
-    def head(self, rendered: Rendered, connection: bytes = b"") -> bytes:
+    def head(self, rendered: Rendered, connection: bytes) -> bytes:
         """A head that is sent now."""
         return rendered.head(self.dates.at(self.clock.wall()), connection)
 

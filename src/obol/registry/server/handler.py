@@ -78,7 +78,7 @@ class Handler:
         ready = self._ready.repeated(key, self._clock.monotonic())
         if ready is None:
             return None
-        answer = self._shared.head(ready.rendered) + ready.body
+        answer = ready.rendered.head(self._shared.dates.at(self._clock.wall()), b"") + ready.body
         if len(answer) > room:
             return None
         ready.counters.served(Source.HIT, len(ready.body))

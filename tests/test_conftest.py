@@ -36,7 +36,7 @@ def run(tmp_path: Path, body: str, *, strict: bool = False, patience: str = "1")
         "asyncio_mode=auto",
         "-rA",
     )
-    settings = ("-o", "markers=tool(name): x", "--rootdir", str(tmp_path), "-c", os.devnull)
+    settings = ("-o", "markers=tool(name): x\nsoak: x", "--rootdir", str(tmp_path), "-c", os.devnull)
     command = [sys.executable, "-m", "pytest", *options, *settings, "test_it.py"]
     return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
@@ -51,6 +51,11 @@ def test_there(): pass
 
 @pytest.mark.tool("no-such-program")
 def test_missing(server): pass
+"""
+BUILT_BY_SOAK = """
+@pytest.mark.soak
+@pytest.mark.tool("no-such-program")
+def test_missing(): pass
 """
 
 
@@ -69,6 +74,13 @@ def test_missing_tool_fails_where_tools_are_required(tmp_path: Path) -> None:
 
     assert result.returncode == 1, result.stdout
     assert "not installed, but OBOL_REQUIRE_TOOLS=1: no-such-program" in result.stdout
+
+
+def test_missing_tool_of_soak_always_skips(tmp_path: Path) -> None:
+    """A program that only a soak builds may be missing also where tools are required."""
+    result = run(tmp_path, BUILT_BY_SOAK, strict=True)
+
+    assert "1 skipped" in result.stdout, result.stdout
 
 
 def test_leaked_task_fails(tmp_path: Path) -> None:

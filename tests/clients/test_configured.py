@@ -146,6 +146,7 @@ def test_containerd(config: Configuring, upstream: Upstream, library: Library, w
     assert not certs.exists()
 
 
+@pytest.mark.soak
 @pytest.mark.tool("buildkitd", "buildctl", "runc", "docker-registry", "busybox")
 @pytest.mark.xdist_group("clients-buildkit")
 @needs_root

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 import obol
 from obol.machine import logs
 from obol.machine.system import allow_many_open_files
+from tests.soak.buildkit import BUILDKIT
 from tests.soak.cancels import CANCELS
 from tests.soak.damage import DAMAGE
 from tests.soak.days import DAY
@@ -38,7 +39,7 @@ from tests.soak.vast import VAST
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-SCENARIOS = (KILL, DAMAGE, FULL, CANCELS, HERD, SLOW, VAST, DAY, HOSTILE, NEWCOMER)
+SCENARIOS = (KILL, DAMAGE, FULL, CANCELS, HERD, SLOW, VAST, DAY, HOSTILE, NEWCOMER, BUILDKIT)
 
 
 def say(text: str) -> None:

@@ -39,7 +39,6 @@ _OF_OTHERS = frozenset(
         "OBOL_NO_BROWSER",
         "OBOL_RELEASE",
         "OBOL_REQUIRE_TOOLS",
-        "OBOL_TEST_PATIENCE",
         "OBOL_REUSE_LOCAL_DEV_IMAGES",
     }
 )

@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,13 +20,9 @@ from obol import __version__
 from obol.cli import completion, passthrough, registry
 from obol.cli import schema as schema_verb
 from obol.cli import version as version_verb
-from obol.cli.cache import atlogin, clientconfig  # noqa: F401 - they add their verbs
-from obol.cli.cache import commands as cache
 from obol.cli.demo import commands as demo
-from obol.cli.dev import commands as dev
-from obol.cli.stack import commands as stack
+from obol.cli.parser import Group, Noun, ParserProblem, Verbs, explained
 from obol.cli.terminal.present import OutputFormat, Speaker
-from obol.cli.terminal.usage import ParserProblem, Verbs, explained
 from obol.cli.verb import Output, Quiet, Verbose, speaker
 from obol.config.talk import OUTPUT, talk
 from obol.errors import Interrupted, ObolError, UsageError
@@ -37,16 +33,28 @@ if TYPE_CHECKING:
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
+NOUNS = {
+    "cache": ("obol.cli.cache.commands", "The registry cache: start and stop it, see what it does."),
+    "stack": ("obol.cli.stack.commands", "The stack: bring it up, see how it is."),
+    "dev": ("obol.cli.dev.commands", "Development mode: run images of this machine in the stack."),
+}
+"""The groups: the module that has the verbs of each, and what help says of it."""
+
+
+class _Obol(Group):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands.update({name: Noun(name, module, about) for name, (module, about) in NOUNS.items()})
+
+
 app = Verbs(
     name="obol",
+    cls=_Obol,
     help="Pull-through registry caches, and the stack that they make fast.",
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(cache.app, name="cache", help="The registry cache: start and stop it, see what it does.")
-app.add_typer(stack.app, name="stack", help="The stack: bring it up, see how it is.")
-app.add_typer(dev.app, name="dev", help="Development mode: run images of this machine in the stack.")
 for group in (demo, version_verb, schema_verb, registry):
     app.registered_commands += group.app.registered_commands
 passthrough.add_to(app)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import typer  # noqa: TC002 - it reads the annotations of commands when they run
 
-from obol.cli.terminal.usage import Command
+from obol.cli.parser import Command
 from obol.config.paths import Invocation, locate
 from obol.errors import DependencyMissing, NotThere, ObolError, UsageError
 

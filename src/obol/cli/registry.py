@@ -12,16 +12,25 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli.cache.log import warn_in_log
-from obol.cli.terminal.usage import Verbs
+from obol.cli.later import later
+from obol.cli.parser import Verbs
 from obol.cli.verb import verb
 from obol.config.paths import Invocation, locate
 from obol.errors import EngineUnresponsive, UsageError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Sequence
 
+    from obol.cli import serving
+    from obol.config import registryenv, settings
     from obol.config.registryenv import RegistryOptions
+    from obol.machine import privileges, probe
+else:
+    asyncio = later("asyncio")
+    serving = later("obol.cli.serving")
+    registryenv, settings = later("obol.config.registryenv"), later("obol.config.settings")
+    privileges, probe = later("obol.machine.privileges"), later("obol.machine.probe")
 
 app = Verbs()
 
@@ -39,17 +48,11 @@ def registry(arguments: Arguments = None) -> None:
     if verb == HEALTH:
         _check_health(options)
         return
-    from obol.config.settings import load_cache_settings
-    from obol.machine.privileges import become_owner
-    from obol.wiring.engine import serve
-
-    settings = load_cache_settings(options.flags, around, locate(around))
-    # Its warnings are of listening on all addresses, which are those of the container.
-    for note in options.notes:
-        warn_in_log(note, settings.log_format)
-    become_owner(options.store, options.directory)
-    engine = options.applied(settings.engine)
-    raise typer.Exit(serve(engine, log_format=settings.log_format, log_level=options.log_level))
+    loaded = settings.load_cache_settings(options.flags, around, locate(around))
+    privileges.become_owner(options.store, options.directory)
+    engine = options.applied(loaded.engine)
+    # The warnings of the settings are of listening on all addresses, which are those of the container.
+    raise typer.Exit(serving.serve(engine, loaded.log_format, options.notes, log_level=options.log_level))
 
 
 def _understood(arguments: Sequence[str]) -> tuple[str, Path | None]:
@@ -71,18 +74,12 @@ def _understood(arguments: Sequence[str]) -> tuple[str, Path | None]:
 
 
 def _options(around: Invocation, file: Path | None) -> RegistryOptions:
-    from obol.config.registryenv import FILES, read_file, registry_options
-
-    found = file or next((path for path in FILES if path.is_file()), None)
-    return registry_options(around.environ, read_file(found) if found else {})
+    found = file or next((path for path in registryenv.FILES if path.is_file()), None)
+    return registryenv.registry_options(around.environ, registryenv.read_file(found) if found else {})
 
 
 def _check_health(options: RegistryOptions) -> None:
     """Ask the engine in this container. Raises EngineUnresponsive."""
-    import asyncio
-
-    from obol.machine.probe import status_of
-
     address = "127.0.0.1" if ip_address(options.address).is_unspecified else options.address
-    if asyncio.run(status_of(address, options.port, "/healthz")) != 200:
+    if asyncio.run(probe.status_of(address, options.port, "/healthz")) != 200:
         raise EngineUnresponsive(f"the engine does not answer on port {options.port}")

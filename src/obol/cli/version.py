@@ -7,16 +7,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol import __version__
-from obol.cli.stack import building
+from obol.cli.later import later
+from obol.cli.parser import Verbs
 from obol.cli.terminal.present import Speaker
-from obol.cli.terminal.usage import Verbs
 from obol.cli.verb import run, verb
+from obol.config.paths import Invocation
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
+    import asyncio
+    import json
+    from importlib import metadata
+
+    from obol.cli.cache import engines
+    from obol.cli.results import others as results
     from obol.cli.results.others import VersionResult
     from obol.cli.terminal.present import Table
+    from obol.config import sources
     from obol.registry.control.api import EngineStatus
+    from obol.wiring import stack
+else:
+    asyncio, json, metadata = later("asyncio"), later("json"), later("importlib.metadata")
+    engines, results = later("obol.cli.cache.engines"), later("obol.cli.results.others")
+    sources, stack = later("obol.config.sources"), later("obol.wiring.stack")
 
 app = Verbs()
 
@@ -31,28 +44,21 @@ def version(say: Speaker) -> None:
 
 
 async def _look(say: Speaker) -> VersionResult:
-    import asyncio
-
-    from obol.cli.results.others import EngineVersion, RuntimeVersion, VersionResult
-
-    runtimes, engine = await asyncio.gather(building.runtimes(), asyncio.to_thread(_engine, say))
-    return VersionResult(
+    runtimes, engine = await asyncio.gather(stack.look_for_runtimes(), asyncio.to_thread(_engine, say))
+    return results.VersionResult(
         version=__version__,
         commit=commit(),
         python=platform.python_version(),
         platform=f"{platform.system().lower()}/{platform.machine()}",
-        engine=EngineVersion(engine.version, engine.pid) if engine is not None else None,
-        runtimes=tuple(RuntimeVersion(one.name, one.version or None, one.trouble) for one in runtimes.programs),
+        engine=results.EngineVersion(engine.version, engine.pid) if engine is not None else None,
+        runtimes=tuple(results.RuntimeVersion(one.name, one.version or None, one.trouble) for one in runtimes.programs),
     )
 
 
 def _engine(say: Speaker) -> EngineStatus | None:
     """Ask the cache engine that the settings describe; settings that are wrong are told elsewhere."""
-    from obol.cli.cache import commands as cache
-    from obol.config.paths import Invocation
-
     try:
-        running = cache.engine_for(building.cache_plans(say, Invocation.of_process()).builtin).status()
+        running = engines.engine_for(engines.planned(Invocation.of_process(), sources.CacheFlags(), say.warn)).status()
     except ObolError:
         return None
     return running.status if running is not None else None
@@ -60,9 +66,6 @@ def _engine(say: Speaker) -> EngineStatus | None:
 
 def commit() -> str | None:
     """The commit that this was installed from, or whose checkout this is; None where neither is known."""
-    import json
-    from importlib import metadata
-
     try:
         # https://packaging.python.org/en/latest/specifications/direct-url/
         told = json.loads(metadata.distribution("obol-stack").read_text("direct_url.json") or "{}")

@@ -11,7 +11,7 @@ import pytest
 from obol.backends.ports import Program, Runtimes
 from obol.caches.ports import Running, Started, Substitute
 from obol.cli import main
-from obol.cli.cache import commands as cache
+from obol.cli.cache import engines
 from obol.cli.stack import building, identifying
 from obol.config.paths import Invocation, locate
 from obol.registry.control.api import EngineStatus, Inventory, Listener
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from obol.caches.builtin.plan import BuiltinPlan
     from obol.cli.terminal.present import Speaker
     from obol.config.background import CachePlans
+    from obol.registry.settings import EngineSettings
     from obol.stack.lifecycle import Lifecycle
 
 
@@ -114,7 +115,7 @@ def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         engine.plans.append(plan)
         return engine
 
-    monkeypatch.setattr(cache, "engine_for", engine_for)
+    monkeypatch.setattr(engines, "engine_for", engine_for)
     for name in (
         "XDG_CONFIG_HOME",
         "XDG_STATE_HOME",
@@ -135,6 +136,27 @@ def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
         return found.clusters
 
     monkeypatch.setattr(identifying, "clusters", clusters)
+    return found
+
+
+@dataclass
+class Served:
+    """What was served: settings, the format of the log, its level."""
+
+    code: int = 7
+    calls: list[tuple[EngineSettings, str, int]] = field(default_factory=list)
+
+    def serve(self, settings: EngineSettings, *, log_format: str, log_level: int) -> int:
+        """Serve nothing."""
+        self.calls.append((settings, log_format, log_level))
+        return self.code
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Served:
+    """An engine in this process that serves nothing."""
+    found = Served()
+    monkeypatch.setattr("obol.wiring.engine.serve", found.serve)
     return found
 
 

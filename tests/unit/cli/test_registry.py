@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,36 +12,20 @@ from obol.config import registryenv
 from obol.machine import privileges, probe
 
 if TYPE_CHECKING:
-    from obol.registry.settings import EngineSettings
-    from tests.unit.cli.conftest import Terminal
+    from tests.unit.cli.conftest import Served, Terminal
 
 HUB = "https://registry-1.docker.io"
 
 
-class StandInWiring(ModuleType):
-    """In the place of obol.wiring.engine."""
-
-    def __init__(self) -> None:
-        super().__init__("obol.wiring.engine")
-        self.served: list[tuple[EngineSettings, str, int]] = []
-
-    def serve(self, settings: EngineSettings, *, log_format: str, log_level: int) -> int:
-        """Serve nothing."""
-        self.served.append((settings, log_format, log_level))
-        return 0
-
-
-@pytest.fixture
-def wiring(monkeypatch: pytest.MonkeyPatch) -> StandInWiring:
-    """Wiring that serves nothing, in a container without a settings file."""
-    stand_in = StandInWiring()
-    monkeypatch.setitem(sys.modules, "obol.wiring.engine", stand_in)
+@pytest.fixture(autouse=True)
+def _container(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container without a settings file."""
+    served.code = 0
     monkeypatch.setattr(registryenv, "FILES", ())
     monkeypatch.setattr(privileges, "become_owner", lambda *_paths: None)
-    return stand_in
 
 
-def test_serve(terminal: Terminal, wiring: StandInWiring, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve(terminal: Terminal, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """The image's variables become an engine for one registry, on all of the container's addresses."""
     owners: list[tuple[Path, ...]] = []
     monkeypatch.setattr(privileges, "become_owner", lambda *paths: owners.append(paths))
@@ -53,7 +35,7 @@ def test_serve(terminal: Terminal, wiring: StandInWiring, monkeypatch: pytest.Mo
 
     assert terminal.run("registry") == 0
 
-    ((settings, log_format, level),) = wiring.served
+    ((settings, log_format, level),) = served.calls
     assert [(one.registry, one.url) for one in settings.upstreams] == [("docker.io", HUB)]
     assert [(one.registry, one.address, one.port) for one in settings.listeners] == [("docker.io", "0.0.0.0", 5000)]
     assert settings.store == Path("/var/lib/registry/obol")
@@ -64,7 +46,7 @@ def test_serve(terminal: Terminal, wiring: StandInWiring, monkeypatch: pytest.Mo
     assert (terminal.out, terminal.err) == ("", "")
 
 
-def test_notes_are_logged(terminal: Terminal, wiring: StandInWiring, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_notes_are_logged(terminal: Terminal, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     """What differs from the image `registry` is a warning in the log, without the values."""
     monkeypatch.setenv("REGISTRY_PROXY_REMOTEURL", HUB)
     monkeypatch.setenv("REGISTRY_PROXY_PASSWORD", "hunter2")
@@ -76,24 +58,22 @@ def test_notes_are_logged(terminal: Terminal, wiring: StandInWiring, monkeypatch
     assert json.loads(line)["level"] == "warning"
     assert "REGISTRY_PROXY_PASSWORD" in line
     assert "hunter2" not in line
-    assert len(wiring.served) == 1
+    assert len(served.calls) == 1
 
 
 @pytest.mark.parametrize("words", ["{}", "serve {}", "registry serve {}"])
-def test_file(terminal: Terminal, wiring: StandInWiring, tmp_path: Path, words: str) -> None:
+def test_file(terminal: Terminal, served: Served, tmp_path: Path, words: str) -> None:
     """A settings file may be named in all the ways in which that image takes one."""
     file = tmp_path / "config.yml"
     file.write_text("proxy: {remoteurl: 'https://ghcr.io'}")
 
     assert terminal.run(f"registry {words.format(file)}") == 0
 
-    ((settings, _, _),) = wiring.served
+    ((settings, _, _),) = served.calls
     assert settings.upstreams[0].registry == "ghcr.io"
 
 
-def test_mounted_file(
-    terminal: Terminal, wiring: StandInWiring, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_mounted_file(terminal: Terminal, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A settings file that is mounted where the image `registry` has its own is read without being named."""
     file = tmp_path / "config.yml"
     file.write_text("proxy: {remoteurl: 'https://quay.io'}")
@@ -101,23 +81,23 @@ def test_mounted_file(
 
     assert terminal.run("registry") == 0
 
-    ((settings, _, _),) = wiring.served
+    ((settings, _, _),) = served.calls
     assert settings.upstreams[0].registry == "quay.io"
 
 
 @pytest.mark.parametrize("words", ["garbage-collect /etc/docker/registry/config.yml", "serve nothing", "sh"])
-def test_other_programs(terminal: Terminal, wiring: StandInWiring, words: str) -> None:
+def test_other_programs(terminal: Terminal, served: Served, words: str) -> None:
     """What else that image can do is refused as wrong usage."""
     assert terminal.run(f"registry {words}") == 2
     assert "this image cannot do" in terminal.err
-    assert wiring.served == []
+    assert served.calls == []
 
 
-def test_plain_registry(terminal: Terminal, wiring: StandInWiring) -> None:
+def test_plain_registry(terminal: Terminal, served: Served) -> None:
     """Without an upstream that image is a registry to push to; ours is none, and says so."""
     assert terminal.run("registry") == 2
     assert "nothing can be pushed to it" in terminal.err
-    assert wiring.served == []
+    assert served.calls == []
 
 
 @dataclass

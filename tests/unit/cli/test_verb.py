@@ -6,8 +6,8 @@ from typing import Annotated
 import pytest
 import typer
 
+from obol.cli.parser import Verbs
 from obol.cli.terminal.present import OutputFormat, Speaker
-from obol.cli.terminal.usage import Verbs
 from obol.cli.verb import verb
 
 

@@ -10,7 +10,6 @@ from obol import __version__
 from obol.backends.ports import Program, Runtimes
 from obol.caches.ports import Running
 from obol.cli import version
-from obol.cli.stack import building
 from obol.errors import EngineUnresponsive
 from tests.unit.cli.conftest import engine_status
 
@@ -29,7 +28,7 @@ def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     async def runtimes() -> Runtimes:
         return Runtimes(Program("docker", trouble="permission denied"), Program("k3d"), Program("podman", "4.3.1"))
 
-    monkeypatch.setattr(building, "runtimes", runtimes)
+    monkeypatch.setattr("obol.wiring.stack.look_for_runtimes", runtimes)
 
 
 def test_version(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:

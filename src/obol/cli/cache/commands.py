@@ -1,7 +1,4 @@
-"""`obol cache …`: the builtin engine in the foreground, and the background process that runs the same.
-
-What a verb needs is imported within it, so that `obol --help` and the verbs that only ask start fast.
-"""
+"""`obol cache …`: the builtin engine in the foreground, and the background process that runs the same."""
 
 from __future__ import annotations
 
@@ -12,127 +9,81 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from obol.cli.cache import log as cachelog
-from obol.cli.cache.options import CacheOptions, Store
-from obol.cli.terminal.present import AsIs, OutputFormat, Speaker, counted, tilde
-from obol.cli.terminal.usage import Verbs
+from obol.cli.cache import engines, view
+from obol.cli.cache.options import CacheOptions, Client, ConfigOptions, Store, WarmOptions
+from obol.cli.later import later
+from obol.cli.parser import Verbs
+from obol.cli.results.cache import CacheStatusResult, LogResult, StartResult, StopResult
+from obol.cli.terminal.caches import container_result, listeners_table, start_warnings
+from obol.cli.terminal.present import AsIs, Speaker, counted, tilde
 from obol.cli.verb import ExitCode, verb
 from obol.config.paths import Invocation, locate
-from obol.errors import Interrupted, NotThere, ObolError
+from obol.config.sources import CacheFlags
+from obol.errors import NotThere, ObolError
+from obol.machine import regular
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from obol.caches.builtin.atlogin import Supervisor
-    from obol.caches.builtin.plan import BuiltinPlan
-    from obol.caches.containers.engine import ContainerSeen
-    from obol.caches.ports import CacheEngine, Started
-    from obol.config.settings import CacheSettings
-    from obol.config.sources import CacheFlags
+    from obol.caches.builtin import log as enginelog
+    from obol.cli import serving
+    from obol.cli.cache import clients, login, warming
+    from obol.config import settings
+    from obol.machine import clock
+else:
+    enginelog = later("obol.caches.builtin.log")
+    serving = later("obol.cli.serving")
+    clients, login, warming = (later(f"obol.cli.cache.{name}") for name in ("clients", "login", "warming"))
+    clock, settings = later("obol.machine.clock"), later("obol.config.settings")
 
 app = Verbs()
 
 Lines = Annotated[int, typer.Option("--lines", "-n", min=0, metavar="N", help="How many lines.")]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Show new lines as they come, until Ctrl-C.")]
 PathOnly = Annotated[bool, typer.Option("--path", help="Only print the path of the log.")]
-Images = Annotated[
-    list[str] | None, typer.Argument(metavar="IMAGE", help="References, such as alpine or ghcr.io/org/app:1.2.")
-]
-Platforms = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--platform",
-        metavar="OS/ARCH",
-        help="A platform to fetch, such as linux/arm64; may be repeated (default: that of this machine).",
-    ),
-]
-AllPlatforms = Annotated[bool, typer.Option("--all-platforms", help="Fetch every platform that there is.")]
-FromFile = Annotated[
-    str | None,
-    typer.Option("--from", metavar="FILE", help="Read references from a file, one a line; - is standard input."),
-]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, max=32, metavar="N", help="How many images at a time.")]
 LogFile = Annotated[Path | None, typer.Option("--log-file", hidden=True)]
-
-
-def engine_for(plan: BuiltinPlan) -> CacheEngine:
-    """Get the engine that a plan describes."""
-    from obol.wiring.caches import builtin_cache
-
-    return builtin_cache(plan)
-
-
-def planned(around: Invocation, flags: CacheFlags, warn: Callable[[str], None] | None = None) -> BuiltinPlan:
-    """Plan by all settings what is to run in the background; `warn` gets what is odd in them. Raises SettingsError."""
-    from obol.config.background import background_plan
-
-    settings = _load(flags, around)
-    if warn is not None:
-        for warning in settings.warnings:
-            warn(f"warning: {warning}")
-    return background_plan(settings, flags, around, locate(around))
-
-
-def supervisor() -> Supervisor:
-    """Who starts services of a person here."""
-    return "launchd" if sys.platform == "darwin" else "systemd"
+Which = Annotated[Client, typer.Argument(help="The client.", show_default=False)]
 
 
 @verb(app)
-def serve(
-    options: CacheOptions,
-    log_file: LogFile = None,
-) -> None:
+def serve(options: CacheOptions, log_file: LogFile = None) -> None:
     """Run the cache engine in the foreground.
 
     Every option is also a setting in obol.toml and an environment variable, OBOL_CACHE_<OPTION>.
     """
-    settings = _load(options.flags(), Invocation.of_process())
-    for warning in settings.warnings:
-        cachelog.warn_in_log(warning, settings.log_format)
-    if log_file is not None:
-        cachelog.keep_log_small(log_file)
-    from obol.wiring.engine import serve as serve_engine
-
-    raise typer.Exit(serve_engine(settings.engine, log_format=settings.log_format))
+    around = Invocation.of_process()
+    loaded = settings.load_cache_settings(options.flags(), around, locate(around))
+    raise typer.Exit(serving.serve(loaded.engine, loaded.log_format, loaded.warnings, log_file=log_file))
 
 
 @verb(app)
-def start(
-    say: Speaker,
-    options: CacheOptions,
-) -> None:
+def start(say: Speaker, options: CacheOptions) -> None:
     """Start the cache engine in the background.
 
     If it runs already, nothing happens. The options are those of `obol cache serve`. If another program holds a port,
     the engine takes a free one.
     """
-    from obol.cli.cache import containers as cachecontainers
-    from obol.config.sources import CacheFlags
-
-    flags, store = options.flags(), options.store
-    around = Invocation.of_process()
-    there = cachecontainers.look(say, around, store)
-    if cachecontainers.serve(there, around.environ, lambda: _builtin_runs(store)):
+    flags, around = options.flags(), Invocation.of_process()
+    there = engines.look(say, around, options.store)
+    if engines.containers_serve(there, around, options.store):
         if flags != CacheFlags():
-            cachecontainers.refuse(there, "these options are for the builtin engine")
-        cachecontainers.start(say, around)
+            engines.refuse(there, "these options are for the builtin engine")
+        engines.start_containers(say, around, CacheFlags())
         return
-    cachecontainers.make_way(say, around, there)
-    _present_start(say, engine_for(planned(around, flags, say.warn)).start())
+    engines.make_way(say, around, there)
+    started = engines.engine_for(engines.planned(around, flags, say.warn)).start()
+    engine = started.status
+    result = StartResult(started.already, started.differs, "builtin", engine, started.substitutes, ())
+    opening = f"The cache engine {'runs already' if started.already else 'has started'} (process {engine.pid})."
+    held = f"{counted(engine.content.count, 'blob')} in {tilde(engine.store)}"
+    say.result(result, lambda: [opening, held, "", listeners_table(engine, started.substitutes)])
+    for line in start_warnings(started):
+        say.warn(line)
 
 
 @verb(app)
-def stop(
-    say: Speaker,
-    store: Store = None,
-) -> None:
+def stop(say: Speaker, store: Store = None) -> None:
     """Stop the cache engine; what it has stored stays."""
-    from obol.cli.cache import containers as cachecontainers
-    from obol.cli.results.cache import StopResult
-
-    stopped = engine_for(_asking_plan(store)).stop()
-    containers = cachecontainers.stop(say, Invocation.of_process(), store)
+    stopped = engines.engine_for(engines.asking_plan(store)).stop()
+    containers = engines.stop_containers(say, Invocation.of_process(), store)
     lines = ["The cache engine has stopped."] if stopped else []
     lines += [f"Stopped {', '.join(containers)}."] if containers else []
     say.result(
@@ -140,62 +91,51 @@ def stop(
     )
     if containers:
         say.note("`obol cache start` starts them again, and so does `obol stack up`.")
-    if stopped and _starts_at_login():
+    if stopped and login.enabled():
         say.note("It starts again at the next login; to end that: obol cache disable")
 
 
 @verb(app)
-def status(
-    say: Speaker,
-    store: Store = None,
-    exit_code: ExitCode = False,
-) -> None:
+def status(say: Speaker, store: Store = None, exit_code: ExitCode = False) -> None:
     """Show whether the cache engine runs, and what it has served."""
-    from obol.cli.cache import containers as cachecontainers
-    from obol.cli.cache.view import container_result, engine_parts
-    from obol.cli.results.cache import CacheStatusResult
-
-    plan = _asking_plan(store)
-    found = engine_for(plan).status()
-    there = cachecontainers.look(say, Invocation.of_process(), store)
-    if found is None and there:
-        cachecontainers.show(say, plan.store, there)
-        raise typer.Exit(cachecontainers.code(there) if exit_code else 0)
-    if found is None:
+    plan = engines.asking_plan(store)
+    found = engines.engine_for(plan).status()
+    there = engines.look(say, Invocation.of_process(), store)
+    containers = tuple(map(container_result, there))
+    serving = {one.state for one in there if one.cache.upstream}
+    code = 0
+    if found is not None:
+        result = CacheStatusResult(True, "builtin", str(plan.store), found.status, found.substitutes, containers)
+        beside = ("", view.containers_table(there)) if there else ()
+        say.result(result, lambda: [*view.engine_parts(found.status, found.substitutes, time.time()), *beside])
+        if "running" in serving:
+            say.note(f"Cache containers run too, and nodes may ask them: `{engines.SWITCH}` leaves one engine")
+        failing = any(upstream.health in {"failing", "rate-limited"} for upstream in found.status.upstreams)
+        code = ObolError.exit_code if failing else 0
+    elif there:
+        running = "running" in serving
+        result = CacheStatusResult(running, "containers" if running else None, str(plan.store), None, (), containers)
+        say.result(result, lambda: view.containers_parts(there, str(plan.store.parent)))
+        if not all(one.state == "running" for one in there):
+            say.note("Start them: obol cache start")
+        code = 0 if serving == {"running"} else NotThere.exit_code if serving <= {"stopped"} else ObolError.exit_code
+    else:
         text = f"The cache engine is not running (store: {tilde(str(plan.store))})."
         say.result(CacheStatusResult(False, None, str(plan.store), None, (), ()), lambda: [text])
         say.note("Start it: obol cache start")
-        raise typer.Exit(NotThere.exit_code if exit_code else 0)
-    containers = tuple(map(container_result, there))
-    result = CacheStatusResult(True, "builtin", str(plan.store), found.status, found.substitutes, containers)
-    beside = ("", cachecontainers.table(there)) if there else ()
-    say.result(result, lambda: [*engine_parts(found.status, found.substitutes, time.time()), *beside])
-    if any(one.cache.upstream and one.state == "running" for one in there):
-        say.note(f"Cache containers run too, and nodes may ask them: `{cachecontainers.SWITCH}` leaves one engine")
-    failing = any(upstream.health in {"failing", "rate-limited"} for upstream in found.status.upstreams)
-    raise typer.Exit(ObolError.exit_code if exit_code and failing else 0)
+        code = NotThere.exit_code
+    raise typer.Exit(code if exit_code else 0)
 
 
 @verb(app)
-def logs(
-    say: Speaker,
-    store: Store = None,
-    lines: Lines = 100,
-    follow: Follow = False,
-    path: PathOnly = False,
-) -> None:
+def logs(say: Speaker, store: Store = None, lines: Lines = 100, follow: Follow = False, path: PathOnly = False) -> None:
     """Show the log of the background process."""
-    from obol.caches.builtin import log as enginelog
-    from obol.cli.cache import containers as cachecontainers
-    from obol.cli.results.cache import LogResult
-    from obol.machine import regular
-
-    log = _asking_plan(store).log
-    there = serving_containers(say, store)
+    log = engines.asking_plan(store).log
+    there = engines.serving_containers(say, store)
     if there and (path or follow):
-        cachecontainers.refuse(there, "Docker keeps the logs of containers", f"`docker logs -f {there[0].cache.name}`")
+        engines.refuse(there, "Docker keeps the logs of containers", f"`docker logs -f {there[0].cache.name}`")
     if there:
-        said = cachecontainers.logs(say, Invocation.of_process(), lines)
+        said = engines.container_logs(say, Invocation.of_process(), lines)
         say.result(LogResult("", said), lambda: list(map(AsIs, said)))
         return
     if path:
@@ -205,109 +145,64 @@ def logs(
         why = "the engine has not run in the background"
         raise NotThere(f"there is no log at {tilde(str(log))}", why=why, hint="start it: `obol cache start`")
     with regular.explained(log, "read"):
-        if follow:
-            cachelog.follow(log, lines)
-            return
         found = enginelog.last_lines(log, lines)
-    say.result(LogResult(str(log), tuple(found)), lambda: list(map(AsIs, found)))
+        if not follow:
+            say.result(LogResult(str(log), tuple(found)), lambda: list(map(AsIs, found)))
+            return
+        # As they are, whatever the output format: the engine's own lines may be JSON already.
+        sys.stdout.writelines(f"{line}\n" for line in found)
+        sys.stdout.flush()
+        for piece in enginelog.follow(log, clock.SystemClock()):
+            sys.stdout.write(piece)
+            sys.stdout.flush()
 
 
 @verb(app)
-def warm(
-    say: Speaker,
-    image: Images = None,
-    platform: Platforms = None,
-    all_platforms: AllPlatforms = False,
-    file: FromFile = None,
-    jobs: Jobs = 3,
-    store: Store = None,
-) -> None:
+def warm(say: Speaker, options: WarmOptions) -> None:
     """Pull images through the cache, so that they are in it.
 
     Starts the cache if it does not run, and fetches only what the cache does not hold. Exits with 1 if it could not
     fetch an image.
     """
-    from obol.cli.cache import containers as cachecontainers
-    from obol.cli.cache import imageview, warming
-    from obol.config.sources import CacheFlags
-
-    references = warming.references(image or (), file)
-    chosen = warming.selection(platform or (), every=all_platforms)
-    cachecontainers.refuse(serving_containers(say, store), "cache containers cannot fetch images ahead")
-    cache = engine_for(planned(Invocation.of_process(), CacheFlags(store=store), say.warn))
-    started = cache.start()
-    ask = warming.asking(started.status, chosen)
-    warmed = warming.run(say, warming.warming(cache, chosen, jobs), references, started.status, ask)
-    result = imageview.warm_result(warmed.outcomes, warmed.seconds, interrupted=warmed.interrupted)
-    if not say.quiet or say.output is OutputFormat.JSON:
-        say.result(result, lambda: imageview.warm_lines(warmed.outcomes, result))
-    for problem in imageview.failures(warmed.outcomes.values()):
-        if say.output is not OutputFormat.JSON:
-            say.error(problem)
-    if not result.complete:
-        raise typer.Exit(Interrupted.exit_code if warmed.interrupted else ObolError.exit_code)
+    raise typer.Exit(warming.warm(say, options))
 
 
 @verb(app)
-def ls(
-    say: Speaker,
-    store: Store = None,
-) -> None:
+def ls(say: Speaker, store: Store = None) -> None:
     """List the images in the cache, and what is missing of them."""
-    from obol.cli.cache import containers as cachecontainers
-    from obol.cli.cache.imageview import images_lines
-
-    there, hint = serving_containers(say, store), "`obol cache status` tells how much it is"
-    cachecontainers.refuse(there, "the images that cache containers hold cannot be listed", hint)
-    held = engine_for(_asking_plan(store)).images()
+    there, hint = engines.serving_containers(say, store), "`obol cache status` tells how much it is"
+    engines.refuse(there, "the images that cache containers hold cannot be listed", hint)
+    held = engines.engine_for(engines.asking_plan(store)).images()
     if held.images:
-        say.result(held, lambda: images_lines(held.images, time.time()))
+        say.result(held, lambda: view.images_lines(held.images, time.time()))
         return
     say.result(held, lambda: ["The cache holds no images."])
     say.note("Fill it: obol cache warm IMAGE")
 
 
-def serving_containers(say: Speaker, store: str | None) -> tuple[ContainerSeen, ...]:
-    """The containers that are the caches; none where the builtin engine is, or where there are no caches."""
-    from obol.cli.cache import containers as cachecontainers
+@verb(app)
+def config(say: Speaker, client: Which, options: ConfigOptions) -> None:
+    """Point a container client of this machine at the caches.
 
-    there = cachecontainers.look(say, Invocation.of_process(), store)
-    return there if any(one.cache.upstream for one in there) and not _builtin_runs(store) else ()
-
-
-def _builtin_runs(store: str | None) -> bool:
-    return engine_for(_asking_plan(store)).status() is not None
+    Shows what to put where, with the ports as they are. --write puts it there, and --undo takes it away again.
+    """
+    clients.config(say, client, options)
 
 
-def _starts_at_login() -> bool:
-    from obol.caches.builtin.atlogin import unit_file
+@verb(app)
+def enable(say: Speaker, store: Store = None) -> None:
+    """Start the caches at each login from now on.
 
-    return unit_file(Invocation.of_process().home, supervisor()).exists()
-
-
-def _present_start(say: Speaker, started: Started) -> None:
-    from obol.cli.cache.view import listeners_table, start_warnings
-    from obol.cli.results.cache import StartResult
-
-    engine = started.status
-    result = StartResult(started.already, started.differs, "builtin", engine, started.substitutes, ())
-    verb = "runs already" if started.already else "has started"
-    opening = f"The cache engine {verb} (process {engine.pid})."
-    held = f"{counted(engine.content.count, 'blob')} in {tilde(engine.store)}"
-    say.result(result, lambda: [opening, held, "", listeners_table(engine, started.substitutes)])
-    for line in start_warnings(started):
-        say.warn(line)
+    So they run after a reboot. systemd starts them, or launchd on macOS. The settings are those of obol.toml
+    and the environment as they are now. If an engine runs, it stops and starts again as the service.
+    """
+    login.enable(say, store)
 
 
-def _load(flags: CacheFlags, around: Invocation) -> CacheSettings:
-    from obol.config.settings import load_cache_settings
+@verb(app)
+def disable(say: Speaker, store: Store = None) -> None:
+    """Start the caches at login no longer.
 
-    return load_cache_settings(flags, around, locate(around))
-
-
-def _asking_plan(store: str | None) -> BuiltinPlan:
-    from obol.caches.builtin.plan import BuiltinPlan
-    from obol.config.sources import store_directory
-
-    around = Invocation.of_process()
-    return BuiltinPlan(store_directory(store, around, locate(around)))
+    An engine that runs goes on in the background.
+    """
+    login.disable(say, store)

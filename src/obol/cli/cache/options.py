@@ -1,8 +1,9 @@
-"""The options of `obol cache serve`, which `obol cache start` has too."""
+"""The options of `obol cache …`, for verbs that have many or share them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
@@ -17,7 +18,7 @@ Store = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class CacheOptions:
-    """As typer fills them in."""
+    """What `obol cache serve` and `obol cache start` are given."""
 
     store: Store = None
     upstream: Annotated[
@@ -84,3 +85,66 @@ class CacheOptions:
         given: dict[str, Any] = {one.name: getattr(self, one.name) for one in fields(self)}
         lists = {name: tuple(value) for name, value in given.items() if isinstance(value, list)}
         return CacheFlags(**{name: value for name, value in given.items() if value is not None} | lists)
+
+
+@dataclass(frozen=True, slots=True)
+class WarmOptions:
+    """What `obol cache warm` is given."""
+
+    image: Annotated[
+        list[str] | None, typer.Argument(metavar="IMAGE", help="References, such as alpine or ghcr.io/org/app:1.2.")
+    ] = None
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--platform",
+            metavar="OS/ARCH",
+            help="A platform to fetch, such as linux/arm64; may be repeated (default: that of this machine).",
+        ),
+    ] = None
+    all_platforms: Annotated[bool, typer.Option("--all-platforms", help="Fetch every platform that there is.")] = False
+    file: Annotated[
+        str | None,
+        typer.Option("--from", metavar="FILE", help="Read references from a file, one a line; - is standard input."),
+    ] = None
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", min=1, max=32, metavar="N", help="How many images at a time.")
+    ] = 3
+    store: Store = None
+
+
+class Client(StrEnum):
+    """What can be pointed at the caches."""
+
+    DOCKER = "docker"
+    PODMAN = "podman"
+    CONTAINERD = "containerd"
+    BUILDKIT = "buildkit"
+    SKOPEO = "skopeo"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigOptions:
+    """What `obol cache config` is given besides the client."""
+
+    write: Annotated[bool, typer.Option("--write", help="Write it, and keep a copy of what was there.")] = False
+    undo: Annotated[bool, typer.Option("--undo", help="Put back what was there before --write.")] = False
+    per_user: Annotated[
+        bool | None,
+        typer.Option(
+            "--user/--system",
+            help="Your own configuration (of rootless Docker, BuildKit or nerdctl, too), or the machine's (default: "
+            "your own for podman and skopeo unless you are root, else the machine's).",
+            show_default=False,
+        ),
+    ] = None
+    file: Annotated[
+        str | None, typer.Option("--file", metavar="FILE", help="Another file than the usual one (docker, buildkit).")
+    ] = None
+    directory: Annotated[
+        str | None,
+        typer.Option(
+            "--directory", metavar="DIR", help="Another directory than the usual one (podman, skopeo, containerd)."
+        ),
+    ] = None
+    store: Store = None

@@ -1,20 +1,25 @@
-"""What the cache engine says of itself, laid out for 80 columns."""
+"""The caches and the images that they hold, laid out for 80 columns.
+
+An image takes two lines, because its name alone may fill one: a table would break it in the middle.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from obol.cli.results.cache import CacheContainer
+from obol.cli.terminal.caches import listeners_table
 from obol.cli.terminal.present import Table, counted, size, span, tilde
-from obol.machine.ports import bracketed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from obol.caches.containers.engine import ContainerSeen
-    from obol.caches.ports import Started, Substitute
-    from obol.registry.control.api import EngineStatus, UpstreamStatus
+    from obol.caches.ports import Substitute
+    from obol.registry.control.api import EngineStatus, HeldImage, HeldPlatform, UpstreamStatus
+
+NAMED = 3
+"""Tags or platforms that are named; of more, only the number is shown."""
 
 
 def engine_parts(engine: EngineStatus, substitutes: Iterable[Substitute], now: float) -> list[str | Table]:
@@ -38,52 +43,6 @@ def engine_parts(engine: EngineStatus, substitutes: Iterable[Substitute], now: f
         notes.append(f"The store is {engine.store_state}: clients get what they pull, and the cache does not keep it.")
         notes.append(f"  why: {engine.store_detail}; free some space there, or set OBOL_REGISTRY_CACHE_DIR")
     return [*lines, "", listeners_table(engine, substitutes), "", _upstreams_table(engine.upstreams), *notes]
-
-
-def listeners_table(engine: EngineStatus, substitutes: Iterable[Substitute]) -> Table:
-    """Where the engine listens, and for which registry."""
-    instead = {(substitute.registry, substitute.port): substitute for substitute in substitutes if substitute.wanted}
-    rows = []
-    for listener in engine.listeners:
-        # Once, though the registry is served by that port on several addresses.
-        substitute = instead.pop((listener.registry, listener.port), None)
-        note = _why_not(substitute) if substitute else ""
-        rows.append((listener.registry, f"http://{bracketed(listener.address)}:{listener.port}", note))
-    if not any(note for _registry, _address, note in rows):
-        return Table(("Registry", "Address"), tuple(row[:2] for row in rows))
-    return Table(("Registry", "Address", ""), tuple(rows))
-
-
-def container_result(seen: ContainerSeen) -> CacheContainer:
-    """A cache container that is there, for programs."""
-    state = "failing" if seen.state == "absent" else seen.state
-    return CacheContainer(seen.cache.name, seen.cache.registry, state, seen.port or None, seen.content)
-
-
-def start_warnings(started: Started) -> list[str]:
-    """Where what runs is not what was asked for, line by line."""
-    lines = [f"warning: {substitute_note(one)}" for one in started.substitutes if one.wanted]
-    if started.differs:
-        lines.append("warning: the engine that runs differs from what you asked for:")
-        lines += [f"  - {difference}" for difference in started.differs]
-        lines.append("To change it: obol cache stop, then obol cache start with these options")
-    return lines
-
-
-def substitute_note(substitute: Substitute) -> str:
-    """A few words on a port that is not the usual one."""
-    return f"port {_why_not(substitute)}: {substitute.registry} is served on port {substitute.port} instead"
-
-
-def moved_note(substitute: Substitute) -> str:
-    """The same in fewer words."""
-    return f"{substitute.registry} on {substitute.port} ({_why_not(substitute, 'taken')})"
-
-
-def _why_not(substitute: Substitute, held: str = "held") -> str:
-    if substitute.free:
-        return f"{substitute.wanted} was {held}, and is free again"
-    return f"{substitute.wanted} is {held} by {substitute.holder or 'another process'}"
 
 
 def _upstreams_table(upstreams: Iterable[UpstreamStatus]) -> Table:
@@ -114,3 +73,74 @@ def _upstream_notes(upstream: UpstreamStatus) -> list[str]:
         allowed = "" if budget.limit is None else f" of {budget.limit:,}"
         found.append(f"{budget.remaining:,}{allowed} pulls left")
     return [f"{upstream.registry}: {note}" for note in found]
+
+
+def images_lines(images: Sequence[HeldImage], now: float) -> list[str]:
+    """What `cache ls` shows; `now` is in seconds since 1970."""
+    lines = []
+    for image in images:
+        used = "never used" if image.used_at is None else f"used {span(now - image.used_at)} ago"
+        lines += [_name(image), f"    {size(image.size)}, {used}, {_platforms(image.platforms)}: {_state(image)}"]
+    incomplete = sum(not image.complete for image in images)
+    return [*lines, "", counted(len(images), "image") + (f", {incomplete} of them incomplete" if incomplete else "")]
+
+
+def _name(image: HeldImage) -> str:
+    if not image.tags:
+        return f"{image.registry}/{image.repository}@{image.digest}"
+    others = [f":{tag}" for tag in image.tags[1:NAMED]]
+    return ", ".join((f"{image.registry}/{image.repository}:{image.tags[0]}", *others, *more(image.tags)))
+
+
+def _platforms(platforms: Sequence[HeldPlatform]) -> str:
+    there = [one.platform or "one platform" for one in platforms if one.state != "absent"]
+    if not there:
+        return "no platform"
+    named = ", ".join((*there[:NAMED], *more(there)))
+    return named if len(there) == len(platforms) else f"{named} (of {len(platforms)} platforms)"
+
+
+def _state(image: HeldImage) -> str:
+    if image.complete:
+        return "complete"
+    if not image.platforms:
+        return "only its name is known"
+    if all(one.state == "absent" for one in image.platforms):
+        return "only its index is there"
+    return f"{counted(image.missing_blobs, 'blob')} missing ({size(image.missing_bytes)})"
+
+
+def more(names: Sequence[str]) -> Iterable[str]:
+    """How many names there are beyond those that are written, if there are any."""
+    return [f"and {len(names) - NAMED} more"] if len(names) > NAMED else []
+
+
+def containers_parts(there: Sequence[ContainerSeen], root: str) -> list[str | Table]:
+    """How the containers are, for people."""
+    caches = [one for one in there if one.cache.upstream]
+    answer = sum(one.state == "running" for one in caches)
+    known = [one.content for one in there if one.content is not None]
+    content = f"{counted(sum(one.count for one in known), 'blob')}, {size(sum(one.size for one in known))}"
+    about = (
+        ("Engine", f"containers, {answer} of {len(caches)} running" if caches else "no caches, a registry to push to"),
+        ("Store", tilde(root)),
+        ("Content", content if len(known) == len(there) else f"{content}, and what is not ours to count"),
+    )
+    return [*(f"{title:<9}{text}" for title, text in about), "", containers_table(there)]
+
+
+def containers_table(there: Sequence[ContainerSeen]) -> Table:
+    """A row for each container."""
+    rows = tuple(
+        (
+            one.cache.registry,
+            one.cache.name,
+            f"{'127.0.0.1'}:{one.port}" if one.port else "",
+            one.state
+            if one.port in {0, one.cache.port} or not one.cache.port
+            else f"{one.state}, not on {one.cache.port}",
+            "?" if one.content is None else size(one.content.size),
+        )
+        for one in there
+    )
+    return Table(("Registry", "Container", "Address", "State", ">Holds"), rows)

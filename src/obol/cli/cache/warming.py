@@ -9,29 +9,49 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from obol.cli.cache.imageview import Unfinished
+from obol.cli.cache import engines
+from obol.cli.cache.view import NAMED, more
+from obol.cli.results.cache import WarmedImage, WarmResult
+from obol.cli.terminal.caches import problem_result
 from obol.cli.terminal.imagewatch import engine_at
-from obol.cli.terminal.progress import watching
+from obol.cli.terminal.present import OutputFormat, counted, size, speed
+from obol.cli.terminal.progress import came_from, watching
 from obol.client.platforms import parse_platform, this_machine
-from obol.client.ports import Limits, Origin
-from obol.errors import UsageError
+from obol.client.ports import Kind, Limits, Origin, PulledImage
+from obol.config.paths import Invocation
+from obol.config.sources import CacheFlags
+from obol.errors import Interrupted, ObolError, UsageError
 from obol.machine.clock import SystemClock
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
 from obol.stack.space import too_little_room
+from obol.wiring import caches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from obol.caches.ports import CacheEngine
     from obol.caches.warming import Holding, Outcome, Warming
+    from obol.cli.cache.options import WarmOptions
     from obol.cli.terminal.imagewatch import Ask
     from obol.cli.terminal.present import Speaker
     from obol.client.platforms import Selection
-    from obol.client.ports import Progress, PulledImage, PullFailed
+    from obol.client.ports import Progress, PullFailed
     from obol.registry.control.api import EngineStatus
 
 STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An image that was not done when we were interrupted, in bytes."""
+
+    from_cache: int = 0
+    from_upstream: int = 0
+    kept: int | None = None
+    """What the cache has of it; None where nobody can tell."""
+    total: int | None = None
+    """All of it; None where its manifest is not there."""
 
 
 @dataclass
@@ -69,11 +89,28 @@ class _Remembering:
         self.beyond.failed(problem)
 
 
+def warm(say: Speaker, options: WarmOptions) -> int:
+    """Pull images through the cache; gives the exit code."""
+    named = references(options.image or (), options.file)
+    chosen = selection(options.platform or (), every=options.all_platforms)
+    engines.refuse(engines.serving_containers(say, options.store), "cache containers cannot fetch images ahead")
+    cache = engines.engine_for(engines.planned(Invocation.of_process(), CacheFlags(store=options.store), say.warn))
+    engine = cache.start().status
+    warmed = run(say, warming(cache, chosen, options.jobs), named, engine, asking(engine, chosen))
+    result = warm_result(warmed.outcomes, warmed.seconds, interrupted=warmed.interrupted)
+    if not say.quiet or say.output is OutputFormat.JSON:
+        say.result(result, lambda: warm_lines(warmed.outcomes, result))
+    for problem in failures(warmed.outcomes.values()):
+        if say.output is not OutputFormat.JSON:
+            say.error(problem)
+    if result.complete:
+        return 0
+    return Interrupted.exit_code if warmed.interrupted else ObolError.exit_code
+
+
 def warming(cache: CacheEngine, platforms: Selection, jobs: int) -> Warming:
     """The way to bring images into a cache, `jobs` at a time."""
-    from obol.wiring.caches import warming as wired
-
-    return wired(cache, platforms, Limits(images=jobs))
+    return caches.warming(cache, platforms, Limits(images=jobs))
 
 
 def run(say: Speaker, warmth: Warming, references: Sequence[ImageReference], engine: EngineStatus, ask: Ask) -> Warmed:
@@ -161,3 +198,90 @@ def _lines(file: str) -> list[str]:
         raise UsageError(f"{file} cannot be read", why=why or str(problem)) from problem
     stripped = (line.partition("#")[0].strip() for line in text.splitlines())
     return [line for line in stripped if line]
+
+
+def warm_result(
+    outcomes: Mapping[ImageReference, Outcome | Unfinished], seconds: float, *, interrupted: bool = False
+) -> WarmResult:
+    """What became of each image."""
+    images = tuple(_warmed(reference, outcome) for reference, outcome in outcomes.items())
+    return WarmResult(
+        complete=all(image.state == "cached" for image in images),
+        interrupted=interrupted,
+        seconds=round(seconds, 3),
+        bytes_from_cache=sum(image.bytes_from_cache for image in images),
+        bytes_from_upstream=sum(image.bytes_from_upstream for image in images),
+        images=images,
+    )
+
+
+def _warmed(reference: ImageReference, outcome: Outcome | Unfinished) -> WarmedImage:
+    match outcome:
+        case Unfinished():
+            return WarmedImage(
+                str(reference),
+                "unfinished",
+                bytes_total=outcome.total or 0,
+                bytes_from_cache=outcome.from_cache,
+                bytes_from_upstream=outcome.from_upstream,
+                bytes_kept=outcome.kept,
+            )
+        case PulledImage():
+            return WarmedImage(
+                str(reference),
+                "cached",
+                str(outcome.digest),
+                outcome.platforms,
+                outcome.layers,
+                outcome.bytes_total,
+                outcome.bytes_from_cache,
+                outcome.bytes_from_upstream,
+                seconds=round(outcome.seconds, 3),
+            )
+        case problem:
+            return WarmedImage(str(reference), "failed", problem=problem_result(problem))
+
+
+def warm_lines(outcomes: Mapping[ImageReference, Outcome | Unfinished], result: WarmResult) -> list[str]:
+    """The same for people."""
+    lines = []
+    for reference, outcome in outcomes.items():
+        lines += [str(reference), f"    {_outcome(outcome)}"]
+    states = [image.state for image in result.images]
+    parts = [f"{states.count(state)} {state}" for state in ("cached", "failed", "unfinished") if state in states]
+    lines += ["", f"{counted(len(states), 'image')}: {', '.join(parts)}; {_traffic(result)}"]
+    return lines
+
+
+def _outcome(outcome: Outcome | Unfinished) -> str:
+    match outcome:
+        case PulledImage():
+            what = ", ".join((*outcome.platforms[:NAMED], *more(outcome.platforms)))
+            layers = counted(outcome.layers, "layer")
+            return f"cached ({f'{what}, ' if what else ''}{layers}): {came_from(outcome)}"
+        case Unfinished():
+            return f"unfinished: {_left(outcome)}"
+        case problem:
+            return f"failed ({problem.kind})"
+
+
+def _left(image: Unfinished) -> str:
+    if image.kept is None:
+        return "what was fetched of it is kept; the same command goes on from there"
+    if not image.kept or image.total is None:
+        return "nothing of it is there yet"
+    return f"{size(image.kept)} of {size(image.total)} is kept; the same command goes on from there"
+
+
+def _traffic(result: WarmResult) -> str:
+    if any(image.problem is not None and image.problem.kind == Kind.NO_SPACE for image in result.images):
+        return f"the cache had no room to keep the rest ({result.seconds:.1f} s)"
+    if not result.bytes_from_upstream:
+        return f"nothing was fetched ({result.seconds:.1f} s)"
+    rate = speed(result.bytes_from_upstream, result.seconds)
+    return f"{size(result.bytes_from_upstream)} from upstream in {result.seconds:.1f} s ({rate})"
+
+
+def failures(outcomes: Iterable[Outcome | Unfinished]) -> list[PullFailed]:
+    """Those that failed."""
+    return [outcome for outcome in outcomes if not isinstance(outcome, PulledImage | Unfinished)]

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from obol.cli.parser import Verbs
 from obol.cli.terminal.present import Speaker
-from obol.cli.terminal.usage import Verbs
 from obol.cli.verb import verb
 from obol.errors import ObolError
 

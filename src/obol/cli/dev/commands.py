@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from obol.cli.parser import Verbs
 from obol.cli.stack import building
 from obol.cli.terminal.present import Speaker
-from obol.cli.terminal.usage import Verbs
 from obol.cli.verb import run, verb
 from obol.config.paths import Invocation, development
 

@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from obol.caches.containers.plan import INNER_PORT
-from obol.cli.cache.view import container_result, moved_note
 from obol.cli.results.stack import GainResult, Gateway, LastUpResult, RegistryGain, StackStatusResult, UpImage, UpResult
 from obol.cli.stack.view import count_complete, disk_lines, disk_result, held_rows
+from obol.cli.terminal.caches import container_result, moved_note
 from obol.cli.terminal.present import AsIs, Table, counted, size, span, tilde
 from obol.errors import NotThere, ObolError
 from obol.machine.ports import bracketed

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from obol.cli.parser import Verbs
 from obol.cli.stack import building, identifying
 from obol.cli.terminal.present import OutputFormat, Speaker
-from obol.cli.terminal.usage import Verbs
 from obol.cli.verb import ExitCode, run, verb
 from obol.config.paths import Invocation, locate
 from obol.config.talk import talk
@@ -304,8 +304,8 @@ def _up_without_cluster(
     say: Speaker, around: Invocation, file: Sequence[Path] | None, choice: Choice, *, use_caches: bool
 ) -> None:
     """Do what there is to do without a cluster: fill the caches."""
-    from obol.cli.cache.view import start_warnings
     from obol.cli.stack.view import WITHOUT_CACHE, advice, errors, untouched_result, up_parts, up_result
+    from obol.cli.terminal.caches import start_warnings
     from obol.cli.terminal.progress import watching
 
     if not use_caches:

@@ -6,8 +6,6 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from obol.cli.cache import imageview
-from obol.cli.cache.view import listeners_table
 from obol.cli.results.stack import (
     Disk,
     GainResult,
@@ -17,6 +15,7 @@ from obol.cli.results.stack import (
     UpImage,
     UpResult,
 )
+from obol.cli.terminal.caches import listeners_table, problem_result
 from obol.cli.terminal.present import Table, counted, size, span, tilde
 from obol.client.ports import Kind, PulledImage
 from obol.errors import DependencyMissing, ObolError
@@ -217,7 +216,7 @@ def _image_row(one: WarmedImage) -> UpImage:
                 bytes_from_upstream=pulled.bytes_from_upstream,
             )
         case failure:
-            return UpImage(reference, needed_by, "failed", problem=imageview.told(failure))
+            return UpImage(reference, needed_by, "failed", problem=problem_result(failure))
 
 
 def _images_table(images: Sequence[WarmedImage]) -> Table:
@@ -254,7 +253,7 @@ def _summary(brought: Brought) -> list[str]:
 
 
 def _failures(brought: Brought) -> list[PullFailed]:
-    return imageview.failures(one.outcome for one in brought.images)
+    return [one.outcome for one in brought.images if not isinstance(one.outcome, PulledImage)]
 
 
 def _together(registry: str, group: Sequence[PullFailed]) -> ObolError:

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import fields
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +9,7 @@ from msgspec.structs import replace
 
 from obol.caches.builtin import log as enginelog
 from obol.caches.ports import Running, Started
-from obol.cli.cache import commands as cache
-from obol.cli.cache import warming
+from obol.cli.cache import login, warming
 from obol.cli.cache.options import CacheOptions
 from obol.client.ports import PulledImage
 from obol.config.sources import OPTIONS
@@ -31,8 +28,7 @@ if TYPE_CHECKING:
     from obol.client.ports import Progress
     from obol.oci.references import ImageReference
     from obol.registry.control.api import EngineStatus
-    from obol.registry.settings import EngineSettings
-    from tests.unit.cli.conftest import Terminal
+    from tests.unit.cli.conftest import Served, Terminal
 
 
 def test_start(terminal: Terminal, tmp_path: Path) -> None:
@@ -207,32 +203,11 @@ def test_logs_followed(terminal: Terminal, tmp_path: Path, monkeypatch: pytest.M
     assert terminal.out == "b\nc\n"
 
 
-class StandInWiring(ModuleType):
-    """In the place of obol.wiring.engine."""
-
-    def __init__(self) -> None:
-        super().__init__("obol.wiring.engine")
-        self.served: list[tuple[EngineSettings, str]] = []
-
-    def serve(self, settings: EngineSettings, *, log_format: str) -> int:
-        """Serve nothing."""
-        self.served.append((settings, log_format))
-        return 7
-
-
-@pytest.fixture
-def wiring(monkeypatch: pytest.MonkeyPatch) -> StandInWiring:
-    """Wiring that serves nothing."""
-    stand_in = StandInWiring()
-    monkeypatch.setitem(sys.modules, "obol.wiring.engine", stand_in)
-    return stand_in
-
-
-def test_serve(terminal: Terminal, wiring: StandInWiring) -> None:
+def test_serve(terminal: Terminal, served: Served) -> None:
     """Serving hands the settings to the engine, and its exit code is ours."""
     assert terminal.run("cache serve --upstream a.io=http://a --port a.io=0 --log-format json --bind ::") == 7
 
-    ((settings, log_format),) = wiring.served
+    ((settings, log_format, _level),) = served.calls
     assert [upstream.registry for upstream in settings.upstreams] == ["a.io"]
     assert log_format == "json"
     assert json.loads(terminal.err)["level"] == "warning"
@@ -240,7 +215,7 @@ def test_serve(terminal: Terminal, wiring: StandInWiring) -> None:
 
 
 def test_serve_in_the_background(
-    terminal: Terminal, wiring: StandInWiring, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    terminal: Terminal, served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The background process keeps its log small while it serves."""
     kept: list[Path] = []
@@ -248,7 +223,7 @@ def test_serve_in_the_background(
 
     assert terminal.run(f"cache serve --log-file {tmp_path / 'log'} --bind 0.0.0.0") == 7
 
-    assert len(wiring.served) == 1
+    assert len(served.calls) == 1
     assert kept == [tmp_path / "log"]
     assert terminal.err.startswith("warning: listening on 0.0.0.0")
 
@@ -397,4 +372,4 @@ def test_macos(monkeypatch: pytest.MonkeyPatch) -> None:
     """On macOS the supervisor is launchd."""
     monkeypatch.setattr("sys.platform", "darwin")
 
-    assert cache.supervisor() == "launchd"
+    assert login.supervisor() == "launchd"

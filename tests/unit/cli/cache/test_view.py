@@ -1,21 +1,29 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 
-from msgspec import structs
+import pytest
+from msgspec.structs import replace
 
 from obol.caches.containers.engine import ContainerSeen
 from obol.caches.containers.plan import CacheContainer
 from obol.caches.ports import Substitute
-from obol.cli.cache.view import container_result, engine_parts, listeners_table, moved_note, substitute_note
+from obol.cli.cache.view import engine_parts, images_lines
+from obol.cli.terminal.caches import container_result, listeners_table, moved_note, substitute_note
 from obol.cli.terminal.present import Table
-from obol.registry.control.api import Amount, Listener
+from obol.registry.control.api import Amount, HeldImage, HeldPlatform, Listener
 from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
+from tests.unit.cli.images import MIB
+
+NOW = 1_700_000_000.0
+AMD64 = HeldPlatform("linux/amd64", "sha256:1", "complete", 5, 0, 0)
+ABSENT = HeldPlatform("linux/arm64", "sha256:2", "absent", 0, 0, 0)
+HELD = HeldImage("docker.io", "team/app", ("1",), "sha256:0", True, 12 * MIB, 0, 0, NOW - 180, (AMD64,))
 
 
 def test_engine_parts() -> None:
     """The whole status: the engine, its listeners, its upstreams, and what does not fit in a row."""
-    status = structs.replace(engine_status(), offline=True, fills=2)
+    status = replace(engine_status(), offline=True, fills=2)
 
     parts = engine_parts(status, (), status.started_at + 7380)
 
@@ -47,12 +55,11 @@ def test_fits_80_columns() -> None:
 def test_healthy_upstream() -> None:
     """An upstream without trouble needs no further line."""
     status = engine_status()
-    quiet = structs.replace(
+    quiet = replace(
         status.upstreams[0], health="unknown", requests=type(status.upstreams[0].requests)(), ratelimit=None
     )
 
-    partials = structs.replace(status.partials, count=0)
-    parts = engine_parts(structs.replace(status, upstreams=(quiet,), partials=partials), (), 0)
+    parts = engine_parts(replace(status, upstreams=(quiet,), partials=replace(status.partials, count=0)), (), 0)
 
     assert isinstance(parts[-1], Table)
     assert parts[-1].rows[0][1] == "not asked yet"
@@ -61,7 +68,7 @@ def test_healthy_upstream() -> None:
 
 def test_listeners() -> None:
     """A listener is shown as an address that can be used, with a word on why the port is unusual."""
-    status = structs.replace(
+    status = replace(
         engine_status(),
         listeners=(
             Listener("docker.io", "127.0.0.1", 40000),
@@ -89,7 +96,7 @@ def test_substitute_note() -> None:
     assert substitute_note(HUB_SUBSTITUTE) == (
         "port 54100 is held by nginx (pid 7): docker.io is served on port 40000 instead"
     )
-    assert "held by another process" in substitute_note(replace(HUB_SUBSTITUTE, holder=""))
+    assert "held by another process" in substitute_note(dataclasses.replace(HUB_SUBSTITUTE, holder=""))
 
 
 def test_a_port_that_is_free_again() -> None:
@@ -111,3 +118,43 @@ def test_container_result() -> None:
     assert (result.name, result.state, result.port) == ("k3d-obol-docker-io.localhost", "running", 54100)
     assert result.content == Amount(3, 10)
     assert container_result(ContainerSeen(cache, "absent")).port is None
+
+
+@pytest.mark.parametrize(
+    ("image", "lines"),
+    [
+        (HELD, ["docker.io/team/app:1", "    12.0 MiB, used 3 min ago, linux/amd64: complete"]),
+        (
+            replace(HELD, tags=("1", "2", "3", "4"), used_at=None, platforms=(AMD64, ABSENT)),
+            [
+                "docker.io/team/app:1, :2, :3, and 1 more",
+                "    12.0 MiB, never used, linux/amd64 (of 2 platforms): complete",
+            ],
+        ),
+        (
+            replace(HELD, tags=(), complete=False, missing_blobs=2, missing_bytes=MIB),
+            ["docker.io/team/app@sha256:0", "    12.0 MiB, used 3 min ago, linux/amd64: 2 blobs missing (1.0 MiB)"],
+        ),
+        (
+            replace(HELD, complete=False, size=0, platforms=()),
+            ["docker.io/team/app:1", "    0 B, used 3 min ago, no platform: only its name is known"],
+        ),
+        (
+            replace(HELD, complete=False, size=9, platforms=(ABSENT, ABSENT)),
+            ["docker.io/team/app:1", "    9 B, used 3 min ago, no platform: only its index is there"],
+        ),
+        (
+            replace(HELD, platforms=(replace(AMD64, platform=""),)),
+            ["docker.io/team/app:1", "    12.0 MiB, used 3 min ago, one platform: complete"],
+        ),
+    ],
+)
+def test_images(image: HeldImage, lines: list[str]) -> None:
+    """An image is listed with its tags, platforms, size, last use, and what is missing."""
+    assert images_lines([image], NOW)[:2] == lines
+
+
+def test_sum() -> None:
+    """The list ends with how many there are."""
+    assert images_lines([HELD, HELD], NOW)[-2:] == ["", "2 images"]
+    assert images_lines([replace(HELD, complete=False)], NOW)[-1] == "1 image, 1 of them incomplete"

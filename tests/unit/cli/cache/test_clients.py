@@ -24,7 +24,7 @@ MIRROR = '{\n  "registry-mirrors": ["http://127.0.0.1:54100"]\n}\n'
 def _etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's configuration is below the temporary directory, and we are a plain user."""
     monkeypatch.setattr("obol.caches.clients.place.ROOT", tmp_path)
-    monkeypatch.setattr("obol.cli.cache.clientconfig.runner", FakeRunner)
+    monkeypatch.setattr("obol.cli.cache.clients.runner", FakeRunner)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 
 

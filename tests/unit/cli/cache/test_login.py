@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.ports import Running, Started
-from obol.cli.cache import atlogin
+from obol.cli.cache import clients
 from tests.fakes.runner import FakeRunner
 from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def runner(monkeypatch: pytest.MonkeyPatch) -> FakeRunner:
     """A systemd that does as told."""
     fake = FakeRunner()
-    monkeypatch.setattr(atlogin, "runner", lambda: fake)
+    monkeypatch.setattr(clients, "runner", lambda: fake)
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
     return fake

@@ -11,7 +11,7 @@ from obol.caches.containers.container import Serving
 from obol.caches.containers.engine import ContainerSeen, ContainersStarted, LeftOut
 from obol.caches.containers.plan import CacheContainer, push_registry
 from obol.caches.ports import Running, Substitute
-from obol.cli.cache import containers as cachecontainers
+from obol.cli.cache import engines
 from obol.errors import ObolError
 from obol.machine.docker.errors import DockerNotRunning
 from obol.registry.control.api import Amount
@@ -83,9 +83,9 @@ def docker(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Docker:
     def containers_of(_root: Path) -> Docker:
         return found
 
-    monkeypatch.setattr(cachecontainers, "containers_of", containers_of)
-    monkeypatch.setattr(cachecontainers, "has_traces", lambda _root: found.traced)
-    monkeypatch.setattr(cachecontainers, "bring_up", bring_up)
+    monkeypatch.setattr(engines, "containers_of", containers_of)
+    monkeypatch.setattr(engines, "has_traces", lambda _root: found.traced)
+    monkeypatch.setattr(engines, "bring_up", bring_up)
     monkeypatch.delenv("OBOL_CACHE_ENGINE", raising=False)
     return found
 
@@ -166,7 +166,7 @@ def test_the_exit_code(terminal: Terminal, docker: Docker, there: Sequence[Conta
 
 def test_a_docker_that_never_answers(terminal: Terminal, docker: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who only asks does not wait for ever, and is told what is not known."""
-    monkeypatch.setattr(cachecontainers, "_PATIENCE", 0.0)
+    monkeypatch.setattr(engines, "_PATIENCE", 0.0)
     docker.silent = True
 
     assert terminal.run("cache status") == 0

@@ -1,17 +1,22 @@
-"""What a person is told whose command line cannot be understood: what was wrong, and what they may have meant.
+"""typer as we use it: groups that load when they are needed, values without pydantic, and hints after mistakes.
 
-The parser knows what it did not find. What else there is, at this level and at others, is looked up here.
+typer gives every value to pydantic, which takes longer to load than most commands take to answer. Text, flags and words
+of a list need no conversion; every other value still goes to pydantic, so the messages about mistakes stay the same.
+
+The parser only knows which word it did not find. What the person may have meant, at this level or another, is looked up
+here.
 """
 
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+from enum import Enum
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args, get_origin, runtime_checkable
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
-from obol.cli.parameters import quicken
 from obol.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +31,11 @@ _SHORT = 3
 
 _DESTRUCTIVE = "purge"
 """No hint sends a person who mistyped to a command that removes things."""
+
+
+_SLOT = "_runtime_param"
+"""Where a parameter of typer keeps what converts its values, once it has been made."""
+_NOTHING = object()
 
 
 @runtime_checkable
@@ -54,8 +64,8 @@ class Command(TyperCommand):
 class Verbs(typer.Typer):
     """Commands of ours, in a group of ours."""
 
-    def __init__(self, **settings: Any) -> None:
-        super().__init__(cls=Group, no_args_is_help=True, rich_markup_mode=None, **settings)
+    def __init__(self, cls: type[TyperGroup] | None = None, **settings: Any) -> None:
+        super().__init__(cls=cls or Group, no_args_is_help=True, rich_markup_mode=None, **settings)
 
     def command(
         self, name: str | None = None, *, cls: type[TyperCommand] | None = None, **settings: Any
@@ -90,6 +100,21 @@ class Group(TyperGroup):
                 or f"`{ctx.command_path} --help` lists the commands",
             )
         return super().resolve_command(ctx, args)
+
+
+class Noun(Group):
+    """A group of verbs whose module is imported when one of them, or their list, is asked for."""
+
+    def __init__(self, name: str, module: str, about: str) -> None:
+        super().__init__(name=name, help=about, no_args_is_help=True, rich_markup_mode=None)
+        self._module = module
+        del self.commands  # so that __getattr__ is asked for them
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "commands":
+            raise AttributeError(name)
+        self.commands = typer.main.get_group(import_module(self._module).app).commands
+        return self.commands
 
 
 def explained(problem: ParserProblem) -> UsageError | None:
@@ -153,3 +178,40 @@ def _below(root: Any) -> Iterator[tuple[str, Any]]:
 def _options(command: Any) -> list[list[str]]:
     """The names of each option."""
     return [[*one.opts, *one.secondary_opts] for one in command.params if isinstance(one, TyperOption)]
+
+
+class Plain:
+    """Converts the values of one parameter."""
+
+    def __init__(self, annotation: Any) -> None:
+        self._annotation = annotation
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Give the value that the command gets; raises what typer raises."""
+        several = param.multiple or param.nargs == -1
+        if value is None:
+            return () if several else None
+        found = plain(self._annotation, value)
+        if found is not _NOTHING:
+            return found
+        vars(param)[_SLOT] = None  # typer makes its own then
+        return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
+
+
+def quicken(parameters: list[Any]) -> list[Any]:
+    """Have these parameters of typer look at plain values by themselves; versions that do not ask pydantic stay."""
+    for parameter in parameters:
+        if vars(parameter).get(_SLOT, parameter) is None:
+            vars(parameter)[_SLOT] = Plain(parameter.type_descriptor.annotation)
+    return parameters
+
+
+def plain(annotation: Any, value: Any) -> Any:
+    """The value, where it is plain that it is of that type; `_NOTHING` elsewhere."""
+    if annotation in {str, bool} and type(value) is annotation:
+        return value
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return next((one for one in annotation if value in {one, one.value}), _NOTHING)
+    if get_origin(annotation) is list and get_args(annotation) == (str,) and isinstance(value, list | tuple):
+        return list(value) if all(type(item) is str for item in value) else _NOTHING
+    return _NOTHING

@@ -75,7 +75,6 @@ class Content:
         object.__setattr__(self, "digest", "sha256:" + hashlib.sha256(self.body).hexdigest())
 
     def descriptor(self) -> dict[str, str | int]:
-        """How a manifest speaks of it."""
         return {"mediaType": self.media_type, "digest": self.digest, "size": len(self.body)}
 
 
@@ -225,7 +224,6 @@ class Pushing:
             return answer.status, answer.headers.get("Location", "")
 
     def blob(self, content: Content) -> None:
-        """Upload one blob in one go."""
         status, location = self._send("POST", f"{self._base}/blobs/uploads/")
         assert status == 202, f"the registry does not begin an upload: {status}"
         where = urlsplit(location)

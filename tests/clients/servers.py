@@ -114,7 +114,6 @@ class Child:
             pytest.fail(f"{' '.join(self._argv)}: ignores SIGTERM\n{self._tail()}")
 
     def kill(self) -> None:
-        """End it at once."""
         self._process.kill()
         self._process.wait()
 
@@ -155,7 +154,6 @@ class Upstream:
         return f"http://127.0.0.1:{self.port}"
 
     def plug(self) -> None:
-        """Start it."""
         config = self._workdir / f"{self._name}.yml"
         config.write_text(REGISTRY_CONFIG.format(storage=self._storage, address=f"{self._address}:{self.port}"))
         argv = [*self._sandbox.network, "docker-registry", "serve", str(config)]
@@ -170,7 +168,6 @@ class Upstream:
             self._child = None
 
     def forget(self) -> None:
-        """Count from here."""
         self._forgotten += len(self.requests())
 
     def requests(self) -> list[Seen]:
@@ -235,7 +232,6 @@ class UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        """Connect to the socket."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
@@ -253,7 +249,6 @@ class Engine:
 
     @property
     def port(self) -> int:
-        """The port for docker.io."""
         return self._ports["docker.io"]
 
     def port_of(self, registry: str) -> int:
@@ -296,7 +291,6 @@ class Engine:
             self._child.kill()
 
     def log(self) -> str:
-        """What it wrote so far."""
         paths = (self._workdir / "engine.log", self._workdir / "engine.err")
         return "".join(path.read_text(errors="replace") for path in paths if path.exists())
 

@@ -65,12 +65,10 @@ class Ctr:
         return set(self._run("content", "ls", "--quiet").split())
 
     def digest(self, reference: str) -> str:
-        """What the name stands for."""
         lines = [line.split() for line in self._run("images", "ls", f"name=={reference}").splitlines()]
         return lines[1][2]
 
     def output(self, reference: str) -> str:
-        """What the image's own command prints."""
         return self._run("run", "--rm", _SNAPSHOTTER, reference, "greeter")
 
     def empty(self, reference: str) -> None:

@@ -49,11 +49,9 @@ class Docker:
         return name.partition("@")[2]
 
     def output(self, reference: str) -> str:
-        """What the image's own command prints."""
         return self._run("run", "--rm", "--network=none", "--pull=never", reference)
 
     def empty(self, reference: str) -> None:
-        """Forget the image and its layers."""
         self._run("rmi", "--force", reference)
 
 

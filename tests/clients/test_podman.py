@@ -54,11 +54,9 @@ class Podman:
         return [name.partition("@")[2] for name in names]
 
     def output(self, reference: str) -> str:
-        """What the image's own command prints."""
         return self._run("run", "--rm", "--network=none", "--pull=never", reference)
 
     def empty(self) -> None:
-        """Forget all images and their layers."""
         self._run("rmi", "--all", "--force")
 
 

@@ -46,7 +46,6 @@ class Skopeo:
         return target
 
     def inspect(self, reference: str, *options: str) -> str:
-        """What skopeo says about the image."""
         return self._run("inspect", "--tls-verify=false", *options, f"docker://{reference}")
 
 

@@ -38,7 +38,6 @@ class Told:
 
     @property
     def image(self) -> Any:
-        """The only image of a run."""
         (image,) = self.json["images"]
         return image
 
@@ -51,14 +50,12 @@ class Obol:
     upstream: str
 
     def run(self, *arguments: str) -> Told:
-        """Run a command to its end."""
         done = subprocess.run(
             self._argv(*arguments), env=self._env(), capture_output=True, timeout=scaled(50), check=False
         )
         return Told(done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr.decode())
 
     def begin(self, *arguments: str) -> Child:
-        """Start one."""
         return Child(self._argv(*arguments), out=self.workdir / "warm.out", env=self._env())
 
     def _argv(self, *arguments: str) -> list[str]:

@@ -34,7 +34,6 @@ class Throttle:
 
     @property
     def url(self) -> str:
-        """Where it listens."""
         return f"http://127.0.0.1:{self.port}"
 
     def close(self) -> None:

@@ -21,9 +21,7 @@ class OnMachine(Protocol):
     """Something that works on a machine."""
 
     @property
-    def machine(self) -> FakeMachine:
-        """That one."""
-        ...
+    def machine(self) -> FakeMachine: ...
 
 
 S = TypeVar("S", bound=OnMachine)

@@ -50,18 +50,15 @@ class Builtin(FakeCaches):
     """The builtin engine, which starts."""
 
     def start(self) -> Started:
-        """Run."""
         self.runs = True
         running = self.status()
         assert running is not None
         return Started(running.status, already=False)
 
     def images(self) -> Inventory:
-        """List nothing."""
         return Inventory(())
 
     def stop(self) -> bool:
-        """End."""
         self.runs = False
         return True
 
@@ -72,7 +69,6 @@ class AnsweringCaches(DockerCaches):
     def containers_engine(
         self, caches: tuple[CacheContainer, ...] | None = None, loopback: Mapping[str, int] | None = None
     ) -> ContainersEngine:
-        """Those of a machine of ours."""
         plan = super().containers_engine(caches, loopback)._plan
         return ContainersEngine(self._docker, plan, clock=FakeClock(), probe=FakePorts(), ask=_answer)
 
@@ -111,16 +107,13 @@ class World:
         return Lifecycle(backend, caches, self.builtin, FakeWarmth(), LeakedNetworks(docker), self.home)
 
     async def up(self, *, use_caches: bool = True) -> Raised:
-        """Bring it up."""
         wanted = Wanted(WHO, self.root / "data", packaged(), (LITELLM,), use_caches=use_caches)
         return await self.stack().up(wanted, FakeReporter(), FakeClock())
 
     def told(self) -> dict[str, tuple[str, ...]]:
-        """The mirrors that the node knows."""
         return mirrors_in(node_archive(self.machine.clusters[NAME].registries))
 
     def creations(self) -> list[str]:
-        """The clusters that were made."""
         return [line for line in self.machine.lines if line.startswith("k3d cluster create")]
 
 

@@ -74,7 +74,6 @@ class Origin(Upstream):
 
     @property
     def url(self) -> str:
-        """Where containers find it."""
         return f"http://{DOCKER0}:{self.port}"
 
     def blobs_sent(self) -> int:
@@ -98,7 +97,6 @@ class DockerHost:
 
     @property
     def env(self) -> dict[str, str]:
-        """What programs are told."""
         return environment(self.workdir, DOCKER_HOST=f"unix://{self.workdir / 'docker.sock'}")
 
     def watched(self, lines: Lines) -> Docker:
@@ -144,7 +142,6 @@ class DockerHost:
         self.docker("import", "--change", f"ENTRYPOINT {json.dumps(list(entrypoint))}", str(archive), name)
 
     def import_registry(self) -> None:
-        """Make the image of the caches."""
         command = ("/docker-registry", "serve", "/config.yml")
         self.import_image(REGISTRY_IMAGE, command, _registry_files(self.workdir))
 
@@ -167,7 +164,6 @@ class DockerHost:
         return sorted(self.docker("ps", *filters, "--format", "{{.Names}}").split())
 
     def close(self) -> None:
-        """Let the thread go."""
         self._threads.shutdown()
 
 

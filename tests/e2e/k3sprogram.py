@@ -30,7 +30,6 @@ class Answers(BaseHTTPRequestHandler):
     """Says 200 to everything."""
 
     def do_GET(self) -> None:
-        """Say it."""
         self.send_response(200)
         self.send_header("Content-Length", "0")
         self.end_headers()

@@ -28,7 +28,6 @@ class Ran:
 
     @property
     def told(self) -> dict[str, Any]:
-        """The result as JSON."""
         found: dict[str, Any] = json.loads(self.out)
         return found
 
@@ -46,7 +45,6 @@ class Person:
 
     @property
     def programs(self) -> Path:
-        """The only directory on their PATH."""
         return self.home.parent / f"{self.home.name}-programs"
 
     def install(self, name: str, script: str) -> None:
@@ -64,7 +62,6 @@ class Person:
         return ran
 
     async def run(self, *argv: str) -> Ran:
-        """Run any program to its end."""
         environ = {"HOME": str(self.home), "PATH": str(self.programs), "COLUMNS": "80"}
         environ |= {"PYTHONPATH": os.environ.get("PYTHONPATH", ""), "PYTHONDONTWRITEBYTECODE": "1", **self.environ}
         account: dict[str, Any] = {} if self.uid is None else {"user": self.uid, "group": self.uid, "extra_groups": ()}
@@ -82,7 +79,6 @@ class Person:
         return Ran(process.returncode or 0, out.decode(), err.decode())
 
     def tree(self) -> list[str]:
-        """Everything in the home directory."""
         return sorted(str(path.relative_to(self.home)) for path in self.home.rglob("*"))
 
     async def gone(self) -> bool:

@@ -47,7 +47,6 @@ class Terminal:
         return _CONTROLS.sub("", self._written.decode(errors="replace")).replace("\r\n", "\n")
 
     def lines(self) -> set[str]:
-        """All lines that were ever there."""
         return {line.rstrip() for line in re.split(r"[\r\n]", self.text())}
 
     def _read(self) -> None:

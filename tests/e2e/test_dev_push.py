@@ -66,7 +66,6 @@ class Developer:
 
     @property
     def page(self) -> Path:
-        """What they change."""
         return self.directory / "frontend/index.html"
 
     def make(self, *words: str) -> dict[str, Any]:
@@ -91,7 +90,6 @@ class Developer:
         run(["docker", "build", "--quiet", "--tag", tag, str(self.page.parent)], self.environ)
 
     def deployment(self) -> dict[str, Any]:
-        """What the cluster has."""
         (found,) = json.loads((self.directory / "cluster.json").read_text())
         assert isinstance(found, dict)
         return found

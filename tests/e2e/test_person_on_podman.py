@@ -77,14 +77,12 @@ class Person:
         return json.loads(out), time.monotonic() - began
 
     def answers(self) -> bool:
-        """Whether LiteLLM does."""
         try:
             return get(LITELLM, "/health/readiness", self.sandbox) == 200
         except pytest.fail.Exception:
             return False
 
     def podman(self, *words: str) -> str:
-        """Ask podman."""
         argv = [*self.sandbox.everything, "podman", *words]
         return subprocess.run(argv, env=self.environ, check=True, capture_output=True, text=True).stdout
 
@@ -101,11 +99,9 @@ class Person:
         )
 
     def content(self) -> int:
-        """Bytes that the engine holds."""
         return int(self.engine()["content"]["size"])
 
     def engine(self) -> dict[str, Any]:
-        """What the engine says of itself."""
         told: dict[str, Any] = json.loads(self.obol("cache", "status", "-o", "json")[0])["engine"]
         return told
 

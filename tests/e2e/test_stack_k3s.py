@@ -55,12 +55,10 @@ class Person:
 
     @property
     def config(self) -> Path:
-        """The directory of the stack."""
         return self.workdir / "config"
 
     @property
     def data(self) -> Path:
-        """k3s's own."""
         return self.workdir / "data" / "k3s"
 
     @property
@@ -88,7 +86,6 @@ class Person:
         return told
 
     def shell(self, script: str) -> str:
-        """Look at the machine."""
         return run([*self.sandbox.everything, "sh", "-c", script], os.environ)
 
     def server(self) -> int:
@@ -96,7 +93,6 @@ class Person:
         return int((self.config / ".k3s.pid").read_text().split()[0])
 
     def processes(self) -> list[str]:
-        """What runs of k3s."""
         lines = self.shell("ps -e -ww -o args=").splitlines()
         return [line for line in lines if ("k3sprogram" in line and "server" in line) or "containerd-shim" in line]
 
@@ -106,7 +102,6 @@ class Person:
         return found
 
     def bridge(self) -> bool:
-        """Whether there is one."""
         return "obol-k3s" in self.shell("ip -o link show")
 
     def listens_on(self) -> set[str]:

@@ -73,7 +73,6 @@ class Registries:
 
     @property
     def log(self) -> list[Seen]:
-        """All requests."""
         return [*self.hub.log, *self.ghcr.log, *self.quay.log]
 
     @property
@@ -84,7 +83,6 @@ class Registries:
         )
 
     async def down(self) -> None:
-        """Pull the plug."""
         for server in (self.hub, self.ghcr, self.quay):
             await server.down()
 

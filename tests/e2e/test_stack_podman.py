@@ -68,15 +68,12 @@ class SandboxPorts:
     taken: set[int] = field(default_factory=set)
 
     def is_free(self, address: str, port: int) -> bool:
-        """Tell."""
         return port not in self.taken
 
     def pick_free(self, addresses: tuple[str, ...]) -> int:
-        """Choose."""
         return 41234
 
     def holder(self, port: int) -> Holder | None:
-        """Nobody is known."""
         return None
 
 
@@ -99,7 +96,6 @@ class World:
 
     @property
     def config(self) -> Path:
-        """The directory of the stack."""
         return self.workdir / "config"
 
     @property
@@ -109,7 +105,6 @@ class World:
         return ClusterSpec(STACK, self.config, self.workdir / "data", mirrors)
 
     async def up(self, manifests: Sequence[Manifest] = ()) -> Deployed:
-        """Bring it up."""
         await self.backend.check()
         step = Step(self.lines.append)
         await self.backend.up(self.spec, step)
@@ -117,7 +112,6 @@ class World:
         return await self.backend.apply(self.spec, manifests or packaged(), step)
 
     async def podman(self, *arguments: str) -> str:
-        """What podman says."""
         done = await self.runner.run(["podman", *arguments], env=self.environ)
         assert done.code == 0, done.stderr
         return done.stdout

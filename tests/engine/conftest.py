@@ -49,7 +49,6 @@ class HandClock(FakeClock):
     """Time moves only by the test's hand and by short waits; what sleeps for long in the background sleeps on."""
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep."""
         if seconds >= USES_EVERY:
             await asyncio.get_running_loop().create_future()
         await super().sleep(seconds)
@@ -62,11 +61,9 @@ class SkippingClock(SystemClock):
         self._skipped = 0.0
 
     def monotonic(self) -> float:
-        """Seconds since some moment."""
         return super().monotonic() + self._skipped
 
     def skip(self, seconds: float) -> None:
-        """Let time have passed."""
         self._skipped += seconds
 
 
@@ -79,15 +76,12 @@ class Cache:
     root: Path
 
     async def get(self, target: str, *headers: tuple[str, str], method: str = "GET") -> Reply:
-        """One request to the first listener."""
         return await request(self.port, method, target, headers)
 
     async def blob(self, digest: str, *headers: tuple[str, str], repository: str = "library/app") -> Reply:
-        """A blob."""
         return await self.get(f"/v2/{repository}/blobs/{digest}", *headers)
 
     async def manifest(self, reference: str, *headers: tuple[str, str], repository: str = "library/app") -> Reply:
-        """A manifest."""
         return await self.get(f"/v2/{repository}/manifests/{reference}", *headers)
 
     async def pull(self, image: FakeImage, tag: str = "1", repository: str = "library/app") -> list[Reply]:

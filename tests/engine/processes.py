@@ -81,7 +81,6 @@ class EngineProcess:
                     await asyncio.sleep(0.02)
 
     async def status(self) -> dict[str, list[dict[str, int]]]:
-        """What the control socket says."""
         connector = aiohttp.UnixConnector(path=str(self._store / "control.sock"))
         async with aiohttp.ClientSession(connector=connector) as session, session.get("http://x/status") as reply:
             told: dict[str, list[dict[str, int]]] = await reply.json()

@@ -39,31 +39,24 @@ class Engine:
     control: ControlClient
 
     def start(self) -> Started:
-        """It runs."""
         raise NotImplementedError
 
     def stop(self) -> bool:
-        """It is not ours to stop."""
         raise NotImplementedError
 
     def status(self) -> Running:
-        """Ask it."""
         return Running(self.control.status())
 
     def images(self) -> Inventory:
-        """Ask it."""
         return self.control.images()
 
     def listen(self, listener: Listener) -> Listener:
-        """Ask it."""
         return self.control.listen(listener)
 
     def open_account(self, listeners: Sequence[Listener]) -> AccountStatus:
-        """Ask it."""
         return self.control.open_account(listeners)
 
     def close_account(self, name: str) -> AccountStatus:
-        """Ask it."""
         return self.control.close_account(name)
 
 

@@ -34,7 +34,6 @@ class Exchange:
 
     @property
     def body(self) -> bytes:
-        """The honest body."""
         return bytes(self.honest.body)
 
     @property

@@ -29,24 +29,19 @@ class FakeCaches:
     taken: set[int] = field(default_factory=set)
 
     def start(self) -> Started:
-        """Not used here."""
         raise NotImplementedError
 
     def stop(self) -> bool:
-        """Not used here."""
         raise NotImplementedError
 
     def images(self) -> Inventory:
-        """Not used here."""
         raise NotImplementedError
 
     def status(self) -> Running | None:
-        """Tell where it listens."""
         status = msgspec.json.decode(status_body(Path("/s")), type=EngineStatus)
         return Running(replace(status, listeners=tuple(self.listeners))) if self.runs else None
 
     def listen(self, listener: Listener) -> Listener:
-        """Listen, on 41000 where any port will do."""
         if listener.port in self.taken:
             raise PortTaken("taken")
         real = replace(listener, port=listener.port or 41000)
@@ -54,9 +49,7 @@ class FakeCaches:
         return real
 
     def open_account(self, listeners: Sequence[Listener]) -> AccountStatus:
-        """Count nothing."""
         return AccountStatus("a", True, tuple(listeners))
 
     def close_account(self, name: str) -> AccountStatus:
-        """Nothing was counted."""
         return AccountStatus(name, True, ())

@@ -29,26 +29,21 @@ class FakeClock:
     """What happens after a pause, given its number (from 1)."""
 
     def monotonic(self) -> float:
-        """Seconds since some fixed moment."""
         return self.now
 
     def wall(self) -> float:
-        """Seconds since 1970."""
         return self.date
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
         self.now += seconds
         self.date += seconds
 
     async def sleep(self, seconds: float) -> None:
-        """Let time pass, and the other tasks have a turn."""
         self.sleeps.append(seconds)
         self.advance(seconds)
         await asyncio.sleep(0)
 
     def pause(self, seconds: float) -> None:
-        """Let time pass, and do what was planned for this pause."""
         self.pauses.append(seconds)
         self.advance(seconds)
         self.on_pause(len(self.pauses))

@@ -80,7 +80,6 @@ class FakeEngine:
         self.release()
 
     def lock(self) -> None:
-        """Own the store."""
         self.store.mkdir(parents=True, exist_ok=True)
         self._lock = os.open(self.store / "lock", os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -93,12 +92,10 @@ class FakeEngine:
             self._lock = -1
 
     def listen(self) -> None:
-        """Serve the control socket."""
         self._server = socketserver.UnixStreamServer(str(self.store / "control.sock"), _handler(self))
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def answer(self, method: str, path: str, body: bytes) -> Answer:
-        """Answer one request."""
         self.asked.append((f"{method} {path}", body))
         if (method, path) == ("POST", "/stop") and self.ends_when_told:
             self.release()

@@ -53,7 +53,6 @@ class Asked:
         await self.send(head.encode("latin-1") + (b"" if self.method == "HEAD" else body))
 
     async def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
         self.out.write(data)
         await self.out.drain()
 

@@ -36,7 +36,6 @@ class AuthServer(FakeServer):
         self._repositories = repositories
 
     async def answer(self, seen: Seen) -> Answer:
-        """Issue a token."""
         if seen.path != "/token":
             return error(404, "NOT_FOUND", "no such page")
         return self._office.issue(
@@ -66,7 +65,6 @@ class CdnServer(ContentServer):
         self._oldest_good = 0
 
     def sign(self, digest: str, data: bytes, hops: int | None = None) -> str:
-        """A new URL for a blob."""
         self._serial += 1
         algorithm, _, encoded = digest.partition(":")
         path = f"/registry-v2/docker/registry/v2/blobs/{algorithm}/{encoded[:2]}/{encoded}/data"
@@ -133,7 +131,6 @@ class ApiServer(FakeRegistry):
         return self._counted(seen, answer) if kind_of(seen.path) == "manifest" else answer
 
     def blob(self, seen: Seen, held: Repository, digest: str) -> Answer:
-        """A redirect to the CDN."""
         honest = super().blob(seen, held, digest)
         if honest.status == 404:
             return honest
@@ -178,7 +175,6 @@ class FakeHub:
 
     @property
     def url(self) -> str:
-        """The API's base URL."""
         return self.api.url
 
     @property
@@ -187,7 +183,6 @@ class FakeHub:
         return sorted([*self.api.log, *self.auth.log, *self.cdn.log], key=lambda seen: seen.at)
 
     def add(self, repository: str, tag: str | None, image: FakeImage) -> None:
-        """Push an image."""
         self.api.add(repository, tag, image)
 
     def move(self, repository: str, tag: str, image: FakeImage) -> None:
@@ -195,15 +190,12 @@ class FakeHub:
         self.api.move(repository, tag, image)
 
     def remove_tag(self, repository: str, tag: str) -> None:
-        """Forget a tag."""
         self.api.remove_tag(repository, tag)
 
     def expire_all(self) -> None:
-        """Make every signed URL invalid."""
         self.cdn.expire_all()
 
     async def down(self) -> None:
-        """Take all three servers away."""
         for server in (self.api, self.auth, self.cdn):
             await server.down()
 

@@ -44,23 +44,19 @@ class FakePorts:
     spare: Iterator[int] = field(default_factory=lambda: count(41000))
 
     def is_free(self, address: str, port: int) -> bool:
-        """By trying."""
         self.addresses.add(address)
         return port not in self.busy and not self.full
 
     def listens(self, port: int) -> bool:
-        """By looking."""
         return port in self.privileged
 
     def pick_free(self, addresses: tuple[str, ...]) -> int:
-        """Always the next."""
         self.addresses.update(addresses)
         if self.full:
             raise OSError(98, "all taken")
         return next(self.spare)
 
     def holder(self, port: int) -> Holder | None:
-        """Somebody known, for 80 only."""
         return Holder(7, "nginx") if port == 80 else None
 
 
@@ -94,27 +90,22 @@ class Stack:
         return K3dBackend(self.machine, self.config, around)
 
     async def network(self) -> str:
-        """Have the network."""
         self.machine.networks.add("obol-net")
         return "obol-net"
 
     async def probe(self, port: int, path: str) -> int | None:
-        """Answer for the ingress."""
         self.asked.append(f"{port}{path}")
         return 200
 
     async def api(self, access: Access) -> int | None:
-        """Answer for the API."""
         self.asked.append(access.server)
         return self.status
 
     def spec(self, mirrors: tuple[Mirror, ...] = MIRRORS) -> ClusterSpec:
-        """The cluster that is wanted."""
         caches = {"docker.io": 54100, "ghcr.io": 54101}
         return ClusterSpec(ID, self.config, self.config.parent / "data", mirrors, loopback=caches)
 
     def holds(self, registries: str = WIRED, *, runs: bool = True) -> FakeCluster:
-        """Have the cluster there already."""
         cluster = FakeCluster(True, runs, runs, registries, ["127.0.0.1:8080:80@loadbalancer"])
         self.machine.clusters[NAME] = cluster
         return cluster

@@ -52,20 +52,16 @@ class FakeHost(FakeMachine):
     starts: int = 0
 
     def look(self, pid: int) -> Process | None:
-        """Look at one process."""
         return self.running.get(pid)
 
     def all(self) -> tuple[Process, ...]:
-        """Look at all."""
         return tuple(self.running.values())
 
     def listens(self, port: int) -> bool:
-        """Whether somebody listens."""
         return port in self.taken or (port in {API, KUBELET} and any(self.servers))
 
     @property
     def servers(self) -> list[int]:
-        """The numbers of the k3s that run."""
         return [pid for pid, one in self.running.items() if one.command == "k3s server"]
 
     def _program(self, argv: tuple[str, ...], stdin: str, *, half: bool) -> Completed:
@@ -154,7 +150,6 @@ class Stack:
 
     @property
     def config(self) -> Path:
-        """The directory of the stack."""
         return self.folder / "config"
 
     @property
@@ -180,28 +175,23 @@ class Stack:
         return K3sBackend(self.machine, self.machine, self.config, around)
 
     def which(self, program: str) -> str | None:
-        """Find what is installed."""
         return {"k3s": PROGRAM if self.installed else None, "k3s-killall.sh": "/opt/killall" if self.killall else None}[
             program
         ]
 
     async def listen(self, address: str) -> str | None:
-        """Have the cache answer."""
         self.asked.append(address)
         return self.cache
 
     async def probe(self, address: str, port: int, path: str) -> int | None:
-        """Answer for the gateway."""
         self.asked.append(f"{address}:{port}{path}")
         return self.answers
 
     async def api(self, access: Access) -> int | None:
-        """Answer for the API."""
         self.asked.append(access.server)
         return self.status
 
     def spec(self, mirrors: tuple[Mirror, ...] = MIRRORS) -> ClusterSpec:
-        """The cluster that is wanted."""
         return ClusterSpec(ID, self.config, self.folder / "data", mirrors)
 
     async def up(self, mirrors: tuple[Mirror, ...] = MIRRORS) -> tuple[str, ...]:

@@ -82,7 +82,6 @@ class FakePodman:
         env: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the signature of the port
     ) -> Completed:
-        """Carry out one command."""
         assert argv[0] == "podman"
         number = len(self.ran)
         self.ran.append(Ran(tuple(argv), stdin, env, timeout))

@@ -18,15 +18,12 @@ class FakePorts:
     holders: dict[int, Holder] = field(default_factory=dict)
 
     def is_free(self, address: str, port: int) -> bool:
-        """Tell by the list."""
         return (address, port) not in self.taken
 
     def pick_free(self, addresses: tuple[str, ...]) -> int:
-        """Give the next one."""
         if not self.next_free:
             raise OSError(98, "all taken")
         return self.next_free.pop(0)
 
     def holder(self, port: int) -> Holder | None:
-        """Tell by the list."""
         return self.holders.get(port)

@@ -134,7 +134,6 @@ class FakeRegistry(ContentServer):
         held.manifests.pop(digest, None)
 
     async def answer(self, seen: Seen) -> Answer:
-        """What an honest registry says."""
         if seen.method not in {"GET", "HEAD"} or (seen.method == "HEAD" and not self.head_supported):
             return error(405, "UNSUPPORTED", "method not allowed", ("Allow", "GET"))
         if kind_of(seen.path) == "ping":
@@ -156,7 +155,6 @@ class FakeRegistry(ContentServer):
                 return self._referrers(seen, held, where.reference)
 
     def manifest(self, seen: Seen, held: Repository, reference: str) -> Answer:
-        """A manifest by tag or digest."""
         digest = held.tags.get(reference, reference)
         stored = held.manifests.get(digest)
         if stored is None:
@@ -167,7 +165,6 @@ class FakeRegistry(ContentServer):
         return Answer(200, headers, stored.body, chunked=not self.content_length)
 
     def blob(self, seen: Seen, held: Repository, digest: str) -> Answer:
-        """A blob of this repository."""
         data = held.blobs.get(digest)
         if data is None:
             return error(404, "BLOB_UNKNOWN", "blob unknown to registry")

@@ -60,5 +60,4 @@ class FakeRunner:
         return answers.popleft() if len(answers) > 1 else answers[0]
 
     def _unscripted(self, argv: tuple[str, ...], stdin: str) -> Completed:
-        """Answer what nobody scripted."""
         return Completed(0, "", "")

@@ -173,7 +173,6 @@ class FakeServer:
 
     @property
     def connections(self) -> int:
-        """How many connections are being served."""
         return len(self._open)
 
     def count(self, method: str = "", part: str = "") -> int:
@@ -255,7 +254,6 @@ class FakeServer:
             await asyncio.sleep(self.delay)
 
     async def handle(self, seen: Seen, wire: Wire) -> None:
-        """Answer one request."""
         forced = self._forced(seen)
         await self.send(seen, wire, forced or await self.answer(seen))
 

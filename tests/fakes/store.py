@@ -59,13 +59,11 @@ class MemoryReadable:
         self.close = finalize(self, os.close, descriptor)
 
     def run(self, start: int, stop: int) -> FileRun:
-        """A part of the file. Raises ValueError after `close`."""
         if not self.close.alive:
             raise ValueError("the file is closed")
         return FileRun(self._descriptor, start, stop)
 
     async def read(self) -> bytes:
-        """All of the file. Raises StoreError."""
         data = os.pread(self._descriptor, self.size, 0)
         if len(data) != self.size:
             raise StoreError("the cache's copy is damaged")
@@ -80,12 +78,10 @@ class MemoryContent:
         self.quarantined: list[Digest] = []
 
     async def size(self, digest: Digest) -> int | None:
-        """Bytes of the object, or None."""
         file = self._held.get(digest)
         return None if file is None else file.size()
 
     async def read(self, digest: Digest) -> bytes | None:
-        """All of a small object, or None. What has not its digest is quarantined."""
         file = self._held.get(digest)
         if file is None:
             return None
@@ -96,37 +92,30 @@ class MemoryContent:
         return None
 
     async def open(self, digest: Digest) -> MemoryReadable | None:
-        """Open it, or None."""
         file = self._held.get(digest)
         return None if file is None else MemoryReadable(os.dup(file.descriptor), file.size())
 
     async def put(self, digest: Digest, data: bytes) -> None:
-        """Keep `data`."""
         file = _File()
         os.pwrite(file.descriptor, data, 0)
         self._held[digest] = file
 
     async def adopt(self, partial: Partial, digest: Digest, size: int) -> None:
-        """Turn a partial into content. Raises StoreError where it is shorter than `size`."""
         if not isinstance(partial, MemoryPartial):
             raise TypeError("only a partial of the same store can be adopted")
         self._held[digest] = partial.surrender(size)
 
     async def remove(self, digest: Digest) -> bool:
-        """Remove it."""
         return self._held.pop(digest, None) is not None
 
     async def verify(self, digest: Digest) -> bool:
-        """Read it again."""
         return await self.read(digest) is not None
 
     async def quarantine(self, digest: Digest) -> None:
-        """Take it out of service."""
         if self._held.pop(digest, None) is not None:
             self.quarantined.append(digest)
 
     async def usage(self) -> Amount:
-        """What is held now."""
         return Amount(len(self._held), sum(file.size() for file in self._held.values()))
 
 
@@ -148,17 +137,14 @@ class MemoryPartial:
         self.close = finalize(self, os.close, self._descriptor)
 
     def run(self, start: int, stop: int) -> FileRun:
-        """A part of the file. Raises ValueError after `close`."""
         if not self.close.alive:
             raise ValueError("the file is closed")
         return FileRun(self._descriptor, start, stop)
 
     def read(self, start: int, count: int) -> bytes:
-        """A part of the file. Raises OSError."""
         return os.pread(self._descriptor, count, start)
 
     async def write(self, offset: int, data: bytes | memoryview) -> None:
-        """Write all of `data` at `offset`. Raises StoreError."""
         if not self.close.alive:
             raise StoreError("the file is closed")
         self._partials.take(len(data))
@@ -172,11 +158,9 @@ class MemoryPartial:
         self._left.frontier = frontier
 
     async def discard(self) -> None:
-        """Remove the file now."""
         self._partials.forget(self._name, self._left)
 
     def surrender(self, size: int) -> _File:
-        """Give the file away as content. Raises StoreError."""
         there = self._left.file.size()
         if there < size or not self._partials.forget(self._name, self._left):
             raise StoreError(f"a download of {size} bytes cannot be stored: {there} bytes are left")
@@ -197,7 +181,6 @@ class MemoryPartials:
         self._written = 0
 
     async def open(self, name: str) -> MemoryPartial:
-        """Resume what an earlier attempt left, or begin. Raises ValueError for what is no id."""
         if not is_partial_id(name):
             raise ValueError(f"no id of a partial: {name!r}")
         left = self._left.get(name)
@@ -208,12 +191,10 @@ class MemoryPartials:
         return MemoryPartial(name, left, self)
 
     async def left(self, name: str) -> int:
-        """Bytes that the next attempt would resume with."""
         left = self._left.get(name)
         return min(left.frontier, left.file.size()) if left else 0
 
     async def sweep(self) -> int:
-        """Remove what cannot be resumed."""
         useless = [name for name, left in self._left.items() if not left.frontier or await self._is_held(name)]
         for name in useless:
             del self._left[name]
@@ -224,7 +205,6 @@ class MemoryPartials:
         return digest is not None and await self._content.size(digest) is not None
 
     async def usage(self) -> Amount:
-        """Files left or in use, and the bytes they take."""
         return Amount(len(self._left), sum(left.file.size() for left in self._left.values()))
 
     def take(self, count: int) -> None:
@@ -251,19 +231,15 @@ class MemoryMetadata:
         self.uses: dict[tuple[RepositoryKey, Digest], float] = {}
 
     async def tag(self, repo: RepositoryKey, tag: Tag, variant: str) -> HeldTag | None:
-        """What the tag last meant, or None."""
         return self._tags.get((repo, tag, variant))
 
     async def set_tag(self, repo: RepositoryKey, held: HeldTag) -> None:
-        """Let a tag mean a digest from now on."""
         self._tags[repo, held.tag, held.variant] = held
 
     async def grant(self, repo: RepositoryKey, digest: Digest, kind: ContentKind) -> Grant | None:
-        """The grant of a digest in a repository, or None."""
         return self._grants.get((repo, digest, kind))
 
     async def add_grants(self, repo: RepositoryKey, grants: Sequence[Grant], received: Digest | None = None) -> None:
-        """Record grants."""
         for grant in grants:
             key = (repo, grant.digest, grant.kind)
             before = self._grants.get(key)
@@ -275,23 +251,19 @@ class MemoryMetadata:
             )
 
     async def provenance(self, scope: str, digest: Digest) -> str | None:
-        """As what an upstream gave content."""
         return self._provenance.get((scope, digest))
 
     async def revoke(self, repo: RepositoryKey) -> bool:
-        """Forget every tag and grant of a repository."""
         gone = [key for key in (*self._tags, *self._grants) if key[0] == repo]
         self._tags = {key: held for key, held in self._tags.items() if key[0] != repo}
         self._grants = {key: grant for key, grant in self._grants.items() if key[0] != repo}
         return bool(gone)
 
     async def used(self, uses: Iterable[tuple[RepositoryKey, Digest]], at: float) -> None:
-        """Record that these were served at wall time `at`."""
         for use in uses:
             self.uses[use] = max(at, self.uses.get(use, at))
 
     async def known(self) -> Sequence[KnownManifest]:
-        """Every tag, then what was used and has none."""
         tags = sorted(self._tags.items(), key=lambda item: (item[0][0].scope, item[0][0].name, *item[0][1:]))
         tagged = {(repo, held.digest) for (repo, _, _), held in tags}
         uses = sorted(self.uses.items(), key=lambda item: (item[0][0].scope, item[0][0].name, item[0][1]))

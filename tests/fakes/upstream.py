@@ -52,38 +52,31 @@ class FakeSlots:
     most: int = 0
 
     async def first(self, within: float) -> None:
-        """Take one, or raise `problem`."""
         if self.problem is not None:
             raise self.problem
         self._take()
 
     def more(self) -> bool:
-        """Take one if there is one."""
         if self.taken >= self.free or self.wanted_by_others:
             return False
         self._take()
         return True
 
     def crowded(self) -> bool:
-        """Whether there are too many."""
         return self.wanted_by_others
 
     def wanted(self) -> bool:
-        """Whether somebody waits for one."""
         return self.wanted_by_others
 
     def lend(self) -> bool:
-        """Let others have one."""
         self.lent += 1
         return True
 
     def reclaim(self) -> None:
-        """Take back one that was lent."""
         self.lent -= 1
         assert self.lent >= 0
 
     def release(self) -> None:
-        """Give one back."""
         self.taken -= 1
         assert self.taken >= 0
 
@@ -121,7 +114,6 @@ class FakeBlob:
         self.total = len(self.data)
 
     def let_go(self) -> None:
-        """End the hold."""
         self.hold_at = None
         self._going.set()
         self._going = asyncio.Event()
@@ -156,7 +148,6 @@ class FakeStream:
         self._cut = cut
 
     async def read(self) -> bytes:
-        """The next piece."""
         blob = self._blob
         await asyncio.sleep(0)
         await blob.held(self._at)
@@ -175,7 +166,6 @@ class FakeStream:
         return data
 
     def close(self) -> None:
-        """End it."""
         self.closed = True
 
 
@@ -290,7 +280,6 @@ class FakeUpstream:
             raise problem
 
     def gate(self) -> Ask | Hold:
-        """What the test set."""
         return Ask() if self.hold is None else self.hold
 
     async def head_manifest(self, repository: Repository, reference: Reference, accept: str) -> ManifestHead:
@@ -302,7 +291,6 @@ class FakeUpstream:
         return ManifestHead(digest, stored.media_type, len(stored.body))
 
     async def get_manifest(self, repository: Repository, reference: Reference, accept: str) -> ManifestBody:
-        """Give a manifest."""
         await self.ask(Asked("get_manifest", repository, reference, accept))
         digest, stored = self._manifest(repository, reference, accept)
         if Digest.of(stored.body) != digest:
@@ -325,13 +313,11 @@ class FakeUpstream:
         return found, held.manifests[digest]
 
     async def head_blob(self, repository: Repository, digest: Digest) -> int | None:
-        """Tell a blob's size."""
         await self.ask(Asked("head_blob", repository, digest))
         size = len(self.blob_of(repository, digest).data)
         return size if self.size_told else None
 
     def blob(self, repository: Repository, digest: Digest, size: int | None) -> FakeSource:
-        """A blob to open."""
         return FakeSource(self, repository, digest)
 
     async def listing(self, repository: Repository, target: str, accept: str) -> Listing:

@@ -27,12 +27,10 @@ class Installed:
 
     @property
     def program(self) -> Path:
-        """The command that people run."""
         return self.home / "bin" / "obol"
 
     @cached_property
     def packages(self) -> Path:
-        """Where packages are installed."""
         (found,) = self.home.glob("lib/python*/site-packages")
         return found
 

@@ -55,7 +55,6 @@ class VirtualClock(FakeClock):
         self._number = itertools.count()
 
     async def sleep(self, seconds: float) -> None:
-        """Sleep."""
         if seconds < BACKGROUND:
             self.advance(seconds)
             await asyncio.sleep(0)
@@ -89,7 +88,6 @@ class World:
     moves: int = 0
 
     def move(self, tag: str) -> None:
-        """Push another image to a tag."""
         image = make_image(100, seed=10_000 + self.moves)
         self.moves += 1
         self.upstream.add("library/app", tag, image)

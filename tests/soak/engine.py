@@ -81,11 +81,9 @@ class WatchedEngine(EngineProcess):
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
         return self._process is not None and self._process.returncode is None
 
     async def told(self) -> Told:
-        """What the control socket says."""
         connector = aiohttp.UnixConnector(path=str(self._store / "control.sock"))
         async with aiohttp.ClientSession(connector=connector) as session, session.get("http://x/status") as reply:
             return msgspec.json.decode(await reply.read(), type=Told)
@@ -99,7 +97,6 @@ class WatchedEngine(EngineProcess):
         return False
 
     def memory(self) -> float:
-        """MiB that it has resident now."""
         return _memory(self.pid, "VmRSS")
 
     def peak_memory(self) -> float:
@@ -111,7 +108,6 @@ class WatchedEngine(EngineProcess):
         return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def log_size(self) -> int:
-        """Bytes of its log."""
         return self._log.stat().st_size if self._log.exists() else 0
 
     def mistakes(self) -> int:

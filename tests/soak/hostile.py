@@ -71,7 +71,6 @@ class Field:
 
     @property
     def over(self) -> bool:
-        """Whether it has lasted long enough."""
         return time.monotonic() >= self.until
 
 

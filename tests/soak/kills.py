@@ -60,7 +60,6 @@ class Found:
     rows: set[str] = field(default_factory=set)
 
     def judge(self, digest: str, reply: Reply) -> None:
-        """Count an answer."""
         if reply.status != 200:
             self.refused += reply.status != 0
             self.cut += reply.status == 0

@@ -37,7 +37,6 @@ class Layer:
     diff_id: str
 
     def descriptor(self) -> Mapping[str, str | int]:
-        """How a manifest speaks of it."""
         return {"mediaType": _WORDS.layer, "digest": self.digest, "size": self.file.stat().st_size}
 
 

@@ -42,7 +42,6 @@ class Machine:
 
     @classmethod
     def here(cls, scratch: Path) -> Machine:
-        """This one."""
         system = f"{platform.system()} {platform.release()}, Python {platform.python_version()}"
         return cls(_processor(), os.cpu_count() or 1, total_memory(), system, _file_system(scratch))
 

@@ -43,7 +43,6 @@ class SparseBlob:
 
     @contextmanager
     def mapped(self) -> Iterator[mmap.mmap]:
-        """Its bytes."""
         with self.path.open("rb") as file, closing(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)) as view:
             yield view
 
@@ -77,7 +76,6 @@ class Origin(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """The base URL."""
         return f"http://127.0.0.1:{self.server_port}"
 
     def count(self, digest: str, size: int) -> None:

@@ -1,23 +1,32 @@
-"""`obol dev …`: run an image of this machine's Docker in the stack, and go back to the released one.
-
-What a verb needs is imported within it, so that `obol --help` starts fast.
-"""
+"""`obol dev …`: run an image of this machine's Docker in the stack, and go back to the released one."""
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from obol.cli.later import later
 from obol.cli.parser import Verbs
-from obol.cli.stack import building
-from obol.cli.terminal.present import Speaker
+from obol.cli.terminal.present import Speaker, counted, span
 from obol.cli.verb import run, verb
-from obol.config.paths import Invocation, development
+from obol.config.paths import Invocation, development, locate
 
 if TYPE_CHECKING:
+    from obol.cli.results import others as results
+    from obol.cli.results.others import RestoredContainer, SwappedResult
+    from obol.cli.terminal import steps
+    from obol.config import background
+    from obol.config import stack as settings
+    from obol.stack import home, hotswap
     from obol.stack.hotswap import HotSwap
+    from obol.wiring import stack as wiring
+else:
+    results, steps = later("obol.cli.results.others"), later("obol.cli.terminal.steps")
+    background, settings = later("obol.config.background"), later("obol.config.stack")
+    home, hotswap, wiring = later("obol.stack.home"), later("obol.stack.hotswap"), later("obol.wiring.stack")
 
 app = Verbs()
 
@@ -43,54 +52,74 @@ Back = Annotated[
 
 
 @verb(app)
-def push(
-    say: Speaker,
-    image: Image,
-    deployment: Into,
-) -> None:
+def push(say: Speaker, image: Image, deployment: Into) -> None:
     """Push an image to the stack's own registry, run it in a Deployment, and wait until it is ready.
 
     Needs development mode (OBOL_DEVELOPMENT=true) on k3d. Pushes only layers that changed. The Deployment keeps the
     name of the image that ran before, and `obol dev reset` goes back to it.
     """
-    from obol.cli.dev.view import swapped_parts, swapped_result
-    from obol.stack.hotswap import Source, Target
-
-    source, target = Source.parse(image), Target.parse(deployment)
+    source, target = hotswap.Source.parse(image), hotswap.Target.parse(deployment)
     stack = _stack()
     began = time.monotonic()
-    swapped = run(say, stack.push(source, target, building.steps(say)), _INTERRUPTED)
-    result = swapped_result(swapped, time.monotonic() - began)
-    say.result(result, lambda: swapped_parts(result))
+    swapped = run(say, stack.push(source, target, steps.steps_for(say)), _INTERRUPTED)
+    where = swapped.target.deployment
+    result = results.SwappedResult(
+        where.namespace,
+        where.name,
+        swapped.target.container,
+        swapped.image,
+        swapped.before,
+        swapped.released,
+        swapped.pushed.sent,
+        swapped.pushed.present,
+        round(time.monotonic() - began, 3),
+    )
+    say.result(result, lambda: _swapped(result))
 
 
 @verb(app)
-def reset(
-    say: Speaker,
-    deployment: Back = None,
-) -> None:
+def reset(say: Speaker, deployment: Back = None) -> None:
     """Make Deployments run their released images again, and wait until they are ready.
 
     Without an option it takes all Deployments that `obol dev push` has changed.
     """
-    from obol.cli.dev.view import restored_parts, restored_result
-    from obol.stack.hotswap import Target
-
-    target = Target.parse(deployment) if deployment is not None else None
+    target = hotswap.Target.parse(deployment) if deployment is not None else None
     stack = _stack()
     began = time.monotonic()
-    restored = run(say, stack.reset(target, building.steps(say)), _INTERRUPTED)
-    result = restored_result(restored, time.monotonic() - began)
-    say.result(result, lambda: restored_parts(result))
+    restored = run(say, stack.reset(target, steps.steps_for(say)), _INTERRUPTED)
+    places = [(one.target.deployment.namespace, one.target.deployment.name, one.target.container) for one in restored]
+    containers = tuple(
+        results.RestoredContainer(*place, one.image, one.before) for place, one in zip(places, restored, strict=True)
+    )
+    result = results.RestoredResult(containers, round(time.monotonic() - began, 3))
+    say.result(result, lambda: list(map(_restored, containers)) or ["Nothing was swapped: released images run."])
 
 
 def _stack() -> HotSwap:
     """The stack of development mode. Raises UsageError where there is none."""
-    from obol.config.stack import cache_disabled
-    from obol.stack.hotswap import stack_of
-
     around = Invocation.of_process()
-    home = building.home(around)
-    caches = not cache_disabled(around.environ)
-    identity = stack_of(home.identity(), development=development(around.environ), caches=caches)
-    return building.hot_swap(around, home, identity)
+    directories = locate(around)
+    own = home.Home(directories.config)
+    caches = not settings.cache_disabled(around.environ)
+    identity = hotswap.stack_of(own.identity(), development=development(around.environ), caches=caches)
+    containers = background.idle_plans(directories).containers
+    return wiring.hot_swap_on_k3d(identity.stack_id, containers, own, os.environ)
+
+
+def _swapped(result: SwappedResult) -> list[str]:
+    name = f"{result.namespace}/{result.deployment}"
+    was = "was" if result.layers_present == 1 else "were"
+    layers = f"{counted(result.layers_pushed, 'layer')} pushed, {result.layers_present} {was} there already"
+    if result.image == result.before:
+        return [f"{name} runs {result.image} already ({layers})."]
+    return [
+        f"{name} runs {result.image} ({span(max(1, result.seconds))}; {layers}).",
+        f"`obol dev reset --deployment {name}:{result.container}` goes back to {result.released}.",
+    ]
+
+
+def _restored(one: RestoredContainer) -> str:
+    name = f"{one.namespace}/{one.deployment}:{one.container}"
+    if one.image == one.before:
+        return f"{name} ran {one.image} already."
+    return f"{name} runs {one.image} again."

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.cli.stack import building
 from obol.config.paths import Invocation, locate
 from obol.stack.home import Home, Identity
+from obol.stack.hotswap import Restored, Target
 from tests.fakes.runner import FakeRunner
 from tests.unit.stack.devworld import PUSHED, RELEASED, DevWorld, deployment, dev_world
 
@@ -23,11 +23,11 @@ def world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     """Somebody at work in development mode, on a stack on k3d."""
     found = dev_world()
 
-    def hot_swap(around: Invocation, home: Home, identity: Identity) -> HotSwap:
-        assert (home.config, identity.stack_id) == (tmp_path / ".workspace/config", "brave-otter")
+    def hot_swap(stack_id: str, _containers: object, home: Home, _environ: object) -> HotSwap:
+        assert (home.config, stack_id) == (tmp_path / ".workspace/config", "brave-otter")
         return found.stack
 
-    monkeypatch.setattr(building, "hot_swap", hot_swap)
+    monkeypatch.setattr("obol.wiring.stack.hot_swap_on_k3d", hot_swap)
     monkeypatch.setenv("OBOL_DEVELOPMENT", "true")
     monkeypatch.delenv("OBOL_CONFIG_DIR")
     monkeypatch.delenv("OBOL_DISABLE_REGISTRY_CACHE", raising=False)
@@ -62,6 +62,21 @@ def test_push_and_reset(terminal: Terminal, world: DevWorld) -> None:
 
     assert terminal.run("dev reset --deployment llm/litellm") == 0
     assert terminal.out == "Nothing was swapped: released images run.\n"
+
+
+def test_restored_by_other_means(terminal: Terminal, world: DevWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each container has a line; one that a manifest had put back is told apart."""
+
+    async def reset(*_arguments: object) -> tuple[Restored, ...]:
+        return (
+            Restored(Target.parse("llm/pair:web"), "nginx:1", "localhost:54103/app:dev-0123456789ab"),
+            Restored(Target.parse("llm/pair:log"), "busybox:2", "busybox:2"),
+        )
+
+    monkeypatch.setattr(type(world.stack), "reset", reset)
+
+    assert terminal.run("dev reset") == 0
+    assert terminal.out == "llm/pair:web runs nginx:1 again.\nllm/pair:log ran busybox:2 already.\n"
 
 
 def test_as_json(terminal: Terminal, world: DevWorld) -> None:

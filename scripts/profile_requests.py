@@ -40,7 +40,7 @@ MOST: Mapping[str, tuple[int, int]] = {
     READY: (8, 12),
     WARM: (25, 86),
     TAG: (35, 158),
-    COLD: (42, 235),
+    COLD: (37, 228),
     ABSENT: (35, 154),
 }
 """The most modules and functions that a request may enter."""

@@ -15,7 +15,7 @@ from obol.oci.references import Digest
 from obol.registry.store.disk.metadata import SqliteMetadata
 from obol.registry.store.disk.partials import DiskPartial
 from obol.registry.store.ports import StoreError, transfer_id
-from obol.registry.transfers.download import Abandoned
+from obol.registry.transfers.transfer import Abandoned
 from obol.registry.upstream.blobs import RegistryStream
 from tests.fakes.behaviours import BAD_RANGES, SILENCE, WRONG_CONTENT, Exchange, cut, flip
 from tests.fakes.content import OCI_INDEX, OCI_MANIFEST, FakeImage, Stored, digest_of, make_image

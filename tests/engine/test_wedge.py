@@ -11,7 +11,7 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.registry.settings import TimeLimits
-from obol.registry.transfers.connections import LEND_AFTER
+from obol.registry.transfers.slots import LEND_AFTER
 from tests.engine.conftest import SMALL_SEGMENTS, Cache
 from tests.fakes.behaviours import Behaviour, Exchange, stall_mid_body
 from tests.fakes.chunks import BROKEN_CHUNKS

@@ -8,20 +8,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from obol.oci.errors import BLOB_UNKNOWN, OciError
 from obol.oci.references import Digest, Repository, parse_reference
-from obol.registry.engine.answers import CutShort, Document, DocumentHead, StoredBlob
+from obol.registry.engine.answers import Document, DocumentHead, StoredBlob
 from obol.registry.engine.engine import Engine
+from obol.registry.engine.refusals import refusal
 from obol.registry.engine.scopes import Scope
 from obol.registry.settings import EngineSettings, FillSettings, TimeLimits
+from obol.registry.store.ports import RepositoryKey
+from obol.registry.transfers.transfer import BlobOrigin, Transfer, TransferCounts, TransferFailed
 from tests.fakes.clock import FakeClock
+from tests.fakes.content import blob as make_blob
 from tests.fakes.store import MemoryStore, bytes_of
-from tests.fakes.upstream import FakeUpstream
+from tests.fakes.upstream import FakeBlob, FakeSlots, FakeSource, FakeUpstream
 from tests.limits import eventually, short_limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from obol.registry.transfers.follower import Follower
+    from obol.registry.transfers.transfer import TransferEnvironment
 
 FILL = FillSettings(segment=1000, segmented_above=1500, connections_per_fill=4, withhold=100, resumes=2)
 LIMITS = replace(
@@ -32,6 +40,28 @@ LIMITS = replace(
     abandoned=60.0,
 )
 REPOSITORY = Repository("team/app")
+DIGEST, DATA = make_blob(9500, "layer")
+
+
+@dataclass(frozen=True, slots=True)
+class Got:
+    """What a client was given of a blob; not `complete` where it was cut short."""
+
+    data: bytes
+    complete: bool
+
+
+WHOLE = Got(DATA, complete=True)
+
+
+def one_blob(*repositories: str, data: bytes = DATA) -> tuple[FakeUpstream, FakeBlob]:
+    """An upstream with one blob, in one repository or more; the same script for all."""
+    one = FakeUpstream()
+    blob = one.add_blob(REPOSITORY, DIGEST, data)
+    for repository in repositories:
+        one.add_blob(repository, DIGEST, data)
+        one._repositories[repository].blobs[DIGEST] = blob
+    return one, blob
 
 
 @dataclass
@@ -88,17 +118,37 @@ class World:
         assert got.complete
         return got.data
 
+    async def follow(self, *, repository: str = REPOSITORY) -> Follower:
+        """Ask for the blob of `one_blob` while it is not stored."""
+        answer = await self.blob(DIGEST, repository=repository)
+        assert not isinstance(answer, StoredBlob)
+        return answer
+
+    async def got(self, digest: str = DIGEST) -> Got:
+        """What a client gets of a blob, when its transfer has ended."""
+        got = await take(await self.blob(digest))
+        await self.idle()
+        return got
+
+    async def refused(self, repository: str = REPOSITORY, *, part: bool = False) -> OciError:
+        """Ask for the blob of `one_blob` in vain."""
+        with pytest.raises(OciError) as refusal:
+            await take(await self.blob(DIGEST, repository=repository, part=part))
+        return refusal.value
+
+    async def stored(self, digest: str = DIGEST) -> bool:
+        """Whether a blob was kept."""
+        return await self.store.content.size(Digest(digest)) is not None
+
     async def idle(self) -> None:
         """Wait until no blob is being fetched."""
         await eventually(lambda: self.engine.transfers == 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Got:
-    """What a client was given of a blob; not `complete` where it was cut short."""
-
-    data: bytes
-    complete: bool
+def new_transfer(environment: TransferEnvironment, digest: Digest, size: int | None) -> Transfer:
+    """A transfer that has not begun, with no engine around it."""
+    origin = BlobOrigin(FakeSource(FakeUpstream(), REPOSITORY, digest), FakeSlots(), TransferCounts())
+    return Transfer(RepositoryKey("registry.test", REPOSITORY), digest, size, origin, environment)
 
 
 async def take(blob: StoredBlob | Follower, start: int = 0, stop: int | None = None) -> Got:
@@ -109,12 +159,15 @@ async def take(blob: StoredBlob | Follower, start: int = 0, stop: int | None = N
         return Got(data[start:stop], complete=True)
     data = b""
     with blob:
-        await blob.opened(start)
+        try:
+            await blob.opened(start)
+        except TransferFailed as failed:
+            raise refusal(failed, BLOB_UNKNOWN) from failed
         end = blob.size if stop is None else stop
         try:
             async for run in blob.runs(start, end):
                 data += bytes_of(run)
-        except CutShort:
+        except TransferFailed:
             return Got(data, complete=False)
     return Got(data, complete=True)
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from obol.registry.control.api import RequestCounts, Source, UpstreamStatus
 from obol.registry.policy.health import describe
+from obol.registry.transfers.transfer import TransferCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -55,15 +56,14 @@ class Counters:
     error: int = 0
     """Refused."""
     bytes_from_cache: int = 0
-    bytes_from_upstream: int = 0
-    fill_seconds: float = 0.0
-    """Time in which at least one blob was being fetched; with `fill_bytes` the throughput."""
-    fill_bytes: int = 0
-    fills_failed: int = 0
-    fills_stalled: int = 0
-    """Transfers that were ended because nothing advanced them."""
-    corrupt: int = 0
-    """Transfers whose digest was wrong."""
+    bytes_of_documents: int = 0
+    """Bytes of manifests and lists that came from the upstream."""
+    transfers: TransferCounts = field(default_factory=TransferCounts)
+
+    @property
+    def bytes_from_upstream(self) -> int:
+        """Bytes of all that came from the upstream."""
+        return self.bytes_of_documents + self.transfers.received
 
     def served(self, source: Source, count: int) -> None:
         """One request was answered; `count` bytes of the answer's body were sent."""
@@ -81,18 +81,12 @@ class Counters:
         self.error += 1
 
     def fetched(self, count: int) -> None:
-        """So many bytes of content came from the upstream."""
-        self.bytes_from_upstream += count
-
-    def throughput(self) -> float | None:
-        """Bytes a second of blobs from the upstream, None where too little was fetched to tell."""
-        if self.fill_bytes < 1024 * 1024 or self.fill_seconds <= 0:
-            return None
-        return self.fill_bytes / self.fill_seconds
+        """So many bytes of a manifest or a list came from the upstream."""
+        self.bytes_of_documents += count
 
     def ended_badly(self) -> dict[str, int]:
         """Transfers that brought nothing, by what became of them."""
-        return {"failed": self.fills_failed, "corrupt": self.corrupt, "stalled": self.fills_stalled}
+        return {"failed": self.transfers.failed, "corrupt": self.transfers.corrupt, "stalled": self.transfers.stalled}
 
 
 def upstream_status(scope: Scope, now: float) -> UpstreamStatus:
@@ -109,7 +103,7 @@ def upstream_status(scope: Scope, now: float) -> UpstreamStatus:
         bytes_from_cache=counters.bytes_from_cache,
         bytes_from_upstream=counters.bytes_from_upstream,
         upstream_requests=upstream.requests,
-        throughput=counters.throughput(),
+        throughput=counters.transfers.throughput(),
         ratelimit=upstream.budget,
     )
 

@@ -54,10 +54,6 @@ class Page:
     filtered: bool = False
 
 
-class CutShort(Exception):
-    """The rest of the bytes will not come; the connection has to be closed so that the client notices."""
-
-
 @dataclass(frozen=True, slots=True)
 class StoredBlob:
     """A complete, verified blob; the caller closes `content`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from obol.machine import logs
@@ -18,10 +18,16 @@ from obol.registry.engine.refusals import refusal, refused
 from obol.registry.engine.storehealth import StoreHealth
 from obol.registry.policy.freshness import Refuse, decide_digest
 from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
-from obol.registry.transfers.download import Abandoned, Download, Surroundings
+from obol.registry.transfers.download import Download
 from obol.registry.transfers.follower import Follower
-from obol.registry.transfers.transfer import Transfer, TransferFailed
-from obol.registry.transfers.watch import Watch
+from obol.registry.transfers.transfer import (
+    Abandoned,
+    BlobOrigin,
+    Transfer,
+    TransferEnvironment,
+    TransferFailed,
+    Watch,
+)
 from obol.registry.upstream.ports import Absent, Denied, Misbehaved, RangesRefused, Unavailable, UpstreamError
 
 if TYPE_CHECKING:
@@ -36,6 +42,18 @@ FAILURE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
+class _Lookup:
+    """A blob that a client asks for, with the grant that its repository has for it."""
+
+    scope: Scope
+    repo: RepositoryKey
+    digest: Digest
+    grant: Grant | None
+    key: tuple[str, Digest]
+    """Of its transfer."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Failure:
     until: float
     plain: bool
@@ -45,23 +63,23 @@ class Blobs:
     """Serves blobs; owns the transfers, at most one for each digest and registry: one's bytes do not trouble others."""
 
     def __init__(
-        self, around: Surroundings, grants: Grants, accounts: Accounts, *, offline: bool, unattended: int
+        self, environment: TransferEnvironment, grants: Grants, accounts: Accounts, *, offline: bool, unattended: int
     ) -> None:
-        self._around = around
+        self._environment = environment
+        self._content = environment.content
+        self._clock = environment.clock
+        self._patience = environment.limits.blob_headers
         self._grants = grants
         self._accounts = accounts
         self.store_health = StoreHealth()
         self._offline = offline
-        self._seldom = logs.Seldom(around.clock)
         self._transfers: dict[tuple[str, Digest], Transfer] = {}
         self._tasks: dict[asyncio.Task[None], Transfer] = {}
-        self._downloads: set[Download] = set()
-        self._watch = Watch(around.limits.standstill)
-        self._sparing = logs.Sparing(around.clock)
+        self._watch = Watch(lambda: self.transfers, environment.limits.standstill)
+        self._fetched = logs.Sparing(self._clock)
+        self._not_fetched = logs.Seldom(self._clock)
         self._confirming: Flights[tuple[RepositoryKey, Digest], int | None] = Flights(unattended)
         self._failures: Bounded[tuple[str, Digest], _Failure] = Bounded(REMEMBERED_FAILURES)
-        self._busy_since: dict[str, float] = {}
-        self._busy_count: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._transfers)
@@ -73,195 +91,152 @@ class Blobs:
 
     def start(self) -> None:
         """Begin to watch over the transfers. Needs a running loop."""
-        self._watch.start(self._downloads)
+        self._watch.start()
 
     async def get(self, scope: Scope, repository: Repository, digest: Digest, *, part: bool) -> StoredBlob | Follower:
         """A blob to read. `part`: the client asked for something else than the beginning. Raises OciError."""
-        repo = scope.key(repository)
         try:
-            grant = await self._grants.find(repo, digest, ContentKind.BLOB)
-            if grant is None:
-                await self._refuse_manifest(repo, digest)
+            asked = await self._look_up(scope, repository, digest)
             # A transfer that is being committed is followed, not waited for: its fsync may take seconds.
-            stored = (
-                None if (scope.registry, digest) in self._transfers else await self._stored(scope, repo, digest, grant)
-            )
-            if stored is not None:
+            if asked.key not in self._transfers and (stored := await self._stored(asked)) is not None:
                 return stored
-            return await self._follow(scope, repo, digest, grant, part=part)
-        except (StoreError, UpstreamError) as problem:
+            while (transfer := self._transfers.get(asked.key)) is not None and transfer.failure is None:
+                if await self._may_join(asked, transfer):
+                    return Follower(transfer, joined=True)
+                asked = replace(asked, grant=asked.grant or _grant(digest))
+                if (stored := await self._stored(asked)) is not None:
+                    return stored
+            return Follower(self._start(asked, part=part), joined=False)
+        except (StoreError, UpstreamError, TransferFailed) as problem:
             raise refusal(problem, BLOB_UNKNOWN) from problem
 
     async def head(self, scope: Scope, repository: Repository, digest: Digest) -> BlobHead:
         """What a GET would give, without fetching it. Raises OciError."""
-        repo = scope.key(repository)
         try:
-            grant = await self._grants.find(repo, digest, ContentKind.BLOB)
-            if grant is None:
-                await self._refuse_manifest(repo, digest)
-            size = await self._around.content.size(digest)
-            if size is not None and grant is not None and await self._grants.provenance(repo, digest) is not None:
+            asked = await self._look_up(scope, repository, digest)
+            size = await self._content.size(digest)
+            if size is not None and asked.grant and await self._grants.provenance(asked.repo, digest) is not None:
                 return BlobHead(size, Source.HIT)
-            told = await self._confirm(scope, repo, digest)
+            told = await self._confirm(asked)
         except (StoreError, UpstreamError) as problem:
             raise refusal(problem, BLOB_UNKNOWN) from problem
-        for known in (size, None if grant is None else grant.size, told):
+        for known in (size, None if asked.grant is None else asked.grant.size, told):
             if known is not None:
                 return BlobHead(known, Source.MISS if size is None else Source.HIT)
         raise OciError(UPSTREAM_BROKEN, "the upstream does not say how long the blob is")
 
-    async def _refuse_manifest(self, repo: RepositoryKey, digest: Digest) -> None:
-        """A manifest is never served as a blob: clients would take its bytes for a layer."""
-        if await self._grants.find(repo, digest, ContentKind.MANIFEST) is not None:
+    async def _look_up(self, scope: Scope, repository: Repository, digest: Digest) -> _Lookup:
+        repo = scope.key(repository)
+        grant = await self._grants.find(repo, digest, ContentKind.BLOB)
+        if grant is None and await self._grants.find(repo, digest, ContentKind.MANIFEST) is not None:
+            # A manifest is never served as a blob: clients would take its bytes for a layer.
             raise OciError(BLOB_UNKNOWN, "the digest is that of a manifest")
+        return _Lookup(scope, repo, digest, grant, (repo.scope, digest))
 
-    async def _stored(
-        self, scope: Scope, repo: RepositoryKey, digest: Digest, grant: Grant | None
-    ) -> StoredBlob | None:
-        known = grant is not None and await self._grants.provenance(repo, digest) is not None
-        if not known:
-            if await self._around.content.size(digest) is None:
+    async def _stored(self, asked: _Lookup) -> StoredBlob | None:
+        if asked.grant is None or await self._grants.provenance(asked.repo, asked.digest) is None:
+            if await self._content.size(asked.digest) is None:
                 return None
-            await self._confirm(scope, repo, digest)
-        content = await self._around.content.open(digest)
-        return None if content is None else StoredBlob(repo, digest, content)
+            await self._confirm(asked)
+        content = await self._content.open(asked.digest)
+        return None if content is None else StoredBlob(asked.repo, asked.digest, content)
 
-    async def _confirm(self, scope: Scope, repo: RepositoryKey, digest: Digest) -> int | None:
+    async def _confirm(self, asked: _Lookup) -> int | None:
         """Ask the upstream whether this repository has the blob. Raises OciError where it may not be asked."""
-        self._may_ask(scope)
+        self._may_ask(asked.scope)
+
+        async def ask() -> int | None:
+            size = await asked.scope.upstream.head_blob(asked.repo.name, asked.digest)
+            with suppress(StoreError):  # it may be read all the same, and the next client asks anew
+                await self._grants.add(asked.repo, [_grant(asked.digest)], asked.digest)
+            return size
+
         try:
-            limit = self._around.limits.blob_headers
-            return await self._confirming.join((repo, digest), lambda: self._ask(scope, repo, digest), within=limit)
+            return await self._confirming.join((asked.repo, asked.digest), ask, within=self._patience)
         except TimeoutError:
             raise Unavailable("the upstream did not answer in time") from None
-
-    async def _ask(self, scope: Scope, repo: RepositoryKey, digest: Digest) -> int | None:
-        size = await scope.upstream.head_blob(repo.name, digest)
-        with suppress(StoreError):  # it may be read all the same, and the next client asks anew
-            await self._grants.add(repo, [_grant(digest)], digest)
-        return size
 
     def _may_ask(self, scope: Scope, patience: float = 0.0) -> None:
         decision = decide_digest(scope.upstream.gate(), offline=self._offline, patience=patience)
         if isinstance(decision, Refuse):
             raise refused(decision, BLOB_UNKNOWN)
 
-    async def _follow(
-        self, scope: Scope, repo: RepositoryKey, digest: Digest, grant: Grant | None, *, part: bool
-    ) -> StoredBlob | Follower:
-        while (transfer := self._transfers.get((scope.registry, digest))) is not None and transfer.failure is None:
-            followed = await self._join(scope, repo, transfer, grant)
-            if followed is not None:
-                return followed
-            grant = grant or _grant(digest)
-            stored = await self._stored(scope, repo, digest, grant)
-            if stored is not None:
-                return stored
-        return self._start(scope, repo, digest, grant, part=part)
-
-    async def _join(
-        self, scope: Scope, repo: RepositoryKey, transfer: Transfer, grant: Grant | None
-    ) -> Follower | None:
-        """Follow a transfer that somebody else started, or None if it is over.
+    async def _may_join(self, asked: _Lookup, transfer: Transfer) -> bool:
+        """Whether to follow a transfer that another client started; False if it is over.
 
         Another repository's transfer is joined only after our own grant of the blob is known, and when the upstream has
         begun to answer it: before that it may fail for reasons that are theirs.
         """
-        followed = Follower(transfer, self._around, scope, joined=True)
-        if transfer.repo == repo:
-            return followed
-        if grant is None:
-            await self._confirm(scope, repo, transfer.digest)
-        with suppress(TransferFailed), followed:
-            await followed.begun()
-        return (
-            followed
-            if self._transfers.get((scope.registry, transfer.digest)) is transfer and transfer.failure is None
-            else None
-        )
+        if transfer.repo == asked.repo:
+            return True
+        if asked.grant is None:
+            await self._confirm(asked)
+        try:
+            with Follower(transfer, joined=True) as follower:
+                await follower.begun()
+        except TransferFailed:
+            if transfer.failure is None:
+                raise
+        return self._transfers.get(asked.key) is transfer and transfer.failure is None
 
-    def _start(self, scope: Scope, repo: RepositoryKey, digest: Digest, grant: Grant | None, *, part: bool) -> Follower:
-        now = self._around.clock.monotonic()
-        failure = self._failures.get((scope.registry, digest))
-        if failure is not None and part and now < failure.until:
+    def _start(self, asked: _Lookup, *, part: bool) -> Transfer:
+        scope, failure = asked.scope, self._failures.get(asked.key)
+        if failure is not None and part and self._clock.monotonic() < failure.until:
             raise OciError(UPSTREAM_BROKEN, "the transfer of this blob failed a moment ago")
-        if (scope.registry, digest) in self._transfers:
+        if asked.key in self._transfers:
             # It stood still and does not end; two must not write one file.
             raise OciError(UPSTREAM_BROKEN, "the last transfer of this blob is still being ended")
-        self._may_ask(scope, patience=self._around.limits.blob_headers / 2)
-        size = None if grant is None else grant.size
-        source = scope.upstream.blob(repo.name, digest, size)
-        transfer = Transfer(repo, digest, size, source, self._around.clock)
-        transfer.plain = failure is not None and failure.plain
-        self._transfers[scope.registry, digest] = transfer
-        self._accounts.fetches(digest)
-        task = spawn(self._run(scope, transfer), name="transfer")
+        self._may_ask(scope, patience=self._patience / 2)
+        size = None if asked.grant is None else asked.grant.size
+        source = scope.upstream.blob(asked.repo.name, asked.digest, size)
+        origin = BlobOrigin(source, scope.upstream.slots, scope.counters.transfers)
+        transfer = Transfer(asked.repo, asked.digest, size, origin, self._environment)
+        if failure is not None and failure.plain:
+            transfer.without_ranges()
+        self._transfers[asked.key] = transfer
+        self._accounts.fetches(asked.digest)
+        task = spawn(self._run(asked.key, transfer), name="transfer")
         self._tasks[task] = transfer
         task.add_done_callback(self._tasks.pop)
-        return Follower(transfer, self._around, scope, joined=False)
+        return transfer
 
-    async def _run(self, scope: Scope, transfer: Transfer) -> None:
-        self._enter(scope)
-        started = self._around.clock.monotonic()
+    async def _run(self, key: tuple[str, Digest], transfer: Transfer) -> None:
+        counts = transfer.origin.counts
+        counts.begin(self._clock.monotonic())
         granting = spawn(self._grant(transfer), name="grant")
-        download = Download(transfer, self._around, scope.upstream.slots, scope.counters)
-        self._downloads.add(download)
         try:
-            await download.run()
+            await Download(transfer).run()
         finally:
-            self._downloads.discard(download)
-            if self._transfers.get((scope.registry, transfer.digest)) is transfer:
-                del self._transfers[scope.registry, transfer.digest]
-            self._leave(scope, download.received)
-            self._remember((scope.registry, transfer.digest), transfer)
-            self._weigh(transfer)
-            self._tell(scope, transfer, self._around.clock.monotonic() - started)
+            del self._transfers[key]
+            counts.end(self._clock.monotonic(), transfer.received)
+            self._ended(key, transfer)
             await granting
 
     async def _grant(self, transfer: Transfer) -> None:
-        """The upstream's answer for this repository grants the blob in it."""
-        try:
+        """The upstream's answer for this repository lets it read the blob."""
+        with suppress(TransferFailed, StoreError):
             await transfer.begun()
             await self._grants.add(transfer.repo, [_grant(transfer.digest)], transfer.digest)
-        except (TransferFailed, StoreError):
-            return
 
-    def _remember(self, key: tuple[str, Digest], transfer: Transfer) -> None:
-        if transfer.verified or transfer.failure is None or isinstance(transfer.failure, Absent | Denied | Abandoned):
-            self._failures.pop(key)
-            return
-        wrong = isinstance(transfer.failure, Misbehaved | RangesRefused)
-        until = self._around.clock.monotonic() + FAILURE_SECONDS
-        self._failures[key] = _Failure(until, plain=wrong)
-
-    def _weigh(self, transfer: Transfer) -> None:
-        """Tell whether the store had room for a transfer that has ended."""
-        if isinstance(transfer.failure, StoreError):
-            self.store_health.failed(transfer.failure, transfer.size)
+    def _ended(self, key: tuple[str, Digest], transfer: Transfer) -> None:
+        """Note and tell what became of a transfer."""
+        scope, failure = transfer.repo.scope, transfer.failure
+        if isinstance(failure, StoreError):
+            self.store_health.failed(failure, transfer.size)
         elif transfer.verified:
             self.store_health.kept(transfer.frontier)
-
-    def _enter(self, scope: Scope) -> None:
-        count = self._busy_count.get(scope.registry, 0)
-        if count == 0:
-            self._busy_since[scope.registry] = self._around.clock.monotonic()
-        self._busy_count[scope.registry] = count + 1
-
-    def _leave(self, scope: Scope, received: int) -> None:
-        self._busy_count[scope.registry] -= 1
-        scope.counters.fill_bytes += received
-        if self._busy_count[scope.registry] == 0:
-            scope.counters.fill_seconds += self._around.clock.monotonic() - self._busy_since[scope.registry]
-
-    def _tell(self, scope: Scope, transfer: Transfer, seconds: float) -> None:
+        if transfer.verified or isinstance(failure, Absent | Denied | Abandoned):
+            self._failures.pop(key)
+        else:
+            wrong = isinstance(failure, Misbehaved | RangesRefused)
+            self._failures[key] = _Failure(self._clock.monotonic() + FAILURE_SECONDS, plain=wrong)
         if transfer.verified:
-            about = {"registry": scope.registry, "repository": str(transfer.repo.name), "digest": str(transfer.digest)}
-            self._sparing.info("blob fetched", **about, bytes=transfer.size, seconds=round(seconds, 3))
+            about = {"registry": scope, "repository": str(transfer.repo.name), "digest": str(transfer.digest)}
+            seconds = round(self._clock.monotonic() - transfer.began_at, 3)
+            self._fetched.info("blob fetched", **about, bytes=transfer.size, seconds=seconds)
         else:
             # Anybody may ask for what there is not, as often as they like, and no byte of that is to be in the log.
-            self._seldom.warning(
-                "blob not fetched", registry=scope.registry, why=str(transfer.failure), bytes=transfer.frontier
-            )
+            self._not_fetched.warning("blob not fetched", registry=scope, why=str(failure), bytes=transfer.frontier)
 
     async def close(self) -> None:
         """Stop every transfer; what has arrived is kept for the next start, and what is verified becomes content."""

@@ -18,7 +18,7 @@ from obol.registry.engine.manifests import Manifests
 from obol.registry.engine.progress import ProgressTaker
 from obol.registry.engine.scopes import Scope, Scopes
 from obol.registry.store.ports import RepositoryKey, Store, StoreError
-from obol.registry.transfers.download import Surroundings
+from obol.registry.transfers.transfer import TransferEnvironment
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -48,12 +48,12 @@ class Engine:
         self.scopes = Scopes(scopes)
         self.store = store
         self.clock = clock
-        around = Surroundings(store.partials, store.content, settings.fill, settings.limits, clock, threads)
+        environment = TransferEnvironment(store.partials, store.content, settings.fill, settings.limits, clock, threads)
         self.accounts = Accounts()
         self.grants = Grants(store.metadata)
         self.manifests = Manifests(store.content, self.grants, clock, settings, self.accounts)
         offline, unattended = settings.offline, settings.unattended
-        self.blobs = Blobs(around, self.grants, self.accounts, offline=offline, unattended=unattended)
+        self.blobs = Blobs(environment, self.grants, self.accounts, offline=offline, unattended=unattended)
         self.listings = Listings(settings.limits.manifest, offline=offline, unattended=unattended)
         self._progress = ProgressTaker(self.scopes, store, self.blobs, clock)
         self._uses: dict[tuple[RepositoryKey, Digest], None] = {}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from obol.oci.errors import UNAVAILABLE, UPSTREAM_BROKEN, ErrorKind, OciError
 from obol.registry.control.api import Problem
 from obol.registry.store.ports import StoreError
+from obol.registry.transfers.transfer import TransferFailed
 from obol.registry.upstream.ports import Absent, Busy, Denied, OnHold, RateLimited, TooManyMisses, UpstreamError
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ OFFLINE = "not in the cache, and the cache is offline: start it without --offlin
 
 
 def refusal(problem: Exception, absent: ErrorKind) -> OciError:
-    """The answer for an UpstreamError or StoreError; `absent` is the code for "there is no such thing"."""
+    """The answer for an UpstreamError, a StoreError or a TransferFailed; `absent`: the code for "no such thing"."""
+    if isinstance(problem, TransferFailed):
+        problem = problem.cause
     match problem:
         case Absent() | Denied():
             word = Problem.ABSENT if isinstance(problem, Absent) else Problem.DENIED

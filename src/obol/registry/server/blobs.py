@@ -6,14 +6,16 @@ import math
 from typing import TYPE_CHECKING
 
 from obol.oci.conditions import not_modified, range_applies
-from obol.oci.errors import RANGE_INVALID, UNAVAILABLE, OciError
+from obol.oci.errors import BLOB_UNKNOWN, RANGE_INVALID, UNAVAILABLE, OciError
 from obol.oci.mediatypes import OCTET_STREAM
 from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, parse_open_range
 from obol.registry.control.api import CACHE_HEADER, HELD_HEADER, Problem, Source
 from obol.registry.engine.answers import StoredBlob
+from obol.registry.engine.refusals import refusal
 from obol.registry.server.exchange import Header, Rendered, content_headers
 from obol.registry.server.ready import LARGEST, ReadyAnswer
 from obol.registry.store.ports import StoreError
+from obol.registry.transfers.transfer import TransferFailed
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest
@@ -85,14 +87,14 @@ async def _send(exchange: Exchange, ready: ReadyAnswers, blob: StoredBlob, wante
 async def _follow(exchange: Exchange, blob: Follower, wanted: OpenRange | None) -> None:
     """Answer with a blob that is on its way."""
     if blob.size is None:
-        await blob.opened(0)
+        await _opened(blob, 0)
     size = blob.size
     part = Whole() if wanted is None or size is None else wanted.within(size)
     if isinstance(part, Unsatisfiable):
         await exchange.refuse(OciError(RANGE_INVALID), _outside(size or 0))
         return
     start, stop = (part.start, part.stop) if isinstance(part, Part) else (0, size)
-    await blob.opened(start)
+    await _opened(blob, start)
     source = Source.FILLING if blob.joined else Source.MISS
     marks = (*exchange.namespace, (CACHE_HEADER, source.value), (HELD_HEADER, str(blob.held)))
     chunked = size is None and exchange.request.version >= (1, 1)
@@ -101,6 +103,14 @@ async def _follow(exchange: Exchange, blob: Follower, wanted: OpenRange | None) 
     exchange.serves(source, blob.digest, start)
     rendered = _rendered(blob.digest, part, size, marks, chunked=chunked)
     await exchange.follow(rendered, blob.runs(start, stop), chunked=chunked)
+
+
+async def _opened(blob: Follower, start: int) -> None:
+    """Wait until byte `start` can be sent. Raises OciError when that will not be."""
+    try:
+        await blob.opened(start)
+    except TransferFailed as failed:
+        raise refusal(failed, BLOB_UNKNOWN) from failed.cause
 
 
 def _outside(size: int) -> Header:

@@ -18,9 +18,9 @@ from obol.oci.conditions import etag
 from obol.oci.errors import UNAVAILABLE, UNSUPPORTED, OciError
 from obol.registry.control.api import PROBLEM_HEADER
 from obol.registry.engine.accounts import Ends
-from obol.registry.engine.answers import CutShort
 from obol.registry.server.budget import OverBudget
 from obol.registry.server.outlet import Outlet
+from obol.registry.transfers.transfer import TransferFailed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -195,7 +195,7 @@ class Exchange:
         outlet = self._outlet(rendered)
         try:
             await outlet.file(run)
-        except (CutShort, OSError):
+        except OSError:
             self._cut()
         finally:
             self._sent = outlet.count
@@ -205,7 +205,7 @@ class Exchange:
         outlet = self._outlet(rendered)
         try:
             await outlet.all(runs, chunked=chunked)
-        except (CutShort, OSError):
+        except (TransferFailed, OSError):
             self._cut()
         finally:
             self._sent = outlet.count

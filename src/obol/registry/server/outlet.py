@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 import struct
 from typing import TYPE_CHECKING
-
-from obol.registry.engine.answers import CutShort
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -47,12 +46,12 @@ class Outlet:
         """Bytes of the body that were handed to the kernel."""
 
     async def file(self, run: Run) -> None:
-        """Write a part of what is stored. Raises CutShort, OSError."""
+        """Write a part of what is stored. Raises OSError."""
         with self._descriptor() as own, undisturbed(self._transport):
             await self._write(run, own)
 
     async def all(self, runs: AsyncGenerator[Run, None], *, chunked: bool = False) -> None:
-        """Write a body as its bytes become available. Raises CutShort, OSError."""
+        """Write a body as its bytes become available. Raises OSError, and what `runs` raises."""
         async with contextlib.aclosing(runs):
             with self._descriptor() as own:
                 async for run in runs:
@@ -103,7 +102,7 @@ class Outlet:
                 at += self._turn(run, at, own)
             except BlockingIOError:
                 return
-            except (CutShort, OSError) as problem:
+            except OSError as problem:
                 ended.set_exception(problem)
                 return
             if at == run.stop:
@@ -131,7 +130,7 @@ class Outlet:
         count = os.sendfile(own, run.descriptor, at, min(AT_ONCE, run.stop - at))
         self.count += count
         if not count:
-            raise CutShort("the file is shorter than it should be")
+            raise OSError(errno.EIO, "the file is shorter than it should be")
         return count
 
     async def _flushed(self) -> None:

@@ -1,4 +1,4 @@
-"""The transfer of one blob from its upstream into a partial.
+"""The download of one blob from its upstream into a partial.
 
 It goes in *rounds*. A round opens one connection, learns from the answer whether ranges are honoured, and if so opens
 more, each of which takes the next segment when it has done one. A connection that fails gives back what it did not
@@ -11,17 +11,15 @@ from __future__ import annotations
 import asyncio
 import random
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from obol.machine.tasks import members, most_telling, spawn
 from obol.oci.references import new_hash
 from obol.registry.policy.health import Hold
 from obol.registry.policy.retry import delay, give_up
-from obol.registry.store.ports import Content, Partial, Partials, StoreError, transfer_id
-from obol.registry.transfers.connections import LEND_AFTER, UNWANTED, Line, Lines
-from obol.registry.transfers.relay import hash_run
-from obol.registry.transfers.segments import Segment, SegmentMap, connections
+from obol.registry.store.ports import Partial, StoreError, transfer_id
+from obol.registry.transfers.segments import Segment, connections
+from obol.registry.transfers.transfer import Abandoned, Phase, Transfer
 from obol.registry.upstream.ports import (
     BlobStream,
     Busy,
@@ -30,171 +28,114 @@ from obol.registry.upstream.ports import (
     OnHold,
     RangesRefused,
     RateLimited,
-    Slots,
     Unavailable,
     UpstreamError,
 )
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
+    from obol.registry.transfers.slots import HeldSlot
 
-    from obol.machine.clock import Clock
-    from obol.registry.engine.accounts import Counters
-    from obol.registry.settings import FillSettings, TimeLimits
-    from obol.registry.transfers.transfer import Transfer
-
-UNSIZED = 1 << 62
 PROGRESS = 64 * 1024
 """A round that brings fewer bytes counts as one that brought nothing."""
 HASH_PIECE = 4 * 1024 * 1024
 
 
-class Abandoned(Exception):
-    """The transfer was given up because nobody followed it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What every fetch needs; `direct` are those who are given a part past the file."""
-
-    partials: Partials
-    content: Content
-    settings: FillSettings
-    limits: TimeLimits
-    clock: Clock
-    threads: Executor
-    direct: set[object] = field(default_factory=set)
-
-
 class Download:
-    """Carries out one transfer. The watch may end it: see `watch.Watched`."""
+    """Carries out one transfer: all that others may know of it is told to the transfer."""
 
-    def __init__(self, transfer: Transfer, around: Surroundings, slots: Slots, counters: Counters) -> None:
+    def __init__(self, transfer: Transfer) -> None:
         self._transfer = transfer
-        self._around = around
-        self._lines = Lines(slots, around.clock)
-        self._counters = counters
-        self._map = SegmentMap(UNSIZED, around.settings.segment)
-        self._target = around.settings.connections_per_fill
-        self.received = 0
-        """Bytes that came from the upstream, those that came twice counted twice."""
+        self._segments = transfer.segments
+        self._slots = transfer.slots
+        self._environment = transfer.environment
+        self._settings = transfer.environment.settings
+        self._most = self._settings.connections_per_fill
+        """Connections at a time."""
         self._gained = 0
         """Bytes that were not there before."""
-        self._advanced_at = around.clock.monotonic()
-        self._task: asyncio.Task[None] | None = None
-        self._why: Exception | None = None
-        self._first_line: Line | None = None
-        self._ungrown: asyncio.TaskGroup | None = None
         self._over = False
         self._asked_range = False
         self._problems: list[Exception] = []
 
     async def run(self) -> None:
-        """Download, verify and commit. Never raises what followers are told by `Transfer.fail`."""
+        """Fetch, verify and commit. What goes wrong is told by `Transfer.fail`, not raised."""
         transfer = self._transfer
-        self._task = asyncio.current_task()
+        transfer.runs_in(asyncio.current_task())
         try:
-            # Before the file: who waits for a connection holds no descriptor meanwhile.
-            self._first_line = await self._lines.first(self._around.limits.blob_headers)
-            transfer.begin(await self._open_partial(), self._around.settings.withhold)
-            self._map = SegmentMap(
-                UNSIZED if transfer.size is None else transfer.size, self._map.length, transfer.frontier
-            )
-            transfer.pieces = self._map
+            # Before the file: a transfer that waits for a connection holds no descriptor meanwhile.
+            slot = await self._slots.first(self._environment.limits.blob_headers)
+            transfer.begin(await self._open_partial())
             verifier = spawn(self._verify(), name="verify")
             try:
-                await self._rounds()
+                await self._rounds(slot)
             finally:
                 # Not cancelled: a thread may be reading the file, which must not be closed under it.
                 self._over = True
-                transfer.changed()
+                transfer.wake()
                 right = await verifier
-            await self._conclude(right)
+            if isinstance(right, StoreError):
+                raise right
+            if not right:
+                transfer.origin.counts.corrupt += 1
+                raise Misbehaved("the upstream's blob does not have the digest that it should have")
+            transfer.confirm()
+            await self._environment.content.adopt(transfer.partial, transfer.digest, transfer.frontier)
         except (UpstreamError, StoreError, Abandoned) as problem:
-            await self._failed(problem)
+            transfer.origin.counts.failed += 1
+            await self._leave_off(problem)
         except asyncio.CancelledError:
-            if self._why is None:
-                await self._keep(Abandoned("the cache is stopping"))
+            if transfer.ended_by is None:
+                await self._leave_off(Abandoned("the cache is stopping"))
                 raise
-            await self._failed(self._why)
+            transfer.origin.counts.failed += 1
+            await self._leave_off(transfer.ended_by)
         finally:
-            self._lines.close()
+            self._slots.close()
             if not transfer.verified and transfer.failure is None:
-                # A mistake of our own, which is reported elsewhere: whoever follows must not wait for more.
+                # A mistake of our own, which is reported elsewhere: followers must not wait for more.
                 transfer.fail(Unavailable("the transfer of the blob broke off"))
             transfer.end()
 
-    def lend(self) -> None:
-        """Lend the slots of lines that are quiet; where others wait all the same, end what is quiet and unwanted."""
-        self._lines.lend()
-        quiet = self._lines.quiet() or self.stood_still() >= LEND_AFTER
-        if quiet and self._transfer.idle() >= UNWANTED and self._lines.wanted():
-            self._end(Abandoned("nobody wants the blob, and others wait"))
-
-    def stood_still(self) -> float:
-        """Seconds since new bytes came or some were hashed; 0 when all are verified."""
-        return 0.0 if self._transfer.verified else self._around.clock.monotonic() - self._advanced_at
-
-    def end(self) -> None:
-        """End it because it stands still, keeping what it has."""
-        if self._end(Unavailable("the transfer of the blob stood still")):
-            self._counters.fills_stalled += 1
-
-    def _end(self, why: Exception) -> bool:
-        if self._task is None or self._why is not None:
-            return False
-        self._why = why
-        return self._task.cancel()
-
-    def give_up(self) -> None:
-        """End it as it is, for it does not end by itself."""
-        self._lines.close()
-        if self._transfer.failure is None:
-            self._transfer.fail(Unavailable("the transfer of the blob stood still"))
-        if self._task is not None:
-            self._task.cancel()
-
-    def _advanced(self) -> None:
-        if self._why is None:
-            self._advanced_at = self._around.clock.monotonic()
-
     async def _open_partial(self) -> Partial:
         """What an earlier transfer left, unless that is more than the whole blob: it was told another length."""
-        partials, transfer = self._around.partials, self._transfer
-        partial = await partials.open(transfer_id(transfer.digest, transfer.repo.scope))
-        if transfer.size is None or partial.left <= transfer.size:
+        partials, size = self._environment.partials, self._transfer.size
+        name = transfer_id(self._transfer.digest, self._transfer.repo.scope)
+        partial = await partials.open(name)
+        if size is None or partial.left <= size:
             return partial
         try:
             await partial.discard()
         finally:
             partial.close()
-        return await partials.open(transfer_id(transfer.digest, transfer.repo.scope))
+        return await partials.open(name)
 
-    async def _rounds(self) -> None:
-        barren = 0
-        while not self._map.complete:
+    async def _rounds(self, first: HeldSlot) -> None:
+        transfer, barren = self._transfer, 0
+        slot: HeldSlot | None = first
+        while not self._segments.complete:
             before = self._gained
             try:
-                await self._round()
+                taken, slot = slot or await self._slots.first(self._environment.limits.blob_headers), None
+                await self._round(taken)
             except RangesRefused:
-                if self._transfer.plain:
+                if transfer.plain:
                     raise
-                self._transfer.plain = True
-                continue
+                transfer.without_ranges()
             except (Unavailable, RateLimited, OnHold) as problem:
                 if self._may_be_the_range(problem):
-                    self._transfer.plain = True
+                    transfer.without_ranges()
                     continue
                 barren = 0 if self._gained - before >= PROGRESS else barren + 1
-                if barren > self._around.settings.resumes:
+                if barren > self._settings.resumes:
                     raise
-                self._target = max(1, self._target // 2)
+                self._most = max(1, self._most // 2)
                 await self._pause(problem, barren)
 
     def _may_be_the_range(self, problem: UpstreamError) -> bool:
         """Whether a plain request may bring what a range has not: a store may answer ranges with any error."""
-        away = isinstance(problem, NoConnection | Busy) or not isinstance(problem, Unavailable)
-        return self._asked_range and not self._transfer.opened and not self._transfer.plain and not away
+        if not self._asked_range or self._transfer.plain or self._transfer.phase is not Phase.ASKING:
+            return False
+        return isinstance(problem, Unavailable) and not isinstance(problem, NoConnection | Busy)
 
     async def _pause(self, problem: Unavailable | RateLimited | OnHold, barren: int) -> None:
         """Wait before another round, or raise `problem` where that is no use.
@@ -202,155 +143,140 @@ class Download:
         A short hold is waited for, since some clients have no other source for a blob whose manifest we served. Where
         nothing was answered at all, the upstream's own retries were enough and the client should go elsewhere.
         """
+        patience = self._environment.limits.blob_headers / 2
         match problem:
-            case Unavailable() if self._transfer.opened:
+            case Unavailable() if self._transfer.phase is not Phase.ASKING:
                 seconds = delay(barren, random.random())  # noqa: S311 - jitter
-            case RateLimited(seconds=seconds) | OnHold(hold=Hold(seconds=seconds)) if (
-                seconds <= self._around.limits.blob_headers / 2
-            ):
+            case RateLimited(seconds=seconds) | OnHold(hold=Hold(seconds=seconds)) if seconds <= patience:
                 pass
             case _:
                 raise problem
-        await self._around.clock.sleep(seconds)
+        await self._environment.clock.sleep(seconds)
 
-    async def _round(self) -> None:
-        line, self._first_line = self._first_line, None
-        line = line or await self._lines.first(self._around.limits.blob_headers)
-        self._ungrown = None
+    async def _round(self, slot: HeldSlot) -> None:
         self._problems.clear()
         try:
             stream, segment = await self._open_first()
         except BaseException:
-            self._lines.close()
+            self._slots.close()
             raise
+        if stream.ranged and self._transfer.size is not None:
+            left = self._transfer.size - self._segments.frontier
+            self._most = min(self._most, connections(left, self._settings))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._first(stream, segment, group, line))
+                group.create_task(self._work(group, slot, segment, stream))
         except ExceptionGroup as problems:
             # The disk's before the upstream's, a refusal of ranges before others.
             raise most_telling(members(problems), StoreError, Abandoned, RangesRefused) from None
         finally:
-            # Who was cancelled before it began has given nothing back.
+            # A task that was cancelled before it began has given nothing back.
             stream.close()
-            self._lines.close()
-        if self._problems and not self._map.complete:
+            self._slots.close()
+        if self._problems and not self._segments.complete:
             raise self._problems[0]
 
     async def _open_first(self) -> tuple[BlobStream, Segment]:
         """Open the round's first connection; the segment is what it brings (all, where ranges are not used)."""
         transfer = self._transfer
-        small = (
-            self._map.frontier == 0
-            and transfer.size is not None
-            and transfer.size <= self._around.settings.segmented_above
-        )
-        segment = None if transfer.plain or small else self._map.take()
+        size, source = transfer.size, transfer.origin.source
+        small = transfer.frontier == 0 and size is not None and size <= self._settings.segmented_above
+        segment = None if transfer.plain or small else self._segments.take()
         self._asked_range = segment is not None
         if segment is None:
-            stream = await transfer.source.open(0, None, plain=True)
+            stream = await source.open(0, None, plain=True)
         else:
             try:
-                stream = await transfer.source.open(segment.start, segment.stop)
+                stream = await source.open(segment.start, segment.stop)
             except BaseException:
-                self._map.give_back(segment)
+                self._segments.give_back(segment)
                 raise
-        self._learn_size(stream)
-        transfer.opened = True
-        transfer.changed()
-        if segment is None or not stream.ranged:
-            return stream, Segment(0, self._map.size)
-        return stream, Segment(segment.start, min(segment.stop, self._map.size))
-
-    def _learn_size(self, stream: BlobStream) -> None:
-        transfer = self._transfer
-        if stream.total is None:
-            if stream.ranged:
-                stream.close()
-                raise RangesRefused("the upstream does not say how long the blob is")
-            return
-        if transfer.size is not None and transfer.size != stream.total:
+        if stream.total is None and stream.ranged:
+            stream.close()
+            raise RangesRefused("the upstream does not say how long the blob is")
+        if size is not None and stream.total not in {None, size}:
             stream.close()
             raise Misbehaved("the upstream's blob has another length than its descriptor says")
-        transfer.size = self._map.size = stream.total
-
-    async def _first(self, stream: BlobStream, segment: Segment, group: asyncio.TaskGroup, line: Line) -> None:
-        if stream.ranged:
-            self._target = min(self._target, connections(self._map.size - self._map.frontier, self._around.settings))
-            # More connections wait for the first bytes: making them takes longer than passing those on.
-            self._ungrown = group
-        await self._worker(stream, segment, group, line)
+        transfer.answered(stream.total)
+        whole = self._segments.whole()
+        if segment is None or not stream.ranged:
+            return stream, whole
+        return stream, Segment(segment.start, min(segment.stop, whole.stop))
 
     def _grow(self, group: asyncio.TaskGroup) -> None:
-        while len(self._lines) < self._target and not self._map.exhausted and (line := self._lines.more()):
-            group.create_task(self._worker(None, self._map.take(), group, line))
+        while len(self._slots) < self._most and not self._segments.exhausted and (slot := self._slots.more()):
+            group.create_task(self._work(group, slot, self._segments.take()))
 
-    async def _worker(
-        self, stream: BlobStream | None, segment: Segment | None, group: asyncio.TaskGroup, line: Line
+    async def _work(
+        self, group: asyncio.TaskGroup, slot: HeldSlot, segment: Segment | None, stream: BlobStream | None = None
     ) -> None:
-        """Bring segments until none is left, a connection fails, or there are too many."""
+        """Bring segments until none is left, a connection fails, or there are too many. `stream`: the round's first."""
         try:
             while segment is not None:
-                await self._bring(stream, segment, line)
+                await self._bring(group, slot, segment, stream)
                 stream = None
-                if self._map.complete:
+                if self._segments.complete:
                     return
-                await self._transfer.partial.checkpoint(self._map.frontier)
-                if self._lines.crowded():
+                await self._transfer.partial.checkpoint(self._segments.frontier)
+                if self._slots.crowded():
                     return
-                segment = self._map.take()
+                segment = self._segments.take()
                 self._grow(group)
         except (Unavailable, RateLimited, OnHold) as problem:
             self._problems.append(problem)
         finally:
-            self._lines.leave(line)
+            self._slots.release(slot)
 
-    async def _bring(self, stream: BlobStream | None, segment: Segment, line: Line) -> None:
+    async def _bring(
+        self, group: asyncio.TaskGroup, slot: HeldSlot, segment: Segment, stream: BlobStream | None
+    ) -> None:
         """Write what one connection brings; what it does not is given back."""
-        at, whole = segment.start, stream is not None and not stream.ranged
+        at, ranged = segment.start, stream is None or stream.ranged
+        # More connections wait for the first bytes: making them takes longer than passing those on.
+        alone = stream is not None and ranged
         try:
             if stream is None:
-                stream = await self._transfer.source.open(segment.start, segment.stop)
+                stream = await self._transfer.origin.source.open(segment.start, segment.stop)
                 if not stream.ranged:
                     raise RangesRefused("the upstream honours only some ranges")
             while data := await stream.read():
-                self._lines.brought(line, len(data))
-                await self._write(at, data)
+                self._slots.brought(slot, len(data))
+                new = await self._write(at, data)
                 at += len(data)
+                if alone and new:
+                    alone = False
+                    self._grow(group)
         finally:
             if stream is not None:
                 stream.close()
-            if not whole:
-                self._map.give_back(Segment(at, segment.stop))
-        if segment.stop == UNSIZED:
-            self._map.size = at
+            if ranged:
+                self._segments.give_back(Segment(at, segment.stop))
+        if self._transfer.size is None:
+            self._transfer.ends_at(at)
 
-    async def _write(self, at: int, data: bytes) -> None:
-        self.received += len(data)
-        self._counters.fetched(len(data))
-        if give_up(self._map.frontier, self._transfer.size, self._transfer.idle(), self._around.limits.abandoned):
+    async def _write(self, at: int, data: bytes) -> bool:
+        """Write bytes that came; tells whether there were new ones among them."""
+        transfer, frontier = self._transfer, self._transfer.frontier
+        transfer.receives(len(data))
+        if give_up(frontier, transfer.size, transfer.idle(), self._environment.limits.abandoned):
             raise Abandoned("nobody wants the blob any more")
-        skip = max(0, self._map.frontier - at)
+        skip = max(0, frontier - at)
         if skip >= len(data):
-            return
-        if not at and not self._map.frontier:
+            return False
+        if not at and not frontier:
             # No other connection is there yet that could fail meanwhile: they are written, or the transfer is over.
-            self._transfer.arrives(data)
-            await asyncio.sleep(0)  # whoever waits for them goes first
-        await self._transfer.partial.write(at + skip, memoryview(data)[skip:])
+            transfer.opens(data)
+            await asyncio.sleep(0)  # followers that wait for them go first
+        await transfer.partial.write(at + skip, memoryview(data)[skip:])
         self._gained += len(data) - skip
-        self._advanced()
-        if self._map.wrote(at + skip, at + len(data)):
-            self._transfer.reaches(self._map.frontier)
-        group, self._ungrown = self._ungrown, None
-        if group is not None:
-            self._grow(group)
+        transfer.wrote(at + skip, at + len(data))
+        return True
 
     async def _verify(self) -> bool | StoreError:
         """Hash along the frontier; tells, when all bytes are there, whether they have the digest."""
         transfer, hasher = self._transfer, new_hash(self._transfer.digest.algorithm)
-        loop = asyncio.get_running_loop()
         done = 0
-        while not (self._map.complete and done >= self._map.size):
+        while not self._segments.complete or done < transfer.frontier:
             if done >= transfer.frontier:
                 if self._over:
                     return False
@@ -358,36 +284,21 @@ class Download:
                 continue
             stop = min(transfer.frontier, done + HASH_PIECE)
             try:
-                await loop.run_in_executor(self._around.threads, hash_run, hasher, transfer.partial, done, stop)
-            except OSError as problem:
-                return StoreError(f"the partial cannot be read back: {problem.strerror}")
+                await transfer.hash(hasher, done, stop)
+            except StoreError as problem:
+                return problem
             done = stop
-            self._advanced()
+            transfer.advance()
         return hasher.hexdigest() == transfer.digest.hex
 
-    async def _conclude(self, right: bool | StoreError) -> None:  # noqa: FBT001 - the verifier's verdict
-        if isinstance(right, StoreError):
-            raise right
-        self._transfer.size = self._map.size
-        if not right:
-            self._counters.corrupt += 1
-            raise Misbehaved("the upstream's blob does not have the digest that it should have")
-        self._transfer.confirm()
-        await self._around.content.adopt(self._transfer.partial, self._transfer.digest, self._transfer.frontier)
-
-    async def _failed(self, problem: Exception) -> None:
-        self._counters.fills_failed += 1
-        if not isinstance(problem, Misbehaved | StoreError):
-            await self._keep(problem)
-            return
-        if self._transfer.has_file:
+    async def _leave_off(self, problem: Exception) -> None:
+        """Keep what came for the next transfer, unless it is wrong or the disk fails."""
+        transfer = self._transfer
+        if transfer.file is not None:
             with suppress(StoreError):  # what stays is hashed again before it is believed
-                await self._transfer.partial.discard()
-        self._transfer.fail(problem)
-
-    async def _keep(self, problem: Exception) -> None:
-        if self._transfer.has_file:
-            with suppress(StoreError):
-                await self._transfer.partial.checkpoint(self._transfer.frontier, durable=True)
+                if isinstance(problem, Misbehaved | StoreError):
+                    await transfer.file.discard()
+                else:
+                    await transfer.file.checkpoint(transfer.frontier, durable=True)
         # Only now: the next transfer takes up the file where the checkpoint says, while followers of this one read it.
-        self._transfer.fail(problem)
+        transfer.fail(problem)

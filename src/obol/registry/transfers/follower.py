@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
-from obol.oci.errors import BLOB_UNKNOWN, UPSTREAM_BROKEN, OciError
-from obol.registry.engine.answers import CutShort
-from obol.registry.engine.refusals import refusal
 from obol.registry.store.ports import StoreError
 from obol.registry.transfers.relay import Check, relay
 from obol.registry.transfers.transfer import Transfer, TransferFailed
-from obol.registry.upstream.ports import UpstreamError
+from obol.registry.upstream.ports import Unavailable, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable
 
-    from obol.oci.references import Digest
-    from obol.registry.engine.scopes import Scope
     from obol.registry.store.ports import Run
-    from obol.registry.transfers.download import Surroundings
 
 WORTH_SENDING = 1024 * 1024
 GATHER_EACH = 0.001
@@ -33,141 +26,128 @@ FAR_AHEAD = 64 * 1024 * 1024
 MOST_DIRECT = 48
 """Parts that are fetched directly at a time: each has up to a mebibyte in memory for a client that reads slowly."""
 
+T = TypeVar("T")
+
 
 class Follower:
-    """A blob that is on its way, as one client reads it. A context manager: it counts who follows."""
+    """A blob that is on its way, as one client reads it. A context manager: the transfer counts its followers."""
 
-    def __init__(self, transfer: Transfer, around: Surroundings, scope: Scope, *, joined: bool) -> None:
-        self.digest: Digest = transfer.digest
+    def __init__(self, transfer: Transfer, *, joined: bool) -> None:
+        self.digest = transfer.digest
         self.joined = joined
+        """Another client had started the transfer."""
         self._transfer = transfer
         self._found = transfer.frontier
-        self._around = around
-        self._counters = scope.counters
-        self._slots = scope.upstream.slots
-        self._following = ExitStack()
+        self._environment = transfer.environment
         self._direct = False
         """A part is being fetched directly."""
 
     @property
     def size(self) -> int | None:
-        """Bytes of the blob, or None while the upstream has not told."""
+        """Bytes of the blob, known once `opened` returned, unless the upstream does not tell."""
         return self._transfer.size
 
     @property
     def held(self) -> int:
-        """Bytes that were there when this client came, from an earlier transfer or from this one."""
+        """Bytes that were there when this client came, from an earlier transfer or this one; known as `size` is."""
         return max(self._found, self._transfer.held)
 
     def __enter__(self) -> Self:
-        """Begin to follow."""
-        self._following.enter_context(self._transfer.followed())
+        self._transfer.follow()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop following."""
-        self._around.direct.discard(self)
-        self._following.close()
+        self._environment.direct.discard(self)
+        self._transfer.leave()
 
     async def begun(self) -> None:
-        """Wait for the upstream's first answer. Raises TransferFailed, or OciError when it takes too long."""
-        try:
-            async with asyncio.timeout(self._around.limits.blob_headers):
-                await self._transfer.begun()
-        except TimeoutError:
-            raise OciError(UPSTREAM_BROKEN, "the upstream did not answer in time") from None
+        """Wait for the upstream's first answer. Raises TransferFailed, also when it takes too long."""
+        limit = self._environment.limits.blob_headers
+        await _in_time(self._transfer.begun(), limit, "the upstream did not answer in time")
 
     async def opened(self, start: int) -> None:
-        """Wait until byte `start` can be sent. Raises OciError when that will not be."""
+        """Wait until byte `start` can be sent, or all is verified. Raises TransferFailed when that will not be."""
         try:
             await self.begun()
             if self._far(start):
                 self._direct = True
-                self._around.direct.add(self)
+                self._environment.direct.add(self)
                 return
-            async with asyncio.timeout(self._around.limits.blob_headers):
-                await self._transfer.grown(start)
+            limit = self._environment.limits.blob_headers
+            await _in_time(self._transfer.grown(start), limit, "the upstream brings nothing")
         except TransferFailed as failed:
-            if isinstance(failed.cause, StoreError) and self._transfer.size is not None:
-                return
-            raise refusal(failed.cause, BLOB_UNKNOWN) from failed.cause
-        except TimeoutError:
-            raise OciError(UPSTREAM_BROKEN, "the upstream brings nothing") from None
-
-    def _far(self, start: int) -> bool:
-        transfer = self._transfer
-        if transfer.verified or transfer.plain or start - transfer.frontier <= FAR_AHEAD:
-            return False
-        return self._direct or len(self._around.direct) < MOST_DIRECT
+            if not isinstance(failed.cause, StoreError) or self.size is None:
+                raise
 
     async def runs(self, start: int, stop: int | None) -> AsyncGenerator[Run, None]:
-        """The bytes from `start` to `stop` (None: to the end, wherever that is). Raises CutShort."""
-        at = start
+        """The bytes from `start` to `stop` (None: to the end, wherever it is), as they come. Raises TransferFailed."""
+        at, transfer = start, self._transfer
         if stop is not None and self._far(start):
             async for data in self._relay(at, stop, None):
                 yield data
             return
         while stop is None or at < stop:
             try:
-                shown = await self._grown(at)
+                limit = self._environment.limits.follower_gap
+                shown = await _in_time(transfer.grown(at), limit, "the upstream brings nothing any more")
             except TransferFailed as failed:
                 if not isinstance(failed.cause, StoreError) or stop is None:
-                    raise CutShort(str(failed)) from failed
+                    raise
                 async for data in self._relay(at, stop, await self._check(start, at, stop)):
                     yield data
                 return
-            if start < at:
-                shown = await self._gathered(at, shown)
+            if start < at and not transfer.verified and shown - at < WORTH_SENDING:
+                # Let a few bytes become more.
+                await self._environment.clock.sleep(min(GATHER_EACH * transfer.followers, GATHER_AT_MOST))
+                shown = transfer.shown
             end = shown if stop is None else min(shown, stop)
             if end > at:
-                yield self._run(at, end)
+                from_file = end <= transfer.frontier
+                yield transfer.partial.run(at, end) if from_file else transfer.early[at:end]
                 at = end
-            if self._transfer.verified and at >= self._transfer.frontier:
+            if transfer.verified and at >= transfer.frontier:
                 return
 
-    async def _grown(self, beyond: int) -> int:
-        try:
-            async with asyncio.timeout(self._around.limits.follower_gap):
-                return await self._transfer.grown(beyond)
-        except TimeoutError:
-            raise CutShort("the upstream brings nothing any more") from None
-
-    async def _gathered(self, at: int, shown: int) -> int:
-        """Let a few bytes become more."""
-        if self._transfer.verified or shown - at >= WORTH_SENDING:
-            return shown
-        await self._around.clock.sleep(min(GATHER_EACH * self._transfer.followers, GATHER_AT_MOST))
-        return self._transfer.shown
-
-    def _run(self, at: int, end: int) -> Run:
-        if end <= self._transfer.frontier:
-            return self._transfer.partial.run(at, end)
-        return self._transfer.early[at:end]
+    def _far(self, start: int) -> bool:
+        transfer = self._transfer
+        if transfer.verified or transfer.plain or start - transfer.frontier <= FAR_AHEAD:
+            return False
+        return self._direct or len(self._environment.direct) < MOST_DIRECT
 
     async def _check(self, start: int, at: int, stop: int) -> Check | None:
-        if start != 0 or stop != self._transfer.size:
+        transfer = self._transfer
+        if start != 0 or stop != transfer.size:
             return None
-        check = Check(self.digest, self._around.settings.withhold)
-        if at > self._transfer.frontier:
-            check.given(self._transfer.early[:at])
+        check = Check(self.digest, self._environment.settings.withhold)
+        if at > transfer.frontier:
+            check.given(transfer.early[:at])
         elif at:
-            await check.resume(self._transfer.partial, at, self._around.threads)
+            await check.resume(transfer, at)
         return check
 
     async def _relay(self, start: int, stop: int, check: Check | None) -> AsyncGenerator[bytes, None]:
+        origin = self._transfer.origin
         try:
-            await self._slots.first(self._around.limits.blob_headers)
+            await origin.slots.first(self._environment.limits.blob_headers)
         except UpstreamError as problem:
-            raise CutShort(str(problem)) from problem
+            raise TransferFailed(problem) from problem
         try:
-            async for data in relay(self._transfer.source, start, stop, check):
-                self._counters.fetched(len(data))
+            async for data in relay(origin.source, start, stop, check):
+                origin.counts.received += len(data)
                 # A client that reads slowly must not keep others from being fetched for.
-                lent = self._slots.lend()
+                lent = origin.slots.lend()
                 try:
                     yield data
                 finally:
                     if lent:
-                        self._slots.reclaim()
+                        origin.slots.reclaim()
         finally:
-            self._slots.release()
+            origin.slots.release()
+
+
+async def _in_time(waiting: Awaitable[T], seconds: float, otherwise: str) -> T:
+    try:
+        async with asyncio.timeout(seconds):
+            return await waiting
+    except TimeoutError:
+        raise TransferFailed(Unavailable(otherwise)) from None

@@ -1,33 +1,29 @@
-"""What a follower does when the disk fails under a transfer: it goes on by itself, straight from the upstream.
+"""What a follower does where the disk fails, or a part is far away: it reads straight from the upstream.
 
-Nothing is stored. A follower of the whole blob still gets no complete wrong blob: the bytes that it was given from the
-file are hashed again, the rest as it passes, and the tail is withheld until the digest is confirmed. A part of a blob
-cannot be verified by anybody; who asks for one has to check it.
+Nothing is stored. A follower of the whole blob still gets no complete wrong blob: it hashes again what it was given
+from the file, hashes the rest as it passes, and withholds the tail until the digest is confirmed. A part of a blob
+cannot be verified here; the client that asks for one has to check it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import errno
 from typing import TYPE_CHECKING
 
 from obol.oci.references import Digest, new_hash
-from obol.registry.engine.answers import CutShort
-from obol.registry.upstream.ports import BlobSource, BlobStream, RangesRefused, Unavailable, UpstreamError
+from obol.registry.store.ports import StoreError
+from obol.registry.transfers.transfer import TransferFailed
+from obol.registry.upstream.ports import BlobSource, BlobStream, Misbehaved, RangesRefused, Unavailable, UpstreamError
 
 if TYPE_CHECKING:
-    import hashlib
     from collections.abc import AsyncGenerator
-    from concurrent.futures import Executor
 
-    from obol.registry.store.ports import Partial
+    from obol.registry.transfers.transfer import Transfer
 
 ATTEMPTS = 4
-PIECE = 1024 * 1024
 
 
 async def relay(source: BlobSource, start: int, stop: int, check: Check | None) -> AsyncGenerator[bytes, None]:
-    """Bytes `start` to `stop` from the upstream, resumed where it cuts them. Raises CutShort."""
+    """Bytes `start` to `stop` from the upstream, resumed where it cuts them. Raises TransferFailed."""
     at = start
     for _ in range(ATTEMPTS):
         try:
@@ -39,13 +35,13 @@ async def relay(source: BlobSource, start: int, stop: int, check: Check | None) 
         except Unavailable:
             continue
         except UpstreamError as problem:
-            raise CutShort(str(problem)) from problem
+            raise TransferFailed(problem) from problem
         if at < stop:
             continue
         if check is not None:
             yield check.rest()
         return
-    raise CutShort("the upstream cut the blob again and again")
+    raise TransferFailed(Unavailable("the upstream cut the blob again and again"))
 
 
 async def _stream(source: BlobSource, start: int, stop: int) -> AsyncGenerator[bytes, None]:
@@ -77,13 +73,12 @@ class Check:
         self._withhold = withhold
         self._held = b""
 
-    async def resume(self, partial: Partial, length: int, threads: Executor) -> None:
-        """Take up the first `length` bytes, which the client was given, from the file. Raises CutShort."""
+    async def resume(self, transfer: Transfer, length: int) -> None:
+        """Take up the first `length` bytes, which the client was given, from the file. Raises TransferFailed."""
         try:
-            loop = asyncio.get_running_loop()
-            await loop.run_in_executor(threads, hash_run, self._hasher, partial, 0, length)
-        except OSError as problem:
-            raise CutShort("the partial cannot be read back") from problem
+            await transfer.hash(self._hasher, 0, length)
+        except StoreError as problem:
+            raise TransferFailed(problem) from problem
 
     def given(self, data: bytes) -> None:
         """Take up the first bytes, which the client was given from memory."""
@@ -98,17 +93,7 @@ class Check:
         return held[:cut]
 
     def rest(self) -> bytes:
-        """The end of the blob. Raises CutShort if the digest is wrong."""
+        """The end of the blob. Raises TransferFailed if the digest is wrong."""
         if self._hasher.hexdigest() != self._digest.hex:
-            raise CutShort("the upstream's blob does not have the digest that it should have")
+            raise TransferFailed(Misbehaved("the upstream's blob does not have the digest that it should have"))
         return self._held
-
-
-def hash_run(hasher: hashlib._Hash, partial: Partial, start: int, stop: int) -> None:
-    """Take up what was written from `start` to `stop`; blocks. Raises OSError, also where the file is shorter."""
-    while start < stop:
-        piece = partial.read(start, min(stop - start, PIECE))
-        if not piece:
-            raise OSError(errno.EIO, "the file is shorter than what was written")
-        hasher.update(piece)
-        start += len(piece)

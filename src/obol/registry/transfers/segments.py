@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from obol.registry.settings import FillSettings
 
+UNSIZED = 1 << 62
+"""Where a blob ends for all we know, if the upstream has not said how long it is."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Segment:
@@ -31,23 +34,21 @@ def connections(size: int, settings: FillSettings) -> int:
 
 @dataclass(slots=True)
 class SegmentMap:
-    """Which bytes of one blob are there, being fetched, or still to be taken."""
+    """Which bytes of one blob are there, being fetched, or still to be taken; `size` is None while it is not known."""
 
-    size: int
+    size: int | None
     length: int
     frontier: int = 0
+    """Where the gapless beginning ends."""
     _next: int = 0
     _returned: list[Segment] = field(default_factory=list)
     _islands: list[Segment] = field(default_factory=list)
     """Written runs beyond the frontier, in the order of their starts."""
 
-    def __post_init__(self) -> None:
-        self._next = self.frontier
-
     @property
     def complete(self) -> bool:
         """Whether every byte is there."""
-        return self.frontier >= self.size
+        return self.frontier >= self._end
 
     @property
     def beyond(self) -> int:
@@ -55,10 +56,18 @@ class SegmentMap:
         return sum(island.stop - island.start for island in self._islands)
 
     @property
+    def _end(self) -> int:
+        return UNSIZED if self.size is None else self.size
+
+    @property
     def exhausted(self) -> bool:
         """Whether nothing is left to take (some may still be on its way)."""
         taken = max(self._next, self.frontier)
-        return taken >= self.size and all(left.stop <= self.frontier for left in self._returned)
+        return taken >= self._end and all(left.stop <= self.frontier for left in self._returned)
+
+    def whole(self) -> Segment:
+        """All of the blob, as a plain GET brings it."""
+        return Segment(0, self._end)
 
     def take(self) -> Segment | None:
         """The next segment to download, or None. Bytes before the frontier are there, however they came."""
@@ -67,9 +76,9 @@ class SegmentMap:
             if segment.stop > self.frontier:
                 return Segment(max(segment.start, self.frontier), segment.stop)
         self._next = max(self._next, self.frontier)
-        if self._next >= self.size:
+        if self._next >= self._end:
             return None
-        segment = Segment(self._next, min(self._next + self.length, self.size))
+        segment = Segment(self._next, min(self._next + self.length, self._end))
         self._next = segment.stop
         return segment
 

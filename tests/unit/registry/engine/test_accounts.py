@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -115,20 +114,11 @@ def test_outcomes() -> None:
     for source in Source:
         counters.served(source, 100)
     counters.refused()
-    counters.fetched(7)
+    counters.fetched(3)
+    counters.transfers.received = 4
 
     assert (counters.hit, counters.miss, counters.stale, counters.error) == (3, 1, 1, 1)
     assert (counters.bytes_from_cache, counters.bytes_from_upstream) == (400, 7)
-    assert counters.throughput() is None
-
-
-@pytest.mark.parametrize(
-    ("size", "seconds", "expected"),
-    [(MIB - 1, 1.0, None), (MIB, 0.0, None), (MIB, 0.5, 2.0 * MIB), (10 * MIB, 5.0, 2.0 * MIB)],
-)
-def test_throughput(size: int, seconds: float, expected: float | None) -> None:
-    """Bytes a second are told once a mebibyte has come in a time that can be measured."""
-    assert Counters(fill_bytes=size, fill_seconds=seconds).throughput() == expected
 
 
 async def test_upstreams() -> None:
@@ -141,7 +131,7 @@ async def test_upstreams() -> None:
         one.budget = RateLimit(100, 76)
         one.last_problem = "was down yesterday"
         one.requests = 5
-        w.scopes[0].counters.fills_stalled = 2
+        w.scopes[0].counters.transfers.stalled = 2
         now = w.clock.monotonic()
         first, second = (upstream_status(scope, now) for scope in w.scopes)
 

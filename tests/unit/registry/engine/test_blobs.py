@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,49 +14,29 @@ from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreEr
 from obol.registry.upstream.ports import Absent, Denied, Unavailable
 from tests.fakes.content import blob as make_blob
 from tests.fakes.store import MemoryStore
-from tests.fakes.upstream import FakeBlob, FakeUpstream
+from tests.fakes.upstream import FakeUpstream
 from tests.limits import eventually
-from tests.unit.registry.world import FILL, REPOSITORY, Got, World, take, world
+from tests.unit.registry.world import (
+    DATA,
+    DIGEST,
+    FILL,
+    REPOSITORY,
+    WHOLE,
+    one_blob,
+    take,
+    world,
+)
 
-if TYPE_CHECKING:
-    from obol.registry.transfers.follower import Follower
-
-DIGEST, DATA = make_blob(9500, "layer")
 OTHER = Repository("other/app")
 REPO = RepositoryKey("registry.test", REPOSITORY)
-WHOLE = Got(DATA, complete=True)
 LIMITED = Hold(29.0, Reason.RATE_LIMITED)
-
-
-def held(*repositories: str) -> tuple[FakeUpstream, FakeBlob]:
-    """An upstream with one blob, in one repository or more; the same script for all."""
-    one = FakeUpstream()
-    blob = one.add_blob(REPOSITORY, DIGEST, DATA)
-    for repository in repositories:
-        one.add_blob(repository, DIGEST, DATA)
-        one._repositories[repository].blobs[DIGEST] = blob
-    return one, blob
-
-
-async def following(w: World, repository: str = REPOSITORY) -> Follower:
-    """Ask for the blob while it is not stored."""
-    answer = await w.blob(DIGEST, repository=repository)
-    assert not isinstance(answer, StoredBlob)
-    return answer
-
-
-async def refused(w: World, repository: str = REPOSITORY, *, part: bool = False) -> OciError:
-    """Ask for the blob in vain."""
-    with pytest.raises(OciError) as refusal:
-        await take(await w.blob(DIGEST, repository=repository, part=part))
-    return refusal.value
 
 
 async def test_single_flight() -> None:
     """A hundred clients of a cold blob: one transfer, every byte once, and all have it whole."""
-    one, blob = held()
+    one, blob = one_blob()
     async with world(one) as w:
-        answers = await asyncio.gather(*(following(w) for _ in range(100)))
+        answers = await asyncio.gather(*(w.follow() for _ in range(100)))
         assert w.engine.transfers == 1
         assert all(got == WHOLE for got in await asyncio.gather(*(take(answer) for answer in answers)))
 
@@ -67,7 +46,7 @@ async def test_single_flight() -> None:
 
 async def test_stored() -> None:
     """A blob that is held is given from the store; its upstream is not asked, even if it fails."""
-    one, _ = held()
+    one, _ = one_blob()
     async with world(one) as w:
         await w.pull(DIGEST)
         await w.idle()
@@ -81,11 +60,11 @@ async def test_stored() -> None:
 
 async def test_first_client_leaves() -> None:
     """The first client goes away in the middle: the others have the whole, it is kept, and fetched once."""
-    one, blob = held()
+    one, blob = one_blob()
     blob.hold(2000)
     async with world(one) as w:
-        first = spawn(take(await following(w)), name="first")
-        second = spawn(take(await following(w)), name="second")
+        first = spawn(take(await w.follow()), name="first")
+        second = spawn(take(await w.follow()), name="second")
         await eventually(lambda: blob.sent >= 2000)
         first.cancel()
         await asyncio.sleep(0.001)
@@ -99,14 +78,14 @@ async def test_first_client_leaves() -> None:
 
 async def test_part_after_a_failure() -> None:
     """For a while after a failed transfer a part is refused, so that the client takes the rest elsewhere."""
-    one, blob = held()
+    one, blob = one_blob()
     blob.failing_at = 5000
     async with world(one) as w:
-        await take(await following(w))
+        await take(await w.follow())
         await w.idle()
         blob.failing_at = None
 
-        assert (await refused(w, part=True)).kind is UPSTREAM_BROKEN
+        assert (await w.refused(part=True)).kind is UPSTREAM_BROKEN
         w.clock.advance(blobs_module.FAILURE_SECONDS)
         assert await take(await w.blob(DIGEST, part=True)) == WHOLE
 
@@ -130,12 +109,12 @@ async def test_failures_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_unrelated_repository() -> None:
     """A blob that is held is not given in a repository that does not have it, and only that one is asked about."""
-    one, _ = held()
+    one, _ = one_blob()
     async with world(one) as w:
         await w.pull(DIGEST)
         await w.idle()
 
-        assert (await refused(w, OTHER)).kind is BLOB_UNKNOWN
+        assert (await w.refused(OTHER)).kind is BLOB_UNKNOWN
         with pytest.raises(OciError):
             await w.size(DIGEST, repository=OTHER)
     assert {asked.repository for asked in one.asked if asked.method == "head_blob"} == {OTHER}
@@ -143,7 +122,7 @@ async def test_unrelated_repository() -> None:
 
 async def test_confirmed_repository() -> None:
     """Where the upstream confirms it, a held blob is given in another repository, without another transfer."""
-    one, blob = held(OTHER)
+    one, blob = one_blob(OTHER)
     async with world(one) as w:
         await w.pull(DIGEST)
         await w.idle()
@@ -155,25 +134,25 @@ async def test_confirmed_repository() -> None:
 
 async def test_unrelated_repository_joins() -> None:
     """A repository without the blob cannot join another's transfer, which goes on."""
-    one, blob = held()
+    one, blob = one_blob()
     blob.hold(2000)
     async with world(one) as w:
-        first = spawn(take(await following(w)), name="first")
+        first = spawn(take(await w.follow()), name="first")
         await eventually(lambda: blob.sent >= 2000)
 
-        assert (await refused(w, OTHER)).kind is BLOB_UNKNOWN
+        assert (await w.refused(OTHER)).kind is BLOB_UNKNOWN
         blob.let_go()
         assert await first == WHOLE
 
 
 async def test_confirmed_repository_joins() -> None:
     """A repository that has the blob too joins another's transfer once that is known."""
-    one, blob = held(OTHER)
+    one, blob = one_blob(OTHER)
     blob.hold(2000)
     async with world(one) as w:
-        first = spawn(take(await following(w)), name="first")
+        first = spawn(take(await w.follow()), name="first")
         await eventually(lambda: blob.sent >= 2000)
-        answer = await following(w, OTHER)
+        answer = await w.follow(repository=OTHER)
         second = spawn(take(answer), name="second")
         await asyncio.sleep(0.001)
         blob.let_go()
@@ -184,15 +163,15 @@ async def test_confirmed_repository_joins() -> None:
 
 async def test_join_by_right() -> None:
     """A repository whose manifest names the blob, with the same size, joins without asking."""
-    one, blob = held(OTHER)
+    one, blob = one_blob(OTHER)
     blob.hold(2000)
     async with world(one) as w:
         for repository in (REPOSITORY, OTHER):
             grant = Grant(Digest(DIGEST), ContentKind.BLOB, "", len(DATA))
             await w.store.metadata.add_grants(RepositoryKey("registry.test", Repository(repository)), [grant])
-        first = spawn(take(await following(w)), name="first")
+        first = spawn(take(await w.follow()), name="first")
         await eventually(lambda: blob.sent >= 2000)
-        second = spawn(take(await following(w, OTHER)), name="second")
+        second = spawn(take(await w.follow(repository=OTHER)), name="second")
         await asyncio.sleep(0.001)
         blob.let_go()
 
@@ -202,10 +181,10 @@ async def test_join_by_right() -> None:
 
 async def test_transfer_ends_while_joining() -> None:
     """A transfer that ends while another repository's right is asked about has become a stored blob."""
-    one, blob = held(OTHER)
+    one, blob = one_blob(OTHER)
     blob.hold(2000)
     async with world(one) as w:
-        first = spawn(take(await following(w)), name="first")
+        first = spawn(take(await w.follow()), name="first")
         await eventually(lambda: blob.sent >= 2000)
         gate = one.gates["head_blob"] = asyncio.Event()
         second = spawn(w.blob(DIGEST, repository=OTHER), name="second")
@@ -230,7 +209,7 @@ async def test_many_join_what_fails() -> None:
             RepositoryKey("registry.test", OTHER), [Grant(Digest(DIGEST), ContentKind.BLOB, "", None)]
         )
         gate = one.gates["open"] = asyncio.Event()
-        first = spawn(refused(w), name="first")
+        first = spawn(w.refused(), name="first")
         await eventually(lambda: one.count("open") == 1)
 
         async def pull() -> bytes:
@@ -247,7 +226,7 @@ async def test_many_join_what_fails() -> None:
 
 async def test_right_after_the_first_transfer() -> None:
     """The upstream's answer is the right to read: the next client of the repository asks nobody."""
-    one, _ = held()
+    one, _ = one_blob()
     async with world(one) as w:
         await w.pull(DIGEST)
         await w.idle()
@@ -259,7 +238,7 @@ async def test_right_after_the_first_transfer() -> None:
 
 async def test_right_that_cannot_be_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the right cannot be written down the client has its blob all the same."""
-    one, _ = held()
+    one, _ = one_blob()
     async with world(one) as w:
 
         async def fail(repo: RepositoryKey, grants: list[Grant]) -> None:
@@ -272,7 +251,7 @@ async def test_right_that_cannot_be_noted(monkeypatch: pytest.MonkeyPatch) -> No
 
 async def test_broken_index(monkeypatch: pytest.MonkeyPatch) -> None:
     """An index that cannot be read is 503, for GET and for HEAD."""
-    one, _ = held()
+    one, _ = one_blob()
     async with world(one) as w:
 
         async def fail(repo: RepositoryKey, digest: Digest, kind: ContentKind) -> None:
@@ -280,24 +259,24 @@ async def test_broken_index(monkeypatch: pytest.MonkeyPatch) -> None:
 
         monkeypatch.setattr(w.store.metadata, "grant", fail)
 
-        assert (await refused(w)).kind is UNAVAILABLE
+        assert (await w.refused()).kind is UNAVAILABLE
         with pytest.raises(OciError):
             await w.size(DIGEST)
 
 
 async def test_cold_on_hold() -> None:
     """While the upstream is left alone for long, a cold blob is refused at once."""
-    one, _ = held()
+    one, _ = one_blob()
     one.hold = LIMITED
     async with world(one) as w:
-        refusal = await refused(w)
+        refusal = await w.refused()
 
     assert (refusal.kind, refusal.retry_after, one.requests) == (UNAVAILABLE, 29, 0)
 
 
 async def test_cold_on_short_hold() -> None:
     """A hold that ends within the patience of a client is left to the transfer to wait for."""
-    one, _ = held()
+    one, _ = one_blob()
     one.hold = Hold(0.1, Reason.BROKEN)
     async with world(one) as w:
         assert await w.pull(DIGEST) == DATA
@@ -305,9 +284,9 @@ async def test_cold_on_short_hold() -> None:
 
 async def test_offline() -> None:
     """Offline, a blob that is not held is absent."""
-    one, _ = held()
+    one, _ = one_blob()
     async with world(one, offline=True) as w:
-        assert (await refused(w)).kind is BLOB_UNKNOWN
+        assert (await w.refused()).kind is BLOB_UNKNOWN
         with pytest.raises(OciError):
             await w.size(DIGEST)
     assert one.requests == 0
@@ -326,7 +305,7 @@ async def test_cold_head(data: bytes) -> None:
 
 async def test_head_of_a_silent_upstream() -> None:
     """Where the upstream does not tell the size, the descriptor's counts; without one HEAD cannot be answered."""
-    one, _ = held()
+    one, _ = one_blob()
     one.size_told = False
     async with world(one) as w:
         with pytest.raises(OciError) as refusal:
@@ -349,21 +328,21 @@ async def test_head_of_absence() -> None:
 @pytest.mark.parametrize("problem", [Absent("no"), Denied("no"), Unavailable("no")])
 async def test_joining_is_refused(problem: Exception) -> None:
     """Whatever keeps the upstream from confirming a blob keeps a repository from joining."""
-    one, blob = held(OTHER)
+    one, blob = one_blob(OTHER)
     blob.hold(2000)
     async with world(one) as w:
-        first = spawn(take(await following(w)), name="first")
+        first = spawn(take(await w.follow()), name="first")
         await eventually(lambda: blob.sent >= 2000)
         one.problems["head_blob"] = problem  # type: ignore[assignment]  # all are UpstreamError
 
-        assert (await refused(w, OTHER)).kind in {BLOB_UNKNOWN, UPSTREAM_BROKEN}
+        assert (await w.refused(OTHER)).kind in {BLOB_UNKNOWN, UPSTREAM_BROKEN}
         blob.let_go()
         await first
 
 
 async def test_throughput() -> None:
     """The time in which anything was fetched is counted once, however many transfers ran in it."""
-    one, blob = held()
+    one, blob = one_blob()
     digest, data = make_blob(5000, "other")
     other = one.add_blob(REPOSITORY, digest, data)
     blob.hold(2000)
@@ -377,13 +356,13 @@ async def test_throughput() -> None:
         await asyncio.gather(*clients)
         await w.idle()
 
-        assert w.scope.counters.fill_seconds == pytest.approx(4.0, abs=0.5)
-        assert w.scope.counters.fill_bytes == len(DATA) + len(data)
+        assert w.scope.counters.transfers.seconds == pytest.approx(4.0, abs=0.5)
+        assert w.scope.counters.transfers.fetched == len(DATA) + len(data)
 
 
 async def test_content_lost_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Content that is lost between two looks is fetched."""
-    one, _ = held()
+    one, _ = one_blob()
     store = MemoryStore()
     await store.content.put(Digest(DIGEST), DATA)
 
@@ -392,4 +371,4 @@ async def test_content_lost_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(store.content, "open", lost)
     async with world(one, store=store) as w:
-        assert await take(await following(w)) == WHOLE
+        assert await take(await w.follow()) == WHOLE

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 from aiohttp import web
 
-from obol.registry.engine.answers import CutShort
 from obol.registry.server import outlet as outlet_module
 from obol.registry.server.outlet import AT_ONCE, Outlet, acknowledged, undisturbed
 from obol.registry.store.ports import FileRun
+from obol.registry.transfers.transfer import TransferFailed
+from obol.registry.upstream.ports import Unavailable
 from tests.unit.descriptors import descriptors
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ async def answering(answer: Callable[[Outlet], Awaitable[None]], stall: float = 
         outlet = Outlet(request, stall)
         try:
             await answer(outlet)
-        except (CutShort, OSError) as problem:
+        except (TransferFailed, OSError) as problem:
             clients[0].outcome.set_result(type(problem).__name__)
         else:
             clients[0].outcome.set_result("done")
@@ -117,7 +118,7 @@ async def test_cut_while_chunked() -> None:
     async def cut() -> AsyncGenerator[Run, None]:
         try:
             yield b"abc"
-            raise CutShort("no more")
+            raise TransferFailed(Unavailable("no more"))
         finally:
             closed.append(True)
 
@@ -126,7 +127,7 @@ async def test_cut_while_chunked() -> None:
 
     async with answering(answer) as client:
         assert await client.rest() == b"3\r\nabc\r\n"
-        assert await client.outcome == "CutShort"
+        assert await client.outcome == "TransferFailed"
     assert closed == [True]
 
 
@@ -139,7 +140,7 @@ async def test_file_too_short(file: int) -> None:
 
     async with answering(answer) as client:
         assert await client.rest() == DATA[:100]
-        assert await client.outcome == "CutShort"
+        assert await client.outcome == "OSError"
 
 
 @pytest.mark.parametrize("run", ["file", "bytes"])

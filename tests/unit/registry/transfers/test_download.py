@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from obol.machine.tasks import spawn
-from obol.oci.errors import BLOB_UNKNOWN, UNAVAILABLE, UPSTREAM_BROKEN, OciError
+from obol.oci.errors import BLOB_UNKNOWN, UNAVAILABLE, UPSTREAM_BROKEN
 from obol.oci.references import Digest
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.policy import retry
@@ -25,11 +25,21 @@ from obol.registry.upstream.ports import (
 )
 from tests.fakes.content import blob as make_blob
 from tests.fakes.store import MemoryStore
-from tests.fakes.upstream import FakeBlob, FakeUpstream
+from tests.fakes.upstream import FakeUpstream
 from tests.limits import eventually
-from tests.unit.registry.world import FILL, REPOSITORY, Got, World, take, world
+from tests.unit.registry.world import (
+    DATA,
+    DIGEST,
+    FILL,
+    REPOSITORY,
+    WHOLE,
+    Got,
+    World,
+    one_blob,
+    take,
+    world,
+)
 
-DIGEST, DATA = make_blob(9500, "layer")
 SMALL, SMALL_DATA = make_blob(1200, "small")
 REPO = RepositoryKey("registry.test", REPOSITORY)
 KNOWN = [
@@ -38,38 +48,12 @@ KNOWN = [
 ]
 
 
-def held(data: bytes = DATA) -> tuple[FakeUpstream, FakeBlob]:
-    """An upstream with one blob."""
-    one = FakeUpstream()
-    return one, one.add_blob(REPOSITORY, DIGEST, data)
-
-
-async def got(w: World, digest: str = DIGEST) -> Got:
-    """All that a client gets of a blob."""
-    answer = await take(await w.blob(digest))
-    await w.idle()
-    return answer
-
-
-async def refused(w: World) -> OciError:
-    """Ask for the blob in vain."""
-    with pytest.raises(OciError) as refusal:
-        await got(w)
-    await w.idle()
-    return refusal.value
-
-
-async def stored(w: World, digest: str = DIGEST) -> bool:
-    """Whether the blob was kept."""
-    return await w.store.content.size(Digest(digest)) is not None
-
-
 async def test_segments() -> None:
     """A large blob comes over several connections, every byte once, and is kept."""
-    one, blob = held()
+    one, blob = one_blob()
     async with world(one) as w:
-        assert await got(w) == Got(DATA, complete=True)
-        assert await stored(w)
+        assert await w.got() == WHOLE
+        assert await w.stored()
         assert (await w.store.partials.usage()).count == 0
 
     assert blob.sent == len(DATA)
@@ -86,7 +70,7 @@ async def test_small_blob() -> None:
     async with world(one) as w:
         await w.store.metadata.add_grants(REPO, KNOWN)
 
-        assert (await got(w, SMALL)).data == SMALL_DATA
+        assert (await w.got(SMALL)).data == SMALL_DATA
     assert [asked.span for asked in one.asked if asked.method == "open"] == [None]
 
 
@@ -96,8 +80,8 @@ async def test_empty_blob() -> None:
     empty = Digest.of(b"")
     one.add_blob(REPOSITORY, empty, b"").ranges = False
     async with world(one) as w:
-        assert await got(w, empty) == Got(b"", complete=True)
-        assert await stored(w, empty)
+        assert await w.got(empty) == Got(b"", complete=True)
+        assert await w.stored(empty)
 
 
 async def test_sha512() -> None:
@@ -106,16 +90,16 @@ async def test_sha512() -> None:
     digest = Digest.of(DATA, "sha512")
     one.add_blob(REPOSITORY, digest, DATA)
     async with world(one) as w:
-        assert (await got(w, digest)).complete
-        assert await stored(w, digest)
+        assert (await w.got(digest)).complete
+        assert await w.stored(digest)
 
 
 async def test_resumed_after_cuts() -> None:
     """Where the upstream cuts, the rest is asked for from there; followers notice nothing."""
-    one, blob = held()
+    one, blob = one_blob()
     blob.cuts = deque([300, 700, None, 10])
     async with world(one) as w:
-        assert await got(w) == Got(DATA, complete=True)
+        assert await w.got() == WHOLE
 
     assert blob.sent == len(DATA)
     assert one.connections.taken == 0
@@ -123,29 +107,29 @@ async def test_resumed_after_cuts() -> None:
 
 async def test_plain_transfer_resumed() -> None:
     """A plain GET that is cut is taken up again: what comes twice is passed over."""
-    one, blob = held()
+    one, blob = one_blob()
     blob.ranges = False
     blob.cuts = deque([4000])
     async with world(one) as w:
-        assert await got(w) == Got(DATA, complete=True)
+        assert await w.got() == WHOLE
 
     assert len(blob.streams) == 2
 
 
 async def test_given_up() -> None:
     """An upstream that brings nothing again and again is given up: followers are cut, what came is kept."""
-    one, blob = held()
+    one, blob = one_blob()
     blob.failing_at = 5000
     async with world(one) as w:
-        answer = await got(w)
+        answer = await w.got()
         assert not answer.complete
         assert DATA.startswith(answer.data)
-        assert not await stored(w)
-        assert (w.scope.counters.fills_failed, w.scope.counters.corrupt) == (1, 0)
+        assert not await w.stored()
+        assert (w.scope.counters.transfers.failed, w.scope.counters.transfers.corrupt) == (1, 0)
         blob.failing_at = None
         before = blob.sent
 
-        assert await got(w) == Got(DATA, complete=True)
+        assert await w.got() == WHOLE
         assert blob.sent - before <= len(DATA) - 5000 + FILL.segment * FILL.connections_per_fill
     assert one.connections.taken == 0
 
@@ -153,10 +137,10 @@ async def test_given_up() -> None:
 async def test_progress_is_rewarded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Any number of cuts is borne as long as each attempt brings something."""
     monkeypatch.setattr(fetch_module, "PROGRESS", 100)
-    one, blob = held()
+    one, blob = one_blob()
     blob.cuts = deque([600] * 12)
     async with world(one, fill=replace(FILL, connections_per_fill=1)) as w:
-        assert await got(w) == Got(DATA, complete=True)
+        assert await w.got() == WHOLE
 
 
 @pytest.mark.parametrize(
@@ -172,64 +156,64 @@ async def test_progress_is_rewarded(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 async def test_refused_at_once(problem: UpstreamError, kind: object) -> None:
     """Before the first byte, trouble is told with an error status."""
-    one, _ = held()
+    one, _ = one_blob()
     one.problems["open"] = problem
     async with world(one) as w:
-        assert (await refused(w)).kind is kind
+        assert (await w.refused()).kind is kind
     assert one.connections.taken == 0
 
 
 @pytest.mark.parametrize("problem", [RateLimited(0.05), OnHold(Hold(0.05, Reason.RATE_LIMITED))])
 async def test_short_hold_is_waited_for(problem: UpstreamError) -> None:
     """A hold that ends soon is waited for, for the sake of clients without a second source."""
-    one, blob = held()
+    one, blob = one_blob()
     blob.open_problems = deque([problem])
     async with world(one) as w:
-        assert await got(w) == Got(DATA, complete=True)
+        assert await w.got() == WHOLE
         assert w.clock.sleeps[0] == 0.05
 
 
 async def test_no_slot() -> None:
     """Where no connection is free for too long, the transfer fails as if the upstream were down."""
-    one, _ = held()
+    one, _ = one_blob()
     one.connections.problem = Unavailable("too many")
     async with world(one) as w:
-        assert (await refused(w)).kind is UPSTREAM_BROKEN
+        assert (await w.refused()).kind is UPSTREAM_BROKEN
 
 
 async def test_ranges_refused() -> None:
     """An upstream that turns out to lie about ranges is asked for everything, without one."""
-    one, blob = held()
+    one, blob = one_blob()
     blob.open_problems = deque([None, RangesRefused("wrong start")])
     async with world(one) as w:
-        assert await got(w) == Got(DATA, complete=True)
+        assert await w.got() == WHOLE
     assert blob.streams[-1].ranged is False
     assert one.connections.taken == 0
 
 
 async def test_a_range_that_fails_at_first_is_given_up() -> None:
     """A store may answer ranges with any error: where none has come yet, the blob is asked for without one."""
-    one, blob = held()
+    one, blob = one_blob()
     blob.open_problems = deque([Unavailable("the upstream answered 502")])
     async with world(one) as w:
-        assert await got(w) == Got(DATA, complete=True)
+        assert await w.got() == WHOLE
     assert [stream.ranged for stream in blob.streams] == [False]
 
 
 async def test_ranges_refused_without_any() -> None:
     """An upstream that refuses even a plain GET that way is broken."""
-    one, _ = held()
+    one, _ = one_blob()
     one.problems["open"] = RangesRefused("nonsense")
     async with world(one) as w:
-        assert (await refused(w)).kind is UPSTREAM_BROKEN
+        assert (await w.refused()).kind is UPSTREAM_BROKEN
 
 
 async def test_nonsense_midway() -> None:
     """What cannot be believed ends a transfer at once, whatever came before; nothing of it is kept."""
-    one, blob = held()
+    one, blob = one_blob()
     blob.failing_at, blob.problem = 5000, Misbehaved("too many bytes")
     async with world(one) as w:
-        assert not (await got(w)).complete
+        assert not (await w.got()).complete
         assert (await w.store.partials.usage()).count == 0
     assert one.connections.taken == 0
 
@@ -237,22 +221,22 @@ async def test_nonsense_midway() -> None:
 @pytest.mark.parametrize("ranges", [True, False])
 async def test_size_not_told(ranges: bool) -> None:
     """An upstream that does not say how long the blob is, is asked for all of it, and its end is the end."""
-    one, blob = held()
+    one, blob = one_blob()
     blob.total = None
     blob.ranges = ranges
     async with world(one) as w:
-        assert await got(w) == Got(DATA, complete=True)
-        assert await stored(w)
+        assert await w.got() == WHOLE
+        assert await w.stored()
 
 
 async def test_another_size() -> None:
     """A blob that is not as long as its descriptor says is refused before a byte is served."""
-    one, _ = held(DATA + b"!")
+    one, _ = one_blob(data=DATA + b"!")
     async with world(one) as w:
         await w.store.metadata.add_grants(REPO, KNOWN)
 
-        assert (await refused(w)).kind is UPSTREAM_BROKEN
-        assert not await stored(w)
+        assert (await w.refused()).kind is UPSTREAM_BROKEN
+        assert not await w.stored()
 
 
 @pytest.mark.parametrize("at", [0, 4000, len(DATA) - 1])
@@ -260,43 +244,43 @@ async def test_wrong_byte(at: int) -> None:
     """A single wrong byte: no client gets everything, nothing is kept, and the next request starts afresh, plainly."""
     wrong = bytearray(DATA)
     wrong[at] ^= 1
-    one, blob = held(bytes(wrong))
+    one, blob = one_blob(data=bytes(wrong))
     async with world(one) as w:
-        answer = await got(w)
+        answer = await w.got()
         assert not answer.complete
         assert len(answer.data) <= len(DATA) - FILL.withhold
-        assert not await stored(w)
+        assert not await w.stored()
         assert (await w.store.partials.usage()).count == 0
-        assert w.scope.counters.corrupt == 1
+        assert w.scope.counters.transfers.corrupt == 1
         blob.data = DATA
 
-        assert await got(w) == Got(DATA, complete=True)
+        assert await w.got() == WHOLE
     assert blob.streams[-1].ranged is False
 
 
 @pytest.mark.parametrize("data", [DATA + b"more", DATA[:-1]])
 async def test_wrong_length(data: bytes) -> None:
     """A byte too many or too few is as wrong as a wrong byte, whatever length the upstream told."""
-    one, blob = held(data)
+    one, blob = one_blob(data=data)
     blob.total = None
     async with world(one) as w:
-        assert not (await got(w)).complete
-        assert not await stored(w)
+        assert not (await w.got()).complete
+        assert not await w.stored()
 
 
 async def test_surplus_bytes() -> None:
     """More bytes than were told are never served as a whole blob."""
-    one, blob = held(DATA + b"more")
+    one, blob = one_blob(data=DATA + b"more")
     blob.total = len(DATA)
     blob.ranges = False
     async with world(one) as w:
-        assert not (await got(w)).complete
-        assert not await stored(w)
+        assert not (await w.got()).complete
+        assert not await w.stored()
 
 
 async def test_crowded() -> None:
     """A transfer with several connections gives them back while there are too many."""
-    one, blob = held()
+    one, blob = one_blob()
     async with world(one) as w:
         blob.hold(3900)
         answer = await w.blob(DIGEST)
@@ -318,11 +302,11 @@ async def test_resumed_after_restart() -> None:
     await partial.write(0, DATA[:5000])
     await partial.checkpoint(5000)
     partial.close()
-    one, blob = held()
+    one, blob = one_blob()
     async with world(one, store=store) as w:
         answer = await w.blob(DIGEST)
         assert not isinstance(answer, StoredBlob)
-        assert await take(answer) == Got(DATA, complete=True)
+        assert await take(answer) == WHOLE
         assert answer.held == 5000
 
     assert blob.sent == len(DATA) - 5000
@@ -335,10 +319,10 @@ async def test_damaged_partial() -> None:
     await partial.write(0, bytes(5000))
     await partial.checkpoint(5000)
     partial.close()
-    one, _ = held()
+    one, _ = one_blob()
     async with world(one, store=store) as w:
-        assert not (await got(w)).complete
-        assert await got(w) == Got(DATA, complete=True)
+        assert not (await w.got()).complete
+        assert await w.got() == WHOLE
 
 
 async def test_complete_partial() -> None:
@@ -348,17 +332,17 @@ async def test_complete_partial() -> None:
     await partial.write(0, DATA)
     await partial.checkpoint(len(DATA))
     partial.close()
-    one, blob = held()
+    one, blob = one_blob()
     async with world(one, store=store) as w:
         await store.metadata.add_grants(REPO, KNOWN)
-        assert await got(w) == Got(DATA, complete=True)
+        assert await w.got() == WHOLE
     assert blob.sent == 0
 
 
 async def test_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
     """A large blob that nobody follows for long enough is given up, and what has come is kept."""
     monkeypatch.setattr(retry, "SMALL", 1000)
-    one, blob = held()
+    one, blob = one_blob()
     blob.hold(2000)
     async with world(one) as w:
         with pytest.raises(TimeoutError):
@@ -367,14 +351,14 @@ async def test_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
         blob.let_go()
         await w.idle()
 
-        assert not await stored(w)
+        assert not await w.stored()
         assert (await w.store.partials.usage()).count == 1
-        assert await got(w) == Got(DATA, complete=True)
+        assert await w.got() == WHOLE
 
 
 async def test_abandoned_near_its_end() -> None:
     """A blob of which little is missing is fetched to its end, though nobody follows."""
-    one, blob = held()
+    one, blob = one_blob()
     blob.hold(2000)
     async with world(one) as w:
         with pytest.raises(TimeoutError):
@@ -383,7 +367,7 @@ async def test_abandoned_near_its_end() -> None:
         blob.let_go()
         await eventually(lambda: w.engine.transfers == 0)
 
-        assert await stored(w)
+        assert await w.stored()
 
 
 async def _glance(w: World) -> None:

@@ -1,29 +1,25 @@
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.oci.references import Digest, Repository
-from obol.registry.engine.answers import CutShort
+from obol.oci.references import Digest
 from obol.registry.store.ports import transfer_id
 from obol.registry.transfers import follower as following
 from obol.registry.transfers.follower import Follower
 from obol.registry.transfers.relay import ATTEMPTS, Check, relay
+from obol.registry.transfers.transfer import TransferFailed
 from obol.registry.upstream.ports import Misbehaved, RangesRefused
-from tests.fakes.store import MemoryStore
 from tests.fakes.upstream import FakeBlob, FakeSource, FakeUpstream
-from tests.unit.registry.world import REPOSITORY as WORLDS
-from tests.unit.registry.world import world
+from tests.unit.registry.world import REPOSITORY, new_transfer, world
 
 if TYPE_CHECKING:
-    from obol.registry.store.ports import Partial
+    from obol.registry.transfers.transfer import Transfer, TransferEnvironment
 
 DATA = bytes(range(256)) * 20
 DIGEST = Digest.of(DATA)
-REPOSITORY = Repository("team/app")
 
 
 def held(data: bytes = DATA) -> tuple[FakeSource, FakeBlob]:
@@ -33,11 +29,12 @@ def held(data: bytes = DATA) -> tuple[FakeSource, FakeBlob]:
     return FakeSource(one, REPOSITORY, DIGEST), blob
 
 
-async def stored() -> Partial:
-    """What has the first thousand bytes."""
-    partial = await MemoryStore().partials.open(transfer_id(DIGEST))
-    await partial.write(0, DATA[:1000])
-    return partial
+async def stored(environment: TransferEnvironment) -> Transfer:
+    """A transfer that has the first thousand bytes."""
+    transfer = new_transfer(environment, DIGEST, len(DATA))
+    transfer.begin(await environment.partials.open(transfer_id(DIGEST)))
+    await transfer.partial.write(0, DATA[:1000])
+    return transfer
 
 
 async def relayed(source: FakeSource, start: int, stop: int, check: Check | None = None) -> tuple[bytes, bool]:
@@ -46,7 +43,7 @@ async def relayed(source: FakeSource, start: int, stop: int, check: Check | None
     try:
         async for piece in relay(source, start, stop, check):
             data += piece
-    except CutShort:
+    except TransferFailed:
         return data, False
     return data, True
 
@@ -127,13 +124,12 @@ async def test_check_of_a_small_blob() -> None:
     assert await relayed(source, 0, len(DATA), Check(DIGEST, 1_000_000)) == (b"", False)
 
 
-async def test_check_resumed() -> None:
+async def test_check_resumed(environment: TransferEnvironment) -> None:
     """What the client was given from a file counts for the digest."""
     source, _ = held()
     check = Check(DIGEST, 100)
 
-    with ThreadPoolExecutor(1) as threads:
-        await check.resume(await stored(), 1000, threads)
+    await check.resume(await stored(environment), 1000)
 
     assert await relayed(source, 1000, len(DATA), check) == (DATA[1000:], True)
 
@@ -147,17 +143,17 @@ async def test_check_of_what_was_given() -> None:
     assert await relayed(source, 1000, len(DATA), check) == (DATA[1000:], True)
 
 
-async def test_check_cannot_be_resumed() -> None:
+async def test_check_cannot_be_resumed(environment: TransferEnvironment) -> None:
     """Where the file cannot be read back as far as it was sent, the client is cut short."""
-    with ThreadPoolExecutor(1) as threads, pytest.raises(CutShort):
-        await Check(DIGEST, 100).resume(await stored(), 1001, threads)
+    with pytest.raises(TransferFailed):
+        await Check(DIGEST, 100).resume(await stored(environment), 1001)
 
 
 async def test_a_slow_reader_lends_the_slot_of_its_relay(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a client takes what was relayed to it, its connection holds nobody up; all slots come back."""
     monkeypatch.setattr(following, "FAR_AHEAD", 100)
     one = FakeUpstream()
-    blob = one.add_blob(WORLDS, DIGEST, DATA)
+    blob = one.add_blob(REPOSITORY, DIGEST, DATA)
     blob.hold(1000)
     async with world(one) as w:
         first, far = await w.blob(DIGEST), await w.blob(DIGEST)

@@ -154,7 +154,7 @@ class Fetching:
     def move(self, *, more: bool, which: int, count: int, broken: bool) -> None:
         """Take another segment, or write `count` bytes of one; a broken connection gives back the rest."""
         if (more or not self.taken) and (segment := self.segments.take()) is not None:
-            assert segment.start < segment.stop <= self.segments.size
+            assert segment.start < segment.stop <= len(self.written)
             self.taken.append(segment)
             return
         segment = self.taken.pop(which % len(self.taken))

@@ -2,90 +2,73 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 import pytest
 
 from obol.machine.tasks import spawn
 from obol.oci.errors import UPSTREAM_BROKEN, OciError
-from obol.registry.transfers import follower as following_module
-from obol.registry.transfers import watch as watch_module
-from obol.registry.transfers.watch import GRACE, Watch
-from tests.fakes.content import blob as make_blob
-from tests.fakes.store import MemoryPartial
-from tests.fakes.upstream import FakeBlob, FakeUpstream
-from tests.limits import eventually
-from tests.unit.registry.transfers.test_follower import following, held
-from tests.unit.registry.world import FILL, LIMITS, REPOSITORY, Got, World, take, world
-
-LIMIT = 120.0
-DIGEST, DATA = make_blob(9500, "layer")
-WHOLE = Got(DATA, complete=True)
-
-
-@dataclass(eq=False)
-class FakeTransfer:
-    """Something to watch, and what was done to it."""
-
-    still: float = 0.0
-    done: list[str] = field(default_factory=list)
-
-    def lend(self) -> None:
-        """Note it."""
-        self.done.append("lend")
-
-    def stood_still(self) -> float:
-        """What the test says."""
-        return self.still
-
-    def end(self) -> None:
-        """Note it."""
-        self.done.append("end")
-
-    def give_up(self) -> None:
-        """Note it."""
-        self.done.append("give up")
-
-
-@pytest.mark.parametrize(
-    ("still", "done"),
-    [
-        (0.0, ["lend"]),
-        (LIMIT - 0.1, ["lend"]),
-        (LIMIT, ["lend", "end"]),
-        (LIMIT + GRACE, ["lend", "end", "give up"]),
-    ],
+from obol.oci.references import Digest
+from obol.registry.transfers import transfer as transfer_module
+from obol.registry.transfers.transfer import (
+    GRACE,
+    Transfer,
+    TransferEnvironment,
+    Watch,
 )
-def test_what_stands_still_is_ended(still: float, done: list[str]) -> None:
-    """A transfer that nobody advances is ended at the limit, and given up where that does not help."""
-    transfer = FakeTransfer(still)
+from tests.fakes.clock import FakeClock
+from tests.fakes.store import MemoryPartial
+from tests.fakes.upstream import FakeBlob, FakeSlots, FakeUpstream
+from tests.limits import eventually
+from tests.unit.registry.world import (
+    DATA,
+    DIGEST,
+    FILL,
+    LIMITS,
+    WHOLE,
+    Got,
+    World,
+    new_transfer,
+    one_blob,
+    take,
+    world,
+)
 
-    Watch(LIMIT).look([transfer])
-
-    assert transfer.done == done
+SHORT = Digest.of(b"data")
 
 
-async def test_it_looks_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once started it looks at those that run by then, until it is closed."""
-    monkeypatch.setattr(watch_module, "LOOK_EVERY", 0.001)
-    running: set[FakeTransfer] = set()
-    watch = Watch(LIMIT)
-    watch.start(running)
-    transfer = FakeTransfer()
-    running.add(transfer)
+async def test_the_watch_looks_again_and_again(
+    environment: TransferEnvironment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once started it looks at the transfers that run by then, until it is closed."""
+    monkeypatch.setattr(transfer_module, "LOOK_EVERY", 0.001)
+    running: list[Transfer] = []
+    looks = 0
 
-    await eventually(lambda: len(transfer.done) > 1)
+    def transfers() -> list[Transfer]:
+        nonlocal looks
+        looks += 1
+        return running
+
+    watch = Watch(transfers, LIMITS.standstill)
+    watch.start()
+    running.append(transfer := new_transfer(environment, SHORT, 100))
+    await transfer.slots.first(1.0)
+    assert isinstance(environment.clock, FakeClock)
+    environment.clock.advance(3.0)
+
+    slots = transfer.origin.slots
+    assert isinstance(slots, FakeSlots)
+    await eventually(lambda: slots.lent == 1 and looks > 1)
     await watch.close()
-    seen = len(transfer.done)
+    seen = looks
     await asyncio.sleep(0.005)
 
-    assert len(transfer.done) == seen
+    assert looks == seen
 
 
-def holding() -> tuple[FakeUpstream, FakeBlob]:
+def standing_still() -> tuple[FakeUpstream, FakeBlob]:
     """An upstream with one blob, which stands still at byte 3000."""
-    one = FakeUpstream()
-    blob = one.add_blob(REPOSITORY, DIGEST, DATA)
+    one, blob = one_blob()
     blob.hold(3000)
     return one, blob
 
@@ -93,15 +76,21 @@ def holding() -> tuple[FakeUpstream, FakeBlob]:
 def look_after(w: World, seconds: float) -> None:
     """Let time pass without any byte, and the watch look at what runs."""
     w.clock.advance(seconds)
-    w.engine.blobs._watch.look(w.engine.blobs._downloads)
+    w.engine.blobs._watch.look()
+
+
+async def following(w: World, blob: FakeBlob) -> asyncio.Task[Got]:
+    """A client that has been given all that there is."""
+    client = spawn(take(await w.blob(DIGEST)), name="client")
+    await eventually(lambda: blob.sent >= 3000)
+    return client
 
 
 async def test_a_transfer_that_nobody_advances_is_ended() -> None:
     """A wakeup that never comes ends in a cut for the clients; the slot is free, and the next client gets the rest."""
-    one, blob = holding()
+    one, blob = standing_still()
     async with world(one) as w:
-        client = spawn(take(await w.blob(DIGEST)), name="client")
-        await eventually(lambda: blob.sent >= 3000)
+        client = await following(w, blob)
 
         look_after(w, LIMITS.standstill - 1)
         await asyncio.sleep(0)
@@ -110,8 +99,9 @@ async def test_a_transfer_that_nobody_advances_is_ended() -> None:
         assert not (await client).complete
         await w.idle()
 
+        counts = w.scope.counters.transfers
         assert (one.connections.taken, one.connections.lent) == (0, 0)
-        assert (w.scope.counters.fills_stalled, w.scope.counters.fills_failed) == (1, 1)
+        assert (counts.stalled, counts.failed) == (1, 1)
         blob.let_go()
         assert await take(await w.blob(DIGEST)) == WHOLE
         assert blob.sent < len(DATA) + 2 * FILL.segment
@@ -119,7 +109,7 @@ async def test_a_transfer_that_nobody_advances_is_ended() -> None:
 
 async def test_a_transfer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where even the end hangs, clients and slots are let go, and no second transfer writes the same file meanwhile."""
-    one, blob = holding()
+    one, blob = standing_still()
     entered, hanging = asyncio.Event(), asyncio.Event()
 
     async def hang(*_: object, durable: bool = False) -> None:
@@ -131,8 +121,7 @@ async def test_a_transfer_that_does_not_end_is_given_up(monkeypatch: pytest.Monk
         await hanging.wait()
 
     async with world(one) as w:
-        client = spawn(take(await w.blob(DIGEST)), name="client")
-        await eventually(lambda: blob.sent >= 3000)
+        client = await following(w, blob)
         monkeypatch.setattr(MemoryPartial, "checkpoint", hang)
 
         look_after(w, LIMITS.standstill)
@@ -153,10 +142,9 @@ async def test_a_transfer_that_does_not_end_is_given_up(monkeypatch: pytest.Monk
 
 async def test_what_nobody_wants_makes_room() -> None:
     """Where others wait for a connection, a transfer ends that is quiet and has no follower; one that has any stays."""
-    one, blob = holding()
+    one, blob = standing_still()
     async with world(one) as w:
-        client = spawn(take(await w.blob(DIGEST)), name="client")
-        await eventually(lambda: blob.sent >= 3000)
+        client = await following(w, blob)
         one.connections.wanted_by_others = True
         look_after(w, 30.0)
         await asyncio.sleep(0)
@@ -170,25 +158,6 @@ async def test_what_nobody_wants_makes_room() -> None:
         look_after(w, 0.5)
         await w.idle()
 
-        assert (w.engine.transfers, one.connections.taken, w.scope.counters.fills_stalled) == (0, 0, 0)
+        assert (one.connections.taken, w.scope.counters.transfers.stalled) == (0, 0)
         blob.let_go()
         assert await take(await w.blob(DIGEST)) == WHOLE
-
-
-async def test_many_far_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where as many parts as may be are fetched directly, another one waits for the transfer."""
-    monkeypatch.setattr(following_module, "FAR_AHEAD", 4000)
-    monkeypatch.setattr(following_module, "MOST_DIRECT", 1)
-    one, blob = held()
-    async with world(one) as w:
-        blob.hold(2000)
-        with await following(w) as first, await following(w) as second:
-            await first.opened(8000)
-            late = spawn(second.opened(8000), name="late")
-            await asyncio.sleep(0.01)
-            assert not late.done()
-            blob.let_go()
-            await late
-        with await following(w) as third:
-            await third.opened(8000)
-        await w.idle()

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from obol.registry.transfers.transfer import TransferEnvironment
+from tests.fakes.clock import FakeClock
+from tests.fakes.store import MemoryStore
+from tests.unit.registry.world import FILL, LIMITS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def environment() -> Iterator[TransferEnvironment]:
+    """What transfers share, with a tail of ten bytes that is withheld."""
+    store = MemoryStore()
+    settings = replace(FILL, withhold=10)
+    with ThreadPoolExecutor(1) as threads:
+        yield TransferEnvironment(store.partials, store.content, settings, LIMITS, FakeClock(), threads)

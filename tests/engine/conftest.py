@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +15,17 @@ from obol.registry.engine.engine import USES_EVERY
 from obol.registry.settings import EngineSettings, FillSettings, UpstreamSettings
 from obol.wiring.engine import RunningEngine, running_engine
 from tests.fakes.clock import FakeClock
+from tests.fakes.hostile import HostileRegistry
 from tests.fakes.http import Reply, request
-from tests.fakes.store import hold_names
+from tests.fakes.registry import FakeRegistry
 from tests.limits import eventually, short_limits
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from obol.machine.clock import Clock
+    from tests.fakes.behaviours import Behaviour
     from tests.fakes.content import FakeImage
 
 QUICK = short_limits(
@@ -111,30 +112,50 @@ class Cache:
         return {f"{path.parent.parent.name}:{path.name}" for path in found}
 
 
-@asynccontextmanager
-async def started(
-    root: Path, upstreams: dict[str, str], clock: Clock | None = None, **options: Any
-) -> AsyncIterator[Cache]:
-    """An engine over `upstreams` (registry to URL); `options` are fields of EngineSettings."""
-    settings = EngineSettings(
-        store=root,
-        upstreams=tuple(UpstreamSettings(name, url) for name, url in upstreams.items()),
-        listeners=tuple(Listener(name, "127.0.0.1", 0) for name in upstreams),
-        limits=QUICK,
-        fill=SMALL_SEGMENTS,
-    )
-    async with AsyncExitStack() as stack:
-        stack.callback(hold_names, root)
-        running = await stack.enter_async_context(running_engine(replace(settings, **options), clock))
-        yield Cache(running, running.listeners.list()[0].port, root)
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Starts engines over one store; `options` are fields of EngineSettings, and `clock`."""
+
+    root: Path
+
+    @asynccontextmanager
+    async def __call__(
+        self, upstreams: str | dict[str, str], clock: Clock | None = None, **options: Any
+    ) -> AsyncIterator[Cache]:
+        """An engine over upstream URLs by registry; a single URL stands for docker.io."""
+        named = {"docker.io": upstreams} if isinstance(upstreams, str) else upstreams
+        settings = EngineSettings(
+            store=self.root,
+            upstreams=tuple(UpstreamSettings(name, url) for name, url in named.items()),
+            listeners=tuple(Listener(name, "127.0.0.1", 0) for name in named),
+            limits=QUICK,
+            fill=SMALL_SEGMENTS,
+        )
+        async with running_engine(replace(settings, **options), clock) as running:
+            yield Cache(running, running.listeners.list()[0].port, self.root)
+
+    @asynccontextmanager
+    async def over(self, image: FakeImage | None = None, **options: Any) -> AsyncIterator[tuple[FakeRegistry, Cache]]:
+        """An engine over a registry that has an image as library/app:1."""
+        async with FakeRegistry() as upstream:
+            if image is not None:
+                upstream.add("library/app", "1", image)
+            async with self(upstream.url, **options) as cache:
+                yield upstream, cache
+
+    @asynccontextmanager
+    async def against(
+        self, behaviours: dict[str, Behaviour], image: FakeImage | None = None, **options: Any
+    ) -> AsyncIterator[tuple[HostileRegistry, Cache]]:
+        """The same over one that misbehaves so."""
+        async with HostileRegistry(behaviours) as upstream:
+            if image is not None:
+                upstream.add("library/app", "1", image)
+            async with self(upstream.url, **options) as cache:
+                yield upstream, cache
 
 
 @pytest.fixture(name="start")
-def _start(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[Cache]]:
-    """Start an engine over upstream URLs by registry; a single URL stands for docker.io."""
-
-    def start(upstreams: str | dict[str, str], **options: Any) -> AbstractAsyncContextManager[Cache]:
-        named = {"docker.io": upstreams} if isinstance(upstreams, str) else upstreams
-        return started(tmp_path / "store", named, **options)
-
-    return start
+def _start(tmp_path: Path) -> Start:
+    """To start engines with."""
+    return Start(tmp_path / "store")

@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
-from tests.engine.conftest import Cache, HandClock
+from tests.engine.conftest import HandClock
 from tests.fakes.content import digest_of, make_image
 from tests.fakes.http import Conversation, Reply, talk
-from tests.fakes.registry import FakeRegistry
 from tests.limits import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    Start = Callable[..., AbstractAsyncContextManager[Cache]]
+    from tests.engine.conftest import Cache, Start
 
 IMAGE = make_image(3000, 70_000, 2_000_000, 6_000_000, seed=40)
 OTHER = make_image(400_000, seed=41)
@@ -103,58 +99,54 @@ class Ledger:
 async def test_every_answer_is_counted_as_it_was_received(start: Start) -> None:
     """Heads, lists, parts, errors and ready answers to several clients at once add up, to the byte."""
     clock = HandClock()
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url, clock=clock) as cache:
-            ledger = Ledger(cache)
-            # Cold, where the first client of a blob brings it and the others join.
-            await ledger.ask("GET", TAG)
-            await asyncio.gather(*(ledger.ask("GET", target) for target in (SMALL, MEDIUM, LARGE) * 4))
-            await cache.settled()
-            await ledger.agrees()
+    async with start.over(IMAGE, clock=clock) as (upstream, cache):
+        ledger = Ledger(cache)
+        # Cold, where the first client of a blob brings it and the others join.
+        await ledger.ask("GET", TAG)
+        await asyncio.gather(*(ledger.ask("GET", target) for target in (SMALL, MEDIUM, LARGE) * 4))
+        await cache.settled()
+        await ledger.agrees()
 
-            async def client() -> None:
-                for method, target, *headers in WARM:
-                    await ledger.ask(method, target, *headers)
+        async def client() -> None:
+            for method, target, *headers in WARM:
+                await ledger.ask(method, target, *headers)
 
-            await asyncio.gather(*(client() for _ in range(4)))
-            await asyncio.gather(*(ledger.repeat(target, 20) for target in (TAG, TOP, SMALL)))
-            await ledger.agrees()
+        await asyncio.gather(*(client() for _ in range(4)))
+        await asyncio.gather(*(ledger.repeat(target, 20) for target in (TAG, TOP, SMALL)))
+        await ledger.agrees()
 
-            clock.advance(61.0)
-            await upstream.down()
-            for target in (TAG, TAGS, LARGE, "/v2/library/app/manifests/2", LARGEST, "/v2/library/app/manifests/3"):
-                await ledger.ask("GET", target)
-            await ledger.agrees()
+        clock.advance(61.0)
+        await upstream.down()
+        for target in (TAG, TAGS, LARGE, "/v2/library/app/manifests/2", LARGEST, "/v2/library/app/manifests/3"):
+            await ledger.ask("GET", target)
+        await ledger.agrees()
 
     assert all(ledger.requests[outcome] for outcome in OUTCOMES)
 
 
 async def test_answers_that_are_cut_count_for_what_was_sent(start: Start) -> None:
     """Clients whose body is cut count for what they received; those that leave for what they may have received."""
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
+    async with start.over(IMAGE) as (upstream, cache):
         upstream.add("library/app", "2", OTHER)
-        async with start(upstream.url) as cache:
-            ledger = Ledger(cache)
-            await ledger.ask("GET", LARGEST)
-            await cache.settled()
-            path = cache.root / "blobs"
-            held = next(path.rglob(IMAGE.layers[3].removeprefix("sha256:")))
-            for taken in (1, 100_000, 3_000_000):
-                async with talk(cache.port, "GET", LARGEST) as leaving:
-                    await leaving.head()
-                    got = await leaving.exactly(taken)
-                ledger.requests["hit"] += 1
-                ledger.bytes_from_cache += len(got)
-            await ledger.agrees(more=3 * held.stat().st_size)
+        ledger = Ledger(cache)
+        await ledger.ask("GET", LARGEST)
+        await cache.settled()
+        path = cache.root / "blobs"
+        held = next(path.rglob(IMAGE.layers[3].removeprefix("sha256:")))
+        for taken in (1, 100_000, 3_000_000):
+            async with talk(cache.port, "GET", LARGEST) as leaving:
+                await leaving.head()
+                got = await leaving.exactly(taken)
+            ledger.requests["hit"] += 1
+            ledger.bytes_from_cache += len(got)
+        await ledger.agrees(more=3 * held.stat().st_size)
 
-            upstream.repositories["library/app"].blobs[OTHER.layers[0]] = bytes(400_000)
-            before = ledger.bytes_from_cache, (await cache.running.status()).upstreams[0].bytes_from_cache
-            replies = await asyncio.gather(*(ledger.ask("GET", CUT) for _ in range(4)))
-            await cache.settled()
-            assert not any(reply.complete for reply in replies)
-            await ledger.agrees(more=3 * held.stat().st_size)
-            after = ledger.bytes_from_cache, (await cache.running.status()).upstreams[0].bytes_from_cache
+        upstream.repositories["library/app"].blobs[OTHER.layers[0]] = bytes(400_000)
+        before = ledger.bytes_from_cache, (await cache.running.status()).upstreams[0].bytes_from_cache
+        replies = await asyncio.gather(*(ledger.ask("GET", CUT) for _ in range(4)))
+        await cache.settled()
+        assert not any(reply.complete for reply in replies)
+        await ledger.agrees(more=3 * held.stat().st_size)
+        after = ledger.bytes_from_cache, (await cache.running.status()).upstreams[0].bytes_from_cache
 
     assert after[0] - before[0] == after[1] - before[1]

@@ -26,13 +26,10 @@ from tests.fakes.server import Answer
 from tests.limits import scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Sequence
 
     from obol.registry.store.ports import Grant, RepositoryKey
-    from tests.engine.conftest import Cache
-
-    Start = Callable[..., AbstractAsyncContextManager[Cache]]
+    from tests.engine.conftest import Start
 
 IMAGE = make_image(40_000, 1_500_000, seed=70, index=False)
 SMALL, LARGE = IMAGE.layers
@@ -49,17 +46,15 @@ def index_naming(digest: str, media_type: str) -> FakeImage:
 @pytest.mark.parametrize("lie", ["text/html", "a/b\r\nX-Injected: yes", "a/\u2603", OCI_INDEX, ""])
 async def test_index_does_not_decide_the_type_of_its_child(start: Start, lie: str) -> None:
     """What an index says of the type of a manifest that is held does not reach the client."""
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
+    async with start.over(IMAGE) as (upstream, cache):
         upstream.add("library/app", "2", index_naming(IMAGE.top, lie))
-        async with start(upstream.url) as cache:
-            await cache.manifest("1")
-            assert (await cache.manifest("2")).status == 200
+        await cache.manifest("1")
+        assert (await cache.manifest("2")).status == 200
 
-            reply = await cache.manifest(IMAGE.top)
+        reply = await cache.manifest(IMAGE.top)
 
-            assert (reply.status, reply.header("Content-Type")) == (200, OCI_MANIFEST)
-            assert reply.header("X-Injected") is None
+        assert (reply.status, reply.header("Content-Type")) == (200, OCI_MANIFEST)
+        assert reply.header("X-Injected") is None
 
 
 async def lying_head(exchange: Exchange) -> None:
@@ -71,79 +66,69 @@ async def lying_head(exchange: Exchange) -> None:
 
 async def test_head_of_a_digest_names_that_digest(start: Start) -> None:
     """A HEAD by digest is answered with the digest that was asked for, whatever the upstream's HEAD says."""
-    async with HostileRegistry({"manifest": lying_head}) as upstream:
+    async with start.against({"manifest": lying_head}, IMAGE) as (upstream, cache):
         upstream.methods = {"HEAD"}
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            reply = await cache.get(f"/v2/library/app/manifests/{IMAGE.top}", method="HEAD")
+        reply = await cache.get(f"/v2/library/app/manifests/{IMAGE.top}", method="HEAD")
 
-            assert (reply.status, reply.header("Docker-Content-Digest")) == (200, IMAGE.top)
+        assert (reply.status, reply.header("Docker-Content-Digest")) == (200, IMAGE.top)
 
 
 @pytest.mark.parametrize("tag_ttl", [60.0, 0.0])
 @pytest.mark.parametrize("before", ["HEAD", "GET"])
 async def test_tag_whose_head_names_a_digest_that_is_nowhere(start: Start, tag_ttl: float, before: str) -> None:
     """A tag is served although the upstream's HEAD names a digest that the upstream does not have."""
-    async with HostileRegistry({"manifest": lying_head}) as upstream:
+    async with start.against({"manifest": lying_head}, IMAGE, tag_ttl=tag_ttl) as (upstream, cache):
         upstream.methods = {"HEAD"}
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url, tag_ttl=tag_ttl) as cache:
-            await cache.get("/v2/library/app/manifests/1", method=before)
+        await cache.get("/v2/library/app/manifests/1", method=before)
 
-            reply = await cache.manifest("1")
+        reply = await cache.manifest("1")
 
-            assert (reply.status, reply.header("Docker-Content-Digest")) == (200, IMAGE.top)
+        assert (reply.status, reply.header("Docker-Content-Digest")) == (200, IMAGE.top)
 
 
 async def test_manifest_that_takes_two_questions_is_answered_within_one_limit(start: Start) -> None:
     """A tag that is known by a HEAD only is answered within the limit when the upstream then falls silent."""
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url, tag_ttl=0.0) as cache:
-            await cache.get("/v2/library/app/manifests/1", method="HEAD")
-            upstream.delay, upstream.delay_on = 30.0, "/manifests/"
-            began = time.perf_counter()
+    async with start.over(IMAGE, tag_ttl=0.0) as (upstream, cache):
+        await cache.get("/v2/library/app/manifests/1", method="HEAD")
+        upstream.delay, upstream.delay_on = 30.0, "/manifests/"
+        began = time.perf_counter()
 
-            reply = await cache.manifest("1")
+        reply = await cache.manifest("1")
 
-            assert reply.status == 502
-            assert time.perf_counter() - began < scaled(1.25)
+        assert reply.status == 502
+        assert time.perf_counter() - began < scaled(1.25)
 
 
 async def test_body_that_always_lacks_its_end_is_given_up(start: Start) -> None:
     """An upstream without ranges that cuts every body is asked a few times, not for ever."""
-    async with HostileRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
+    async with start.against({}, IMAGE) as (upstream, cache):
         upstream.accept_ranges = False
-        async with start(upstream.url) as cache:
-            await cache.know(IMAGE)
-            upstream.behaviours = {"blob": cut()}
+        await cache.know(IMAGE)
+        upstream.behaviours = {"blob": cut()}
 
-            reply = await cache.blob(LARGE)
+        reply = await cache.blob(LARGE)
 
-            assert not reply.complete
-            assert upstream.count("GET", "/blobs/") < 12
-            assert cache.running.engine.transfers == 0
+        assert not reply.complete
+        assert upstream.count("GET", "/blobs/") < 12
+        assert cache.running.engine.transfers == 0
 
 
 async def test_client_that_reads_nothing_is_not_answered_for_ever(start: Start) -> None:
     """Requests sent ahead by a client that takes no answer are left alone, not answered into memory."""
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            await cache.pull(IMAGE)
-            await cache.blob(SMALL)
-            served = cache.running.engine.scopes.find(None, "docker.io").counters
-            before = served.bytes_from_cache
-            reader, writer = await asyncio.open_connection("127.0.0.1", cache.port, limit=1)
-            line = f"GET /v2/library/app/blobs/{SMALL} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    async with start.over(IMAGE) as (_upstream, cache):
+        await cache.pull(IMAGE)
+        await cache.blob(SMALL)
+        served = cache.running.engine.scopes.find(None, "docker.io").counters
+        before = served.bytes_from_cache
+        reader, writer = await asyncio.open_connection("127.0.0.1", cache.port, limit=1)
+        line = f"GET /v2/library/app/blobs/{SMALL} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
-            writer.write(line * 2000)
-            await asyncio.sleep(0.5)
+        writer.write(line * 2000)
+        await asyncio.sleep(0.5)
 
-            assert served.bytes_from_cache - before < 20 * 1024 * 1024
-            writer.transport.abort()
-            del reader
+        assert served.bytes_from_cache - before < 20 * 1024 * 1024
+        writer.transport.abort()
+        del reader
 
 
 async def test_vanished_client_is_no_error(start: Start) -> None:
@@ -156,36 +141,32 @@ async def test_vanished_client_is_no_error(start: Start) -> None:
 
 async def vanish(start: Start) -> None:
     """Ask for a blob and leave, then fetch it."""
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
+    async with start.over(IMAGE) as (upstream, cache):
         upstream.gate = asyncio.Event()
-        async with start(upstream.url) as cache:
-            await cache.know(IMAGE)
-            async with talk(cache.port, "GET", f"/v2/library/app/blobs/{LARGE}"):
-                await upstream.until(1, "GET", "/blobs/")
-            await asyncio.sleep(0.05)
+        await cache.know(IMAGE)
+        async with talk(cache.port, "GET", f"/v2/library/app/blobs/{LARGE}"):
+            await upstream.until(1, "GET", "/blobs/")
+        await asyncio.sleep(0.05)
 
-            upstream.gate.set()
-            assert (await cache.blob(LARGE)).body == IMAGE.blobs[LARGE]
-            await asyncio.sleep(0.05)
+        upstream.gate.set()
+        assert (await cache.blob(LARGE)).body == IMAGE.blobs[LARGE]
+        await asyncio.sleep(0.05)
 
 
 async def test_blob_is_served_where_its_right_cannot_be_written(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stored blob is served in a repository that the upstream confirmed, also while the index cannot be written."""
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
+    async with start.over(IMAGE) as (upstream, cache):
         upstream.add("library/other", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            await cache.pull(IMAGE)
+        await cache.pull(IMAGE)
 
-            async def full(names: SqliteMetadata, place: RepositoryKey, grants: Sequence[Grant], given: Digest) -> None:
-                raise StoreError("record rights: no space left", full=True)
+        async def full(names: SqliteMetadata, place: RepositoryKey, grants: Sequence[Grant], given: Digest) -> None:
+            raise StoreError("record rights: no space left", full=True)
 
-            monkeypatch.setattr(SqliteMetadata, "add_grants", full)
+        monkeypatch.setattr(SqliteMetadata, "add_grants", full)
 
-            reply = await cache.blob(LARGE, repository="library/other")
+        reply = await cache.blob(LARGE, repository="library/other")
 
-            assert (reply.status, reply.body) == (200, IMAGE.blobs[LARGE])
+        assert (reply.status, reply.body) == (200, IMAGE.blobs[LARGE])
 
 
 async def test_failure_at_one_registry_is_not_held_against_another(start: Start) -> None:
@@ -215,15 +196,13 @@ async def test_client_of_an_abandoned_transfer_may_come_back(start: Start, monke
         return await honest(stream)
 
     monkeypatch.setattr(RegistryStream, "read", read)
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            await cache.know(IMAGE)
-            await cache.blob(LARGE)
+    async with start.over(IMAGE) as (_upstream, cache):
+        await cache.know(IMAGE)
+        await cache.blob(LARGE)
 
-            part = await cache.blob(LARGE, ("Range", "bytes=1000-"))
+        part = await cache.blob(LARGE, ("Range", "bytes=1000-"))
 
-            assert (part.status, part.body) == (206, IMAGE.blobs[LARGE][1000:])
+        assert (part.status, part.body) == (206, IMAGE.blobs[LARGE][1000:])
 
 
 async def test_mistake_of_our_own_ends_the_wait(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -233,18 +212,16 @@ async def test_mistake_of_our_own_ends_the_wait(start: Start, monkeypatch: pytes
         raise LookupError("unforeseen")
 
     monkeypatch.setattr(RegistryStream, "read", read)
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            await cache.know(IMAGE)
-            asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-            began = time.perf_counter()
+    async with start.over(IMAGE) as (_upstream, cache):
+        await cache.know(IMAGE)
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        began = time.perf_counter()
 
-            reply = await cache.blob(LARGE)
+        reply = await cache.blob(LARGE)
 
-            assert reply.status == 502
-            assert time.perf_counter() - began < scaled(1.0)
-            asyncio.get_running_loop().set_exception_handler(None)
+        assert reply.status == 502
+        assert time.perf_counter() - began < scaled(1.0)
+        asyncio.get_running_loop().set_exception_handler(None)
 
 
 async def test_next_transfer_waits_for_the_checkpoint_of_the_last(
@@ -261,18 +238,16 @@ async def test_next_transfer_waits_for_the_checkpoint_of_the_last(
         await checkpoint(partial, frontier, durable=durable)
 
     monkeypatch.setattr(DiskPartial, "checkpoint", slow)
-    async with HostileRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            await cache.know(IMAGE)
-            upstream.accept_ranges = False
-            upstream.behaviours = {"blob": cut()}
+    async with start.against({}, IMAGE) as (upstream, cache):
+        await cache.know(IMAGE)
+        upstream.accept_ranges = False
+        upstream.behaviours = {"blob": cut()}
 
-            reply = await cache.blob(LARGE)
-            order.append("told")
+        reply = await cache.blob(LARGE)
+        order.append("told")
 
-            assert not reply.complete
-            assert order[0] == "checkpoint"
+        assert not reply.complete
+        assert order[0] == "checkpoint"
 
 
 async def test_partial_longer_than_the_blob_is_begun_afresh(start: Start) -> None:
@@ -304,14 +279,12 @@ async def test_head_of_a_cold_blob_tells_the_size_of_its_descriptor(start: Start
     async def one_byte(exchange: Exchange) -> None:
         await exchange.say(Answer(200, (), b"x"))
 
-    async with HostileRegistry({"blob": one_byte}) as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            await cache.know(IMAGE)
+    async with start.against({"blob": one_byte}, IMAGE) as (_upstream, cache):
+        await cache.know(IMAGE)
 
-            reply = await cache.get(f"/v2/library/app/blobs/{LARGE}", method="HEAD")
+        reply = await cache.get(f"/v2/library/app/blobs/{LARGE}", method="HEAD")
 
-            assert (reply.status, reply.header("Content-Length")) == (200, str(len(IMAGE.blobs[LARGE])))
+        assert (reply.status, reply.header("Content-Length")) == (200, str(len(IMAGE.blobs[LARGE])))
 
 
 @pytest.mark.parametrize("trouble", ["other content", "stall mid body", "trickle", "wrong total"])
@@ -336,13 +309,12 @@ async def test_registry_that_spoils_a_digest_spoils_it_for_itself_only(start: St
 async def test_failures_in_the_log(start: Start) -> None:
     """What anybody may ask for in vain, again and again, is told seldom and without a byte of what was asked."""
     absent = digest_of(b"s3cr3t")
-    async with FakeRegistry() as upstream:
+    async with start.over() as (upstream, cache):
         upstream.status_for = {"/blobs/": 500, "/manifests/": 500}
-        async with start(upstream.url) as cache:
-            with structlog.testing.capture_logs() as told:
-                for _ in range(5):
-                    assert (await cache.blob(absent, repository="library/s3cr3t")).status >= 500
-                    assert (await cache.manifest("s3cr3t", repository="library/s3cr3t")).status >= 500
+        with structlog.testing.capture_logs() as told:
+            for _ in range(5):
+                assert (await cache.blob(absent, repository="library/s3cr3t")).status >= 500
+                assert (await cache.manifest("s3cr3t", repository="library/s3cr3t")).status >= 500
 
     assert {line["event"] for line in told} <= {"blob not fetched", "refused"}
     assert 0 < len(told) < 5

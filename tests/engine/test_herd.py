@@ -13,13 +13,8 @@ from tests.fakes.http import talk
 from tests.fakes.registry import FakeRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.engine.conftest import Cache
+    from tests.engine.conftest import Cache, Start
     from tests.fakes.content import FakeImage
-
-    Start = Callable[..., AbstractAsyncContextManager[Cache]]
 
 MIB = 1024 * 1024
 
@@ -35,36 +30,32 @@ async def test_sixteen_clients_fetch_once(start: Start, known: bool, ranges: boo
     """Sixteen clients that want one cold blob at once all get it, and the upstream sends it once."""
     image = make_image(3 * MIB, seed=1)
     digest = big(image)
-    async with FakeRegistry() as upstream:
+    async with start.over(image) as (upstream, cache):
         upstream.accept_ranges = ranges
-        upstream.add("library/app", "1", image)
-        async with start(upstream.url) as cache:
-            if known:
-                await cache.know(image)
+        if known:
+            await cache.know(image)
 
-            replies = await asyncio.gather(*(cache.blob(digest) for _ in range(16)))
+        replies = await asyncio.gather(*(cache.blob(digest) for _ in range(16)))
 
-            assert all(reply.complete and reply.body == image.blobs[digest] for reply in replies)
-            assert upstream.body_bytes("/blobs/") == 3 * MIB
-            assert cache.running.engine.scopes.find(None, "docker.io").counters.hit >= 15
+        assert all(reply.complete and reply.body == image.blobs[digest] for reply in replies)
+        assert upstream.body_bytes("/blobs/") == 3 * MIB
+        assert cache.running.engine.scopes.find(None, "docker.io").counters.hit >= 15
 
 
 async def test_slow_first_client_slows_nobody(start: Start) -> None:
     """A first client that reads nothing changes nothing for a second one."""
     image = make_image(8 * MIB, seed=2)
     digest = big(image)
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", image)
-        async with start(upstream.url) as cache:
-            await cache.know(image)
-            async with talk(cache.port, "GET", f"/v2/app/blobs/{digest}") as slow:
-                await slow.head()
-                await slow.read(1000)
+    async with start.over(image) as (upstream, cache):
+        await cache.know(image)
+        async with talk(cache.port, "GET", f"/v2/app/blobs/{digest}") as slow:
+            await slow.head()
+            await slow.read(1000)
 
-                reply = await cache.blob(digest)
+            reply = await cache.blob(digest)
 
-            assert reply.body == image.blobs[digest]
-            assert upstream.body_bytes("/blobs/") == 8 * MIB
+        assert reply.body == image.blobs[digest]
+        assert upstream.body_bytes("/blobs/") == 8 * MIB
 
 
 async def test_vanished_first_client_changes_nothing(start: Start) -> None:
@@ -93,19 +84,17 @@ async def test_fill_goes_on_without_any_client(start: Start) -> None:
     """A blob whose only client left is completed and kept, so that the retry is served from the store."""
     image = make_image(2 * MIB, seed=4)
     digest = big(image)
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", image)
-        async with start(upstream.url) as cache:
-            await cache.know(image)
-            upstream.gate, upstream.gate_at = asyncio.Event(), MIB
-            async with talk(cache.port, "GET", f"/v2/app/blobs/{digest}") as only:
-                await only.head()
-            upstream.gate.set()
+    async with start.over(image) as (upstream, cache):
+        await cache.know(image)
+        upstream.gate, upstream.gate_at = asyncio.Event(), MIB
+        async with talk(cache.port, "GET", f"/v2/app/blobs/{digest}") as only:
+            await only.head()
+        upstream.gate.set()
 
-            reply = await cache.blob(digest)
+        reply = await cache.blob(digest)
 
-            assert reply.body == image.blobs[digest]
-            assert upstream.body_bytes("/blobs/") == 2 * MIB
+        assert reply.body == image.blobs[digest]
+        assert upstream.body_bytes("/blobs/") == 2 * MIB
 
 
 async def test_many_cold_blobs_begin_at_once(start: Start) -> None:
@@ -139,24 +128,20 @@ async def test_ranges_while_filling(start: Start) -> None:
             assert await conversation.head() == 206
             assert await conversation.exactly(100_000) == body[at : at + 100_000]
 
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", image)
-        async with start(upstream.url) as cache:
-            await cache.know(image)
+    async with start.over(image) as (upstream, cache):
+        await cache.know(image)
 
-            await asyncio.gather(*(chunk(cache, number * MIB // 2) for number in range(8)))
+        await asyncio.gather(*(chunk(cache, number * MIB // 2) for number in range(8)))
 
-            assert (await cache.blob(digest)).body == body
-            assert upstream.body_bytes("/blobs/") == 4 * MIB
+        assert (await cache.blob(digest)).body == body
+        assert upstream.body_bytes("/blobs/") == 4 * MIB
 
 
 async def test_herd_on_a_tag_asks_once(start: Start) -> None:
     """A hundred clients that want one cold tag cost one manifest GET."""
     image = make_image(1000, seed=6)
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", image)
-        async with start(upstream.url) as cache:
-            replies = await asyncio.gather(*(cache.manifest("1") for _ in range(100)))
+    async with start.over(image) as (upstream, cache):
+        replies = await asyncio.gather(*(cache.manifest("1") for _ in range(100)))
 
-            assert {reply.status for reply in replies} == {200}
-            assert upstream.count("GET", "/manifests/") == 1
+        assert {reply.status for reply in replies} == {200}
+        assert upstream.count("GET", "/manifests/") == 1

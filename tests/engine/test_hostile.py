@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.oci.references import Digest
-from tests.engine.conftest import Cache, SkippingClock
+from tests.engine.conftest import SkippingClock
 from tests.fakes.behaviours import (
     BAD_DOCUMENTS,
     BAD_HEADERS,
@@ -33,10 +33,7 @@ from tests.fakes.server import Forced
 from tests.limits import scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    Start = Callable[..., AbstractAsyncContextManager[Cache]]
+    from tests.engine.conftest import Cache, Start
 
 IMAGE = make_image(40_000, 1_500_000, seed=40)
 SMALL, LARGE = IMAGE.layers
@@ -77,25 +74,23 @@ def cases(table: dict[str, Behaviour]) -> pytest.MarkDecorator:
 @cases(BLOB_CASES)
 async def test_blob(start: Start, behaviour: Behaviour, digest: str, known: bool) -> None:
     """A client never gets a complete wrong blob, gets an answer in time, and the right blob once it can be had."""
-    async with HostileRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url, clock=SkippingClock()) as cache:
-            if known:
-                await cache.know(IMAGE)
-            upstream.behaviours = {"blob": behaviour}
-            began = time.perf_counter()
+    async with start.against({}, IMAGE, clock=SkippingClock()) as (upstream, cache):
+        if known:
+            await cache.know(IMAGE)
+        upstream.behaviours = {"blob": behaviour}
+        began = time.perf_counter()
 
-            bad = await cache.blob(digest)
-            took = time.perf_counter() - began
+        bad = await cache.blob(digest)
+        took = time.perf_counter() - began
 
-            whole = bad.status == 200 and bad.complete
-            assert not whole or bad.body == IMAGE.blobs[digest]
-            assert bad.status in {200, 404, 502, 503}
-            assert took < LONGEST
-            assert_verified(cache)
-            upstream.behaviours = {}
-            await eventually_served(cache, digest)
-            assert_verified(cache)
+        whole = bad.status == 200 and bad.complete
+        assert not whole or bad.body == IMAGE.blobs[digest]
+        assert bad.status in {200, 404, 502, 503}
+        assert took < LONGEST
+        assert_verified(cache)
+        upstream.behaviours = {}
+        await eventually_served(cache, digest)
+        assert_verified(cache)
 
 
 async def eventually_served(cache: Cache, digest: str) -> None:
@@ -116,21 +111,19 @@ async def eventually_served(cache: Cache, digest: str) -> None:
 @cases(MANIFEST_CASES)
 async def test_manifest(start: Start, behaviour: Behaviour, reference: str) -> None:
     """A manifest is served with its own digest or not at all, within the limit, and the right one afterwards."""
-    async with HostileRegistry({"manifest": behaviour}) as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url, clock=SkippingClock()) as cache:
-            began = time.perf_counter()
+    async with start.against({"manifest": behaviour}, IMAGE, clock=SkippingClock()) as (upstream, cache):
+        began = time.perf_counter()
 
-            bad = await cache.manifest(reference)
+        bad = await cache.manifest(reference)
 
-            assert time.perf_counter() - began < scaled(3)
-            assert bad.status in {200, 404, 502, 503}
-            if bad.status == 200:
-                assert bad.header("Docker-Content-Digest") == str(Digest.of(bad.body))
-                assert reference == "1" or bad.body == IMAGE.manifests[IMAGE.top].body
-            upstream.behaviours = {}
-            await eventually_known(cache, reference)
-            assert_verified(cache)
+        assert time.perf_counter() - began < scaled(3)
+        assert bad.status in {200, 404, 502, 503}
+        if bad.status == 200:
+            assert bad.header("Docker-Content-Digest") == str(Digest.of(bad.body))
+            assert reference == "1" or bad.body == IMAGE.manifests[IMAGE.top].body
+        upstream.behaviours = {}
+        await eventually_known(cache, reference)
+        assert_verified(cache)
 
 
 async def eventually_known(cache: Cache, reference: str) -> None:
@@ -149,63 +142,55 @@ async def eventually_known(cache: Cache, reference: str) -> None:
 @cases({**SILENCE, **BAD_DOCUMENTS, **BAD_REDIRECTS, **BAD_HEADERS})
 async def test_token_service(start: Start, behaviour: Behaviour, kind: str) -> None:
     """A token service that misbehaves costs a refusal within the limit, and is asked nothing it should not be."""
-    async with HostileRegistry({"token": behaviour}) as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            began = time.perf_counter()
+    async with start.against({"token": behaviour}, IMAGE) as (_upstream, cache):
+        began = time.perf_counter()
 
-            reply = await (cache.manifest("1") if kind == "manifest" else cache.blob(LARGE))
+        reply = await (cache.manifest("1") if kind == "manifest" else cache.blob(LARGE))
 
-            assert reply.status in {200, 404, 502, 503}
-            assert reply.header("WWW-Authenticate") is None
-            assert time.perf_counter() - began < LONGEST
-            assert reply.status != 200 or not reply.complete or kind == "manifest" or reply.body == IMAGE.blobs[LARGE]
+        assert reply.status in {200, 404, 502, 503}
+        assert reply.header("WWW-Authenticate") is None
+        assert time.perf_counter() - began < LONGEST
+        assert reply.status != 200 or not reply.complete or kind == "manifest" or reply.body == IMAGE.blobs[LARGE]
 
 
 @pytest.mark.parametrize("challenge", CHALLENGES.values(), ids=CHALLENGES.keys())
 async def test_challenge(start: Start, challenge: str) -> None:
     """Whatever stands in WWW-Authenticate, the client is answered, and the engine still lives."""
-    async with HostileRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
+    async with start.against({}, IMAGE) as (upstream, cache):
         upstream.challenge = challenge
-        async with start(upstream.url) as cache:
-            reply = await cache.manifest("1")
+        reply = await cache.manifest("1")
 
-            assert reply.status in {404, 502}
-            assert (await cache.get("/healthz")).status == 200
+        assert reply.status in {404, 502}
+        assert (await cache.get("/healthz")).status == 200
 
 
 async def test_cut_layer_is_resumed_not_begun_again(start: Start) -> None:
     """A body that breaks off is continued from where it broke: the client gets all, nearly nothing crosses twice."""
-    async with HostileRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            await cache.know(IMAGE)
-            upstream.behaviours = {"blob": times(2, cut())}
+    async with start.against({}, IMAGE) as (upstream, cache):
+        await cache.know(IMAGE)
+        upstream.behaviours = {"blob": times(2, cut())}
 
-            reply = await cache.blob(LARGE)
+        reply = await cache.blob(LARGE)
 
-            assert (reply.status, reply.body) == (200, IMAGE.blobs[LARGE])
-            assert upstream.body_bytes("/blobs/") < 1.1 * len(reply.body)
+        assert (reply.status, reply.body) == (200, IMAGE.blobs[LARGE])
+        assert upstream.body_bytes("/blobs/") < 1.1 * len(reply.body)
 
 
 async def test_range_retry_after_a_failed_transfer_is_502(start: Start) -> None:
     """After a transfer broke for good, the client's Range retry is refused, so that it takes the rest from upstream."""
-    async with HostileRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            await cache.know(IMAGE)
-            upstream.behaviours = {"blob": WRONG_CONTENT["last byte"]}
-            broken = await cache.blob(LARGE)
-            assert broken.status == 200
-            assert not broken.complete
-            assert len(broken.body) < len(IMAGE.blobs[LARGE])
+    async with start.against({}, IMAGE) as (upstream, cache):
+        await cache.know(IMAGE)
+        upstream.behaviours = {"blob": WRONG_CONTENT["last byte"]}
+        broken = await cache.blob(LARGE)
+        assert broken.status == 200
+        assert not broken.complete
+        assert len(broken.body) < len(IMAGE.blobs[LARGE])
 
-            retry = await cache.blob(LARGE, ("Range", f"bytes={len(broken.body)}-"))
+        retry = await cache.blob(LARGE, ("Range", f"bytes={len(broken.body)}-"))
 
-            assert retry.status == 502
-            upstream.behaviours = {}
-            assert (await cache.blob(LARGE)).body == IMAGE.blobs[LARGE]
+        assert retry.status == 502
+        upstream.behaviours = {}
+        assert (await cache.blob(LARGE)).body == IMAGE.blobs[LARGE]
 
 
 @pytest.mark.parametrize("path", ["/v2/app/manifests/1", f"/v2/app/blobs/{LARGE}"])

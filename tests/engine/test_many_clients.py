@@ -21,13 +21,10 @@ from tests.fakes.registry import FakeRegistry
 from tests.limits import eventually, scaled
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator
 
     from obol.registry.server.connection import Connection
-    from tests.engine.conftest import Cache
-
-    Start = Callable[..., AbstractAsyncContextManager[Cache]]
+    from tests.engine.conftest import Cache, Start
 
 CLIENTS = 64
 LONGEST_GAP = scaled(0.25)
@@ -139,19 +136,17 @@ async def test_herd_on_a_list(start: Start) -> None:
 async def test_heads_of_a_large_manifest(start: Start) -> None:
     """However many ways there are to ask for the head of a manifest, its body is kept by none of them."""
     image = large(0)
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", image)
-        async with start(upstream.url) as cache:
-            await cache.manifest("1")
-            for number in range(50):
-                accept = ("Accept", f"{OCI_MANIFEST}, a/b{number}")
-                reply = await cache.get("/v2/library/app/manifests/1", accept, method="HEAD")
-                assert (reply.status, reply.body) == (200, b"")
+    async with start.over(image) as (_upstream, cache):
+        await cache.manifest("1")
+        for number in range(50):
+            accept = ("Accept", f"{OCI_MANIFEST}, a/b{number}")
+            reply = await cache.get("/v2/library/app/manifests/1", accept, method="HEAD")
+            assert (reply.status, reply.body) == (200, b"")
 
-            (handler,) = cache.running.listeners._handlers.values()
-            kept = handler._ready._by_meaning.items()
-            assert len(kept) >= 50
-            assert sum(len(answer.body) for _, answer in kept) == 0
+        (handler,) = cache.running.listeners._handlers.values()
+        kept = handler._ready._by_meaning.items()
+        assert len(kept) >= 50
+        assert sum(len(answer.body) for _, answer in kept) == 0
 
 
 async def test_loud_and_silent_clients(start: Start) -> None:
@@ -163,10 +158,8 @@ async def test_loud_and_silent_clients(start: Start) -> None:
         b"\x16\x03\x01\x02\x00" * 1000,
         b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n" * 300,
     ]
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", SMALL)
-        async with start(upstream.url) as cache:
-            await cache.manifest("1")
-            async with deaf(cache.port, *rubbish * 20), watched():
-                for _ in range(20):
-                    assert (await cache.manifest("1")).status == 200
+    async with start.over(SMALL) as (_upstream, cache):
+        await cache.manifest("1")
+        async with deaf(cache.port, *rubbish * 20), watched():
+            for _ in range(20):
+                assert (await cache.manifest("1")).status == 200

@@ -11,12 +11,7 @@ from tests.fakes.http import request
 from tests.fakes.registry import FakeRegistry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    from tests.engine.conftest import Cache
-
-    Start = Callable[..., AbstractAsyncContextManager[Cache]]
+    from tests.engine.conftest import Start
 
 HUB = make_image(1000, seed=30)
 GHCR = make_image(1000, seed=31)
@@ -56,13 +51,12 @@ BAD_TARGETS = [
 @pytest.mark.parametrize("target", BAD_TARGETS)
 async def test_bad_names_reach_nobody(start: Start, target: str) -> None:
     """A name outside the grammar is 400 or 404, and neither the store nor an upstream hears of it."""
-    async with FakeRegistry() as upstream:
-        async with start(upstream.url) as cache:
-            reply = await cache.get(target)
+    async with start.over() as (upstream, cache):
+        reply = await cache.get(target)
 
-            assert reply.status in ({421} if "://evil" in target else {400, 404})
-            assert upstream.count() == 0
-            assert cache.stored() == set()
+        assert reply.status in ({421} if "://evil" in target else {400, 404})
+        assert upstream.count() == 0
+        assert cache.stored() == set()
 
 
 @pytest.mark.parametrize("ns", ["ghcr.io", "169.254.169.254", "localhost:22", "evil.test", "quay.io"])
@@ -127,11 +121,10 @@ async def test_equal_names_of_two_registries_stay_apart(start: Start) -> None:
 @pytest.mark.parametrize("target", ["/v2/", "/healthz", "/metrics"])
 async def test_foreign_host_is_refused(start: Start, host: str, status: int, target: str) -> None:
     """A Host header that is not ours is refused on every route, so a rebound DNS name reads nothing."""
-    async with FakeRegistry() as upstream:
-        async with start(upstream.url) as cache:
-            reply = await request(cache.port, "GET", target, host_header=host)
+    async with start.over() as (_upstream, cache):
+        reply = await request(cache.port, "GET", target, host_header=host)
 
-            assert reply.status == status
+        assert reply.status == status
 
 
 async def test_blob_is_not_served_to_a_repository_that_does_not_own_it(start: Start) -> None:
@@ -169,10 +162,9 @@ async def test_blob_shared_by_two_repositories_is_fetched_once(start: Start) -> 
 @pytest.mark.parametrize("target", ["/v2/app/manifests/1", "/v2/app/blobs/uploads/", "/v2/app/blobs/uploads/x"])
 async def test_pushing_into_a_proxied_space_is_405(start: Start, method: str, target: str) -> None:
     """Every verb that changes something is 405 with Allow, and the upstream hears nothing."""
-    async with FakeRegistry() as upstream:
-        async with start(upstream.url) as cache:
-            reply = await cache.get(target, method=method)
+    async with start.over() as (upstream, cache):
+        reply = await cache.get(target, method=method)
 
-            assert reply.status == 405
-            assert reply.header("Allow") == "GET, HEAD"
-            assert upstream.count() == 0
+        assert reply.status == 405
+        assert reply.header("Allow") == "GET, HEAD"
+        assert upstream.count() == 0

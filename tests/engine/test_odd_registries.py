@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.conftest import QUICK, Cache, SkippingClock
+from tests.engine.conftest import QUICK, SkippingClock
 from tests.fakes.behaviours import html, redirect_to
 from tests.fakes.content import OCI_MANIFEST, digest_of, make_image
-from tests.fakes.hostile import HostileRegistry
 from tests.fakes.hub import FakeHub
 from tests.fakes.optional import answers, refuses_ranges, tells_by_head
 from tests.fakes.registry import FakeRegistry
@@ -22,10 +21,7 @@ from tests.fakes.server import Forced
 from tests.limits import eventually, scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    Start = Callable[..., AbstractAsyncContextManager[Cache]]
+    from tests.engine.conftest import Cache, Start
 
 IMAGE = make_image(1000, 1_500_000, seed=71)
 MOVED = make_image(1000, seed=72)
@@ -35,33 +31,29 @@ LARGE = IMAGE.layers[1]
 @pytest.mark.parametrize("status", [400, 403, 404, 500])
 async def test_a_refused_head_hides_nothing(start: Start, status: int) -> None:
     """A tag goes on to be served and is seen to move though each HEAD is refused; HEADs of clients are answered."""
-    async with HostileRegistry({"manifest": answers(status)}) as upstream:
+    async with start.against({"manifest": answers(status)}, IMAGE, tag_ttl=0.0) as (upstream, cache):
         upstream.methods = {"HEAD"}
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url, tag_ttl=0.0) as cache:
-            cold = await cache.get("/v2/library/app/manifests/1", method="HEAD")
-            again = await cache.manifest("1")
-            upstream.add("library/app", "1", MOVED)
-            moved = await cache.manifest("1")
+        cold = await cache.get("/v2/library/app/manifests/1", method="HEAD")
+        again = await cache.manifest("1")
+        upstream.add("library/app", "1", MOVED)
+        moved = await cache.manifest("1")
 
-            assert (cold.status, cold.header("Content-Length")) == (200, str(len(IMAGE.index.body)))
-            assert again.body == IMAGE.index.body
-            assert moved.body == MOVED.index.body
+        assert (cold.status, cold.header("Content-Length")) == (200, str(len(IMAGE.index.body)))
+        assert again.body == IMAGE.index.body
+        assert moved.body == MOVED.index.body
 
 
 @pytest.mark.parametrize("told", [(("Content-Length", "0"),), (("Content-Length", "9"), ("Content-Encoding", "gzip"))])
 async def test_a_wrong_length_is_not_repeated(start: Start, told: tuple[tuple[str, str], ...]) -> None:
     """HEAD has the length of the document, by tag and by digest, of a manifest and of a blob."""
     behaviour = tells_by_head(*told)
-    async with HostileRegistry({"manifest": behaviour, "blob": behaviour}) as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            for reference in ("1", IMAGE.children[0]):
-                size = len(IMAGE.manifests[IMAGE.top if reference == "1" else reference].body)
-                head = await cache.get(f"/v2/library/app/manifests/{reference}", method="HEAD")
-                assert head.header("Content-Length") == str(size)
-            head = await cache.get(f"/v2/library/app/blobs/{LARGE}", method="HEAD")
-            assert head.header("Content-Length") == str(len(IMAGE.blobs[LARGE]))
+    async with start.against({"manifest": behaviour, "blob": behaviour}, IMAGE) as (_upstream, cache):
+        for reference in ("1", IMAGE.children[0]):
+            size = len(IMAGE.manifests[IMAGE.top if reference == "1" else reference].body)
+            head = await cache.get(f"/v2/library/app/manifests/{reference}", method="HEAD")
+            assert head.header("Content-Length") == str(size)
+        head = await cache.get(f"/v2/library/app/blobs/{LARGE}", method="HEAD")
+        assert head.header("Content-Length") == str(len(IMAGE.blobs[LARGE]))
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -81,33 +73,28 @@ async def test_a_store_without_ranges_gives_the_whole(start: Start, status: int,
 @pytest.mark.parametrize("status", [403, 500])
 async def test_a_registry_without_ranges_gives_the_whole(start: Start, status: int) -> None:
     """The same where the registry sends blobs itself."""
-    async with HostileRegistry({"blob": refuses_ranges(status)}) as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            await cache.know(IMAGE)
+    async with start.against({"blob": refuses_ranges(status)}, IMAGE) as (_upstream, cache):
+        await cache.know(IMAGE)
 
-            assert (await cache.blob(LARGE)).body == IMAGE.blobs[LARGE]
+        assert (await cache.blob(LARGE)).body == IMAGE.blobs[LARGE]
 
 
 async def test_one_bad_image_leaves_the_others(start: Start) -> None:
     """An image that always fails is soon refused at once; another of the same registry is pulled as ever."""
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
+    async with start.over(IMAGE) as (upstream, cache):
         upstream.status_for = {"/bad/": 500}
-        async with start(upstream.url) as cache:
-            statuses = [(await cache.manifest("1", repository="library/bad")).status for _ in range(7)]
+        statuses = [(await cache.manifest("1", repository="library/bad")).status for _ in range(7)]
 
-            assert statuses == [502] * 5 + [503] * 2
-            assert {reply.status for reply in await cache.pull(IMAGE)} == {200}
+        assert statuses == [502] * 5 + [503] * 2
+        assert {reply.status for reply in await cache.pull(IMAGE)} == {200}
 
 
 @pytest.mark.parametrize("how", [404, 406, 400, 405, 501, 500, "page", "login"])
 async def test_no_referrers_is_a_404(start: Start, how: int | str) -> None:
     """However a registry says that it lists no referrers, clients are sent to the tag that stands for the list."""
     behaviour = answers(how) if isinstance(how, int) else html if how == "page" else redirect_to("/login")
-    async with HostileRegistry({"referrers": behaviour, "other": html}) as upstream:
-        async with start(upstream.url) as cache:
-            assert (await cache.get(f"/v2/library/app/referrers/{IMAGE.top}")).status == 404
+    async with start.against({"referrers": behaviour, "other": html}) as (_upstream, cache):
+        assert (await cache.get(f"/v2/library/app/referrers/{IMAGE.top}")).status == 404
 
 
 @pytest.mark.parametrize("onward", ["next_page=gAAAA%3D%3d&n=2", "last=gAAAA%3D&n=2"])
@@ -132,22 +119,20 @@ async def test_the_link_to_the_next_page_is_carried(start: Start, onward: str) -
 
 async def test_a_late_manifest_is_kept(start: Start) -> None:
     """An upstream that is slower than clients wait: they are told in time, and the next one has the image."""
-    async with FakeRegistry() as upstream:
-        upstream.add("library/app", "1", IMAGE)
+    async with start.over(IMAGE, limits=replace(QUICK, manifest=scaled(0.2))) as (upstream, cache):
         upstream.delay = asyncio.Event()
-        async with start(upstream.url, limits=replace(QUICK, manifest=scaled(0.2))) as cache:
-            began = time.perf_counter()
-            early = await asyncio.gather(*(cache.manifest("1") for _ in range(3)))
-            assert {reply.status for reply in early} == {502}
-            assert time.perf_counter() - began < scaled(1)
-            upstream.delay.set()
-            await eventually(partial(holds_images, cache))
-            asked = upstream.count()
+        began = time.perf_counter()
+        early = await asyncio.gather(*(cache.manifest("1") for _ in range(3)))
+        assert {reply.status for reply in early} == {502}
+        assert time.perf_counter() - began < scaled(1)
+        upstream.delay.set()
+        await eventually(partial(holds_images, cache))
+        asked = upstream.count()
 
-            late = await cache.manifest("1")
+        late = await cache.manifest("1")
 
-            assert (late.body, late.header("Obol-Cache")) == (IMAGE.index.body, "hit")
-            assert upstream.count() == asked == 1
+        assert (late.body, late.header("Obol-Cache")) == (IMAGE.index.body, "hit")
+        assert upstream.count() == asked == 1
 
 
 async def holds_images(cache: Cache) -> bool:

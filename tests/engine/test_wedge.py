@@ -12,7 +12,7 @@ import pytest
 from obol.machine.tasks import spawn
 from obol.registry.settings import TimeLimits
 from obol.registry.transfers.slots import LEND_AFTER
-from tests.engine.conftest import SMALL_SEGMENTS, Cache
+from tests.engine.conftest import SMALL_SEGMENTS
 from tests.fakes.behaviours import Behaviour, Exchange, stall_mid_body
 from tests.fakes.chunks import BROKEN_CHUNKS
 from tests.fakes.content import make_image
@@ -20,10 +20,7 @@ from tests.fakes.hostile import HostileRegistry
 from tests.limits import scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    Start = Callable[..., AbstractAsyncContextManager[Cache]]
+    from tests.engine.conftest import Cache, Start
 
 IMAGE = make_image(300_000, seed=60)
 CROWD = make_image(*[2000] * (SMALL_SEGMENTS.firsts_per_upstream + 6), seed=61)
@@ -39,22 +36,20 @@ async def test_a_malformed_chunk(
 ) -> None:
     """The client has an end at once, and the next one the right blob, as soon as the upstream is well."""
     [layer] = IMAGE.layers
-    async with HostileRegistry({"blob": behaviour}) as upstream:
-        upstream.add("library/app", "1", IMAGE)
-        async with start(upstream.url) as cache:
-            if known:
-                await cache.know(IMAGE)
-            began = time.monotonic()
+    async with start.against({"blob": behaviour}, IMAGE) as (upstream, cache):
+        if known:
+            await cache.know(IMAGE)
+        began = time.monotonic()
 
-            bad = await cache.blob(layer)
-            assert not (bad.status == 200 and bad.complete) or bad.body == IMAGE.blobs[layer]
-            await cache.settled()
-            upstream.behaviours = {}
-            good = await cache.blob(layer)
+        bad = await cache.blob(layer)
+        assert not (bad.status == 200 and bad.complete) or bad.body == IMAGE.blobs[layer]
+        await cache.settled()
+        upstream.behaviours = {}
+        good = await cache.blob(layer)
 
-            assert (good.status, good.body) == (200, IMAGE.blobs[layer])
-            assert time.monotonic() - began < SOON
-            assert "Traceback" not in caplog.text
+        assert (good.status, good.body) == (200, IMAGE.blobs[layer])
+        assert time.monotonic() - began < SOON
+        assert "Traceback" not in caplog.text
 
 
 async def crowd_then_good(cache: Cache, upstream: HostileRegistry, behaviour: Behaviour) -> float:

@@ -12,7 +12,7 @@ import pytest
 from obol.machine.clock import SystemClock
 from obol.registry.control.api import Listener
 from obol.registry.engine.engine import USES_EVERY
-from obol.registry.settings import EngineSettings, FillSettings, UpstreamSettings
+from obol.registry.settings import EngineSettings, TransferSettings, UpstreamSettings
 from obol.wiring.engine import RunningEngine, running_engine
 from tests.fakes.clock import FakeClock
 from tests.fakes.hostile import HostileRegistry
@@ -42,7 +42,7 @@ QUICK = short_limits(
 )
 """The limits of the product, made short enough to be waited for."""
 
-SMALL_SEGMENTS = FillSettings(segment=256 * 1024, segmented_above=512 * 1024, resumes=2)
+SMALL_SEGMENTS = TransferSettings(segment=256 * 1024, segmented_above=512 * 1024, resumes=2)
 """Segmented fetches with blobs of a megabyte or two."""
 
 

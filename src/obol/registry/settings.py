@@ -57,17 +57,17 @@ class TimeLimits:
     keepalive: float = 75.0
     """An idle client connection is kept for this long."""
     follower_gap: float = 45.0
-    """A client of a fill that brings nothing for this long is let go, so that it can turn to the upstream."""
+    """A client of a transfer that brings nothing for this long is let go, so that it can turn to the upstream."""
     shutdown: float = LAST_TRANSFERS
     """How long transfers under way may go on after the order to stop."""
     standstill: float = 120.0
     """A transfer that gets no new byte for this long is ended, whatever the reason."""
     abandoned: float = 60.0
-    """A fill that nobody follows goes on for this long, and to its end if most of it is there."""
+    """A transfer that nobody follows goes on for this long, and to its end if most of it is there."""
 
 
 @dataclass(frozen=True, slots=True)
-class FillSettings:
+class TransferSettings:
     """How blobs are fetched."""
 
     segment: int = 8 * MIB
@@ -87,7 +87,7 @@ class FillSettings:
     withhold: int = 32 * KIB
     """The tail that no client gets before the digest is confirmed."""
     resumes: int = 4
-    """Attempts in a row that may bring nothing before a fill is given up."""
+    """Attempts in a row that may bring nothing before a transfer is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class EngineSettings:
     answer_memory: int = ANSWER_MEMORY
     """Bytes of answers that may be kept in memory for clients that have not read them, over all clients."""
     limits: TimeLimits = field(default_factory=TimeLimits)
-    fill: FillSettings = field(default_factory=FillSettings)
+    fill: TransferSettings = field(default_factory=TransferSettings)
 
 
 DEFAULT_UPSTREAMS: tuple[UpstreamSettings, ...] = (

@@ -16,7 +16,7 @@ from obol.registry.engine.answers import Document, DocumentHead, StoredBlob
 from obol.registry.engine.engine import Engine
 from obol.registry.engine.refusals import refusal
 from obol.registry.engine.scopes import Scope
-from obol.registry.settings import EngineSettings, FillSettings, TimeLimits
+from obol.registry.settings import EngineSettings, TimeLimits, TransferSettings
 from obol.registry.store.ports import RepositoryKey
 from obol.registry.transfers.transfer import BlobOrigin, Transfer, TransferCounts, TransferFailed
 from tests.fakes.clock import FakeClock
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from obol.registry.transfers.follower import Follower
     from obol.registry.transfers.transfer import TransferEnvironment
 
-FILL = FillSettings(segment=1000, segmented_above=1500, connections_per_fill=4, withhold=100, resumes=2)
+FILL = TransferSettings(segment=1000, segmented_above=1500, connections_per_fill=4, withhold=100, resumes=2)
 LIMITS = replace(
     short_limits(
         connect=0.2, manifest=1.0, stale_after=0.05, blob_headers=0.2, follower_gap=0.15, send_stall=0.3, shutdown=0.1
@@ -176,7 +176,7 @@ async def take(blob: StoredBlob | Follower, start: int = 0, stop: int | None = N
 async def world(
     *upstreams: FakeUpstream,
     store: MemoryStore | None = None,
-    fill: FillSettings = FILL,
+    fill: TransferSettings = FILL,
     limits: TimeLimits = LIMITS,
     **settings: Any,
 ) -> AsyncIterator[World]:

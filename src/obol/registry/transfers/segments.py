@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from obol.registry.settings import FillSettings
+    from obol.registry.settings import TransferSettings
 
 UNSIZED = 1 << 62
 """Where a blob ends for all we know, if the upstream has not said how long it is."""
@@ -25,7 +25,7 @@ class Segment:
     stop: int
 
 
-def connections(size: int, settings: FillSettings) -> int:
+def connections(size: int, settings: TransferSettings) -> int:
     """How many connections are worth opening for `size` bytes that are left: one, or one a segment up to the limit."""
     if size <= settings.segmented_above:
         return 1

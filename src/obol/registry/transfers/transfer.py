@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from obol.machine.clock import Clock
     from obol.oci.references import Digest
-    from obol.registry.settings import FillSettings, TimeLimits
+    from obol.registry.settings import TimeLimits, TransferSettings
     from obol.registry.store.ports import Content, Partial, Partials, RepositoryKey
     from obol.registry.upstream.ports import BlobSource, Slots
 
@@ -112,7 +112,7 @@ class TransferEnvironment:
 
     partials: Partials
     content: Content
-    settings: FillSettings
+    settings: TransferSettings
     limits: TimeLimits
     clock: Clock
     threads: Executor

@@ -167,14 +167,14 @@ class BlobSource(Protocol):
 
 
 class Slots(Protocol):
-    """Connections for blobs, shared fairly: a fill gets its first also where others have several."""
+    """Connections for blobs, shared fairly: a transfer gets its first also where others have several."""
 
     async def first(self, within: float) -> None:
-        """Wait for the first connection of a fill. Raises Unavailable after `within` seconds."""
+        """Wait for the first connection of a transfer. Raises Unavailable after `within` seconds."""
         ...
 
     def more(self) -> bool:
-        """Take one more if there is room for fills with several."""
+        """Take one more if there is room for transfers with several."""
         ...
 
     def crowded(self) -> bool:

@@ -1,9 +1,9 @@
-"""Connections for blobs, shared fairly between fills.
+"""Connections for blobs, shared fairly between transfers.
 
 Blobs are what takes long, so only they are counted: a HEAD, a manifest or a token never waits behind them. There are
-two limits. Up to the lower one a fill may have several connections, and whoever has several gives them back when there
-are more (`crowded`). Up to the higher one a fill gets its first: a client would have opened that itself, so it would be
-slower with us if it had to wait. A connection that stands still lends its slot, up to a limit of its own.
+two limits. Up to the lower one a transfer may have several connections, and one that has several gives them back when
+there are more (`crowded`). Up to the higher one a transfer gets its first: a client would have opened that itself, so
+it would be slower with us if it had to wait. A connection that stands still lends its slot, up to a limit of its own.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class _Waiter:
 class SlotPool:
     """All blob connections of one engine; `of` gives each upstream its own.
 
-    A fill may have several up to the limits of `several`, and its first up to those of `firsts`. Besides, as many as
-    `lent` says may stand still: they take memory and descriptors, too.
+    A transfer may have several up to the limits of `several`, and its first up to those of `firsts`. Besides, as many
+    as `lent` says may stand still: they take memory and descriptors, too.
     """
 
     def __init__(self, several: Share, firsts: Share, lent: Share) -> None:
@@ -49,7 +49,7 @@ class SlotPool:
         return UpstreamSlots(self, registry)
 
     def room(self, registry: str) -> int:
-        """How many more connections to `registry` fills that have one may open; negative: give so many back."""
+        """How many more connections to `registry` transfers that have one may open; negative: give so many back."""
         return min(self._left(registry, self._several), self._left(registry, self._firsts))
 
     def _left(self, registry: str, share: Share) -> int:
@@ -126,11 +126,11 @@ class UpstreamSlots:
         self._registry = registry
 
     async def first(self, within: float) -> None:
-        """Wait for the first connection of a fill. Raises Unavailable after `within` seconds."""
+        """Wait for the first connection of a transfer. Raises Unavailable after `within` seconds."""
         await self._pool.wait(self._registry, within)
 
     def more(self) -> bool:
-        """Take one more if there is room for fills with several."""
+        """Take one more if there is room for transfers with several."""
         if self._pool.room(self._registry) <= 0:
             return False
         self._pool.take(self._registry)

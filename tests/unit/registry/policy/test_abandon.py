@@ -24,7 +24,7 @@ PATIENCE = 60.0
     ],
 )
 def test_what_is_large_and_not_half_done_is_given_up(frontier: int, size: int | None, *, given_up: bool) -> None:
-    """A fill that nobody follows goes on where little is left, or at least half is there and the size is known."""
+    """A transfer that nobody follows goes on where little is left, or at least half is there and the size is known."""
     assert give_up(frontier, size, PATIENCE, PATIENCE) is given_up
 
 
@@ -34,13 +34,13 @@ def test_what_is_large_and_not_half_done_is_given_up(frontier: int, size: int | 
     st.floats(0, PATIENCE, exclude_max=True),
 )
 def test_nothing_is_given_up_before_its_time(frontier: int, size: int | None, idle: float) -> None:
-    """Whatever has arrived, a client that comes back in time finds the fill going on."""
+    """Whatever has arrived, a client that comes back in time finds the transfer going on."""
     assert not give_up(frontier, size, idle, PATIENCE)
 
 
 @given(st.integers(0, LARGE), st.integers(0, LARGE), st.integers(0, LARGE))
 def test_more_bytes_never_make_it_worse(size: int, first: int, second: int) -> None:
-    """A fill that is kept with some bytes is kept with more of them."""
+    """A transfer that is kept with some bytes is kept with more of them."""
     fewer, more = sorted((min(first, size), min(second, size)))
 
     if not give_up(fewer, size, PATIENCE, PATIENCE):

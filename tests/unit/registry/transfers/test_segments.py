@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obol.registry.settings import FillSettings
+from obol.registry.settings import TransferSettings
 from obol.registry.transfers.segments import Segment, SegmentMap, connections
 
-FILL = FillSettings(segment=10, segmented_above=15, connections_per_fill=6)
+FILL = TransferSettings(segment=10, segmented_above=15, connections_per_fill=6)
 
 
 @pytest.mark.parametrize(

@@ -15,20 +15,20 @@ LENT = Share(2, 3)
 
 
 def firsts(per_upstream: int, overall: int) -> SlotPool:
-    """A pool where no fill has several."""
+    """A pool where no transfer has several."""
     return SlotPool(several=NONE, firsts=Share(per_upstream, overall), lent=LENT)
 
 
 async def waiting(slots: UpstreamSlots, within: float = 1.0) -> asyncio.Task[None]:
-    """A fill that waits for its first connection."""
-    task = spawn(slots.first(within), name="fill")
+    """A transfer that waits for its first connection."""
+    task = spawn(slots.first(within), name="transfer")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     return task
 
 
 async def test_a_free_connection_is_given_at_once() -> None:
-    """Up to the upstream's share nobody waits; one more fill does, and gives up in time."""
+    """Up to the upstream's share nobody waits; one more transfer does, and gives up in time."""
     slots = firsts(per_upstream=2, overall=10).of("a")
 
     await slots.first(SOON)
@@ -54,7 +54,7 @@ async def test_all_upstreams_together_have_a_limit() -> None:
 
 
 async def test_those_who_wait_are_served_in_order() -> None:
-    """A connection that comes back goes to the fill that waited longest."""
+    """A connection that comes back goes to the transfer that waited longest."""
     slots = firsts(1, 1).of("a")
     await slots.first(SOON)
     one, two = await waiting(slots), await waiting(slots)
@@ -68,7 +68,7 @@ async def test_those_who_wait_are_served_in_order() -> None:
 
 
 async def test_a_first_connection_does_not_wait_for_those_of_fills_with_several() -> None:
-    """A fill gets more up to one limit, and gives back what others have beyond it, who get their first all the same."""
+    """A transfer gets more up to one limit, and gives back what others have beyond it, who get their first anyhow."""
     slots = SlotPool(several=Share(3, 3), firsts=Share(5, 5), lent=LENT).of("a")
     await slots.first(SOON)
     assert slots.more()
@@ -87,7 +87,7 @@ async def test_a_first_connection_does_not_wait_for_those_of_fills_with_several(
 
 
 async def test_all_fills_with_several_have_a_limit() -> None:
-    """What one upstream's fills have in several connections counts against another's."""
+    """What one upstream's transfers have in several connections counts against another's."""
     pool = SlotPool(several=Share(2, 3), firsts=Share(9, 9), lent=LENT)
     first, second = pool.of("a"), pool.of("b")
     assert first.more()
@@ -99,7 +99,7 @@ async def test_all_fills_with_several_have_a_limit() -> None:
 
 
 async def test_a_crowd_at_one_upstream_takes_nothing_from_another() -> None:
-    """However many blobs one upstream is asked for, fills of another have several connections."""
+    """However many blobs one upstream is asked for, transfers of another have several connections."""
     pool = SlotPool(several=Share(2, 4), firsts=Share(5, 9), lent=LENT)
     crowd, other = pool.of("a"), pool.of("b")
     for _ in range(5):
@@ -113,7 +113,7 @@ async def test_a_crowd_at_one_upstream_takes_nothing_from_another() -> None:
 
 
 async def test_a_newcomer_does_not_overtake() -> None:
-    """Between a connection's return and the waiting fill's next turn nobody takes it."""
+    """Between a connection's return and the waiting transfer's next turn nobody takes it."""
     slots = firsts(1, 1).of("a")
     await slots.first(SOON)
     late = await waiting(slots)
@@ -126,7 +126,7 @@ async def test_a_newcomer_does_not_overtake() -> None:
 
 
 async def test_a_full_upstream_does_not_hold_up_another() -> None:
-    """Who waits for one upstream's share is no reason for another upstream's fills to wait."""
+    """Who waits for one upstream's share is no reason for another upstream's transfers to wait."""
     pool = firsts(per_upstream=1, overall=3)
     busy, idle = pool.of("a"), pool.of("b")
     await busy.first(SOON)
@@ -141,7 +141,7 @@ async def test_a_full_upstream_does_not_hold_up_another() -> None:
 
 
 async def test_a_connection_goes_to_the_first_who_can_use_it() -> None:
-    """Where the longest waiting fill's upstream is at its limit, the next one gets the connection."""
+    """Where the longest waiting transfer's upstream is at its limit, the next one gets the connection."""
     pool = firsts(per_upstream=1, overall=2)
     first, second = pool.of("a"), pool.of("b")
     await first.first(SOON)
@@ -172,7 +172,7 @@ async def test_a_fill_that_is_cancelled_leaves_the_queue() -> None:
 
 
 async def test_a_connection_given_to_a_fill_that_is_cancelled_is_not_lost() -> None:
-    """The turn came and the fill was cancelled in the same moment: the next in the queue has the connection."""
+    """The turn came and the transfer was cancelled in the same moment: the next in the queue has the connection."""
     slots = firsts(1, 1).of("a")
     await slots.first(SOON)
     gone, next_one = await waiting(slots), await waiting(slots)
@@ -188,7 +188,7 @@ async def test_a_connection_given_to_a_fill_that_is_cancelled_is_not_lost() -> N
 
 
 async def test_a_fill_that_gave_up_is_in_nobodys_way() -> None:
-    """A connection that comes back while a fill stops waiting goes to the next that asks, at once."""
+    """A connection that comes back while a transfer stops waiting goes to the next that asks, at once."""
     slots = firsts(1, 1).of("a")
     await slots.first(SOON)
     gone = await waiting(slots)
@@ -203,13 +203,13 @@ async def test_a_fill_that_gave_up_is_in_nobodys_way() -> None:
 
 @pytest.mark.parametrize("seed", range(20))
 async def test_connections_are_never_lost_or_made_up(seed: int) -> None:
-    """Fills that come, take more, give back, are cancelled or time out leave the pool as full as it was."""
+    """Transfers that come, take more, give back, are cancelled or time out leave the pool as full as it was."""
     chance = random.Random(seed)
     pool = SlotPool(several=Share(2, 3), firsts=Share(3, 5), lent=LENT)
     scopes = [pool.of("a"), pool.of("b")]
     used = 0
 
-    async def fill(slots: UpstreamSlots) -> None:
+    async def transfer(slots: UpstreamSlots) -> None:
         nonlocal used
         try:
             await slots.first(chance.choice([0, 0.001, 1.0]))
@@ -228,13 +228,13 @@ async def test_connections_are_never_lost_or_made_up(seed: int) -> None:
                 used -= 1
                 slots.release()
 
-    fills = [spawn(fill(chance.choice(scopes)), name="fill") for _ in range(30)]
-    for task in fills:
+    transfers = [spawn(transfer(chance.choice(scopes)), name="transfer") for _ in range(30)]
+    for task in transfers:
         if chance.random() < 0.3:
             task.cancel()
         if chance.random() < 0.5:
             await asyncio.sleep(0)
-    results = await asyncio.gather(*fills, return_exceptions=True)
+    results = await asyncio.gather(*transfers, return_exceptions=True)
 
     assert all(result is None or isinstance(result, asyncio.CancelledError) for result in results)
     assert [scopes[0].more(), scopes[0].more(), scopes[1].more(), scopes[1].more()] == [True, True, True, False]

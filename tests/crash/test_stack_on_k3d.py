@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.k3d.backend import K3dBackend, Surroundings
+from obol.backends.k3d.backend import K3dBackend, K3dEnvironment
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.containers.engine import ContainersEngine
 from obol.caches.containers.plan import CacheContainer, ContainersPlan
@@ -19,7 +19,8 @@ from obol.registry.control.api import Inventory, Listener
 from obol.rendering.k3d import mirrors_in, node_archive
 from obol.stack.caches import DockerCaches
 from obol.stack.home import Home, Identity
-from obol.stack.lifecycle import Lifecycle, Wanted
+from obol.stack.lifecycle import Lifecycle
+from obol.stack.outcomes import UpRequest
 from obol.stack.reclaim import LeakedNetworks
 from obol.workloads.sources import packaged
 from tests.fakes import docker as fake
@@ -28,14 +29,13 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import FakeMachine
 from tests.fakes.k3dstack import IMAGES, Stack
 from tests.fakes.ports import FakePorts
-from tests.unit.stack.clusterworld import FakeReporter
-from tests.unit.stack.world import LITELLM, FakeWarmth
+from tests.unit.stack.world import LITELLM, FakeReporter, FakeWarmth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from obol.stack.lifecycle import Raised
+    from obol.stack.outcomes import UpOutcome
 
 WHO = Identity("calm-otter", "k3d")
 NAME = "obol-stack-calm-otter"
@@ -100,14 +100,15 @@ class World:
         plans = CachePlans(BuiltinPlan(self.root / "builtin"), plan, "auto", self.development)
         caches = AnsweringCaches(docker, self.builtin, gateway, plans)
         seen = Stack(self.machine, self.home.config)
-        around = Surroundings(
+        around = K3dEnvironment(
             {"PATH": "/bin"}, seen.network, seen.clock, seen.ports, seen.ports.listens, seen.probe, seen.api
         )
         backend = K3dBackend(self.machine, self.home.config, around)
         return Lifecycle(backend, caches, self.builtin, FakeWarmth(), LeakedNetworks(docker), self.home)
 
-    async def up(self, *, use_caches: bool = True) -> Raised:
-        wanted = Wanted(WHO, self.root / "data", packaged(), (LITELLM,), use_caches=use_caches)
+    async def up(self, *, use_caches: bool = True) -> UpOutcome:
+        """Bring it up."""
+        wanted = UpRequest(WHO, self.root / "data", packaged(), (LITELLM,), use_caches=use_caches)
         return await self.stack().up(wanted, FakeReporter(), FakeClock())
 
     def told(self) -> dict[str, tuple[str, ...]]:
@@ -137,7 +138,7 @@ async def test_a_day(world: World) -> None:
     assert "--network obol-net" in creation
     assert f"--registry-config {world.home.config}/registries.yaml" in creation
     assert world.told() == ON_GATEWAY
-    assert (first.cluster.created, second.cluster.created) == (True, False)
+    assert (first.created, second.created) == (True, False)
     assert [own.address for own in world.builtin.listeners].count("172.18.0.1") == 2
 
     await world.stack().down(WHO, FakeReporter())

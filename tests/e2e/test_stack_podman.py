@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from obol.backends.podman.backend import Looks, PodmanBackend
+from obol.backends.podman.backend import PodmanBackend, PodmanEnvironment
 from obol.backends.ports import ClusterSpec, Step
 from obol.errors import ObolError
 from obol.machine.clock import SystemClock
@@ -91,7 +91,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.runner = SandboxRunner(self.sandbox.everything)
-        looks = Looks(SystemClock(), self.ports, self._probe, self._listen)
+        looks = PodmanEnvironment(SystemClock(), self.ports, self._probe, self._listen)
         self.backend = PodmanBackend(Podman(self.runner, self.environ), self.config, looks)
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING
 
-from obol.backends.k3d.backend import K3dBackend, Surroundings
+from obol.backends.k3d.backend import K3dBackend, K3dEnvironment
 from obol.backends.ports import ClusterSpec, Step
 from obol.machine.ports import Holder
 from obol.rendering.registries import Mirror, registries_yaml
@@ -84,7 +84,7 @@ class Stack:
     @property
     def backend(self) -> Backend:
         """A fresh one, as each command has."""
-        around = Surroundings(
+        around = K3dEnvironment(
             {"PATH": "/bin"}, self.network, self.clock, self.ports, self.ports.listens, self.probe, self.api
         )
         return K3dBackend(self.machine, self.config, around)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from obol.backends.k3s.backend import K3sBackend, Surroundings
+from obol.backends.k3s.backend import K3sBackend, K3sEnvironment
 from obol.backends.ports import ClusterSpec, Step
 from obol.machine.commands import Completed
 from obol.machine.ports import Holder
@@ -155,7 +155,7 @@ class Stack:
     @property
     def backend(self) -> Backend:
         """A fresh one, as each command has."""
-        around = Surroundings(
+        around = K3sEnvironment(
             environ={"PATH": "/bin", "K3S_URL": "https://elsewhere:6443"},
             interactive=self.interactive,
             uid=self.uid,

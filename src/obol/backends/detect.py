@@ -9,7 +9,7 @@ import asyncio
 import os
 from typing import TYPE_CHECKING
 
-from obol.backends.ports import Program, Runtimes
+from obol.backends.ports import Program, Runtimes, by_preference
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.commands import last_line
 
@@ -19,18 +19,20 @@ if TYPE_CHECKING:
 LIMIT = 5.0
 """Seconds: a Docker daemon that starts or hangs keeps its client waiting without end."""
 
-_DOCKER = ("docker", "version", "--format", "{{.Server.Version}}")
-_K3D = ("k3d", "version")
-_PODMAN = ("podman", "version", "--format", "{{.Client.Version}}")
-_K3S = ("k3s", "--version")
+_QUESTIONS = {
+    "docker": ("docker", "version", "--format", "{{.Server.Version}}"),
+    "podman": ("podman", "version", "--format", "{{.Client.Version}}"),
+    "k3s": ("k3s", "--version"),
+}
+"""How a program is asked for its version, where that is not `PROGRAM version`."""
 
 
 async def detect(runner: Runner) -> Runtimes:
     """Ask all of them at once; takes LIMIT seconds at most. What is missing or does not answer is an answer too."""
     async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(_ask(runner, argv)) for argv in (_DOCKER, _K3D, _PODMAN, _K3S)]
-    docker, k3d, podman, k3s = (task.result() for task in asked)
-    return Runtimes(docker, k3d, podman, k3s, is_root=os.geteuid() == 0)
+        programs = dict.fromkeys(name for row in by_preference() for name in row.programs)
+        asked = [group.create_task(_ask(runner, _QUESTIONS.get(name, (name, "version")))) for name in programs]
+    return Runtimes(tuple(task.result() for task in asked), is_root=os.geteuid() == 0)
 
 
 async def _ask(runner: Runner, argv: tuple[str, ...]) -> Program:

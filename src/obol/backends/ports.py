@@ -12,10 +12,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from obol.client.ports import PulledImage, PullFailed
     from obol.rendering.registries import Mirror
     from obol.workloads.sources import Manifest
 
 BackendName = Literal["k3d", "k3s", "podman", "none"]
+"""The names of the rows of BACKENDS, for types and for the schema of results."""
 ClusterState = Literal["absent", "stopped", "running"]
 
 Watch = Callable[[str], None]
@@ -68,24 +70,129 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Runtimes:
-    """The programs that backends are made of."""
+    """What this machine has to run a stack on."""
 
-    docker: Program
-    k3d: Program
-    podman: Program
-    k3s: Program = Program("k3s")
+    programs: tuple[Program, ...]
+    """Those that the backends are made of."""
     is_root: bool = False
-    """Whether we are root, which k3s takes."""
 
-    @property
-    def programs(self) -> tuple[Program, ...]:
-        """All of them."""
-        return self.docker, self.k3d, self.podman, self.k3s
+    def answers(self, names: Iterable[str]) -> bool:
+        """Whether all of these programs can be used."""
+        return {one.name for one in self.programs if one.answers}.issuperset(names)
+
+
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What a backend is like, for code that does not ask which one it is."""
+
+    name: BackendName
+    module: str
+    """The Python module that makes it: `build(environment)`."""
+    programs: tuple[str, ...] = ()
+    """The programs that it needs; none: it can be had only by its name, or where no other can."""
+    runs: bool = True
+    """False: it runs nothing, and an `up` only fills the caches."""
+    wants_root: bool = False
+    """It changes the machine itself: without a wish it is the last choice, and only for root."""
+    caches: Literal["gateway", "ports", "address", "none"] = "none"
+    """How its nodes reach the caches: at the gateway of a Docker network; on loopback, on ports of each `up`, or at an
+    address of their own."""
+    brings_kubernetes_images: bool = False
+    """Its nodes ask the caches for the images of k3s, too."""
+    can_hot_swap: bool = False
+    looks_for_pushed_images: bool = False
+    """Its nodes look for images of the registry to push to, also where obol runs none."""
+    marks_clusters: bool = False
+    """Its clusters bear a mark of the directory that they were made for."""
+    keeps_images: bool = False
+    """Images stay when the stack is removed, until they are removed on request."""
+    cluster: str = "the cluster"
+    """What a person calls that which runs."""
+    files: tuple[str, ...] = ()
+    """What it leaves in the directory of the stack."""
+    shown_by: str = "any will do"
+    """Where a person sees what the stack is called."""
+
+
+BACKENDS: dict[BackendName, Traits] = {
+    row.name: row
+    for row in (
+        Traits(
+            "k3d",
+            "obol.backends.k3d.backend",
+            programs=("docker", "k3d"),
+            caches="gateway",
+            brings_kubernetes_images=True,
+            can_hot_swap=True,
+            looks_for_pushed_images=True,
+            marks_clusters=True,
+            files=("registries.yaml", "kubeconfig.yaml"),
+            shown_by="`k3d cluster list` shows obol-stack-NAME",
+        ),
+        Traits(
+            "k3s",
+            "obol.backends.k3s.backend",
+            programs=("k3s",),
+            wants_root=True,
+            caches="address",
+            looks_for_pushed_images=True,
+            files=("registries.yaml", "kubeconfig.yaml"),
+            shown_by="`obol kubectl get nodes -L obol.cluster-id` may show it",
+        ),
+        Traits(
+            "podman",
+            "obol.backends.podman.backend",
+            programs=("podman",),
+            caches="ports",
+            keeps_images=True,
+            cluster="its pods and their volumes",
+            files=("registries.conf",),
+            shown_by="`podman pod ps` shows what runs",
+        ),
+        Traits("none", "obol.backends.none", runs=False, brings_kubernetes_images=True),
+    )
+}
+"""A row for each backend: nothing else but its own modules knows which ones there are."""
+NONE: BackendName = "none"
+ORIGINAL: BackendName = "k3d"
+"""What a stack runs on that does not say so: the original system knew no other."""
+
+
+def by_preference() -> list[Traits]:
+    """The backends, those first that this machine should run without a wish of the person."""
+    return sorted(BACKENDS.values(), key=lambda row: row.wants_root)
+
+
+@dataclass(frozen=True, slots=True)
+class BackendEnvironment:
+    """What a backend may need of its surroundings; each takes its part."""
+
+    config: Path
+    """The directory of the stack."""
+    environ: Mapping[str, str]
+    """What the programs get that it calls."""
+    network: Callable[[], Awaitable[str]]
+    """Makes sure that the Docker network of all clusters is there, and gives its name."""
+    listen: Callable[[str], Awaitable[str | None]]
+    """Makes a registry cache answer on an address of this machine; gives host:port, or None where it does not."""
+    mark: str = ""
+    """Of the directory of the stack, for its clusters; see `rendering.names`."""
+    interactive: bool = True
+    """Whether sudo may ask for a password."""
+    lines: Callable[[str], None] | None = None
+    """Takes what may be shown of what programs say; None where the person does not want to see it."""
+    note: Callable[[str], None] | None = None
+    """Takes what is waited for after a Ctrl-C."""
 
 
 async def never() -> bool:
-    """Caches that nobody looks after."""
+    """Caches that do not die."""
     return False
+
+
+async def no_images() -> tuple[PulledImage | PullFailed, ...]:
+    """Caches that are not to be filled."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +212,8 @@ class ClusterSpec:
     """By registry: the port of its cache on loopback, for what this machine's own Docker pulls."""
     died: Callable[[], Awaitable[bool]] = never
     """Has the caches started again, if they died; tells whether they did since this `up` began. Never raises."""
+    warm: Callable[[], Awaitable[Sequence[PulledImage | PullFailed]]] = no_images
+    """Brings every image of the stack into the caches. Raises EngineNotRunning, EngineUnresponsive."""
 
     @property
     def name(self) -> str:
@@ -125,7 +234,9 @@ class Deployed:
     """The workloads are ready."""
 
     url: str
-    """Where LiteLLM answers, from this machine."""
+    """Where LiteLLM answers, from this machine; "" where it does not."""
+    images: tuple[PulledImage | PullFailed, ...] = ()
+    """What became of the images that it warmed, in the order of the stack's."""
 
 
 @dataclass(frozen=True, slots=True)

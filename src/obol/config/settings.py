@@ -18,16 +18,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from obol.config import values
-from obol.config.paths import Directories, Invocation, expand
+from obol.config import background, values
+from obol.config.paths import Directories, Invocation, expand, locate
 from obol.config.sources import CacheFlags, Key, Layer, environment_layer, file_layer, flags_layer
+from obol.config.stack import cache_engine
 from obol.errors import SettingsError
 from obol.registry.control.api import Listener
 from obol.registry.settings import ANSWER_MEMORY, DEFAULT_PORTS, DEFAULT_UPSTREAMS, EngineSettings, UpstreamSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
+
+    from obol.caches.ports import EngineName
 
 LogFormat = Literal["human", "json"]
 
@@ -249,3 +254,18 @@ def _at(said: Mapping[str, object], key: Key) -> object:
             case _:
                 break
     return found
+
+
+def load_cache_plans(
+    around: Invocation, warn: Callable[[str], None], engine: EngineName | None = None
+) -> background.CachePlans:
+    """Plan the builtin engine as `obol cache start` without options does, and the containers. Raises SettingsError.
+
+    `engine` is the person's wish, which the environment has where it is None.
+    """
+    flags, directories = CacheFlags(), locate(around)
+    asked = engine or cache_engine(around.environ)
+    settings = load_cache_settings(flags, around, directories)
+    for warning in settings.warnings:
+        warn(f"warning: {warning}")
+    return background.cache_plans(settings, flags, around, directories, asked)

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from obol.backends.ports import BACKENDS
 from obol.config.quoting import shown
 from obol.config.talk import ALLOWED, NONINTERACTIVE, WORDS
 from obol.errors import SettingsError
@@ -31,13 +32,7 @@ IMAGE = "OBOL_CACHE_IMAGE"
 BACKEND = "OBOL_BACKEND"
 
 ENGINES: Mapping[str, EngineName] = {"auto": "auto", "builtin": "builtin", "containers": "containers"}
-BACKENDS: Mapping[str, BackendName | None] = {
-    "auto": None,
-    "k3d": "k3d",
-    "k3s": "k3s",
-    "podman": "podman",
-    "none": "none",
-}
+"""By the word of a person."""
 
 
 def cache_disabled(environ: Mapping[str, str]) -> bool:
@@ -55,7 +50,7 @@ def cache_engine(environ: Mapping[str, str]) -> EngineName:
 
 def backend_wish(environ: Mapping[str, str]) -> BackendName | None:
     """Tell which backend the environment asks for. Raises SettingsError for a word that is none of them."""
-    return _meant(environ, BACKEND, BACKENDS)
+    return _meant(environ, BACKEND, {"auto": None, **{row.name: row.name for row in BACKENDS.values()}})
 
 
 def cache_image(environ: Mapping[str, str]) -> str | None:

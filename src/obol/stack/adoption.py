@@ -11,6 +11,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from obol.backends.ports import ORIGINAL
 from obol.errors import ObolError
 from obol.rendering.k3d import DATA
 from obol.rendering.names import HOME_LABEL, STACK_LABEL, stack_name
@@ -72,7 +73,7 @@ def settle(written: Identity | NameLost | None, there: Clusters, config: Path) -
         why = f"{STACK_ID} names {written.stack_id}, of which there is no cluster"
     else:
         why = written.why if written else f"there is no {config / STACK_ID}"
-    return Identity(name, "k3d"), f"The cluster {stack_name(name)} is this stack's, and is used again: {why}."
+    return Identity(name, ORIGINAL), f"The cluster {stack_name(name)} is this stack's, and is used again: {why}."
 
 
 def _besides(names: Sequence[str]) -> str:

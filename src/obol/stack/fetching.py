@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
     from obol.backends.ports import Backend
     from obol.caches.ports import CacheEngine
-    from obol.caches.warming import Holding
+    from obol.caches.warming import Holding, Warming
     from obol.registry.control.api import EngineStatus
     from obol.stack.home import LastUp
-    from obol.stack.nocluster import Warmth
     from obol.stack.reporter import Notes
 
 
@@ -40,7 +39,7 @@ def expected(needed: Iterable[ImageReference], last: LastUp | None) -> tuple[Ima
 async def fetch_ahead(
     backend: Backend,
     stack_id: str,
-    warmth: Warmth,
+    warmth: Warming,
     references: Sequence[ImageReference],
     engine: EngineStatus,
     tell: Notes,
@@ -69,7 +68,7 @@ _OUR_OWN = frozenset({Kind.NO_SPACE, Kind.UNREACHABLE, Kind.NOT_SERVED, Kind.NO_
 
 
 async def explained(
-    problem: ObolError, references: Sequence[ImageReference], warmth: Warmth, engine: CacheEngine
+    problem: ObolError, references: Sequence[ImageReference], warmth: Warming, engine: CacheEngine
 ) -> ObolError:
     """The problem, with the reason that the caches have for not giving an image; as it is where they have none."""
     with contextlib.suppress(ObolError, TimeoutError):
@@ -79,7 +78,7 @@ async def explained(
 
 
 async def _explained(
-    problem: ObolError, references: Sequence[ImageReference], warmth: Warmth, engine: CacheEngine
+    problem: ObolError, references: Sequence[ImageReference], warmth: Warming, engine: CacheEngine
 ) -> ObolError:
     running = await asyncio.to_thread(engine.status)
     held = await warmth.held(references)

@@ -14,11 +14,11 @@ import re
 import shutil
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from obol.backends.ports import BackendName
+from obol.backends.ports import BACKENDS, ORIGINAL
 from obol.errors import ObolError
 from obol.machine import locks, regular
 from obol.machine.files import failing_as
@@ -27,9 +27,10 @@ from obol.machine.texts import in_shell, shown
 from obol.stack.plan import Gain  # noqa: TC001 - msgspec reads the annotation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from obol.backends.ports import BackendName
     from obol.workloads.sources import Manifest
 
 
@@ -41,20 +42,16 @@ GATEWAY = "litellm.yaml"
 KEY = "litellm-master-key"
 WRITTEN = ".written.json"
 
-RENDERED = ("registries.yaml", "registries.conf", "kubeconfig.yaml", KEY, LAST_UP, STACK_ID, BACKEND)
-"""Files of ours beside the manifests. The backend goes last: an id without one would be taken for a stack on k3d."""
+
+def rendered() -> tuple[str, ...]:
+    """Files of ours beside the manifests. The backend goes last: an id without one would pass for a stack on k3d."""
+    of_backends = dict.fromkeys(name for row in BACKENDS.values() for name in row.files)
+    return (*of_backends, KEY, LAST_UP, STACK_ID, BACKEND)
 
 
 _END_OF_TIME = 253402300800.0
 """The year 10000: no later moment can be shown."""
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?")
-_SEEN: Mapping[BackendName, str] = {
-    "k3d": "`k3d cluster list` shows obol-stack-NAME",
-    "podman": "`podman pod ps` shows what runs",
-    "k3s": "`obol kubectl get nodes -L obol.cluster-id` may show it",
-    "none": "any will do",
-}
-"""Where a person may see what the stack was called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +66,10 @@ class NameLost(ObolError):
     """There is a stack, and the files that say which one do not tell."""
 
     def __init__(self, path: Path, why: str, backend: BackendName | None = None, first: str = "") -> None:
-        hint = f"put the name back: `echo NAME > {path}`, where {_SEEN[backend or 'k3d']}; or begin anew with another"
+        shown_by = BACKENDS[backend or ORIGINAL].shown_by
+        hint = f"put the name back: `echo NAME > {path}`, where {shown_by}; or begin anew with another"
         if path.name == BACKEND:
-            hint = f"put it back: `echo k3d > {path}`, or whatever it was; or begin anew"
+            hint = f"put it back: `echo {ORIGINAL} > {path}`, or whatever it was; or begin anew"
         super().__init__(
             "it is not known which stack this is", why=why, hint=f"{first}{hint}: `obol stack init --force`"
         )
@@ -148,9 +146,8 @@ class Home:
         path = self.config / BACKEND
         backend = _identifying(path)
         if backend is None:  # the original system wrote none
-            return "k3d"
-        known: BackendName
-        for known in get_args(BackendName):
+            return ORIGINAL
+        for known in BACKENDS:
             if backend == known:
                 return known
         raise NameLost(path, f"{path} " + (f"says {backend[:40]!r}, which is no backend" if backend else "is empty"))
@@ -209,7 +206,7 @@ class Home:
                 elif there is not None:
                     kept.append(path)
             (directory / WRITTEN).unlink(missing_ok=True)
-            for name in RENDERED:
+            for name in rendered():
                 (self.config / name).unlink(missing_ok=True)
         remove_empty(directory, self.config)
         return tuple(kept)

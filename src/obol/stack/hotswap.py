@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from obol.backends.kubernetes.deployments import Change
 from obol.backends.kubernetes.rollouts import Deployment
+from obol.backends.ports import BACKENDS
 from obol.errors import NotThere, ObolError, UsageError
 from obol.machine.docker.errors import DockerFailed
 from obol.oci.errors import OciError
@@ -262,7 +263,7 @@ def stack_of(identity: Identity | None, *, development: bool, caches: bool) -> I
             why="in development mode it is kept in .workspace, below the directory in which it was brought up",
             hint="run this where you ran `obol stack up`, or bring one up here",
         )
-    if identity.backend != "k3d":
+    if not BACKENDS[identity.backend].can_hot_swap:
         raise UsageError(
             f"the stack {identity.stack_id} has no Deployments: it runs on {identity.backend}",
             why="images are swapped in clusters of k3d",

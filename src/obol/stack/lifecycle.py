@@ -1,7 +1,8 @@
-"""What `up`, `down`, `purge` and `status` do where there is a cluster, against ports.
+"""The life of a stack on one backend, against ports: what `up`, `down`, `purge` and `status` do, step by step.
 
-Everything is safe to do again, also after an interruption at any point: each step looks at what is there first. The
-caches are never a reason to fail: where one does not serve, `up` says so, and images are pulled directly.
+Everything is safe to do again, also after an interruption at any point: each step looks at what is there first. For a
+cluster the caches are never a reason to fail: where one does not serve, `up` says so, and nodes pull images directly.
+A backend that runs nothing has the same life with fewer steps: caches start, and deploying fills them.
 """
 
 from __future__ import annotations
@@ -12,48 +13,47 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from obol.backends.ports import NOTHING_SEEN, Addressed, ClusterSpec, Details, Inspectable
+from obol.backends.ports import BACKENDS, NOTHING_SEEN, Addressed, ClusterSpec, Details, Inspectable, Step
+from obol.client.ports import PulledImage, PullFailed
 from obol.errors import ObolError
 from obol.machine.docker.errors import NoAddressPool
 from obol.machine.tasks import spawn
 from obol.stack.caches import Wired
 from obol.stack.fetching import expected, explained, fetch_ahead
-from obol.stack.home import LastUp, claim
+from obol.stack.home import Identity, LastUp, claim
 from obol.stack.keeping import Keeper
-from obol.stack.measuring import Measurement, weigh
-from obol.stack.plan import served_since
+from obol.stack.measuring import Measurement, throughput_of, weigh
+from obol.stack.outcomes import PurgeOutcome, StackStatus, UpImageOutcome, UpOutcome
+from obol.stack.plan import Gain, served_since, time_saved
 from obol.stack.reporter import Notes
+from obol.stack.space import too_little_room
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-    from pathlib import Path
 
-    from obol.backends.ports import Backend, ClusterState, Deployed, Step, Up
+    from obol.backends.ports import Backend, ClusterState, Deployed, Up
     from obol.caches.containers.engine import ContainerSeen
     from obol.caches.ports import Started
-    from obol.caches.warming import Held
+    from obol.caches.warming import Held, Holding, Warming
     from obol.machine.clock import Clock
     from obol.oci.references import ImageReference
     from obol.registry.control.api import EngineStatus
     from obol.rendering.registries import Mirror
     from obol.stack.caches import Caches, Networks
-    from obol.stack.home import Home, Identity
+    from obol.stack.home import Home
     from obol.stack.measuring import MeasuringEngine
-    from obol.stack.nocluster import Warmth
-    from obol.stack.plan import Gain
+    from obol.stack.outcomes import UpRequest
     from obol.stack.reporter import Reporter
     from obol.workloads.images import StackImage
-    from obol.workloads.sources import Manifest
-
 
 T = TypeVar("T")
 
 LOOK_WITHIN = 8.0
-"""Seconds that somebody who asks how the stack is waits for its cluster."""
+"""Seconds that a look at the cluster may take while a person waits for it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ServingCaches:
     """The caches of one `up`."""
 
     started: Started | None = None
@@ -67,54 +67,8 @@ class Served:
         return self.started.status if self.started is not None and self.wired.mirrors else None
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What `up` is to bring up."""
-
-    identity: Identity
-    data: Path
-    manifests: tuple[Manifest, ...]
-    images: tuple[StackImage, ...]
-    use_caches: bool = True
-    prefetch: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """The stack is up."""
-
-    cluster: Up
-    deployed: Deployed
-    caches: Started | None
-    mirrors: tuple[Mirror, ...]
-    seconds: float
-    gain: Gain | None
-    """None where nothing could be measured."""
-    notes: tuple[str, ...]
-    held: Mapping[ImageReference, Held] = field(default_factory=dict)
-    """How much of each image the builtin engine has in the end; nothing where it does not serve."""
-
-    @property
-    def cache_engine(self) -> Literal["builtin", "containers"] | None:
-        """What serves the images; None where they are pulled directly."""
-        if not self.mirrors:
-            return None
-        return "builtin" if self.caches is not None else "containers"
-
-
-@dataclass(frozen=True, slots=True)
-class Purged:
-    """What `purge` has done."""
-
-    removed: bool
-    """The cluster was there, and is no more."""
-    kept: tuple[Path, ...]
-    """Manifests that the person changed."""
-    notes: tuple[str, ...]
-
-
 @dataclass(slots=True)
-class _Seen:
+class _ClusterLook:
     """What is known of the cluster so far."""
 
     state: ClusterState | Literal["unknown"] = "unknown"
@@ -122,27 +76,14 @@ class _Seen:
     trouble: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """What `status` has found."""
-
-    identity: Identity
-    state: ClusterState | Literal["unknown"]
-    last: LastUp | None
-    containers: tuple[ContainerSeen, ...] = ()
-    """Cache containers that are there."""
-    details: Details = NOTHING_SEEN
-    trouble: str = ""
-    """Why the state, or the details, are not known."""
-
-
 class Lifecycle:
     """One stack on one backend."""
 
     def __init__(
-        self, backend: Backend, caches: Caches, engine: MeasuringEngine, warmth: Warmth, networks: Networks, home: Home
+        self, backend: Backend, caches: Caches, engine: MeasuringEngine, warmth: Warming, networks: Networks, home: Home
     ) -> None:
         self._backend = backend
+        self._traits = BACKENDS[backend.name]
         self._caches = caches
         self._engine = engine
         self._warmth = warmth
@@ -153,94 +94,156 @@ class Lifecycle:
         """Look whether this machine has what the backend needs. Raises ObolError."""
         await self._backend.check()
 
-    async def up(self, wanted: Wanted, reporter: Reporter, clock: Clock) -> Raised:
+    async def up(self, request: UpRequest, reporter: Reporter, clock: Clock) -> UpOutcome:
         """Bring everything up and wait until it answers. Raises ObolError; what runs by then is left running.
 
         An error has the notes that the person was told before it.
         """
-        tell = Notes(reporter)
-        began, moment = clock.monotonic(), clock.wall()
+        if not self._traits.runs:
+            return await self._fill(request, reporter, clock)
+        notes, began, moment = Notes(reporter), clock.monotonic(), clock.wall()
         await self._backend.check()
-        await asyncio.to_thread(claim, wanted.data, self._home.config)
-        served = await self._caches_up(wanted, tell)
+        await asyncio.to_thread(claim, request.data, self._home.config)
+        serving = await self._start_caches(request, notes)
         try:
-            cluster, deployed = await self._cluster_up(wanted, served, tell, clock)
-            gained = await self._gain(wanted, served, cluster)
+            cluster, deployed = await self._start_cluster(request, serving, notes, clock)
+            gain = await self._measure(request, serving, cluster)
         finally:
-            if served.measurement is not None:
-                await asyncio.shield(served.measurement.close(frozenset(), frozenset()))
-        seconds, mirrors = clock.monotonic() - began, served.wired.mirrors
-        if gained is not None:
-            gained = await asyncio.to_thread(weigh, self._caches.store, self._backend.name, gained, seconds)
-        held = await self._held(wanted, served.started)
-        raised = Raised(cluster, deployed, served.started, mirrors, seconds, gained, tuple(tell.told), held)
-        self._record(wanted, raised, await self._pulled(served.started, moment), clock)
-        return raised
+            if serving.measurement is not None:
+                await asyncio.shield(serving.measurement.close(frozenset(), frozenset()))
+        seconds = clock.monotonic() - began
+        if gain is not None:
+            gain = await asyncio.to_thread(weigh, self._caches.store, self._backend.name, gain, seconds)
+        outcome = UpOutcome(
+            request.identity,
+            self._backend.name,
+            cluster.created,
+            deployed.url,
+            serving.started,
+            serving.wired.mirrors,
+            seconds,
+            gain,
+            await self._held(request, serving.started),
+            tuple(notes.told),
+        )
+        self._record(request, outcome, await self._pulled(serving.started, moment), clock)
+        return outcome
 
-    async def _caches_up(self, wanted: Wanted, tell: Notes) -> Served:
-        if not wanted.use_caches:
-            return Served()
+    async def _fill(self, request: UpRequest, reporter: Reporter, clock: Clock) -> UpOutcome:
+        """Bring up what there can be without a cluster: caches that hold every image, for a later one."""
+        began, notes, found = clock.monotonic(), Notes(reporter), dict[str, int]()
+        started = await self._caches.start()
+        assert started is not None
+
+        def before(holding: Holding) -> None:
+            found.update(holding.held)
+            if short := too_little_room(holding, started.status):
+                notes(short)
+
+        async def warm() -> Sequence[PulledImage | PullFailed]:
+            with reporter.pulls(len(request.images)) as progress:
+                return await self._warmth.warm(request.references, started.status, progress, before)
+
+        spec = ClusterSpec("", self._home.config, request.data, (), warm=warm)
+        outcomes = (await self._backend.apply(spec, request.manifests, Step(_unheard))).images
+        seconds = clock.monotonic() - began
+        pulled = [one for one in outcomes if isinstance(one, PulledImage)]
+        registries = {name: (found.get(name, 0), 0) for name in [*(one.reference.registry for one in pulled), *found]}
+        for one in pulled:
+            held, fetched = registries[one.reference.registry]
+            registries[one.reference.registry] = (held, fetched + one.bytes_from_upstream)
+        saved = time_saved(found, await self._throughput())
+        gain = Gain(sum(found.values()), sum(one.bytes_from_upstream for one in pulled), saved, registries)
+        return UpOutcome(
+            None,
+            self._backend.name,
+            caches=started,
+            seconds=seconds,
+            gain=gain,
+            images=tuple(
+                UpImageOutcome(image, warmed=one) for image, one in zip(request.images, outcomes, strict=True)
+            ),
+            notes=tuple(notes.told),
+            complete=len(pulled) == len(outcomes),
+        )
+
+    async def _throughput(self) -> dict[str, float]:
+        """Ask what each upstream was measured at; an engine that does not say so now spoils no result."""
+        with contextlib.suppress(ObolError):
+            running = await asyncio.to_thread(self._engine.status)
+            return throughput_of(running.status) if running is not None else {}
+        return {}
+
+    async def _start_caches(self, request: UpRequest, notes: Notes) -> ServingCaches:
+        if not request.use_caches:
+            return ServingCaches()
         started = measurement = None
         try:
-            with tell.step(self._caches.label) as step:
+            with notes.step(self._caches.label) as step:
                 started = await self._caches.start()
                 if started is not None:
                     measurement = Measurement(self._engine)
                     await measurement.open(_registries(started) if self._caches.private else ())
                 wired = await self._reclaiming(lambda: self._caches.wire(started, step), step)
         except ObolError as problem:
-            tell(f"Without a cache, images are pulled directly: {problem}.")
-            return Served(started, measurement=measurement)
-        return Served(started if wired.by_builtin else None, wired, measurement)
+            notes(f"Without a cache, images are pulled directly: {problem}.")
+            return ServingCaches(started, measurement=measurement)
+        return ServingCaches(started if wired.by_builtin else None, wired, measurement)
 
-    async def _cluster_up(self, wanted: Wanted, served: Served, tell: Notes, clock: Clock) -> tuple[Up, Deployed]:
+    async def _start_cluster(
+        self, request: UpRequest, serving: ServingCaches, notes: Notes, clock: Clock
+    ) -> tuple[Up, Deployed]:
         """Bring the cluster and its workloads up; beside it, images are fetched ahead, and the caches looked after."""
-        engine = served.engine
-        keeper = Keeper(self._engine, engine, clock, tell) if engine is not None else None
-        restored = served.measurement.reopen if served.measurement is not None else _nothing
-        mirrors, own = served.wired.mirrors, served.measurement.mirrors if served.measurement is not None else ()
-        wired = served.wired
-        spec = ClusterSpec(wanted.identity.stack_id, self._home.config, wanted.data, mirrors, own, wired.loopback)
+        assert request.identity is not None
+        stack_id, engine, measurement = request.identity.stack_id, serving.engine, serving.measurement
+        spec = ClusterSpec(
+            stack_id,
+            self._home.config,
+            request.data,
+            serving.wired.mirrors,
+            measurement.mirrors if measurement is not None else (),
+            serving.wired.loopback,
+        )
         beside: list[Coroutine[object, object, None]] = []
-        if engine is not None and wanted.prefetch:
-            references = expected([image.reference for image in wanted.images], self._home.last_up())
-            stack_id = wanted.identity.stack_id
-            beside.append(fetch_ahead(self._backend, stack_id, self._warmth, references, engine, tell))
-        if keeper is not None:
+        if engine is not None:
+            keeper = Keeper(self._engine, engine, clock, notes)
+            restored = measurement.reopen if measurement is not None else _nothing
             spec = replace(spec, died=lambda: keeper.look(restored))
             beside.append(keeper.keep(restored))
+            if request.prefetch:
+                references = expected(request.references, self._home.last_up())
+                beside.append(fetch_ahead(self._backend, stack_id, self._warmth, references, engine, notes))
         tasks = [spawn(work, name="beside up") for work in beside]
         try:
-            with tell.step("Starting the cluster") as step:
+            with notes.step("Starting the cluster") as step:
                 cluster = await self._reclaiming(lambda: self._backend.up(spec, step), step)
-            with tell.step("Deploying the workloads") as step:
-                deployed = await self._deploy(wanted, spec, engine, step)
+            with notes.step("Deploying the workloads") as step:
+                deployed = await self._deploy(request, spec, engine, step)
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         return cluster, deployed
 
-    async def _deploy(self, wanted: Wanted, spec: ClusterSpec, engine: EngineStatus | None, step: Step) -> Deployed:
+    async def _deploy(self, request: UpRequest, spec: ClusterSpec, engine: EngineStatus | None, step: Step) -> Deployed:
         """Deploy; where images are what is missing, and the caches know why, that is the reason that is told."""
         try:
-            return await self._backend.apply(spec, wanted.manifests, step)
+            return await self._backend.apply(spec, request.manifests, step)
         except ObolError as problem:
             if engine is None:
                 raise
-            references = [image.reference for image in wanted.images]
-            raise await explained(problem, references, self._warmth, self._engine) from problem
+            raise await explained(problem, request.references, self._warmth, self._engine) from problem
 
-    async def _gain(self, wanted: Wanted, served: Served, cluster: Up) -> Gain | None:
+    async def _measure(self, request: UpRequest, serving: ServingCaches, cluster: Up) -> Gain | None:
         """Tell what our nodes were given; None where that cannot be told from what others were given."""
-        if served.measurement is None or served.engine is None:
+        if serving.measurement is None or serving.engine is None or request.identity is None:
             return None
         peers: frozenset[str] = frozenset()
-        if isinstance(self._backend, Addressed) and all(_by_address(mirror) for mirror in served.wired.mirrors):
+        if isinstance(self._backend, Addressed) and all(_by_address(mirror) for mirror in serving.wired.mirrors):
             with contextlib.suppress(ObolError):
-                peers = await self._backend.addresses(wanted.identity.stack_id)
-        gained = await served.measurement.close(peers, served.wired.own_addresses)
-        # A node that was made has pulled something: where none of it was seen, it was seen as somebody else's.
+                peers = await self._backend.addresses(request.identity.stack_id)
+        gained = await serving.measurement.close(peers, serving.wired.own_addresses)
+        # A node that was made has pulled something: where none of it was seen, it passed for another client's.
         unseen = gained is not None and cluster.created and not (gained.from_cache or gained.from_upstream)
         return None if unseen and peers else gained
 
@@ -264,21 +267,19 @@ class Lifecycle:
             return served_since(await asyncio.to_thread(self._engine.images), moment)
         return ()
 
-    async def _held(self, wanted: Wanted, started: Started | None) -> Mapping[ImageReference, Held]:
-        """Look how much of each image the engine has; nothing where it cannot tell."""
+    async def _held(self, request: UpRequest, started: Started | None) -> tuple[UpImageOutcome, ...]:
+        """Look how much of each image the engine has, where it serves and can tell."""
+        held: Mapping[ImageReference, Held] = {}
         if started is not None:
             with contextlib.suppress(ObolError):
-                return await self._warmth.held([image.reference for image in wanted.images])
-        return {}
+                held = await self._warmth.held(request.references)
+        return tuple(UpImageOutcome(image, held.get(image.reference)) for image in request.images)
 
-    def _record(self, wanted: Wanted, raised: Raised, served: Sequence[str], clock: Clock) -> None:
-        images = tuple(dict.fromkeys([*(str(image.reference) for image in wanted.images), *served]))
-        mirrors = {mirror.registry: mirror.endpoint for mirror in raised.mirrors}
-        last = LastUp(clock.wall(), raised.seconds, images, mirrors=mirrors)
-        if (gained := raised.gain) is not None:
-            last = replace(last, gain=gained)
+    def _record(self, request: UpRequest, outcome: UpOutcome, served: Sequence[str], clock: Clock) -> None:
+        images = tuple(dict.fromkeys([*map(str, request.references), *served]))
+        mirrors = {mirror.registry: mirror.endpoint for mirror in outcome.mirrors}
         with contextlib.suppress(OSError):
-            self._home.record(last)
+            self._home.record(LastUp(clock.wall(), outcome.seconds, images, outcome.gain, mirrors))
 
     async def down(self, identity: Identity, reporter: Reporter) -> bool:
         """Stop the cluster; its images, its data and the caches stay. False: it did not run. Raises ObolError."""
@@ -288,7 +289,7 @@ class Lifecycle:
             await self._backend.down(identity.stack_id)
         return ran
 
-    async def purge(self, identity: Identity | None, reporter: Reporter, *, images: bool, caches: bool) -> Purged:
+    async def purge(self, identity: Identity | None, reporter: Reporter, *, images: bool, caches: bool) -> PurgeOutcome:
         """Remove the cluster and what we wrote for it; with `caches`, those too.
 
         All else is done where the cluster cannot be removed, too. Then it keeps its id, so that purging again is
@@ -312,7 +313,7 @@ class Lifecycle:
                 notes += await self._caches.remove()
         if problem is not None:
             raise problem
-        return Purged(there, await asyncio.to_thread(self._home.remove), tuple(notes))
+        return PurgeOutcome(there, await asyncio.to_thread(self._home.remove), tuple(notes))
 
     async def _state(self, identity: Identity) -> ClusterState | Literal["unknown"]:
         """Look whether the cluster runs; what acts on it tells why that cannot be known."""
@@ -321,25 +322,36 @@ class Lifecycle:
                 return await self._backend.state(identity.stack_id)
         return "unknown"
 
-    async def status(self, identity: Identity) -> Shown:
-        """Look at the cluster and change nothing: in seconds, also where it does not answer. Never raises."""
-        seen = _Seen()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._look(identity.stack_id, seen))
-            named = group.create_task(self._named())
-        return Shown(identity, seen.state, self._home.last_up(), named.result(), seen.details, seen.trouble)
+    async def status(self, identity: Identity | None, images: Sequence[StackImage]) -> StackStatus:
+        """Look at everything and change nothing: in seconds, also where the cluster does not answer.
 
-    async def _look(self, stack_id: str, seen: _Seen) -> None:
-        """Look at the cluster, for as long as somebody waits for it. What is known by then is known."""
+        Raises EngineUnresponsive.
+        """
+        running = await asyncio.to_thread(self._engine.status)
+        held: Mapping[ImageReference, Held] = {}
+        if running is not None:
+            held = await self._warmth.held([image.reference for image in images])
+        seen = tuple((image, held.get(image.reference)) for image in images)
+        if identity is None:
+            return StackStatus(None, "absent", caches=running, images=seen)
+        look = _ClusterLook()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._look(identity.stack_id, look))
+            named = group.create_task(self._named())
+        last = self._home.last_up()
+        return StackStatus(identity, look.state, last, named.result(), look.details, look.trouble, running, seen)
+
+    async def _look(self, stack_id: str, look: _ClusterLook) -> None:
+        """Look at the cluster, for as long as a person waits for it. What is known by then is known."""
         try:
             async with asyncio.timeout(LOOK_WITHIN):
-                seen.state = await self._backend.state(stack_id)
-                if seen.state != "absent" and isinstance(self._backend, Inspectable):
-                    seen.details = await self._backend.details(stack_id)
+                look.state = await self._backend.state(stack_id)
+                if look.state != "absent" and isinstance(self._backend, Inspectable):
+                    look.details = await self._backend.details(stack_id)
         except ObolError as problem:
-            seen.trouble = str(problem)
+            look.trouble = str(problem)
         except TimeoutError:
-            seen.trouble = f"{self._backend.name} did not answer within {LOOK_WITHIN:g} seconds"
+            look.trouble = f"{self._backend.name} did not answer within {LOOK_WITHIN:g} seconds"
 
     async def _named(self) -> tuple[ContainerSeen, ...]:
         with contextlib.suppress(TimeoutError):
@@ -356,6 +368,10 @@ def _by_address(mirror: Mirror) -> bool:
     """Whether nodes ask at an address: by a name they get to where all containers come from one address."""
     host = urlsplit(mirror.endpoint).hostname or ""
     return host.replace(".", "").isdigit() or ":" in host
+
+
+def _unheard(line: str) -> None:
+    """Show no line: the images themselves are shown as they come."""
 
 
 async def _nothing() -> None:

@@ -88,10 +88,11 @@ class Measurement:
         if running is None or self._broken:
             return None
         ports = frozenset((one.address, one.port) for one in closed.listeners)
-        return gain(closed, Own(ports, addresses, peers), _throughput(running.status))
+        return gain(closed, Own(ports, addresses, peers), throughput_of(running.status))
 
 
-def _throughput(status: EngineStatus) -> dict[str, float]:
+def throughput_of(status: EngineStatus) -> dict[str, float]:
+    """What each upstream was measured at, in bytes a second."""
     return {upstream.registry: upstream.throughput for upstream in status.upstreams if upstream.throughput}
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from obol.backends.ports import NONE, by_preference
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -30,20 +32,12 @@ class Choice:
 
 def choose(runtimes: Runtimes) -> Choice:
     """Choose a backend for this machine: what it has the programs for."""
-    backend = _possible(runtimes)
-    programs = (runtimes.docker, runtimes.k3d, runtimes.podman, runtimes.k3s)
-    unusable = tuple(program for program in programs if program.installed and not program.answers)
-    on_request: tuple[BackendName, ...] = ("k3s",) if backend == "none" and runtimes.k3s.answers else ()
-    return Choice(backend, unusable if backend == "none" else (), on_request=on_request)
-
-
-def _possible(runtimes: Runtimes) -> BackendName:
-    if runtimes.docker.answers and runtimes.k3d.answers:
-        return "k3d"
-    if runtimes.podman.answers:
-        return "podman"
-    # It changes the machine itself: the last choice, and none for those who would have to ask for root.
-    return "k3s" if runtimes.k3s.answers and runtimes.is_root else "none"
+    able = [row for row in by_preference() if row.programs and runtimes.answers(row.programs)]
+    for row in able:
+        if runtimes.is_root or not row.wants_root:
+            return Choice(row.name)
+    unusable = tuple(program for program in runtimes.programs if program.installed and not program.answers)
+    return Choice(NONE, unusable, on_request=tuple(row.name for row in able))
 
 
 def time_saved(held: Mapping[str, int], throughput: Mapping[str, float]) -> float | None:
@@ -103,7 +97,7 @@ def gain(account: AccountStatus, own: Own, throughput: Mapping[str, float]) -> G
         registries[given.registry] = (held + given.held, fetched + given.fetched)
     saved = time_saved({registry: held for registry, (held, _fetched) in registries.items()}, throughput)
     totals = [sum(sizes) for sizes in zip(*registries.values(), strict=True)] or [0, 0]
-    return Gain(totals[0], totals[1], saved, registries)
+    return Gain(totals[0], totals[1], saved, dict(sorted(registries.items())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from obol.backends.ports import Watch
+    from obol.client.ports import Progress
 
 
 class Reporter(Protocol):
@@ -25,12 +26,28 @@ class Reporter(Protocol):
         """Begin a step; what it yields takes lines about it. An exception ends it as failed."""
         ...
 
+    def note(self, text: str) -> None:
+        """Say a sentence, now."""
+        ...
+
     def warn(self, text: str) -> None:
         """Say a sentence that must not be missed, now."""
         ...
 
+    def show(self, images: Sequence[str], earlier: Sequence[str], *, foretold: bool) -> None:
+        """Show from now on, beside the steps, how images come into the caches.
+
+        `images` are those of the manifests, `earlier` those of the last `up`; `foretold`: `expect` tells which of them
+        come.
+        """
+        ...
+
     def expect(self, images: Sequence[str]) -> None:
-        """These images are going to come into the caches: show them as they come."""
+        """These images are going to come into the caches."""
+        ...
+
+    def pulls(self, count: int) -> AbstractContextManager[Progress]:
+        """Show how so many pulls go on, which `up` makes itself."""
         ...
 
 

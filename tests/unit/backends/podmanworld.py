@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.backends.podman.backend import Looks, PodmanBackend
+from obol.backends.podman.backend import PodmanBackend, PodmanEnvironment
 from obol.backends.ports import ClusterSpec, Step, never
 from obol.machine.podman import Podman
 from obol.machine.ports import Holder
@@ -79,7 +79,7 @@ class World:
     def backend(self) -> PodmanBackend:
         """A backend as a new command has it."""
         podman = Podman(self.podman, {"CONTAINERS_CONF": "/mine.conf"}, scratch=self.scratch)
-        return PodmanBackend(podman, self.config, Looks(self.clock, self.ports, self._probe, self._listen))
+        return PodmanBackend(podman, self.config, PodmanEnvironment(self.clock, self.ports, self._probe, self._listen))
 
     async def up(self, *manifests: Manifest) -> Deployed:
         """Bring the stack up as `obol stack up` does."""

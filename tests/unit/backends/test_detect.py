@@ -23,10 +23,12 @@ async def test_all_there() -> None:
     found = await detect(runner)
 
     assert found == Runtimes(
-        Program("docker", version="27.3.1"),
-        Program("k3d", version="5.9.0"),
-        Program("podman", version="4.9.3"),
-        Program("k3s", version="1.35.5+k3s1"),
+        (
+            Program("docker", version="27.3.1"),
+            Program("k3d", version="5.9.0"),
+            Program("podman", version="4.9.3"),
+            Program("k3s", version="1.35.5+k3s1"),
+        ),
         is_root=os.geteuid() == 0,
     )
     assert [(ran.argv[0], ran.timeout) for ran in runner.ran] == [
@@ -41,8 +43,7 @@ async def test_nothing_there() -> None:
     """Missing programs are no error."""
     found = await detect(FakeRunner(missing={"docker", "k3d", "podman", "k3s"}))
 
-    nothing = [Program(name) for name in ("docker", "k3d", "podman", "k3s")]
-    assert [found.docker, found.k3d, found.podman, found.k3s] == nothing
+    assert found.programs == tuple(Program(name) for name in ("docker", "k3d", "podman", "k3s"))
 
 
 async def test_there_but_of_no_use() -> None:
@@ -53,8 +54,9 @@ async def test_there_but_of_no_use() -> None:
 
     found = await detect(runner)
 
-    assert found.docker == Program("docker", trouble="Cannot connect to the Docker daemon")
-    assert "failed with 125" in found.podman.trouble
+    docker, _k3d, podman, _k3s = found.programs
+    assert docker == Program("docker", trouble="Cannot connect to the Docker daemon")
+    assert "failed with 125" in podman.trouble
 
 
 class Hanging(FakeRunner):
@@ -69,5 +71,5 @@ async def test_hanging() -> None:
     """A program that does not answer in time is there, and of no use."""
     found = await detect(Hanging())
 
-    assert found.docker == Program("docker", trouble="`docker` did not end within 5 seconds")
-    assert not found.podman.answers
+    assert found.programs[0] == Program("docker", trouble="`docker` did not end within 5 seconds")
+    assert not found.answers(["podman"])

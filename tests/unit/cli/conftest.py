@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from obol.backends.ports import Program, Runtimes
+from obol.backends.ports import BACKENDS, Program, Runtimes
 from obol.caches.ports import Running, Started, Substitute
 from obol.cli import main
 from obol.cli.cache import engines
-from obol.cli.stack import building, identifying
+from obol.cli.stack import commands
 from obol.config.paths import Invocation, locate
 from obol.registry.control.api import EngineStatus, Inventory, Listener
 from obol.stack.adoption import Clusters
 from obol.stack.home import Home
-from obol.stack.nocluster import CachesOnly
+from obol.stack.stacks import Machine
 from tests.fakes import jsonshape
-from tests.fakes.clock import FakeClock
 from tests.fakes.control import status_body
-from tests.unit.stack import clusterworld
-from tests.unit.stack.world import FakeCaches, FakeWarmth
+from tests.unit.stack import world
+from tests.unit.stack.world import FakeCaches
 
 if TYPE_CHECKING:
+    from obol.backends.ports import BackendName
     from obol.caches.builtin.plan import BuiltinPlan
-    from obol.cli.terminal.present import Speaker
     from obol.config.background import CachePlans
     from obol.registry.settings import EngineSettings
     from obol.stack.lifecycle import Lifecycle
 
 
+NO_RUNTIMES = Runtimes(tuple(map(Program, ("docker", "k3d", "podman", "k3s"))))
 TALK = ("OBOL_OUTPUT", "OBOL_VERBOSE", "OBOL_QUIET", "OBOL_NONINTERACTIVE")
 
 
@@ -95,8 +95,30 @@ class Terminal:
     engine: FakeEngine
     clusters: Clusters = field(default_factory=Clusters)
     """Those that are on this machine's Docker."""
+    runtimes: Runtimes = NO_RUNTIMES
+    looks: int = 0
+    stacks: dict[str, world.World] = field(default_factory=dict)
+    """By backend: what its stack is made of."""
+    plans: list[CachePlans] = field(default_factory=list)
     out: str = ""
     err: str = ""
+
+    @property
+    def machine(self) -> Machine:
+        """This machine, for the verbs of the stack."""
+
+        def lifecycle(backend: BackendName, plans: CachePlans, home: Home) -> Lifecycle:
+            self.plans.append(plans)
+            return self.stacks[backend].stack if BACKENDS[backend].runs else self.stacks[backend].on_none
+
+        async def runtimes() -> Runtimes:
+            self.looks += 1
+            return self.runtimes
+
+        async def clusters(home: Home, data: Path) -> Clusters:
+            return self.clusters
+
+        return Machine(lifecycle, runtimes, clusters)
 
     def run(self, line: str) -> int:
         """Run a command line that contains no quotes; gives the exit code. JSON is held to its schema."""
@@ -131,11 +153,7 @@ def terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("OBOL_REGISTRY_CACHE_DIR", str(tmp_path / "caches"))
     monkeypatch.setenv("COLUMNS", "80")
     found = Terminal(capsys, engine)
-
-    async def clusters(around: Invocation, home: Home) -> Clusters:
-        return found.clusters
-
-    monkeypatch.setattr(identifying, "clusters", clusters)
+    monkeypatch.setattr(commands, "machine", lambda say: found.machine)
     return found
 
 
@@ -163,47 +181,22 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
 HUB_SUBSTITUTE = Substitute("docker.io", 54100, 40000, "nginx (pid 7)")
 
 
-@dataclass
-class StackWorld:
-    """What the verbs act upon."""
-
-    caches: FakeCaches = field(default_factory=FakeCaches)
-    warmth: FakeWarmth = field(default_factory=FakeWarmth)
-    runtimes: Runtimes = field(default_factory=lambda: Runtimes(Program("docker"), Program("k3d"), Program("podman")))
-    plans: list[BuiltinPlan] = field(default_factory=list)
-    looks: int = 0
-
-
 @pytest.fixture
-def stack_world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> StackWorld:
+def stack_world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> world.World:
     """A stack on nothing, on a machine without a runtime."""
-    found = StackWorld()
-
-    def caches_only(plan: BuiltinPlan) -> CachesOnly:
-        found.plans.append(plan)
-        return CachesOnly(found.caches, found.warmth, FakeClock())
-
-    async def runtimes() -> Runtimes:
-        found.looks += 1
-        return found.runtimes
-
-    monkeypatch.setattr(building, "caches_only", caches_only)
-    monkeypatch.setattr(building, "runtimes", runtimes)
+    home = Home(locate(Invocation.of_process()).config)
+    found = terminal.stacks["none"] = world.World(home, engine=FakeCaches())
     monkeypatch.delenv("OBOL_DISABLE_REGISTRY_CACHE", raising=False)
     return found
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch, stack_world: StackWorld, tmp_path: Path) -> clusterworld.World:
-    """A machine with podman, and a stack that does as told."""
-    stack_world.runtimes = Runtimes(Program("docker"), Program("k3d"), Program("podman", version="4.3.1"))
-    stack = clusterworld.World(Home(locate(Invocation.of_process()).config), clusterworld.FakeBackend(name="podman"))
-    asked: list[tuple[str, str]] = []
-
-    def lifecycle(plans: CachePlans, home: Home, backend: str, say: Speaker) -> Lifecycle:
-        asked.append((backend, plans.engine))
-        return stack.stack
-
-    monkeypatch.setattr(building, "lifecycle", lifecycle)
+def cluster(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch, stack_world: world.World, tmp_path: Path
+) -> world.World:
+    """A machine with podman, and a stack that does as told, whichever backend it is on."""
+    terminal.runtimes = Runtimes((*NO_RUNTIMES.programs[:2], Program("podman", version="4.3.1"), Program("k3s")))
+    stack = world.World(stack_world.home, world.FakeBackend(name="podman"), engine=stack_world.engine)
+    terminal.stacks |= dict.fromkeys(("k3d", "podman"), stack)
     monkeypatch.setenv("OBOL_DATA_DIR", str(tmp_path / "data"))
     return stack

@@ -26,7 +26,9 @@ def _machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with one runtime, and with one that does not answer."""
 
     async def runtimes() -> Runtimes:
-        return Runtimes(Program("docker", trouble="permission denied"), Program("k3d"), Program("podman", "4.3.1"))
+        return Runtimes(
+            (Program("docker", trouble="permission denied"), Program("k3d"), Program("podman", "4.3.1"), Program("k3s"))
+        )
 
     monkeypatch.setattr("obol.wiring.stack.look_for_runtimes", runtimes)
 

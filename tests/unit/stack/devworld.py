@@ -15,7 +15,7 @@ from obol.machine.docker.cli import Docker
 from obol.stack.hotswap import HotSwap, Prerequisites
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import DONE, FakeMachine, failed
-from tests.unit.stack.clusterworld import FakeReporter
+from tests.unit.stack.world import FakeReporter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

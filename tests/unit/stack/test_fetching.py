@@ -12,8 +12,16 @@ from obol.errors import EngineUnresponsive, ObolError
 from obol.stack.fetching import expected, explained, fetch_ahead
 from obol.stack.home import LastUp
 from obol.stack.reporter import Notes
-from tests.unit.stack.clusterworld import FakeBackend, FakeReporter
-from tests.unit.stack.world import LITELLM, PAUSE, FakeCaches, FakeWarmth, engine_status, failed
+from tests.unit.stack.world import (
+    LITELLM,
+    PAUSE,
+    FakeBackend,
+    FakeCaches,
+    FakeReporter,
+    FakeWarmth,
+    engine_status,
+    failed,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -16,8 +16,7 @@ from obol.stack import lifecycle
 from obol.stack.home import Home
 from obol.stack.plan import Gain
 from tests.fakes.clock import FakeClock
-from tests.unit.stack.clusterworld import MIRRORS, WHO, FakeBackend, World
-from tests.unit.stack.world import LITELLM, failed
+from tests.unit.stack.world import LITELLM, MIRRORS, WHO, FakeBackend, World, failed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +46,8 @@ async def test_up_brings_up_caches_cluster_and_workloads(world: World) -> None:
     assert world.backend.spec.mirrors == MIRRORS
     assert world.reporter.seen[0] == "Starting the registry caches"
     assert world.reporter.seen[-1] == "Deploying the workloads"
-    assert raised.cluster.created
-    assert raised.deployed.url == "http://localhost"
+    assert raised.created
+    assert raised.url == "http://localhost"
     assert raised.notes == ("a note of the caches", "a note of the cluster")
     assert raised.gain is not None
     last = world.home.last_up()
@@ -142,7 +141,7 @@ async def test_interrupted_up_is_completed_by_the_next(world: World, call: str, 
 
     raised = await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
-    assert raised.deployed.url == "http://localhost"
+    assert raised.url == "http://localhost"
 
 
 async def test_down_leaves_the_caches(world: World) -> None:
@@ -208,7 +207,7 @@ async def test_status_of_a_cluster_that_cannot_be_asked(world: World) -> None:
     """Where the backend fails, all else is told, with the reason for what is not known."""
     world.backend.failing["state brave-otter"] = [DependencyMissing("Docker is not installed")]
 
-    shown = await world.stack.status(WHO)
+    shown = await world.stack.status(WHO, ())
 
     assert (shown.state, shown.trouble) == ("unknown", "Docker is not installed")
 
@@ -230,7 +229,7 @@ async def test_status_of_a_cluster_that_does_not_answer(world: World, monkeypatc
     monkeypatch.setattr(world.backend, "details", details, raising=False)
     monkeypatch.setattr(world.caches, "containers", containers)
 
-    shown = await world.stack.status(WHO)
+    shown = await world.stack.status(WHO, ())
 
     assert (shown.state, shown.containers) == ("running", ())
     assert "k3d did not answer within" in shown.trouble
@@ -245,18 +244,18 @@ async def test_status_in_detail(world: World, monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(world.backend, "details", details, raising=False)
 
-    assert (await world.stack.status(WHO)).details == Details()
+    assert (await world.stack.status(WHO, ())).details == Details()
     world.backend.running = "stopped"
-    assert (await world.stack.status(WHO)).details == seen
+    assert (await world.stack.status(WHO, ())).details == seen
 
 
 async def test_status_changes_nothing(world: World) -> None:
-    """Status tells who we are and what runs, and does nothing but ask; what the caches do is asked elsewhere."""
-    shown = await world.stack.status(WHO)
+    """Status tells who we are and what runs, and does nothing but ask."""
+    shown = await world.stack.status(WHO, ())
 
     assert (shown.identity, shown.state) == (WHO, "absent")
     assert world.backend.calls == ["state brave-otter"]
-    assert world.engine.calls == []
+    assert world.engine.calls == ["status"]
 
 
 OWN = Given("127.0.0.1", 40000, "127.0.0.1", "docker.io", held=3_000_000, fetched=0)

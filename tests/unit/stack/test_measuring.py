@@ -13,8 +13,7 @@ from obol.stack.home import Home
 from obol.stack.measuring import Measurement, weigh
 from obol.stack.plan import Gain
 from tests.fakes.clock import FakeClock
-from tests.unit.stack.clusterworld import WHO, FakeBackend, World
-from tests.unit.stack.world import FakeCaches, engine_status
+from tests.unit.stack.world import WHO, FakeBackend, FakeCaches, World, engine_status
 
 if TYPE_CHECKING:
     from pathlib import Path

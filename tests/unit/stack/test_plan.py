@@ -14,8 +14,7 @@ DEAF = Program("docker", trouble="no daemon")
 def runtimes(*programs: Program) -> Runtimes:
     """These programs, the others missing."""
     known = {program.name: program for program in programs}
-    docker, k3d, podman = (known.get(name, Program(name)) for name in ANSWERS)
-    return Runtimes(docker, k3d, podman)
+    return Runtimes(tuple(known.get(name, Program(name)) for name in ANSWERS))
 
 
 @pytest.mark.parametrize(
@@ -40,13 +39,8 @@ def test_choose(programs: tuple[str, ...], backend: BackendName) -> None:
 )
 def test_choose_k3s_last(is_root: bool, podman: bool, backend: BackendName) -> None:
     """k3s, which changes the machine itself, is chosen only where there is nothing else, and only for root."""
-    found = Runtimes(
-        Program("docker"),
-        Program("k3d"),
-        ANSWERS["podman"] if podman else Program("podman"),
-        Program("k3s", version="1.35.5+k3s1"),
-        is_root=is_root,
-    )
+    programs = (ANSWERS["podman"] if podman else Program("podman"), Program("k3s", version="1.35.5+k3s1"))
+    found = Runtimes((Program("docker"), Program("k3d"), *programs), is_root=is_root)
 
     chosen = choose(found)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from obol.stack.reporter import Notes
-from tests.unit.stack.clusterworld import FakeReporter
+from tests.unit.stack.world import FakeReporter
 
 
 def test_each_sentence_is_told_at_once_and_kept() -> None:

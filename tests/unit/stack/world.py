@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,20 +11,31 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
+from obol.backends.none import NoBackend
+from obol.backends.ports import Deployed, Up
 from obol.caches.ports import Running, Started, Substitute
-from obol.caches.warming import Holding
-from obol.client.ports import Kind, PulledImage, PullFailed
+from obol.caches.warming import Holding, Warming
+from obol.client.ports import Kind, PulledImage, PullFailed, Silence
 from obol.errors import EngineUnresponsive, ObolError, PortTaken
 from obol.oci.references import Digest, ImageReference
 from obol.registry.control.api import AccountStatus, EngineStatus, Given, HeldImage, Inventory, Listener
+from obol.rendering.registries import Mirror
+from obol.stack.caches import HostCaches, Wired
+from obol.stack.home import Home, Identity
+from obol.stack.lifecycle import Lifecycle
+from obol.stack.outcomes import UpRequest
 from obol.workloads.images import StackImage
 from tests.fakes.control import status_body
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Step, Watch
+    from obol.caches.containers.engine import ContainerSeen
     from obol.caches.warming import Held
     from obol.client.ports import Progress
+    from obol.workloads.sources import Manifest
+
 
 NOTHING = Holding({}, 0)
 LITELLM = StackImage(ImageReference.parse("ghcr.io/berriai/litellm-non_root:main-v1.83.14-stable"), ("litellm",))
@@ -111,15 +124,22 @@ class FakeCaches:
         return replace(account, given=self.given)
 
 
-@dataclass
-class FakeWarmth:
-    """A `Warmth` with outcomes and holdings by reference; what it was not told of is fetched, and is missing."""
+class FakeWarmth(Warming):
+    """A `Warming` with outcomes and holdings by reference; what it was not told of is fetched, and is missing."""
 
-    outcomes: dict[ImageReference, PulledImage | PullFailed] = field(default_factory=dict)
-    holdings: dict[ImageReference, Held] = field(default_factory=dict)
-    engines: list[EngineStatus] = field(default_factory=list)
-    asked: list[Sequence[ImageReference]] = field(default_factory=list)
-    holds: Holding = NOTHING
+    __setattr__, __repr__ = object.__setattr__, object.__repr__
+
+    def __init__(
+        self,
+        outcomes: dict[ImageReference, PulledImage | PullFailed] | None = None,
+        holdings: dict[ImageReference, Held] | None = None,
+        holds: Holding = NOTHING,
+    ) -> None:
+        self.outcomes = outcomes or {}
+        self.holdings = holdings or {}
+        self.holds = holds
+        self.engines: list[EngineStatus] = []
+        self.asked: list[Sequence[ImageReference]] = []
 
     async def warm(
         self,
@@ -127,7 +147,7 @@ class FakeWarmth:
         engine: EngineStatus,
         progress: Progress,
         before: Callable[[Holding], None] | None = None,
-    ) -> Sequence[PulledImage | PullFailed]:
+    ) -> tuple[PulledImage | PullFailed, ...]:
         """Give the outcomes, and tell `progress`."""
         if before is not None:
             before(self.holds)
@@ -142,8 +162,182 @@ class FakeWarmth:
             else:
                 progress.failed(outcome)
             found.append(outcome)
-        return found
+        return tuple(found)
 
     async def held(self, references: Sequence[ImageReference]) -> Mapping[ImageReference, Held]:
         """Give the holdings."""
         return {reference: self.holdings.get(reference, "missing") for reference in references}
+
+
+WHO = Identity("brave-otter", "k3d")
+MIRRORS = (Mirror("docker.io", "http://172.18.0.1:54100"),)
+
+
+@dataclass
+class FakeBackend:
+    """A cluster that does as told; `failing` maps a call to what it raises, once each."""
+
+    failing: dict[str, list[BaseException]] = field(default_factory=dict)
+    calls: list[str] = field(default_factory=list)
+    spec: ClusterSpec | None = None
+    running: ClusterState = "absent"
+    name: BackendName = "k3d"
+
+    def _do(self, what: str) -> None:
+        self.calls.append(what)
+        if self.failing.get(what):
+            raise self.failing[what].pop(0)
+
+    async def check(self) -> None:
+        """Look."""
+        self._do("check")
+
+    async def authorise(self) -> None:
+        """May do it all, unless that fails."""
+        if self.failing.get("authorise"):
+            raise self.failing["authorise"].pop(0)
+
+    async def state(self, stack_id: str) -> ClusterState:
+        """Tell."""
+        self._do(f"state {stack_id}")
+        return self.running
+
+    async def up(self, spec: ClusterSpec, step: Step) -> Up:
+        """Start."""
+        self._do("up")
+        self.spec = spec
+        await asyncio.sleep(0)  # others get on meanwhile
+        step("one node")
+        step.note("a note of the cluster")
+        created, self.running = self.running == "absent", "running"
+        return Up(created=created)
+
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
+        """Deploy."""
+        self._do("apply")
+        return Deployed("http://localhost")
+
+    async def down(self, stack_id: str) -> None:
+        """Stop."""
+        self._do(f"down {stack_id}")
+
+    async def purge(self, stack_id: str, *, images: bool) -> None:
+        """Remove."""
+        self._do(f"purge {stack_id} {images}")
+        self.running = "absent"
+
+
+@dataclass
+class StackCaches:
+    """Caches that nodes reach, or not."""
+
+    problem: ObolError | None = None
+    calls: list[str] = field(default_factory=list)
+    label: str = "Starting the registry caches"
+    private: bool = True
+    mirrors: tuple[Mirror, ...] = MIRRORS
+    store: Path = Path("/nowhere")
+
+    async def start(self) -> Started | None:
+        """Start."""
+        self.calls.append("start")
+        if self.problem:
+            raise self.problem
+        return Started(engine_status(), already=False)
+
+    async def wire(self, started: Started | None, step: Step) -> Wired:
+        """Wire."""
+        self.calls.append("wire")
+        step.note("a note of the caches")
+        return Wired(self.mirrors)
+
+    async def containers(self) -> tuple[ContainerSeen, ...]:
+        """None."""
+        return ()
+
+    async def remove(self) -> tuple[str, ...]:
+        """Remove."""
+        self.calls.append("remove")
+        return ("caches removed",)
+
+
+@dataclass
+class FakeNetworks:
+    """Networks of which `leaked` can be freed."""
+
+    leaked: int = 0
+
+    async def reclaim(self) -> tuple[str, ...]:
+        """Free them."""
+        freed, self.leaked = self.leaked, 0
+        return (f"{freed} networks freed",) if freed else ()
+
+
+@dataclass
+class FakeReporter:
+    """Notes the steps, and how they ended."""
+
+    seen: list[str] = field(default_factory=list)
+    noted: list[str] = field(default_factory=list)
+    warned: list[str] = field(default_factory=list)
+    shown: tuple[str, ...] = ()
+    expected: list[str] | None = None
+
+    def expect(self, images: Sequence[str]) -> None:
+        """Keep which images will come."""
+        self.expected = list(images)
+
+    def note(self, text: str) -> None:
+        """Keep a sentence that is not as urgent."""
+        self.noted.append(text)
+
+    def warn(self, text: str) -> None:
+        """Keep a sentence."""
+        self.warned.append(text)
+
+    def show(self, images: Sequence[str], earlier: Sequence[str], *, foretold: bool) -> None:
+        """Keep which images are shown."""
+        self.shown = (*images, *earlier)
+
+    @contextmanager
+    def pulls(self, count: int) -> Iterator[Progress]:
+        """Show nothing of them."""
+        yield Silence()
+
+    @contextmanager
+    def step(self, label: str) -> Iterator[Watch]:
+        """Take a step."""
+        try:
+            yield lambda line: self.seen.append(f"  {line}")
+        except BaseException:
+            self.seen.append(f"{label}: failed")
+            raise
+        self.seen.append(label)
+
+
+@dataclass
+class World:
+    """All of it."""
+
+    home: Home
+    backend: FakeBackend = field(default_factory=FakeBackend)
+    caches: StackCaches = field(default_factory=StackCaches)
+    engine: FakeCaches = field(default_factory=lambda: FakeCaches(Running(engine_status())))
+    warmth: FakeWarmth = field(default_factory=FakeWarmth)
+    networks: FakeNetworks = field(default_factory=FakeNetworks)
+    reporter: FakeReporter = field(default_factory=FakeReporter)
+
+    @property
+    def stack(self) -> Lifecycle:
+        """The stack over these parts."""
+        return Lifecycle(self.backend, self.caches, self.engine, self.warmth, self.networks, self.home)
+
+    @property
+    def on_none(self) -> Lifecycle:
+        """The same where nothing runs."""
+        caches = HostCaches(self.engine, Path("/nowhere"))
+        return Lifecycle(NoBackend(), caches, self.engine, self.warmth, self.networks, self.home)
+
+    def wanted(self, *, use_caches: bool = True) -> UpRequest:
+        """What `up` is to bring up."""
+        return UpRequest(WHO, self.home.config / "data", (), (LITELLM,), use_caches=use_caches)

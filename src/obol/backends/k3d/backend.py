@@ -25,6 +25,7 @@ from obol.backends.ports import Details, Up, Workload
 from obol.errors import DependencyMissing, ObolError
 from obol.machine import ports as machine_ports
 from obol.machine.clock import SystemClock
+from obol.machine.commands import SystemRunner
 from obol.machine.docker.cli import Docker
 from obol.machine.docker.errors import DockerFailed
 from obol.machine.files import failing_as
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     from obol.backends.k3d.ports import Chosen
     from obol.backends.kubernetes.api import ApiProbe
     from obol.backends.kubernetes.kubectl import Kubectl
-    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Deployed, Step
+    from obol.backends.ports import BackendEnvironment, BackendName, ClusterSpec, ClusterState, Deployed, Step
     from obol.backends.publishing import Ports
     from obol.machine.clock import Clock
     from obol.machine.commands import Runner
@@ -60,7 +61,7 @@ CREATIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class K3dEnvironment:
     """How the backend sees this machine."""
 
     environ: Mapping[str, str]
@@ -83,7 +84,7 @@ class K3dBackend:
 
     name: BackendName = "k3d"
 
-    def __init__(self, runner: Runner, config: Path, around: Surroundings) -> None:
+    def __init__(self, runner: Runner, config: Path, around: K3dEnvironment) -> None:
         self._runner = runner
         self._docker = Docker(runner, around.loud)
         self._node = NodeDocker(runner, self._docker)
@@ -368,3 +369,11 @@ class K3dBackend:
 
 def _registries(spec: ClusterSpec) -> str:
     return registries_yaml(spec.mirrors)
+
+
+def build(around: BackendEnvironment) -> K3dBackend:
+    """Make the backend for this machine."""
+    loud = SystemRunner(around.lines) if around.lines is not None else None
+    return K3dBackend(
+        SystemRunner(), around.config, K3dEnvironment(around.environ, around.network, home=around.mark, loud=loud)
+    )

@@ -29,6 +29,7 @@ from obol.backends.kubernetes.rollouts import applied
 from obol.backends.ports import Deployed, Up, no_caches
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.clock import SystemClock
+from obol.machine.commands import SystemRunner
 from obol.machine.files import failing_as, mounted_in
 from obol.machine.polling import Polling
 from obol.machine.ports import holder, listens
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from obol.backends.kubernetes.api import ApiProbe
-    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Step
+    from obol.backends.ports import BackendEnvironment, BackendName, ClusterSpec, ClusterState, Step
     from obol.machine.clock import Clock
     from obol.machine.commands import Runner
     from obol.machine.ports import Holder
@@ -72,7 +73,7 @@ _INSTALL = (
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class K3sEnvironment:
     """How the backend sees this machine."""
 
     environ: Mapping[str, str]
@@ -103,7 +104,7 @@ class K3sBackend:
 
     name: BackendName = "k3s"
 
-    def __init__(self, runner: Runner, rooted: Runner, config: Path, around: Surroundings) -> None:
+    def __init__(self, runner: Runner, rooted: Runner, config: Path, around: K3sEnvironment) -> None:
         self._runner = runner
         self._config = config
         self._around = around
@@ -324,3 +325,10 @@ def _restarted(spec: ClusterSpec, *, known: bool) -> str:
     if spec.mirrors and not known:
         return "k3s had been started without registry caches: it was restarted, and uses them now."
     return "k3s was restarted: its configuration has changed, and it reads that only when it starts."
+
+
+def build(around: BackendEnvironment) -> K3sBackend:
+    """Make the backend for this machine."""
+    loud = SystemRunner(around.lines) if around.lines is not None else None
+    own = K3sEnvironment(around.environ, around.interactive, listen=around.listen, loud=loud)
+    return K3sBackend(SystemRunner(), SystemRunner(on_terminal=True), around.config, own)

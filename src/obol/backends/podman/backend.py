@@ -19,9 +19,13 @@ from obol.backends.ports import Deployed, Details, Up, Workload, never, no_cache
 from obol.backends.publishing import Held, on_free_ports, publish
 from obol.errors import DependencyMissing, ObolError, UsageError
 from obol.machine import ports as machine_ports
+from obol.machine.clock import SystemClock
+from obol.machine.commands import SystemRunner
 from obol.machine.files import make_private_directory
+from obol.machine.podman import Podman
 from obol.machine.probe import status_on_loopback
 from obol.machine.regular import read_text, write_atomically
+from obol.machine.scratch import Scratch
 from obol.rendering import kubernetes
 from obol.rendering.loopback import LOOPBACK
 from obol.rendering.names import STACK_LABEL
@@ -42,10 +46,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Step, Watch
+    from obol.backends.ports import BackendEnvironment, BackendName, ClusterSpec, ClusterState, Step, Watch
     from obol.backends.publishing import Ports, Published
     from obol.machine.clock import Clock
-    from obol.machine.podman import Installation, Pod, Podman
+    from obol.machine.podman import Installation, Pod
     from obol.machine.probe import Probe
     from obol.rendering.podman import Played
     from obol.workloads.sources import Manifest
@@ -57,7 +61,7 @@ GATEWAY_WORKLOAD, MONITORING_WORKLOAD = "litellm", "prometheus"
 
 
 @dataclass(frozen=True, slots=True)
-class Looks:
+class PodmanEnvironment:
     """How the backend sees this machine."""
 
     clock: Clock
@@ -72,13 +76,13 @@ class PodmanBackend:
 
     name: BackendName = "podman"
 
-    def __init__(self, podman: Podman, config: Path, looks: Looks) -> None:
+    def __init__(self, podman: Podman, config: Path, around: PodmanEnvironment) -> None:
         self._podman = podman
         self._config = config
         self._folder = config / "podman"
         self._registries = config / "registries.conf"
-        self._looks = looks
-        self._readiness = Readiness(podman, self._folder, looks.clock, looks.probe)
+        self._around = around
+        self._readiness = Readiness(podman, self._folder, around.clock, around.probe)
         self._installation: Installation | None = None
 
     async def check(self) -> None:
@@ -125,12 +129,12 @@ class PodmanBackend:
         caches = await self._cache_targets(spec, step)
 
         def rendered(published: Published) -> Played:
-            around = PodmanStack(spec.stack_id, str(self._folder), published.ports, secrets, key, caches)
-            return render(documents, around)
+            stack = PodmanStack(spec.stack_id, str(self._folder), published.ports, secrets, key, caches)
+            return render(documents, stack)
 
         async def choose(refused: Collection[int]) -> Published:
             held = await self._held(spec.stack_id)
-            return publish(ports_of(documents), held, self._looks.ports, refused)
+            return publish(ports_of(documents), held, self._around.ports, refused)
 
         published = await on_free_ports(choose, lambda chosen: self._bring(spec, rendered(chosen), step))
         played = rendered(published)
@@ -213,7 +217,7 @@ class PodmanBackend:
             return ()
         gateway = await self._podman.network(spec.name, _label(spec.stack_id))
         with contextlib.suppress(ObolError):  # figures are no reason to fail
-            if gateway and (target := await self._looks.listen(gateway)):
+            if gateway and (target := await self._around.listen(gateway)):
                 return (target,)
         return ()
 
@@ -304,3 +308,11 @@ def _urls(pods: Iterable[PlayedPod]) -> Iterator[tuple[str, str]]:
         port = pod.ports.get(pod.check.port) if pod.check else next(iter(pod.ports.values()), None)
         if port is not None:
             yield pod.workload, f"http://{LOOPBACK}:{port}"
+
+
+def build(around: BackendEnvironment) -> PodmanBackend:
+    """Make the backend for this machine."""
+    scratch = Scratch(around.config / "podman" / "pulls", around.environ.get("TMPDIR", ""))
+    loud = SystemRunner(around.lines) if around.lines is not None else None
+    podman = Podman(SystemRunner(), around.environ, loud, around.note, scratch)
+    return PodmanBackend(podman, around.config, PodmanEnvironment(SystemClock(), listen=around.listen))

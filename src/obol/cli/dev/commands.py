@@ -59,9 +59,10 @@ def push(say: Speaker, image: Image, deployment: Into) -> None:
     name of the image that ran before, and `obol dev reset` goes back to it.
     """
     source, target = hotswap.Source.parse(image), hotswap.Target.parse(deployment)
-    stack = _stack()
+    around = Invocation.of_process()
+    stack, reporter = _stack(around), steps.TerminalReporter(say, around)
     began = time.monotonic()
-    swapped = run(say, stack.push(source, target, steps.steps_for(say)), _INTERRUPTED)
+    swapped = run(say, stack.push(source, target, reporter), _INTERRUPTED)
     where = swapped.target.deployment
     result = results.SwappedResult(
         where.namespace,
@@ -84,9 +85,10 @@ def reset(say: Speaker, deployment: Back = None) -> None:
     Without an option it takes all Deployments that `obol dev push` has changed.
     """
     target = hotswap.Target.parse(deployment) if deployment is not None else None
-    stack = _stack()
+    around = Invocation.of_process()
+    stack, reporter = _stack(around), steps.TerminalReporter(say, around)
     began = time.monotonic()
-    restored = run(say, stack.reset(target, steps.steps_for(say)), _INTERRUPTED)
+    restored = run(say, stack.reset(target, reporter), _INTERRUPTED)
     places = [(one.target.deployment.namespace, one.target.deployment.name, one.target.container) for one in restored]
     containers = tuple(
         results.RestoredContainer(*place, one.image, one.before) for place, one in zip(places, restored, strict=True)
@@ -95,9 +97,8 @@ def reset(say: Speaker, deployment: Back = None) -> None:
     say.result(result, lambda: list(map(_restored, containers)) or ["Nothing was swapped: released images run."])
 
 
-def _stack() -> HotSwap:
+def _stack(around: Invocation) -> HotSwap:
     """The stack of development mode. Raises UsageError where there is none."""
-    around = Invocation.of_process()
     directories = locate(around)
     own = home.Home(directories.config)
     caches = not settings.cache_disabled(around.environ)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 from obol.cli.terminal import present
 from obol.cli.terminal.imagewatch import ImageWatch
 from obol.cli.terminal.picture import Picture, may_draw, shown
-from obol.cli.terminal.progress import Writer, about
+from obol.cli.terminal.progress import Writer, about, watching
+from obol.config.paths import locate
 from obol.machine.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -21,12 +22,14 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from obol.backends.ports import Watch
     from obol.cli.terminal.board import Board, Finished
     from obol.cli.terminal.imagewatch import Ask
     from obol.cli.terminal.meter import Row
     from obol.cli.terminal.present import Speaker
+    from obol.client.ports import Progress
+    from obol.config.paths import Invocation
     from obol.machine.clock import Clock
-    from obol.stack.reporter import Reporter
 
 DONE, FAILED = "✓", "✗"
 LINE_EVERY = 10.0
@@ -141,7 +144,44 @@ class LiveSteps:
         return [] if self._board is None else self._board.rows(self._clock.monotonic())
 
 
-def steps_for(say: Speaker, board: Board | None = None, ask: Ask | None = None, clock: Clock | None = None) -> Reporter:
+class TerminalReporter:
+    """The `Reporter` for this process: on standard error, as the person asked for."""
+
+    def __init__(self, say: Speaker, around: Invocation) -> None:
+        self._say = say
+        self._around = around
+        self._steps = steps_for(say)
+        self.note, self.warn = say.note, say.warn
+
+    def step(self, label: str) -> AbstractContextManager[Watch]:
+        """Show a step."""
+        return self._steps.step(label)
+
+    def show(self, images: Sequence[str], earlier: Sequence[str], *, foretold: bool) -> None:
+        """Show images as the builtin engine sees them come."""
+        from obol.cli.terminal.board import Board
+        from obol.cli.terminal.imagewatch import engine_at
+        from obol.client.platforms import this_machine
+        from obol.config.sources import store_directory
+
+        store = store_directory(None, self._around, locate(self._around))
+        board = Board(images, earlier, foretold=foretold)
+        self._steps = steps_for(self._say, board, engine_at(store, (str(this_machine()),)))
+
+    def expect(self, images: Sequence[str]) -> None:
+        """Have the board wait for these."""
+        self._steps.expect(images)
+
+    @contextmanager
+    def pulls(self, count: int) -> Iterator[Progress]:
+        """Show how pulls go on."""
+        with watching(self._say, count) as progress:
+            yield progress
+
+
+def steps_for(
+    say: Speaker, board: Board | None = None, ask: Ask | None = None, clock: Clock | None = None
+) -> LineSteps | LiveSteps:
     """The way to show steps that fits where standard error goes; `board` has the images that are shown beside them."""
     clock = clock or SystemClock()
     if say.quiet:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from obol.backends.k3s.backend import Surroundings
+from obol.backends.k3s.backend import K3sEnvironment
 from obol.errors import DependencyMissing, ObolError
 from obol.rendering.registries import registries_yaml
 from obol.workloads.sources import Manifest, packaged
@@ -285,6 +285,6 @@ async def test_purge(stack: Stack) -> None:
 
 async def test_on_this_machine() -> None:
     """As it is built for commands, it looks at this machine."""
-    around = Surroundings({})
+    around = K3sEnvironment({})
 
     assert around.theirs == Path("/etc/rancher/k3s/registries.yaml")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.podman.backend import Looks, PodmanBackend
+from obol.backends.podman.backend import PodmanBackend, PodmanEnvironment
 from obol.backends.ports import ClusterSpec, Details, Workload, no_caches
 from obol.errors import DependencyMissing, ObolError, PortTaken
 from obol.machine.podman import Podman
@@ -212,7 +212,7 @@ async def test_check(world: World) -> None:
 async def test_no_cache_answers(world: World, listen: Callable[[str], Awaitable[str | None]]) -> None:
     """Where the cache cannot answer on the network's address, Prometheus has no target, and that is all."""
     spec = ClusterSpec(STACK, world.config, world.config, MIRRORS)
-    looks = Looks(world.clock, world.ports, world._probe, listen)
+    looks = PodmanEnvironment(world.clock, world.ports, world._probe, listen)
     backend = PodmanBackend(Podman(world.podman, {}), world.config, looks)
     await backend.up(spec, world.step)
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tests.unit.cli.conftest import Terminal
-    from tests.unit.stack import clusterworld
+    from tests.unit.stack import world
 
 
-def test_a_life_as_json(terminal: Terminal, cluster: clusterworld.World) -> None:
+def test_a_life_as_json(terminal: Terminal, cluster: world.World) -> None:
     """Each verb tells programs what it has done, also where the wish for JSON stands before the verb."""
     assert terminal.run("stack init -o json") == 0
     named = json.loads(terminal.out)
@@ -33,7 +33,7 @@ def test_a_life_as_json(terminal: Terminal, cluster: clusterworld.World) -> None
     assert (json.loads(terminal.out)["stack"], json.loads(terminal.out)["removed"]) == (None, [])
 
 
-def test_one_shape(terminal: Terminal, cluster: clusterworld.World) -> None:
+def test_one_shape(terminal: Terminal, cluster: world.World) -> None:
     """What `up` and `status` tell programs has the same fields with a cluster and without one."""
     assert terminal.run("stack up -o json -q") == 0
     with_cluster = json.loads(terminal.out).keys()
@@ -47,7 +47,7 @@ def test_one_shape(terminal: Terminal, cluster: clusterworld.World) -> None:
     assert json.loads(terminal.out).keys() == status
 
 
-def test_key(terminal: Terminal, cluster: clusterworld.World) -> None:
+def test_key(terminal: Terminal, cluster: world.World) -> None:
     """The key is printed when it is asked for, and nowhere else; without a stack or a key that is said."""
     assert terminal.run("stack key -o json") == 4
     assert "there is no stack" in terminal.err

@@ -3,11 +3,12 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pytest
 import typer
 
+from obol.backends.ports import BACKENDS
 from obol.caches.ports import Running
 from obol.cli.stack import commands as stack
 from obol.errors import DependencyMissing, EngineUnresponsive, Interrupted
@@ -16,10 +17,11 @@ from obol.workloads.images import stack_images
 from tests.unit.stack.world import LITELLM, engine_status, failed
 
 if TYPE_CHECKING:
+    from enum import StrEnum
     from pathlib import Path
 
-    from tests.unit.cli.conftest import StackWorld, Terminal
-    from tests.unit.stack import clusterworld
+    from tests.unit.cli.conftest import Terminal
+    from tests.unit.stack.world import World
 
 COUNT = len(stack_images())
 
@@ -35,20 +37,21 @@ def test_help(terminal: Terminal) -> None:
     assert "it fills the caches" in " ".join(terminal.out.split())
 
 
-def test_up(terminal: Terminal, stack_world: StackWorld, tmp_path: Path) -> None:
+def test_up(terminal: Terminal, stack_world: World, tmp_path: Path) -> None:
     """Every image is fetched into the cache engine that the settings describe, and a table fits 80 columns."""
     assert terminal.run("stack up") == 0
 
-    (plan,) = stack_world.plans
+    (plans,) = terminal.plans
+    plan = plans.builtin
     assert plan.store == tmp_path / "caches/builtin"
     assert [listener.registry for listener in plan.listeners] == ["docker.io", "ghcr.io", "quay.io"]
     assert f"All {COUNT} images are in the caches (1 s).\n{COUNT}.0 MiB came from upstream" in terminal.out
     assert max(map(len, terminal.out.splitlines())) <= 80
     assert "Nothing here can run the stack" in terminal.err
-    assert stack_world.looks == 1
+    assert terminal.looks == 1
 
 
-def test_up_with_an_image_missing(terminal: Terminal, stack_world: StackWorld) -> None:
+def test_up_with_an_image_missing(terminal: Terminal, stack_world: World) -> None:
     """What could not be fetched is told in full, and makes the exit code 1."""
     stack_world.warmth.outcomes[LITELLM.reference] = failed(LITELLM)
 
@@ -56,10 +59,10 @@ def test_up_with_an_image_missing(terminal: Terminal, stack_world: StackWorld) -
 
     assert f"{COUNT - 1} of {COUNT} images are in the caches" in terminal.out
     assert f"error: {LITELLM.reference} cannot be pulled\n  why: for a reason\n  try: do something\n" in terminal.err
-    assert stack_world.looks == 0
+    assert terminal.looks == 0
 
 
-def test_up_as_json(terminal: Terminal, stack_world: StackWorld) -> None:
+def test_up_as_json(terminal: Terminal, stack_world: World) -> None:
     """The same for programs: failures are part of the result, and nothing else is said."""
     stack_world.warmth.outcomes[LITELLM.reference] = failed(LITELLM)
 
@@ -86,10 +89,10 @@ def test_up_with_other_images(terminal: Terminal, tmp_path: Path) -> None:
     assert len(references) == COUNT + 1
 
 
-def test_up_with_an_engine_that_is_not_as_asked(terminal: Terminal, stack_world: StackWorld) -> None:
+def test_up_with_an_engine_that_is_not_as_asked(terminal: Terminal, stack_world: World) -> None:
     """Where the caches that run are not what the settings say, that is told, and they are used as they are."""
-    stack_world.caches.running = Running(engine_status())
-    stack_world.caches.differs = ("it is offline",)
+    stack_world.engine.running = Running(engine_status())
+    stack_world.engine.differs = ("it is offline",)
 
     assert terminal.run("stack up --backend none") == 0
 
@@ -100,7 +103,7 @@ def test_up_with_an_engine_that_is_not_as_asked(terminal: Terminal, stack_world:
 
 @pytest.mark.parametrize("word", ["true", "1", "yes", "on"])
 def test_up_without_caches(
-    terminal: Terminal, stack_world: StackWorld, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
+    terminal: Terminal, stack_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, word: str
 ) -> None:
     """Who turned the caches off gets nothing of them, whatever is wrong in obol.toml, and is told what that means."""
     monkeypatch.setenv("OBOL_DISABLE_REGISTRY_CACHE", word)
@@ -111,20 +114,20 @@ def test_up_without_caches(
     assert terminal.run("stack up") == 0
 
     assert "turned off" in terminal.out
-    assert (stack_world.plans, stack_world.looks, stack_world.caches.calls) == ([], 1, [])
+    assert (terminal.plans, terminal.looks, stack_world.engine.calls) == ([], 1, [])
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_up_without_caches_by_option(terminal: Terminal, stack_world: StackWorld) -> None:
+def test_up_without_caches_by_option(terminal: Terminal, stack_world: World) -> None:
     """The option is as good as the variable, and the result says so to programs."""
     assert terminal.run("stack up --no-registry-cache -o json") == 0
 
     told = json.loads(terminal.out)
     assert (told["cache_engine"], told["images"], told["stack"]) == (None, [], None)
-    assert stack_world.plans == []
+    assert terminal.plans == []
 
 
-def test_up_with_bad_settings(terminal: Terminal, stack_world: StackWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_with_bad_settings(terminal: Terminal, stack_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A mistake is told before anything is started."""
     assert terminal.run("stack up -f /nowhere.yaml") == 2
     assert "/nowhere.yaml" in terminal.err
@@ -133,12 +136,12 @@ def test_up_with_bad_settings(terminal: Terminal, stack_world: StackWorld, monke
     monkeypatch.setenv("OBOL_DISABLE_REGISTRY_CACHE", "perhaps")
     assert terminal.run("stack up --no-registry-cache") == 2
     assert "OBOL_DISABLE_REGISTRY_CACHE=perhaps" in terminal.err
-    assert stack_world.caches.calls == []
+    assert stack_world.engine.calls == []
 
 
-def test_status(terminal: Terminal, stack_world: StackWorld) -> None:
+def test_status(terminal: Terminal, stack_world: World) -> None:
     """The status of a running cache fits 80 columns and names what is missing."""
-    stack_world.caches.running = Running(engine_status())
+    stack_world.engine.running = Running(engine_status())
     stack_world.warmth.holdings[LITELLM.reference] = "complete"
 
     assert terminal.run("stack status") == 0
@@ -148,7 +151,7 @@ def test_status(terminal: Terminal, stack_world: StackWorld) -> None:
     assert terminal.err == ""
 
 
-def test_status_of_nothing(terminal: Terminal, stack_world: StackWorld) -> None:
+def test_status_of_nothing(terminal: Terminal, stack_world: World) -> None:
     """Where nothing runs, nothing is started, and the way to start it is told."""
     assert terminal.run("stack status") == 0
     assert "not running" in terminal.out
@@ -157,10 +160,10 @@ def test_status_of_nothing(terminal: Terminal, stack_world: StackWorld) -> None:
     assert terminal.run("stack status -o json -q") == 0
     told = json.loads(terminal.out)
     assert (told["cluster"], told["images_complete"], told["engine"]) == ("absent", None, None)
-    assert stack_world.caches.calls == ["status", "status"]
+    assert stack_world.engine.calls == ["status", "status"]
 
 
-def test_status_as_an_exit_code(terminal: Terminal, cluster: clusterworld.World) -> None:
+def test_status_as_an_exit_code(terminal: Terminal, cluster: World) -> None:
     """Where it is asked for, the exit code says whether the stack runs."""
     assert terminal.run("stack status --exit-code") == 4
     assert terminal.run("stack up") == 0
@@ -170,15 +173,15 @@ def test_status_as_an_exit_code(terminal: Terminal, cluster: clusterworld.World)
     assert terminal.run("stack status") == 0
 
 
-def test_status_of_a_sick_engine(terminal: Terminal, stack_world: StackWorld) -> None:
+def test_status_of_a_sick_engine(terminal: Terminal, stack_world: World) -> None:
     """An engine that does not answer is an error."""
-    stack_world.caches.problem = EngineUnresponsive("the cache engine does not answer")
+    stack_world.engine.problem = EngineUnresponsive("the cache engine does not answer")
 
     assert terminal.run("stack status") == 1
     assert terminal.err.startswith("error: the cache engine does not answer")
 
 
-def test_up_on_podman(terminal: Terminal, cluster: clusterworld.World) -> None:
+def test_up_on_podman(terminal: Terminal, cluster: World) -> None:
     """Up names the stack, writes its manifests, brings it up, and says where LiteLLM answers."""
     assert terminal.run("stack up") == 0
 
@@ -193,9 +196,7 @@ def test_up_on_podman(terminal: Terminal, cluster: clusterworld.World) -> None:
     assert json.loads(terminal.out)["stack"] == identity.stack_id
 
 
-def test_up_on_podman_without_caches(
-    terminal: Terminal, cluster: clusterworld.World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_up_on_podman_without_caches(terminal: Terminal, cluster: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stack comes up without touching a cache where these are turned off."""
     monkeypatch.setenv("OBOL_DISABLE_REGISTRY_CACHE", "true")
 
@@ -205,7 +206,7 @@ def test_up_on_podman_without_caches(
     assert "registry caches" not in terminal.out
 
 
-def test_init_down_status_purge(terminal: Terminal, cluster: clusterworld.World) -> None:
+def test_init_down_status_purge(terminal: Terminal, cluster: World) -> None:
     """A stack is named once, stopped, looked at and removed; a second init wants --force, which keeps the name."""
     assert terminal.run("stack init") == 0
     identity = cluster.home.identity()
@@ -227,18 +228,18 @@ def test_init_down_status_purge(terminal: Terminal, cluster: clusterworld.World)
     assert terminal.run("stack down") == 4
 
 
-def test_status_asks_once(terminal: Terminal, cluster: clusterworld.World, stack_world: StackWorld) -> None:
+def test_status_asks_once(terminal: Terminal, cluster: World, stack_world: World) -> None:
     """What the caches do is asked once, and told beside what the cluster does."""
     cluster.home.establish(Identity("brave-otter", "podman"))
-    stack_world.caches.running = Running(engine_status())
+    stack_world.engine.running = Running(engine_status())
 
     assert terminal.run("stack status") == 0
 
     assert "Cluster  absent (backend podman)\nCaches   builtin engine (process 4711)" in terminal.out
-    assert (stack_world.caches.calls, cluster.engine.calls) == (["status"], [])
+    assert cluster.engine.calls == ["status"]
 
 
-def test_purge_keeps_the_data_and_says_so(terminal: Terminal, cluster: clusterworld.World, tmp_path: Path) -> None:
+def test_purge_keeps_the_data_and_says_so(terminal: Terminal, cluster: World, tmp_path: Path) -> None:
     """Without --force the data stays, and the way to remove it is told; with it the data goes."""
     assert terminal.run("stack up") == 0
     assert terminal.run("stack purge") == 0
@@ -250,9 +251,7 @@ def test_purge_keeps_the_data_and_says_so(terminal: Terminal, cluster: clusterwo
     assert not (tmp_path / "data").exists()
 
 
-def test_purge_leaves_a_directory_that_was_there_before(
-    terminal: Terminal, cluster: clusterworld.World, tmp_path: Path
-) -> None:
+def test_purge_leaves_a_directory_that_was_there_before(terminal: Terminal, cluster: World, tmp_path: Path) -> None:
     """A directory of the person's, with something in it, is not the stack's to remove, and that is said."""
     (tmp_path / "data").mkdir()
     (tmp_path / "data/thesis").write_text("")
@@ -265,7 +264,7 @@ def test_purge_leaves_a_directory_that_was_there_before(
 
 
 def test_up_that_cannot_run_writes_nothing_down(
-    terminal: Terminal, cluster: clusterworld.World, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, cluster: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A backend whose programs are missing is not recorded, so that another can be had without further ado."""
     cluster.backend.failing["check"] = [DependencyMissing("k3d is not installed")]
@@ -277,7 +276,7 @@ def test_up_that_cannot_run_writes_nothing_down(
     assert terminal.run("stack up") == 0
 
 
-def test_init_with_another_backend(terminal: Terminal, cluster: clusterworld.World) -> None:
+def test_init_with_another_backend(terminal: Terminal, cluster: World) -> None:
     """What ran on the former backend is removed, or, where that fails, left and told of."""
     cluster.home.establish(Identity("brave-otter", "k3d"))
 
@@ -290,14 +289,14 @@ def test_init_with_another_backend(terminal: Terminal, cluster: clusterworld.Wor
     assert "obol could not remove what runs on podman" in terminal.err
 
 
-def test_init_where_nothing_runs(terminal: Terminal, stack_world: StackWorld) -> None:
+def test_init_where_nothing_runs(terminal: Terminal, stack_world: World) -> None:
     """Without a runtime there is nothing to initialise, and nothing is written down."""
     assert terminal.run("stack init") == 3
     assert "podman.io" in terminal.err
     assert terminal.run("stack init --backend none") == 2
 
 
-def test_one_at_a_time(terminal: Terminal, cluster: clusterworld.World) -> None:
+def test_one_at_a_time(terminal: Terminal, cluster: World) -> None:
     """A second command on the same stack is turned away while the first is at work."""
     with at_work(cluster.home.config):
         assert terminal.run("stack up") == 1
@@ -307,7 +306,7 @@ def test_one_at_a_time(terminal: Terminal, cluster: clusterworld.World) -> None:
 
 
 def test_mistakes_in_the_settings_of_caches_stop_nothing_else(
-    terminal: Terminal, cluster: clusterworld.World, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, cluster: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who turned the caches off, or only takes the stack down, is not bothered by what is wrong with them."""
     monkeypatch.setenv("OBOL_CACHE_PORT", "x")
@@ -317,7 +316,7 @@ def test_mistakes_in_the_settings_of_caches_stop_nothing_else(
     assert terminal.run("stack purge") == 0
 
 
-def test_another_backend_than_the_stacks(terminal: Terminal, cluster: clusterworld.World) -> None:
+def test_another_backend_than_the_stacks(terminal: Terminal, cluster: World) -> None:
     """A stack keeps its backend until it is initialised anew."""
     cluster.home.establish(Identity("brave-otter", "k3d"))
 
@@ -357,7 +356,7 @@ def test_ctrl_c_at_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
         stack._confirm(force=True, cache=True)
 
 
-def test_status_where_the_backend_cannot_be_asked(terminal: Terminal, cluster: clusterworld.World) -> None:
+def test_status_where_the_backend_cannot_be_asked(terminal: Terminal, cluster: World) -> None:
     """Status is told without Docker too, with exit code 0 and the reason for what is not known."""
     cluster.home.establish(Identity("brave-otter", "k3d"))
     cluster.backend.failing["state brave-otter"] = [DependencyMissing("Docker is not installed")]
@@ -367,3 +366,20 @@ def test_status_where_the_backend_cannot_be_asked(terminal: Terminal, cluster: c
     assert "Cluster  not known (backend k3d)" in terminal.out
     assert "Disk " in terminal.out
     assert terminal.err == "Not all that runs is known: Docker is not installed.\n"
+
+
+@pytest.mark.parametrize("verb", ["up", "down", "purge", "status"])
+def test_verbs(terminal: Terminal, stack_world: World, verb: str) -> None:
+    """No verb goes on with a file that does not tell which stack this is: the way out is told."""
+    stack_world.home.establish(Identity("brave-newt", "k3d"))
+    (stack_world.home.config / ".stack-id").write_text("")
+
+    assert terminal.run(f"stack {verb}") == 1
+
+    assert "error: it is not known which stack this is" in terminal.err
+    assert "obol stack init --force" in terminal.err
+
+
+def test_the_words_for_backends() -> None:
+    """A person can name each backend of the table."""
+    assert [str(word) for word in cast("type[StrEnum]", stack.AskedBackend)] == ["auto", *BACKENDS]

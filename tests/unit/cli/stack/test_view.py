@@ -1,33 +1,71 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.backends.ports import Program
-from obol.caches.ports import Running, Started
-from obol.cli.results.stack import RegistryGain
-from obol.cli.stack.view import advice, errors, needed, status_parts, status_result, up_parts, up_result
+from obol.caches.ports import Started
+from obol.cli.results.stack import GainResult, Gateway, RegistryGain
+from obol.cli.stack.view import advice, errors, up_parts, up_result
 from obol.cli.terminal.present import Table
 from obol.client.ports import Kind, PulledImage, PullFailed
 from obol.oci.references import ImageReference
-from obol.stack.nocluster import Brought, Seen, WarmedImage
-from obol.stack.plan import Choice
-from obol.stack.space import Space
+from obol.rendering.registries import Mirror
+from obol.stack.home import Home, Identity
+from obol.stack.outcomes import UpImageOutcome, UpOutcome
+from obol.stack.plan import Choice, Gain
 from obol.workloads.images import StackImage
 from tests.unit.stack.world import LITELLM, PAUSE, engine_status, failed, pulled
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
 MIB = 1 << 20
 NOW = 1_700_000_000.0
-DISK = Space("/caches", 2**30, None, "/data", data_there=True)
+
+
+OTTER = Identity("brave-otter", "podman")
+HOME = Home(Path("/config"))
+HUB = Mirror("docker.io", "http://127.0.0.1:54100")
+
+
+def raised(gain: Gain | None = None, mirrors: tuple[Mirror, ...] = (HUB,), identity: Identity = OTTER) -> UpOutcome:
+    """A stack that is up."""
+    images = (UpImageOutcome(LITELLM), UpImageOutcome(PAUSE))
+    at = "http://127.0.0.1:4000"
+    return UpOutcome(identity, identity.backend, True, at, None, mirrors, 12.3456, gain, images, ("One thing.",))
+
+
+def text(parts: Sequence[object]) -> str:
+    """The lines."""
+    return "\n".join(part for part in parts if isinstance(part, str))
 
 
 def brought(
     *outcomes: PulledImage | PullFailed, saved: float | None = None, held: dict[str, int] | None = None
-) -> Brought:
-    """What `up` did with the two images."""
-    images = tuple(WarmedImage(image, outcome) for image, outcome in zip((LITELLM, PAUSE), outcomes, strict=True))
-    return Brought(Choice("none"), Started(engine_status(), False), images, 61.0, saved, held or {})
+) -> UpOutcome:
+    """What `up` did with these of two images where nothing runs."""
+    images = tuple(
+        UpImageOutcome(image, warmed=outcome) for image, outcome in zip((LITELLM, PAUSE), outcomes, strict=False)
+    )
+    pulled = [outcome for outcome in outcomes if isinstance(outcome, PulledImage)]
+    was = held or {}
+    sizes = {one.reference.registry: (was.get(one.reference.registry, 0), one.bytes_from_upstream) for one in pulled}
+    gain = Gain(sum(was.values()), sum(one.bytes_from_upstream for one in pulled), saved, sizes)
+    return UpOutcome(
+        None,
+        "none",
+        caches=Started(engine_status(), False),
+        seconds=61.0,
+        gain=gain,
+        images=images,
+        complete=len(pulled) == len(outcomes),
+    )
 
 
 COLD = brought(pulled(LITELLM, from_cache=MIB, from_upstream=600 * MIB), pulled(PAUSE, from_upstream=MIB))
@@ -36,7 +74,7 @@ LIMITED = brought(
 )
 
 
-def texts(parts: list[str | Table]) -> list[str]:
+def texts(parts: Sequence[str | Table]) -> list[str]:
     """The parts that are no tables."""
     return [part for part in parts if isinstance(part, str)]
 
@@ -46,7 +84,7 @@ def test_up_parts() -> None:
 
     A layer that another image of the same `up` has brought was not there before.
     """
-    table, _, *rest = up_parts(COLD, NOW)
+    table, _, *rest = up_parts(HOME, COLD, NOW)
 
     assert isinstance(table, Table)
     assert table.titles == ("Image", "State", ">Size", ">From cache", ">Upstream")
@@ -62,7 +100,7 @@ def test_up_parts() -> None:
 
 def test_up_parts_with_a_failure() -> None:
     """What could not be fetched is short in the table, and the end of a rate limit is told by the clock."""
-    table, _, *rest = up_parts(LIMITED, NOW)
+    table, _, *rest = up_parts(HOME, LIMITED, NOW)
 
     assert isinstance(table, Table)
     assert table.rows[0] == ("litellm-non_root:main-v1.83.14-stable", "limited", "", "", "")
@@ -72,25 +110,24 @@ def test_up_parts_with_a_failure() -> None:
         "The caches saved about 1 min 40 s.",
     ]
     assert re.fullmatch(r"The rate limit of ghcr.io ends at about \d\d:\d\d \(in 1 h 1 min\)\.", str(rest[3]))
-    assert errors(LIMITED) == [LIMITED.images[0].outcome]
+    assert errors(LIMITED) == [LIMITED.images[0].warmed]
     assert errors(COLD) == []
 
 
 def test_one_image() -> None:
     """One image is one, and what is there already is an amount."""
-    whole = Brought(Choice("none"), Started(engine_status(), False), COLD.images[:1], 1.0, None)
-    failing = Brought(Choice("none"), Started(engine_status(), False), LIMITED.images[:1], 1.0, None)
+    whole, failing = brought(pulled(LITELLM)), brought(failed(LITELLM))
 
-    assert "1 image is in the caches (1 s)." in texts(up_parts(whole, NOW))
-    assert "0 of 1 image are in the caches (1 s)." in texts(up_parts(failing, NOW))
+    assert "1 image is in the caches (1 min 1 s)." in texts(up_parts(HOME, whole, NOW))
+    assert "0 of 1 image are in the caches (1 min 1 s)." in texts(up_parts(HOME, failing, NOW))
 
 
 def test_errors_alike() -> None:
     """Images of one registry that cannot be had for one reason are told together; others are not."""
     other = StackImage(ImageReference.parse("rancher/klipper-lb:1"), ())
-    images = tuple(WarmedImage(image, failed(image, Kind.UPSTREAM_DOWN)) for image in (LITELLM, PAUSE, other))
+    images = tuple(UpImageOutcome(one, warmed=failed(one, Kind.UPSTREAM_DOWN)) for one in (LITELLM, PAUSE, other))
 
-    told = errors(Brought(Choice("none"), Started(engine_status(), False), images, 1.0, None))
+    told = errors(replace(LIMITED, images=images))
 
     assert [error.what for error in told] == [
         f"{LITELLM.reference} cannot be pulled",
@@ -101,7 +138,7 @@ def test_errors_alike() -> None:
 
 def test_up_result() -> None:
     """The same for programs, image by image."""
-    cold, limited = up_result(COLD), up_result(LIMITED)
+    cold, limited = up_result(HOME, COLD), up_result(HOME, LIMITED)
 
     assert (cold.backend, cold.stack, cold.complete, cold.gain.saved_seconds) == ("none", None, True, None)
     assert cold.gain.registries == (RegistryGain("ghcr.io", 0, 600 * MIB), RegistryGain("docker.io", 0, MIB))
@@ -124,63 +161,96 @@ def test_up_result() -> None:
 )
 def test_advice(choice: Choice, asked: bool, words: list[str]) -> None:
     """It is said plainly that nothing runs, why, and what a runtime could be."""
-    text = "\n".join(advice(choice, asked=asked))
+    outcome = replace(COLD, choice=replace(choice, looked=not asked))
+    told = "\n".join(advice(outcome))
 
-    assert all(word in text for word in words)
-    assert ("https://" in text) == (not asked)
-
-
-@pytest.mark.parametrize(
-    ("choice", "why", "hint"),
-    [
-        (Choice("none"), "neither k3d with Docker nor podman is installed", "install "),
-        (
-            Choice("none", (Program("docker", trouble="no daemon"),)),
-            "docker does not answer: no daemon",
-            "start",
-        ),
-        (
-            Choice("none", on_request=("k3s",)),
-            "k3s is installed: `obol stack up --backend k3s` runs the stack on the machine itself, as root",
-            "ask for it with `--backend k3s`",
-        ),
-    ],
-)
-def test_needed(choice: Choice, why: str, hint: str) -> None:
-    """Where something has to run, what is missing is an error with the ways out."""
-    problem = needed(choice)
-
-    assert problem.why == why
-    assert problem.hint.startswith(hint)
-    assert "https://k3d.io" in problem.hint
+    assert all(word in told for word in words)
+    assert ("https://" in told) == (not asked)
+    assert all(word in up_result(HOME, outcome).notes[-1] for word in words)
 
 
-def test_status_of_nothing() -> None:
-    """Without running caches it is said that nobody knows what they hold."""
-    seen = Seen(None, ((LITELLM, None), (PAUSE, None)))
+def test_up_for_people() -> None:
+    """It tells where LiteLLM answers, what came from where, and what that saved."""
+    told = text(up_parts(HOME, raised(Gain(2**30, 0, 95.0)), NOW))
 
-    assert status_parts(seen, DISK) == [
-        "Cluster  nothing runs (backend none)",
-        "Caches   not running",
-        "Images   2 needed; which are held is not known",
-        "Disk     1.0 GiB in /caches",
-        "Data     /data",
-    ]
-    told = status_result(seen, DISK)
-    assert (told.images_complete, told.engine) == (None, None)
+    assert "brave-otter is up on podman (12 s)" in told
+    assert "http://127.0.0.1:4000" in told
+    assert "docker.io by http://127.0.0.1:54100" in told
+    assert "1.0 GiB came from the cache, 0 B from upstream." in told
+    assert "saved about 1 min 35 s" in told
 
 
-def test_status() -> None:
-    """With running caches each image is complete, or not."""
-    seen = Seen(Running(engine_status()), ((LITELLM, "incomplete"), (PAUSE, "complete")))
+@pytest.mark.parametrize("saved", [None, 0.4])
+def test_nothing_to_boast_of(saved: float | None) -> None:
+    """What saved nothing, or is not known to have, is not said to have saved anything."""
+    assert "saved" not in text(up_parts(HOME, raised(Gain(5, 5, saved)), NOW))
 
-    parts = status_parts(seen, DISK)
 
-    assert texts(parts)[1:3] == ["Caches   running (process 4711)", "Images   1 of 2 complete"]
-    images = parts[-1]
-    assert isinstance(images, Table)
-    assert images.rows == (
-        ("litellm-non_root:main-v1.83.14-stable", "incomplete", "litellm"),
-        ("mirrored-pause:3.6", "complete", "k3s v1.35.5+k3s1"),
+def test_a_first_pull_says_so() -> None:
+    """Where all came from upstream, nothing is said to have come from the cache, or to have saved time."""
+    told = text(up_parts(HOME, raised(Gain(0, 135 * 2**20, None)), NOW))
+
+    assert "Nothing saved yet: all 135 MiB came from upstream." in told
+    assert "from the cache" not in told
+
+
+def test_where_nothing_was_pulled() -> None:
+    """An `up` whose nodes have everything claims nothing."""
+    told = text(up_parts(HOME, raised(Gain(0, 0)), NOW))
+
+    assert "No image was pulled" in told
+    assert "from the cache" not in told
+    assert "saved" not in told
+
+
+def test_not_measured() -> None:
+    """An unmeasured run says so, and one without caches says nothing of caches."""
+    assert "not measured" in text(up_parts(HOME, raised(), NOW))
+    assert "cache" not in text(up_parts(HOME, raised(mirrors=()), NOW))
+
+
+def test_the_engine_of_a_cluster_in_docker() -> None:
+    """Where containers could serve as well, the switch is named while the builtin engine does."""
+    started = Started(engine_status(), already=False)
+    cluster = raised(identity=Identity("brave-otter", "k3d"))
+
+    assert "--cache-engine containers" in text(up_parts(HOME, replace(cluster, caches=started), NOW))
+    assert "--cache-engine" not in text(up_parts(HOME, cluster, NOW))
+    assert "--cache-engine" not in text(up_parts(HOME, replace(raised(), caches=started), NOW))
+
+
+def test_up_for_programs() -> None:
+    """Sizes are bytes, and what was not measured is null."""
+    measured = up_result(HOME, raised(Gain(7, 3, 1.26, {"ghcr.io": (7, 3)})))
+    bare = up_result(HOME, raised(mirrors=()))
+
+    assert (measured.seconds, measured.mirrors) == (12.346, {"docker.io": "http://127.0.0.1:54100"})
+    assert measured.gain == GainResult(True, 7, 3, 1.3, (RegistryGain("ghcr.io", 7, 3),))
+    assert bare.gain == GainResult(measured=False)
+    assert (measured.cache_engine, bare.cache_engine) == ("containers", None)
+    assert measured.gateway == Gateway(
+        "http://127.0.0.1:4000", "http://127.0.0.1:4000/v1", "/config/litellm-master-key"
     )
-    assert [row.held for row in status_result(seen, DISK).images] == ["incomplete", "complete"]
+
+
+def test_images_for_programs() -> None:
+    """An image is cached where the engine has all of it; of others nobody can tell."""
+    held = replace(
+        raised(),
+        caches=Started(engine_status(), already=False),
+        images=(UpImageOutcome(LITELLM, "complete"), UpImageOutcome(PAUSE, "incomplete")),
+    )
+
+    told = up_result(HOME, held)
+
+    assert [one.state for one in told.images] == ["cached", "unknown"]
+    assert told.cache_engine == "builtin"
+
+
+def test_what_to_do_next() -> None:
+    """Who has a stack is given a command to paste, which prints no key, and the file that the models are in."""
+    told = text(up_parts(HOME, raised(), NOW))
+
+    assert 'curl -H "Authorization: Bearer $(obol stack key)" http://127.0.0.1:4000/v1/models' in told
+    assert "under model_list in /config/workloads/litellm.yaml, and run `obol stack up` again" in told
+    assert "curl" not in text(up_parts(HOME, replace(raised(), url=""), NOW))

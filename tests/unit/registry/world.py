@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from obol.machine.tasks import spawn
 from obol.oci.errors import BLOB_UNKNOWN, OciError
 from obol.oci.references import Digest, Repository, parse_reference
 from obol.registry.engine.answers import Document, DocumentHead, StoredBlob
@@ -26,6 +27,7 @@ from tests.fakes.upstream import FakeBlob, FakeSlots, FakeSource, FakeUpstream
 from tests.limits import eventually, short_limits
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import AsyncIterator
 
     from obol.registry.transfers.follower import Follower
@@ -123,6 +125,13 @@ class World:
         answer = await self.blob(DIGEST, repository=repository)
         assert not isinstance(answer, StoredBlob)
         return answer
+
+    async def client(self, blob: FakeBlob, at: int) -> asyncio.Task[Got]:
+        """A client of `one_blob`, whose upstream stands still at byte `at` until `let_go`, and has come so far."""
+        blob.hold(at)
+        client = spawn(take(await self.follow()), name="client")
+        await eventually(lambda: blob.sent >= at)
+        return client
 
     async def got(self, digest: str = DIGEST) -> Got:
         """What a client gets of a blob, when its transfer has ended."""

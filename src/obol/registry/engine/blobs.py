@@ -81,9 +81,6 @@ class Blobs:
         self._confirming: Flights[tuple[RepositoryKey, Digest], int | None] = Flights(unattended)
         self._failures: Bounded[tuple[str, Digest], _Failure] = Bounded(REMEMBERED_FAILURES)
 
-    def __len__(self) -> int:
-        return len(self._transfers)
-
     @property
     def transfers(self) -> tuple[Transfer, ...]:
         """The transfers that run."""

@@ -67,7 +67,7 @@ class Engine:
     @property
     def transfers(self) -> int:
         """How many blobs are being fetched."""
-        return len(self.blobs)
+        return len(self.blobs.transfers)
 
     def store_state(self, disk: DiskSpace | None) -> tuple[StoreState, str]:
         """Whether the store keeps what comes, and why not."""

@@ -19,7 +19,7 @@ from obol.registry.policy.health import Hold
 from obol.registry.policy.retry import delay, give_up
 from obol.registry.store.ports import Partial, StoreError, transfer_id
 from obol.registry.transfers.segments import Segment, connections
-from obol.registry.transfers.transfer import Abandoned, Phase, Transfer
+from obol.registry.transfers.transfer import Abandoned, Phase, Transfer, TransferFailed
 from obol.registry.upstream.ports import (
     BlobStream,
     Busy,
@@ -73,7 +73,7 @@ class Download:
                 self._over = True
                 transfer.wake()
                 right = await verifier
-            if isinstance(right, StoreError):
+            if isinstance(right, Exception):
                 raise right
             if not right:
                 transfer.origin.counts.corrupt += 1
@@ -252,7 +252,7 @@ class Download:
             if ranged:
                 self._segments.give_back(Segment(at, segment.stop))
         if self._transfer.size is None:
-            self._transfer.ends_at(at)
+            self._transfer.answered(at)
 
     async def _write(self, at: int, data: bytes) -> bool:
         """Write bytes that came; tells whether there were new ones among them."""
@@ -272,7 +272,7 @@ class Download:
         transfer.wrote(at + skip, at + len(data))
         return True
 
-    async def _verify(self) -> bool | StoreError:
+    async def _verify(self) -> bool | Exception:
         """Hash along the frontier; tells, when all bytes are there, whether they have the digest."""
         transfer, hasher = self._transfer, new_hash(self._transfer.digest.algorithm)
         done = 0
@@ -285,8 +285,8 @@ class Download:
             stop = min(transfer.frontier, done + HASH_PIECE)
             try:
                 await transfer.hash(hasher, done, stop)
-            except StoreError as problem:
-                return problem
+            except TransferFailed as failed:
+                return failed.cause
             done = stop
             transfer.advance()
         return hasher.hexdigest() == transfer.digest.hex

@@ -120,9 +120,9 @@ class Follower:
             return None
         check = Check(self.digest, self._environment.settings.withhold)
         if at > transfer.frontier:
-            check.given(transfer.early[:at])
+            check.hasher.update(transfer.early[:at])
         elif at:
-            await check.resume(transfer, at)
+            await transfer.hash(check.hasher, 0, at)
         return check
 
     async def _relay(self, start: int, stop: int, check: Check | None) -> AsyncGenerator[bytes, None]:

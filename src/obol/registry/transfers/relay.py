@@ -10,14 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from obol.oci.references import Digest, new_hash
-from obol.registry.store.ports import StoreError
 from obol.registry.transfers.transfer import TransferFailed
 from obol.registry.upstream.ports import BlobSource, BlobStream, Misbehaved, RangesRefused, Unavailable, UpstreamError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
-
-    from obol.registry.transfers.transfer import Transfer
 
 ATTEMPTS = 4
 
@@ -69,24 +66,14 @@ class Check:
 
     def __init__(self, digest: Digest, withhold: int) -> None:
         self._digest = digest
-        self._hasher = new_hash(digest.algorithm)
+        self.hasher = new_hash(digest.algorithm)
+        """Of what the client was given."""
         self._withhold = withhold
         self._held = b""
 
-    async def resume(self, transfer: Transfer, length: int) -> None:
-        """Take up the first `length` bytes, which the client was given, from the file. Raises TransferFailed."""
-        try:
-            await transfer.hash(self._hasher, 0, length)
-        except StoreError as problem:
-            raise TransferFailed(problem) from problem
-
-    def given(self, data: bytes) -> None:
-        """Take up the first bytes, which the client was given from memory."""
-        self._hasher.update(data)
-
     def pass_on(self, data: bytes) -> bytes:
         """What may be shown now that `data` has arrived."""
-        self._hasher.update(data)
+        self.hasher.update(data)
         held = self._held + data
         cut = max(0, len(held) - self._withhold)
         self._held = held[cut:]
@@ -94,6 +81,6 @@ class Check:
 
     def rest(self) -> bytes:
         """The end of the blob. Raises TransferFailed if the digest is wrong."""
-        if self._hasher.hexdigest() != self._digest.hex:
+        if self.hasher.hexdigest() != self._digest.hex:
             raise TransferFailed(Misbehaved("the upstream's blob does not have the digest that it should have"))
         return self._held

@@ -57,10 +57,6 @@ class HeldSlots:
         """Whether there are connections, and all have been quiet for long."""
         return bool(self._held) and all(self._is_quiet(slot) for slot in self._held)
 
-    def wanted(self) -> bool:
-        """Whether other transfers wait for a slot."""
-        return self._slots.wanted()
-
     def brought(self, slot: HeldSlot, count: int) -> None:
         """So many bytes came by the connection of this slot."""
         slot.count += count

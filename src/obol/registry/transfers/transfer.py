@@ -203,10 +203,10 @@ class Transfer:
         self.file = partial
         self.held = self.segments.frontier = partial.left
 
-    def answered(self, total: int | None) -> None:
-        """The upstream answers, and says how long the blob is, if it does."""
-        if total is not None:
-            self.segments.size = total
+    def answered(self, size: int | None) -> None:
+        """The upstream answers, and has told how long the blob is, or shown it by ending there."""
+        if size is not None:
+            self.segments.size = size
         if self.phase is Phase.ASKING:
             self.phase = Phase.ARRIVING
         self.wake()
@@ -231,10 +231,6 @@ class Transfer:
         if self.segments.wrote(start, stop):
             self.early = b""
             self.wake()
-
-    def ends_at(self, size: int) -> None:
-        """The end of the upstream's bytes shows how long the blob is."""
-        self.segments.size = size
 
     def advance(self) -> None:
         """There are new bytes, or some were hashed."""
@@ -262,12 +258,12 @@ class Transfer:
         self._close_if_unused()
 
     async def hash(self, hasher: hashlib._Hash, start: int, stop: int) -> None:
-        """Take up a part of the file. Raises StoreError where it cannot be read back."""
+        """Take up a part of the file. Raises TransferFailed where it cannot be read back."""
         loop = asyncio.get_running_loop()
         try:
             await loop.run_in_executor(self.environment.threads, _hash, hasher, self.partial, start, stop)
         except OSError as problem:
-            raise StoreError(f"the partial cannot be read back: {problem.strerror}") from problem
+            raise TransferFailed(StoreError(f"the partial cannot be read back: {problem.strerror}")) from problem
 
     def wake(self) -> None:
         """Tell all who wait that something changed."""
@@ -375,7 +371,7 @@ class Watch:
             still = transfer.stood_still()
             transfer.slots.lend()
             quiet = transfer.slots.quiet() or still >= LEND_AFTER
-            if quiet and transfer.idle() >= UNWANTED and transfer.slots.wanted():
+            if quiet and transfer.idle() >= UNWANTED and transfer.origin.slots.wanted():
                 transfer.stop(Abandoned("nobody wants the blob, and others wait"))
             if still >= self._limit and transfer.stop(Unavailable("the transfer of the blob stood still")):
                 transfer.origin.counts.stalled += 1

@@ -16,16 +16,7 @@ from tests.fakes.content import blob as make_blob
 from tests.fakes.store import MemoryStore
 from tests.fakes.upstream import FakeUpstream
 from tests.limits import eventually
-from tests.unit.registry.world import (
-    DATA,
-    DIGEST,
-    FILL,
-    REPOSITORY,
-    WHOLE,
-    one_blob,
-    take,
-    world,
-)
+from tests.unit.registry.world import DATA, DIGEST, FILL, REPOSITORY, WHOLE, one_blob, take, world
 
 OTHER = Repository("other/app")
 REPO = RepositoryKey("registry.test", REPOSITORY)
@@ -61,11 +52,8 @@ async def test_stored() -> None:
 async def test_first_client_leaves() -> None:
     """The first client goes away in the middle: the others have the whole, it is kept, and fetched once."""
     one, blob = one_blob()
-    blob.hold(2000)
     async with world(one) as w:
-        first = spawn(take(await w.follow()), name="first")
-        second = spawn(take(await w.follow()), name="second")
-        await eventually(lambda: blob.sent >= 2000)
+        first, second = await w.client(blob, 2000), await w.client(blob, 2000)
         first.cancel()
         await asyncio.sleep(0.001)
         blob.let_go()
@@ -135,10 +123,8 @@ async def test_confirmed_repository() -> None:
 async def test_unrelated_repository_joins() -> None:
     """A repository without the blob cannot join another's transfer, which goes on."""
     one, blob = one_blob()
-    blob.hold(2000)
     async with world(one) as w:
-        first = spawn(take(await w.follow()), name="first")
-        await eventually(lambda: blob.sent >= 2000)
+        first = await w.client(blob, 2000)
 
         assert (await w.refused(OTHER)).kind is BLOB_UNKNOWN
         blob.let_go()
@@ -148,10 +134,8 @@ async def test_unrelated_repository_joins() -> None:
 async def test_confirmed_repository_joins() -> None:
     """A repository that has the blob too joins another's transfer once that is known."""
     one, blob = one_blob(OTHER)
-    blob.hold(2000)
     async with world(one) as w:
-        first = spawn(take(await w.follow()), name="first")
-        await eventually(lambda: blob.sent >= 2000)
+        first = await w.client(blob, 2000)
         answer = await w.follow(repository=OTHER)
         second = spawn(take(answer), name="second")
         await asyncio.sleep(0.001)
@@ -164,13 +148,11 @@ async def test_confirmed_repository_joins() -> None:
 async def test_join_by_right() -> None:
     """A repository whose manifest names the blob, with the same size, joins without asking."""
     one, blob = one_blob(OTHER)
-    blob.hold(2000)
     async with world(one) as w:
         for repository in (REPOSITORY, OTHER):
             grant = Grant(Digest(DIGEST), ContentKind.BLOB, "", len(DATA))
             await w.store.metadata.add_grants(RepositoryKey("registry.test", Repository(repository)), [grant])
-        first = spawn(take(await w.follow()), name="first")
-        await eventually(lambda: blob.sent >= 2000)
+        first = await w.client(blob, 2000)
         second = spawn(take(await w.follow(repository=OTHER)), name="second")
         await asyncio.sleep(0.001)
         blob.let_go()
@@ -182,10 +164,8 @@ async def test_join_by_right() -> None:
 async def test_transfer_ends_while_joining() -> None:
     """A transfer that ends while another repository's right is asked about has become a stored blob."""
     one, blob = one_blob(OTHER)
-    blob.hold(2000)
     async with world(one) as w:
-        first = spawn(take(await w.follow()), name="first")
-        await eventually(lambda: blob.sent >= 2000)
+        first = await w.client(blob, 2000)
         gate = one.gates["head_blob"] = asyncio.Event()
         second = spawn(w.blob(DIGEST, repository=OTHER), name="second")
         await eventually(lambda: one.count("head_blob") == 1)
@@ -329,10 +309,8 @@ async def test_head_of_absence() -> None:
 async def test_joining_is_refused(problem: Exception) -> None:
     """Whatever keeps the upstream from confirming a blob keeps a repository from joining."""
     one, blob = one_blob(OTHER)
-    blob.hold(2000)
     async with world(one) as w:
-        first = spawn(take(await w.follow()), name="first")
-        await eventually(lambda: blob.sent >= 2000)
+        first = await w.client(blob, 2000)
         one.problems["head_blob"] = problem  # type: ignore[assignment]  # all are UpstreamError
 
         assert (await w.refused(OTHER)).kind in {BLOB_UNKNOWN, UPSTREAM_BROKEN}

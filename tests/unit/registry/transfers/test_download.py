@@ -27,18 +27,7 @@ from tests.fakes.content import blob as make_blob
 from tests.fakes.store import MemoryStore
 from tests.fakes.upstream import FakeUpstream
 from tests.limits import eventually
-from tests.unit.registry.world import (
-    DATA,
-    DIGEST,
-    FILL,
-    REPOSITORY,
-    WHOLE,
-    Got,
-    World,
-    one_blob,
-    take,
-    world,
-)
+from tests.unit.registry.world import DATA, DIGEST, FILL, REPOSITORY, WHOLE, Got, World, one_blob, take, world
 
 SMALL, SMALL_DATA = make_blob(1200, "small")
 REPO = RepositoryKey("registry.test", REPOSITORY)
@@ -46,6 +35,16 @@ KNOWN = [
     Grant(Digest(DIGEST), ContentKind.BLOB, "", len(DATA)),
     Grant(Digest(SMALL), ContentKind.BLOB, "", len(SMALL_DATA)),
 ]
+
+
+async def with_left_over(data: bytes) -> MemoryStore:
+    """A store in which an earlier transfer left something."""
+    store = MemoryStore()
+    partial = await store.partials.open(transfer_id(Digest(DIGEST), "registry.test"))
+    await partial.write(0, data)
+    await partial.checkpoint(len(data))
+    partial.close()
+    return store
 
 
 async def test_segments() -> None:
@@ -258,21 +257,14 @@ async def test_wrong_byte(at: int) -> None:
     assert blob.streams[-1].ranged is False
 
 
-@pytest.mark.parametrize("data", [DATA + b"more", DATA[:-1]])
-async def test_wrong_length(data: bytes) -> None:
+@pytest.mark.parametrize(
+    ("data", "total", "ranges"),
+    [(DATA + b"more", None, True), (DATA[:-1], None, True), (DATA + b"more", len(DATA), False)],
+)
+async def test_wrong_length(data: bytes, total: int | None, ranges: bool) -> None:
     """A byte too many or too few is as wrong as a wrong byte, whatever length the upstream told."""
     one, blob = one_blob(data=data)
-    blob.total = None
-    async with world(one) as w:
-        assert not (await w.got()).complete
-        assert not await w.stored()
-
-
-async def test_surplus_bytes() -> None:
-    """More bytes than were told are never served as a whole blob."""
-    one, blob = one_blob(data=DATA + b"more")
-    blob.total = len(DATA)
-    blob.ranges = False
+    blob.total, blob.ranges = total, ranges
     async with world(one) as w:
         assert not (await w.got()).complete
         assert not await w.stored()
@@ -297,11 +289,7 @@ async def test_crowded() -> None:
 
 async def test_resumed_after_restart() -> None:
     """What an earlier process left is not fetched again, but hashed again."""
-    store = MemoryStore()
-    partial = await store.partials.open(transfer_id(Digest(DIGEST), "registry.test"))
-    await partial.write(0, DATA[:5000])
-    await partial.checkpoint(5000)
-    partial.close()
+    store = await with_left_over(DATA[:5000])
     one, blob = one_blob()
     async with world(one, store=store) as w:
         answer = await w.blob(DIGEST)
@@ -314,11 +302,7 @@ async def test_resumed_after_restart() -> None:
 
 async def test_damaged_partial() -> None:
     """A damaged left-over is found out; then everything is fetched anew."""
-    store = MemoryStore()
-    partial = await store.partials.open(transfer_id(Digest(DIGEST), "registry.test"))
-    await partial.write(0, bytes(5000))
-    await partial.checkpoint(5000)
-    partial.close()
+    store = await with_left_over(bytes(5000))
     one, _ = one_blob()
     async with world(one, store=store) as w:
         assert not (await w.got()).complete
@@ -327,11 +311,7 @@ async def test_damaged_partial() -> None:
 
 async def test_complete_partial() -> None:
     """A left-over that has all bytes already needs no more from the upstream than its word."""
-    store = MemoryStore()
-    partial = await store.partials.open(transfer_id(Digest(DIGEST), "registry.test"))
-    await partial.write(0, DATA)
-    await partial.checkpoint(len(DATA))
-    partial.close()
+    store = await with_left_over(DATA)
     one, blob = one_blob()
     async with world(one, store=store) as w:
         await store.metadata.add_grants(REPO, KNOWN)

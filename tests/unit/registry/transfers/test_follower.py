@@ -16,17 +16,7 @@ from obol.registry.transfers import follower as following_module
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.store import MemoryPartial, MemoryStore, bytes_of
 from tests.limits import eventually
-from tests.unit.registry.world import (
-    DATA,
-    DIGEST,
-    FILL,
-    REPOSITORY,
-    WHOLE,
-    Got,
-    one_blob,
-    take,
-    world,
-)
+from tests.unit.registry.world import DATA, DIGEST, FILL, REPOSITORY, WHOLE, Got, one_blob, take, world
 
 if TYPE_CHECKING:
     from tests.fakes.upstream import FakeUpstream

@@ -129,7 +129,7 @@ async def test_check_resumed(environment: TransferEnvironment) -> None:
     source, _ = held()
     check = Check(DIGEST, 100)
 
-    await check.resume(await stored(environment), 1000)
+    await (await stored(environment)).hash(check.hasher, 0, 1000)
 
     assert await relayed(source, 1000, len(DATA), check) == (DATA[1000:], True)
 
@@ -138,7 +138,7 @@ async def test_check_of_what_was_given() -> None:
     """What the client was given from memory counts, too."""
     source, _ = held()
     check = Check(DIGEST, 100)
-    check.given(DATA[:1000])
+    check.hasher.update(DATA[:1000])
 
     assert await relayed(source, 1000, len(DATA), check) == (DATA[1000:], True)
 
@@ -146,7 +146,7 @@ async def test_check_of_what_was_given() -> None:
 async def test_check_cannot_be_resumed(environment: TransferEnvironment) -> None:
     """Where the file cannot be read back as far as it was sent, the client is cut short."""
     with pytest.raises(TransferFailed):
-        await Check(DIGEST, 100).resume(await stored(environment), 1001)
+        await (await stored(environment)).hash(Check(DIGEST, 100).hasher, 0, 1001)
 
 
 async def test_a_slow_reader_lends_the_slot_of_its_relay(monkeypatch: pytest.MonkeyPatch) -> None:

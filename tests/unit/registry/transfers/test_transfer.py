@@ -7,23 +7,11 @@ import pytest
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest
 from obol.registry.store.ports import StoreError, transfer_id
-from obol.registry.transfers.transfer import (
-    EARLY,
-    Phase,
-    Transfer,
-    TransferCounts,
-    TransferEnvironment,
-    TransferFailed,
-)
+from obol.registry.transfers.transfer import EARLY, Phase, Transfer, TransferCounts, TransferEnvironment, TransferFailed
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.clock import FakeClock
 from tests.fakes.store import MemoryPartial, bytes_of
-from tests.unit.registry.world import (
-    DATA,
-    new_transfer,
-    one_blob,
-    world,
-)
+from tests.unit.registry.world import DATA, new_transfer, one_blob, world
 
 SHORT = Digest.of(b"data")
 MIB = 1024 * 1024

@@ -5,33 +5,15 @@ from contextlib import suppress
 
 import pytest
 
-from obol.machine.tasks import spawn
 from obol.oci.errors import UPSTREAM_BROKEN, OciError
 from obol.oci.references import Digest
 from obol.registry.transfers import transfer as transfer_module
-from obol.registry.transfers.transfer import (
-    GRACE,
-    Transfer,
-    TransferEnvironment,
-    Watch,
-)
+from obol.registry.transfers.transfer import GRACE, Transfer, TransferEnvironment, Watch
 from tests.fakes.clock import FakeClock
 from tests.fakes.store import MemoryPartial
-from tests.fakes.upstream import FakeBlob, FakeSlots, FakeUpstream
+from tests.fakes.upstream import FakeSlots
 from tests.limits import eventually
-from tests.unit.registry.world import (
-    DATA,
-    DIGEST,
-    FILL,
-    LIMITS,
-    WHOLE,
-    Got,
-    World,
-    new_transfer,
-    one_blob,
-    take,
-    world,
-)
+from tests.unit.registry.world import DATA, DIGEST, FILL, LIMITS, WHOLE, World, new_transfer, one_blob, take, world
 
 SHORT = Digest.of(b"data")
 
@@ -66,31 +48,17 @@ async def test_the_watch_looks_again_and_again(
     assert looks == seen
 
 
-def standing_still() -> tuple[FakeUpstream, FakeBlob]:
-    """An upstream with one blob, which stands still at byte 3000."""
-    one, blob = one_blob()
-    blob.hold(3000)
-    return one, blob
-
-
 def look_after(w: World, seconds: float) -> None:
     """Let time pass without any byte, and the watch look at what runs."""
     w.clock.advance(seconds)
     w.engine.blobs._watch.look()
 
 
-async def following(w: World, blob: FakeBlob) -> asyncio.Task[Got]:
-    """A client that has been given all that there is."""
-    client = spawn(take(await w.blob(DIGEST)), name="client")
-    await eventually(lambda: blob.sent >= 3000)
-    return client
-
-
 async def test_a_transfer_that_nobody_advances_is_ended() -> None:
     """A wakeup that never comes ends in a cut for the clients; the slot is free, and the next client gets the rest."""
-    one, blob = standing_still()
+    one, blob = one_blob()
     async with world(one) as w:
-        client = await following(w, blob)
+        client = await w.client(blob, 3000)
 
         look_after(w, LIMITS.standstill - 1)
         await asyncio.sleep(0)
@@ -109,7 +77,7 @@ async def test_a_transfer_that_nobody_advances_is_ended() -> None:
 
 async def test_a_transfer_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where even the end hangs, clients and slots are let go, and no second transfer writes the same file meanwhile."""
-    one, blob = standing_still()
+    one, blob = one_blob()
     entered, hanging = asyncio.Event(), asyncio.Event()
 
     async def hang(*_: object, durable: bool = False) -> None:
@@ -121,7 +89,7 @@ async def test_a_transfer_that_does_not_end_is_given_up(monkeypatch: pytest.Monk
         await hanging.wait()
 
     async with world(one) as w:
-        client = await following(w, blob)
+        client = await w.client(blob, 3000)
         monkeypatch.setattr(MemoryPartial, "checkpoint", hang)
 
         look_after(w, LIMITS.standstill)
@@ -142,9 +110,9 @@ async def test_a_transfer_that_does_not_end_is_given_up(monkeypatch: pytest.Monk
 
 async def test_what_nobody_wants_makes_room() -> None:
     """Where others wait for a connection, a transfer ends that is quiet and has no follower; one that has any stays."""
-    one, blob = standing_still()
+    one, blob = one_blob()
     async with world(one) as w:
-        client = await following(w, blob)
+        client = await w.client(blob, 3000)
         one.connections.wanted_by_others = True
         look_after(w, 30.0)
         await asyncio.sleep(0)

@@ -37,11 +37,11 @@ Entered = frozenset[tuple[str, str]]
 
 READY, WARM, TAG, COLD, ABSENT = "ready answer", "warm blob", "cold tag", "cold blob", "absent blob"
 MOST: Mapping[str, tuple[int, int]] = {
-    READY: (8, 12),
-    WARM: (25, 86),
-    TAG: (35, 158),
-    COLD: (37, 228),
-    ABSENT: (35, 154),
+    READY: (8, 10),
+    WARM: (16, 60),
+    TAG: (34, 151),
+    COLD: (39, 220),
+    ABSENT: (35, 149),
 }
 """The most modules and functions that a request may enter."""
 SIZE = 300_000

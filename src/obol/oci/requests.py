@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import unquote
 
 from obol.oci.errors import (
@@ -22,6 +23,8 @@ from obol.oci.errors import (
 from obol.oci.references import Digest, Reference, Repository, parse_reference
 from obol.oci.registries import normalise_registry
 
+REMEMBERED = 256
+"""Requests: a target never comes to mean something else, and clients ask for the same ones again and again."""
 MAX_TARGET = 4096
 """Characters of a request target: a name of 255, a digest and a generous query fit many times."""
 
@@ -90,6 +93,7 @@ class Request:
     head: bool
 
 
+@lru_cache(maxsize=REMEMBERED)
 def parse(method: str, target: str) -> Request:
     """Read a request from its method and its target (path and query, as sent).
 

@@ -93,6 +93,10 @@ class Blobs:
     async def get(self, scope: Scope, repository: Repository, digest: Digest, *, part: bool) -> StoredBlob | Follower:
         """A blob to read. `part`: the client asked for something else than the beginning. Raises OciError."""
         try:
+            if self._grants.readable.get((scope.key(repository), digest)):
+                content = await self._content.open(digest)
+                if content is not None:
+                    return StoredBlob(scope.key(repository), digest, content)
             asked = await self._look_up(scope, repository, digest)
             # A transfer that is being committed is followed, not waited for: its fsync may take seconds.
             if asked.key not in self._transfers and (stored := await self._stored(asked)) is not None:
@@ -136,7 +140,10 @@ class Blobs:
                 return None
             await self._confirm(asked)
         content = await self._content.open(asked.digest)
-        return None if content is None else StoredBlob(asked.repo, asked.digest, content)
+        if content is None:
+            return None
+        self._grants.readable[asked.repo, asked.digest] = True
+        return StoredBlob(asked.repo, asked.digest, content)
 
     async def _confirm(self, asked: _Lookup) -> int | None:
         """Ask the upstream whether this repository has the blob. Raises OciError where it may not be asked."""

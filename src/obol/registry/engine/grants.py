@@ -37,6 +37,8 @@ class Grants:
     def __init__(self, metadata: Metadata) -> None:
         self.metadata = metadata
         self._provenance: Bounded[tuple[str, Digest], str] = Bounded(REMEMBERED)
+        self.readable: Bounded[tuple[RepositoryKey, Digest], bool] = Bounded(REMEMBERED)
+        """Blobs that were read in a repository: of these nothing is looked up again as long as grants stay."""
         self.ready: WeakSet[AnswerCache] = WeakSet()
 
     async def find(self, repo: RepositoryKey, digest: Digest, kind: ContentKind) -> Grant | None:
@@ -67,6 +69,7 @@ class Grants:
         self.forget(repo)
 
     def forget(self, gone: RepositoryKey | Digest) -> None:
-        """Give no ready answer of a repository, or with some content, again."""
+        """Believe nothing any more of a repository, or of some content: it is looked up again, or asked for again."""
+        self.readable.clear()
         for answers in self.ready:
             answers.forget(gone)

@@ -34,7 +34,9 @@ class Scope:
 
     def key(self, repository: Repository) -> RepositoryKey:
         """The key of a repository; on Docker Hub `alpine` and `library/alpine` are one."""
-        return RepositoryKey(self.registry, canonical_repository(self.registry, repository))
+        if "/" not in repository:
+            repository = canonical_repository(self.registry, repository)
+        return RepositoryKey(self.registry, repository)
 
 
 class Scopes:

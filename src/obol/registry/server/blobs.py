@@ -102,7 +102,7 @@ async def _follow(exchange: Exchange, blob: Follower, wanted: OpenRange | None) 
         exchange.closing()
     exchange.serves(source, blob.digest, start)
     rendered = _rendered(blob.digest, part, size, marks, chunked=chunked)
-    await exchange.follow(rendered, blob.runs(start, stop), chunked=chunked)
+    await exchange.send(rendered, blob.runs(start, stop), chunked=chunked)
 
 
 async def _opened(blob: Follower, start: int) -> None:

@@ -10,16 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from obol.oci.conditions import etag
 from obol.oci.errors import UNAVAILABLE, UNSUPPORTED, OciError
 from obol.registry.control.api import PROBLEM_HEADER
 from obol.registry.engine.accounts import Ends
 from obol.registry.server.budget import OverBudget
 from obol.registry.server.outlet import Outlet
+from obol.registry.store.ports import FileRun
 from obol.registry.transfers.transfer import TransferFailed
 
 if TYPE_CHECKING:
@@ -66,28 +66,8 @@ class Rendered:
         lines = [f"\r\n{name}: {value}" for name, value in (*headers, API_VERSION, NO_SNIFF)]
         self.after = "".join([*lines, "\r\n"]).encode("latin-1")
 
-    def head(self, date: bytes, connection: bytes) -> bytes:
-        """All of the head, with the empty line."""
-        return b"".join((self.before, date, self.after, connection, b"\r\n"))
 
-
-class DateLine:
-    """The value of the Date header, made once a second."""
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._text = b""
-
-    def at(self, wall: float) -> bytes:
-        """The date for a moment in wall time."""
-        second = int(wall)
-        if second != self._second:
-            self._second = second
-            self._text = formatdate(second, usegmt=True).encode("ascii")
-        return self._text
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Shared:
     """What all ports of one engine have in common.
 
@@ -100,11 +80,17 @@ class Shared:
     clock: Clock
     limits: TimeLimits
     connections: int
-    dates: DateLine = field(default_factory=DateLine)
+    _second: int = -1
+    _date: bytes = b""
+    """The value of the Date header in that second."""
 
-    def head(self, rendered: Rendered, connection: bytes) -> bytes:
-        """A head that is sent now."""
-        return rendered.head(self.dates.at(self.clock.wall()), connection)
+    def head(self, rendered: Rendered, connection: bytes = b"") -> bytes:
+        """All of a head that is sent now, with the empty line. `connection`: a line of its own, if one is needed."""
+        second = int(self.clock.wall())
+        if second != self._second:
+            self._second = second
+            self._date = formatdate(second, usegmt=True).encode("ascii")
+        return b"".join((rendered.before, self._date, rendered.after, connection, b"\r\n"))
 
 
 class Exchange:
@@ -169,7 +155,9 @@ class Exchange:
             body = budget.shared(body)
             if not budget.admits(body):
                 raise OciError(UNAVAILABLE, "too many clients read large answers slowly", retry_after=1)
-        transport = self._transport()
+        transport = self.request.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client went away")
         if len(body) > PIECE:
             with _kept(budget.keep, body, transport) as kept:
                 transport.write(self._head(rendered))
@@ -190,23 +178,22 @@ class Exchange:
             with _kept(budget.keep_unsent, unsent, transport):
                 await drained(self.request, LONGEST_WRITE)
 
-    async def send(self, rendered: Rendered, run: Run) -> None:
-        """Answer with a part of what is stored. Raises ConnectionResetError."""
-        outlet = self._outlet(rendered)
-        try:
-            await outlet.file(run)
-        except OSError:
-            self._cut()
-        finally:
-            self._sent = outlet.count
+    async def send(self, rendered: Rendered, body: Run | AsyncGenerator[Run, None], *, chunked: bool = False) -> None:
+        """Answer with what is stored, or with what is on its way: its connection is closed where the rest fails.
 
-    async def follow(self, rendered: Rendered, runs: AsyncGenerator[Run, None], *, chunked: bool) -> None:
-        """Answer with bytes that are on their way. Raises ConnectionResetError."""
-        outlet = self._outlet(rendered)
+        Raises ConnectionResetError.
+        """
+        outlet = Outlet(self.request, self._shared.limits.send_stall)
+        outlet.transport.write(self._head(rendered))
         try:
-            await outlet.all(runs, chunked=chunked)
+            if isinstance(body, FileRun | bytes):
+                await outlet.file(body)
+            else:
+                await outlet.all(body, chunked=chunked)
         except (TransferFailed, OSError):
-            self._cut()
+            # With FIN, so that the client sees that bytes are missing.
+            self.keep_alive = False
+            outlet.transport.abort()
         finally:
             self._sent = outlet.count
 
@@ -240,26 +227,16 @@ class Exchange:
             if self._meter is not None:
                 self._meter.sent(self._start, self._sent)
 
-    def _transport(self) -> asyncio.Transport:
-        transport = self.request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client went away")
-        return transport
-
-    def _outlet(self, rendered: Rendered) -> Outlet:
-        outlet = Outlet(self.request, self._shared.limits.send_stall)
-        self._transport().write(self._head(rendered))
-        return outlet
-
     def _head(self, rendered: Rendered) -> bytes:
-        self._begun = cast("Connection", self.request.protocol).begun = True
-        return self._shared.head(rendered, connection(self.request))
-
-    def _cut(self) -> None:
-        """Close with FIN, so that the client sees that bytes are missing."""
-        self.closing()
-        if self.request.transport is not None:
-            self.request.transport.abort()
+        """A head that is sent now, with the Connection line that this client needs: most need none."""
+        request = self.request
+        self._begun = cast("Connection", request.protocol).begun = True
+        line = b""
+        if request.version < (1, 1) and request.keep_alive:
+            line = b"Connection: keep-alive\r\n"
+        elif not request.keep_alive:
+            line = b"Connection: close\r\n"
+        return self._shared.head(rendered, line)
 
     async def prepare(self, request: web.BaseRequest) -> None:
         """Nothing is left to write; aiohttp calls this."""
@@ -268,10 +245,6 @@ class Exchange:
 
     async def write_eof(self) -> None:
         """There is nothing after the body; aiohttp calls this."""
-
-    def response(self) -> web.StreamResponse:
-        """As the type that aiohttp's handlers are declared with."""
-        return cast("web.StreamResponse", self)
 
 
 def meter_of(
@@ -321,20 +294,13 @@ async def drained(request: web.BaseRequest, seconds: float) -> None:
         raise ConnectionResetError("the client was let go")
 
 
-def connection(request: web.BaseRequest) -> bytes:
-    """The Connection line that this request needs: none for most."""
-    if request.version >= (1, 1):
-        return b"" if request.keep_alive else b"Connection: close\r\n"
-    return b"Connection: keep-alive\r\n" if request.keep_alive else b"Connection: close\r\n"
-
-
 def content_headers(digest: Digest, media_type: str, size: int, *, immutable: bool) -> list[Header]:
     """What goes with a manifest or a blob, the same for HEAD and GET."""
     return [
         ("Content-Type", media_type),
         ("Content-Length", str(size)),
         ("Docker-Content-Digest", str(digest)),
-        ("ETag", etag(digest)),
+        ("ETag", f'"{digest}"'),
         IMMUTABLE if immutable else ASK_AGAIN,
     ]
 

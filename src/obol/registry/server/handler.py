@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from obol.oci.conditions import not_modified
 from obol.oci.errors import OciError
@@ -68,7 +68,7 @@ class Handler:
             raise
         finally:
             exchange.end()
-        return exchange.response()
+        return cast("web.StreamResponse", exchange)
 
     def repeat(self, key: bytes, room: int, transport: asyncio.BaseTransport) -> bytes | None:
         """The answer to a request that was answered a moment ago and is the same, byte for byte.
@@ -78,7 +78,7 @@ class Handler:
         ready = self._ready.repeated(key, self._clock.monotonic())
         if ready is None:
             return None
-        answer = ready.rendered.head(self._shared.dates.at(self._clock.wall()), b"") + ready.body
+        answer = self._shared.head(ready.rendered) + ready.body
         if len(answer) > room:
             return None
         ready.counters.served(Source.HIT, len(ready.body))

@@ -39,7 +39,7 @@ class Outlet:
         transport = request.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client went away")
-        self._transport = transport
+        self.transport = transport
         self._request = request
         self._stall = stall
         self.count = 0
@@ -47,7 +47,7 @@ class Outlet:
 
     async def file(self, run: Run) -> None:
         """Write a part of what is stored. Raises OSError."""
-        with self._descriptor() as own, undisturbed(self._transport):
+        with self._descriptor() as own, undisturbed(self.transport):
             await self._write(run, own)
 
     async def all(self, runs: AsyncGenerator[Run, None], *, chunked: bool = False) -> None:
@@ -57,39 +57,39 @@ class Outlet:
                 async for run in runs:
                     if chunked:
                         size = len(run) if isinstance(run, bytes) else run.stop - run.start
-                        self._transport.write(b"%x\r\n" % size)
+                        self.transport.write(b"%x\r\n" % size)
                     await self._write(run, own)
                     if chunked:
-                        self._transport.write(b"\r\n")
+                        self.transport.write(b"\r\n")
         if chunked:
-            self._transport.write(b"0\r\n\r\n")
+            self.transport.write(b"0\r\n\r\n")
 
     @contextlib.contextmanager
     def _descriptor(self) -> Iterator[int]:
         """The connection once more: asyncio lets no other code wait for a descriptor that one of its transports has."""
-        own = os.dup(self._transport.get_extra_info("socket").fileno())
+        own = os.dup(self.transport.get_extra_info("socket").fileno())
         try:
             yield own
         finally:
             os.close(own)
 
     async def _write(self, run: Run, own: int) -> None:
-        if self._transport.is_closing():
+        if self.transport.is_closing():
             raise ConnectionResetError("the client went away")
         if isinstance(run, bytes):
-            self._transport.write(run)
+            self.transport.write(run)
             self.count += len(run)
             async with asyncio.timeout(self._stall):
                 await self._request.writer.drain()
             return
+        if self.transport.get_write_buffer_size():
+            async with _unless_stalled(self.transport, self._stall):
+                await self._flushed()
         if run.stop > run.start:
             await self._send(run, own)
 
     async def _send(self, run: FileRun, own: int) -> None:
-        """Send a part of a file, after all that was written before has left.
-
-        Each turn is the event loop's own: no task wakes up between two of them.
-        """
+        """Send a part of a file. Each turn is the event loop's own: no task wakes up between two of them."""
         loop = asyncio.get_running_loop()
         ended: asyncio.Future[None] = loop.create_future()
         at = run.start
@@ -99,47 +99,38 @@ class Outlet:
             if ended.done():
                 return
             try:
-                at += self._turn(run, at, own)
+                if self.transport.is_closing():
+                    raise ConnectionResetError("the client went away")
+                count = os.sendfile(own, run.descriptor, at, min(AT_ONCE, run.stop - at))
             except BlockingIOError:
                 return
             except OSError as problem:
                 ended.set_exception(problem)
                 return
-            if at == run.stop:
+            at += count
+            self.count += count
+            if not count:
+                ended.set_exception(OSError(errno.EIO, "the file is shorter than it should be"))
+            elif at == run.stop:
                 ended.set_result(None)
 
-        flushed = not self._transport.get_write_buffer_size()
-        if flushed:
-            turn()
+        turn()
         if not ended.done():
+            loop.add_writer(own, turn)
             try:
-                async with _unless_stalled(self._transport, self._stall):
-                    if not flushed:
-                        await self._flushed()
-                    loop.add_writer(own, turn)
+                async with _unless_stalled(self.transport, self._stall):
                     await ended
-            except TimeoutError:
-                raise ConnectionResetError("the client takes nothing any more") from None
             finally:
                 loop.remove_writer(own)
         ended.result()
 
-    def _turn(self, run: FileRun, at: int, own: int) -> int:
-        if self._transport.is_closing():
-            raise ConnectionResetError("the client went away")
-        count = os.sendfile(own, run.descriptor, at, min(AT_ONCE, run.stop - at))
-        self.count += count
-        if not count:
-            raise OSError(errno.EIO, "the file is shorter than it should be")
-        return count
-
     async def _flushed(self) -> None:
         """Wait until what was written before has left; asyncio keeps what the socket did not take at once."""
-        self._transport.set_write_buffer_limits(high=0)
+        self.transport.set_write_buffer_limits(high=0)
         try:
             await self._request.writer.drain()
         finally:
-            self._transport.set_write_buffer_limits()
+            self.transport.set_write_buffer_limits()
 
 
 @contextlib.contextmanager

@@ -212,3 +212,26 @@ async def test_what_was_given_is_kept_at_hand(monkeypatch: pytest.MonkeyPatch) -
 
     assert await grants.provenance(REPO, other) == "application/x"
     assert await grants.find(RepositoryKey("registry.test", Repository("team/none")), one, ContentKind.BLOB) is None
+
+
+async def test_a_blob_that_was_read_is_not_looked_up_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stored blob is read again without the index; no longer where its repository is revoked, or it is gone."""
+    one = FakeUpstream()
+    one.add(REPOSITORY, "v1", IMAGE)
+    async with world(one) as w:
+        await w.pull(BLOB)
+        await w.idle()
+        assert isinstance(await w.blob(BLOB), StoredBlob)
+        looked = w.engine.grants.metadata.grant
+
+        async def fail(*_: object) -> None:
+            raise StoreError("the index is away")
+
+        monkeypatch.setattr(w.engine.grants.metadata, "grant", fail)
+        assert isinstance(await w.blob(BLOB), StoredBlob)
+        monkeypatch.setattr(w.engine.grants.metadata, "grant", looked)
+        await w.engine.grants.revoke(REPO)
+        one.problems["head_blob"] = Denied("not for you")
+
+        with pytest.raises(OciError):
+            await w.blob(BLOB)

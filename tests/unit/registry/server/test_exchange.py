@@ -17,11 +17,9 @@ from obol.registry.server import exchange as exchange_module
 from obol.registry.server.budget import Budget
 from obol.registry.server.exchange import (
     PIECE,
-    DateLine,
     Exchange,
     Rendered,
     Shared,
-    connection,
     content_headers,
     refusal_headers,
 )
@@ -96,26 +94,31 @@ class Incoming:
         return cast("web.BaseRequest", self)
 
 
+def shared(clock: FakeClock | None = None, budget: Budget | None = None) -> Shared:
+    """What exchanges share."""
+    clock = clock or FakeClock()
+    return Shared(Hosts(()), budget or Budget(1, clock.monotonic), Seldom(clock), clock, TimeLimits(), 1)
+
+
 def exchange(incoming: Incoming) -> Exchange:
     """The exchange of a request."""
-    clock = FakeClock()
-    shared = Shared(Hosts(()), incoming.budget, Seldom(clock), clock, TimeLimits(), 1)
     scope = Scope("registry.test", FakeUpstream())
-    one = Exchange(incoming.request(), None, scope, Accounts(), shared)
+    one = Exchange(incoming.request(), None, scope, Accounts(), shared(budget=incoming.budget))
     one.serves(Source.HIT)
     return one
 
 
-HEAD = b"".join((Rendered(200, ()).before, DateLine().at(FakeClock().wall()), Rendered(200, ()).after, b"\r\n"))
+HEAD = shared().head(Rendered(200, ()))
 
 
-def test_head() -> None:
+def test_head(monkeypatch: pytest.MonkeyPatch) -> None:
     """A head has the status line, the date, the headers in order, and ours on every answer."""
-    head = Rendered(200, [("Content-Type", "text/plain")]).head(b"NOW", b"Connection: close\r\n")
+    monkeypatch.setattr(FakeClock, "wall", lambda _: 0.9)
+    head = shared().head(Rendered(200, [("Content-Type", "text/plain")]), b"Connection: close\r\n")
 
     assert head.decode().split("\r\n") == [
         "HTTP/1.1 200 OK",
-        "Date: NOW",
+        "Date: Thu, 01 Jan 1970 00:00:00 GMT",
         "Content-Type: text/plain",
         "Docker-Distribution-API-Version: registry/2.0",
         "X-Content-Type-Options: nosniff",
@@ -130,14 +133,15 @@ def test_unknown_status() -> None:
     assert Rendered(299, ()).before.startswith(b"HTTP/1.1 299 Unknown\r\n")
 
 
-def test_date() -> None:
-    """The date is that of RFC 9110, made anew when the second changes, also when the clock goes back."""
-    line = DateLine()
+def test_date(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The date is made anew when the second changes, also when the clock goes back."""
+    ours = shared()
+    dates = []
+    for wall in (0.9, 0.1, 1.0, 0.0):
+        monkeypatch.setattr(FakeClock, "wall", lambda _, wall=wall: wall)
+        dates.append(ours.head(Rendered(200, ())).split(b"\r\n")[1][-12:-4])
 
-    assert line.at(0.9) == b"Thu, 01 Jan 1970 00:00:00 GMT"
-    assert line.at(0.1) is line.at(0.2)
-    assert line.at(1.0) == b"Thu, 01 Jan 1970 00:00:01 GMT"
-    assert line.at(0.0) == b"Thu, 01 Jan 1970 00:00:00 GMT"
+    assert dates == [b"00:00:00", b"00:00:00", b"00:00:01", b"00:00:00"]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +155,9 @@ def test_date() -> None:
 )
 def test_connection(version: tuple[int, int], keep_alive: bool, expected: bytes) -> None:
     """The Connection header says what is not the rule of the client's version of HTTP."""
-    assert connection(Incoming(version, keep_alive).request()) == expected
+    incoming = Incoming(version, keep_alive)
+
+    assert exchange(incoming)._head(Rendered(200, ())) == HEAD[:-2] + expected + b"\r\n"
 
 
 @pytest.mark.parametrize("takes_all", [True, False])
@@ -171,7 +177,6 @@ async def test_small_reply(size: int, takes_all: bool) -> None:
     assert incoming.kept == ([] if takes_all else [len(HEAD) + size])
     assert incoming.budget.kept == 0
     assert (one.scope.counters.hit, one.scope.counters.bytes_from_cache) == (1, size)
-    assert one.response() is cast("web.StreamResponse", one)
 
 
 async def test_large_reply() -> None:

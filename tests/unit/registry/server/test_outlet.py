@@ -91,7 +91,7 @@ async def test_files_and_pieces(file: int) -> None:
     counts = []
 
     async def answer(outlet: Outlet) -> None:
-        outlet._transport.write(b"HEAD")
+        outlet.transport.write(b"HEAD")
         await outlet.all(runs(FileRun(file, 0, 1000), b"middle", FileRun(file, 1000, 1500), FileRun(file, 5, 5)))
         counts.append(outlet.count)
 
@@ -192,7 +192,7 @@ async def test_client_has_left(file: int) -> None:
     """To a connection that is closing already nothing is written."""
 
     async def answer(outlet: Outlet) -> None:
-        outlet._transport.close()
+        outlet.transport.close()
         await outlet.file(FileRun(file, 0, 10))
 
     async with answering(answer) as client:
@@ -204,7 +204,7 @@ async def test_closed_meanwhile(file: int, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(outlet_module, "AT_ONCE", 64 * 1024)
 
     async def answer(outlet: Outlet) -> None:
-        asyncio.get_running_loop().call_soon(outlet._transport.close)
+        asyncio.get_running_loop().call_soon(outlet.transport.close)
         await outlet.file(FileRun(file, 0, LARGE))
 
     async with answering(answer) as client:
@@ -217,8 +217,8 @@ async def test_after_what_was_written(file: int) -> None:
     left = []
 
     async def answer(outlet: Outlet) -> None:
-        outlet._transport.write(before)
-        left.append(outlet._transport.get_write_buffer_size())
+        outlet.transport.write(before)
+        left.append(outlet.transport.get_write_buffer_size())
         await outlet.file(FileRun(file, 0, len(DATA)))
 
     async with answering(answer, stall=5.0) as client:
@@ -259,9 +259,9 @@ async def test_acknowledged() -> None:
     told: list[int | None] = []
 
     async def answer(outlet: Outlet) -> None:
-        outlet._transport.write(DATA)
+        outlet.transport.write(DATA)
         await done.wait()
-        told.append(acknowledged(outlet._transport))
+        told.append(acknowledged(outlet.transport))
 
     async with answering(answer) as client:
         await client.reader.readexactly(len(DATA))
@@ -359,7 +359,7 @@ async def test_given_up(file: int) -> None:
         before = descriptors()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(outlet.file(FileRun(file, 0, LARGE)), 0.05)
-        left.append((descriptors() - before, outlet._transport.is_reading()))
+        left.append((descriptors() - before, outlet.transport.is_reading()))
 
     async with answering(answer, stall=5.0) as client:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is a two-way transport
@@ -375,7 +375,7 @@ async def test_undisturbed(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delattr(socket, "TCP_CORK")
 
     async def answer(outlet: Outlet) -> None:
-        transport = outlet._transport
+        transport = outlet.transport
         connection = transport.get_extra_info("socket")
         if how == "not reading":
             transport.pause_reading()

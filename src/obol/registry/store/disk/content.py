@@ -18,6 +18,7 @@ from obol.machine.bounded import Bounded
 from obol.oci.references import Digest
 from obol.registry.store.disk.files import BlobFile
 from obol.registry.store.disk.partials import DiskPartial
+from obol.registry.store.disk.pool import failure
 from obol.registry.store.ports import FileRun, StoreError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ class DiskContent:
         self._index = index
         self._pool = pool
         self._files: Bounded[Digest, BlobFile] = Bounded(REMEMBERED)
-        self._files_of = index.generation
+        self._files_of = index.database.generation
         self._locks: WeakValueDictionary[Digest, asyncio.Lock] = WeakValueDictionary()
         self._verifying = asyncio.Semaphore(VERIFIED_AT_ONCE)
 
@@ -163,10 +164,14 @@ class DiskContent:
 
         No thread is worth its way for this; and who goes on to send the file waits for the same disk.
         """
-        opened = self._pool.at_once("open content", self._tree.open, known.digest)
+        try:
+            opened = self._tree.open(known.digest)
+        except OSError as problem:
+            raise failure("open content", problem) from problem
         readable = None if opened is None else DiskReadable(*opened)
         if readable is not None and readable.file == known:
-            self._files[known.digest] = known
+            if self._files.get(known.digest) is None:
+                self._files[known.digest] = known
             return readable
         if readable is not None:
             readable.close()
@@ -209,9 +214,9 @@ class DiskContent:
         return self._locks.setdefault(digest, asyncio.Lock())
 
     def _recall(self, digest: Digest) -> BlobFile | None:
-        if self._files_of != self._index.generation:
+        if self._files_of != self._index.database.generation:
             self._files.clear()
-            self._files_of = self._index.generation
+            self._files_of = self._index.database.generation
         return self._files.get(digest)
 
 

@@ -40,14 +40,9 @@ class BlobIndex:
     """The table of blobs. Its totals are counted once, then kept."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
         self._totals = Amount(0, 0)
         self._counted_in = 0
-
-    @property
-    def generation(self) -> int:
-        """Changes when the index was rebuilt and every row lost its `verified`."""
-        return self._database.generation
 
     async def find(self, digest: Digest) -> BlobRow | None:
         """The row, or None. Raises StoreError."""
@@ -55,7 +50,7 @@ class BlobIndex:
         def work(connection: sqlite3.Connection) -> BlobRow | None:
             return _find(connection, digest)
 
-        return await self._database.lookup("look up content", work)
+        return await self.database.lookup("look up content", work)
 
     async def add(self, file: BlobFile) -> None:
         """Record a file that was verified and is in its place. Raises StoreError."""
@@ -79,7 +74,7 @@ class BlobIndex:
 
     async def usage(self) -> Amount:
         """Number of objects and their bytes. Raises StoreError."""
-        return await self._database.read("count content", self._count)
+        return await self.database.read("count content", self._count)
 
     async def _counting(self, what: str, change: _Change, after: int | None) -> None:
         """Do a change that returns the row from before; `after` is the size in the row that it leaves, if any."""
@@ -91,16 +86,16 @@ class BlobIndex:
             self._totals = Amount(count, totals.size - (before.size if before else 0) + (after or 0))
 
         try:
-            await self._database.write(what, counted)
+            await self.database.write(what, counted)
         except StoreError:
             # The change may have been undone after it was counted.
             self._counted_in = 0
             raise
 
     def _count(self, connection: sqlite3.Connection) -> Amount:
-        if self._counted_in != self._database.generation:
+        if self._counted_in != self.database.generation:
             row = connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM blobs").fetchone()
-            self._totals, self._counted_in = Amount(*row), self._database.generation
+            self._totals, self._counted_in = Amount(*row), self.database.generation
         return self._totals
 
 

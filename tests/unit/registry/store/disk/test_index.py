@@ -87,10 +87,10 @@ async def test_failed_change(database: Database, monkeypatch: pytest.MonkeyPatch
 async def test_rebuilt(database: Database) -> None:
     """After a repair the totals are those of the new index."""
     index = BlobIndex(database)
-    before = index.generation
+    before = index.database.generation
     await index.add(TWO)
     database.close()
     database._path.write_bytes(b"no database" * 100)
 
     assert await index.usage() == Amount(1, 3)
-    assert index.generation != before
+    assert index.database.generation != before

@@ -14,12 +14,10 @@ from obol.oci.errors import UNAVAILABLE, UPSTREAM_BROKEN, ErrorKind, OciError
 from obol.registry.control.api import Problem
 from obol.registry.store.ports import StoreError
 from obol.registry.transfers.transfer import TransferFailed
-from obol.registry.upstream.ports import Absent, Busy, Denied, OnHold, RateLimited, TooManyMisses, UpstreamError
+from obol.registry.upstream.ports import Absent, Busy, Denied, OnHold, RateLimited, TooManyMisses
 
 if TYPE_CHECKING:
     from obol.registry.policy.freshness import Refuse
-
-Trouble = UpstreamError | StoreError
 
 DISK = "the cache's disk is full or failing: make room, or start the cache with another --store (OBOL_CACHE_STORE)"
 OFFLINE = "not in the cache, and the cache is offline: start it without --offline (OBOL_CACHE_OFFLINE) to fetch it"

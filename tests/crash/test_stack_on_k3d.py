@@ -9,10 +9,10 @@ import pytest
 
 from obol.backends.k3d.backend import K3dBackend, K3dEnvironment
 from obol.caches.builtin.plan import BuiltinPlan
+from obol.caches.builtin.process import Started
 from obol.caches.containers.engine import ContainersEngine
 from obol.caches.containers.plan import CacheContainer, ContainersPlan
 from obol.caches.docker.gateway import GatewayMirrors
-from obol.caches.ports import Started
 from obol.config.background import CachePlans
 from obol.machine.docker.cli import Docker
 from obol.registry.control.api import Inventory, Listener

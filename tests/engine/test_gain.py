@@ -6,12 +6,11 @@ The engine is a process of its own, and is asked by its control socket, as `obol
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from obol.caches.ports import Running
-from obol.registry.control.client import ControlClient
+from obol.caches.builtin.plan import BuiltinPlan
+from obol.caches.builtin.process import BuiltinEngine
 from obol.stack.measuring import Measurement
 from tests.engine.processes import EngineProcess
 from tests.fakes.content import make_image
@@ -20,44 +19,14 @@ from tests.fakes.registry import FakeRegistry, SlowLink
 from tests.limits import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from obol.caches.ports import Started
-    from obol.registry.control.api import AccountStatus, Inventory, Listener
+    from obol.registry.control.api import EngineStatus
     from tests.fakes.content import FakeImage
 
 HELD = make_image(40_000, 3_000_000, seed=61)
 FRESH = make_image(50_000, 2_000_000, seed=62)
 NOBODY: frozenset[str] = frozenset()
-
-
-@dataclass
-class Engine:
-    """An engine that somebody else has started."""
-
-    control: ControlClient
-
-    def start(self) -> Started:
-        raise NotImplementedError
-
-    def stop(self) -> bool:
-        raise NotImplementedError
-
-    def status(self) -> Running:
-        return Running(self.control.status())
-
-    def images(self) -> Inventory:
-        return self.control.images()
-
-    def listen(self, listener: Listener) -> Listener:
-        return self.control.listen(listener)
-
-    def open_account(self, listeners: Sequence[Listener]) -> AccountStatus:
-        return self.control.open_account(listeners)
-
-    def close_account(self, name: str) -> AccountStatus:
-        return self.control.close_account(name)
 
 
 async def pull(port: int, name: str, image: FakeImage) -> int:
@@ -73,9 +42,16 @@ async def pull(port: int, name: str, image: FakeImage) -> int:
     return received + sum(len(reply.body) for reply in replies)
 
 
-async def committed(engine: Engine) -> None:
+def status_of(engine: BuiltinEngine) -> EngineStatus:
+    """What it says of itself."""
+    running = engine.status()
+    assert running is not None
+    return running.status
+
+
+async def committed(engine: BuiltinEngine) -> None:
     """Wait until all that clients have received is stored: what is being synced is not held yet."""
-    await eventually(lambda: not engine.status().status.fills)
+    await eventually(lambda: not status_of(engine).fills)
 
 
 def port_of(measurement: Measurement) -> int:
@@ -91,7 +67,7 @@ async def test_two_ups_beside_a_foreign_pull(tmp_path: Path) -> None:
         upstream.add("library/fresh", "1", FRESH)
         engine = EngineProcess(tmp_path / "store", {"docker.io": upstream.url})
         async with engine.running() as port:
-            caches = Engine(ControlClient(tmp_path / "store"))
+            caches = BuiltinEngine(BuiltinPlan(tmp_path / "store"))
             await pull(port, "held", HELD)
             await committed(caches)
             first, second = Measurement(caches), Measurement(caches)
@@ -99,7 +75,7 @@ async def test_two_ups_beside_a_foreign_pull(tmp_path: Path) -> None:
             await second.open(["docker.io"])
             own, other = port_of(first), port_of(second)
             assert len({own, other, port}) == 3
-            assert [one.port for one in caches.status().status.listeners] == [port]
+            assert [one.port for one in status_of(caches).listeners] == [port]
 
             held, fresh, others, *_ = await asyncio.gather(
                 pull(own, "held", HELD),
@@ -127,7 +103,7 @@ async def test_a_first_up_claims_nothing(tmp_path: Path) -> None:
         upstream.add("library/fresh", "1", FRESH)
         engine = EngineProcess(tmp_path / "store", {"docker.io": upstream.url})
         async with engine.running() as port:
-            caches = Engine(ControlClient(tmp_path / "store"))
+            caches = BuiltinEngine(BuiltinPlan(tmp_path / "store"))
             gains = []
             for _ in range(2):
                 measurement = Measurement(caches)

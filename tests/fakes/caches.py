@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from obol.caches.ports import Running, Started
+from obol.caches.builtin.process import BuiltinEngine, Running
 from obol.errors import PortTaken
-from obol.registry.control.api import AccountStatus, EngineStatus, Inventory, Listener
+from obol.registry.control.api import AccountStatus, EngineStatus, Listener
 from tests.fakes.control import status_body
 
 if TYPE_CHECKING:
@@ -19,23 +19,14 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class FakeCaches:
-    """A `CacheEngine` that listens on loopback, and where it is told to."""
+class FakeCaches(BuiltinEngine):
+    """An engine that listens on loopback, and where it is told to."""
 
     listeners: list[Listener] = field(
         default_factory=lambda: [Listener("docker.io", "127.0.0.1", 54100), Listener("ghcr.io", "127.0.0.1", 54101)]
     )
     runs: bool = True
     taken: set[int] = field(default_factory=set)
-
-    def start(self) -> Started:
-        raise NotImplementedError
-
-    def stop(self) -> bool:
-        raise NotImplementedError
-
-    def images(self) -> Inventory:
-        raise NotImplementedError
 
     def status(self) -> Running | None:
         status = msgspec.json.decode(status_body(Path("/s")), type=EngineStatus)

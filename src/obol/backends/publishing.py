@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from obol.errors import PortTaken, noted
 from obol.machine.docker.errors import ports_named
@@ -12,28 +12,12 @@ from obol.rendering.loopback import LOOPBACK
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
-    from obol.machine.ports import Holder
+    from obol.machine.ports import PortProbe
     from obol.rendering.podman import Port
 
 
 ATTEMPTS = 5
 """How often workloads are started, each time on other ports."""
-
-
-class Ports(Protocol):
-    """What `machine.ports` can tell."""
-
-    def is_free(self, address: str, port: int) -> bool:
-        """Tell whether a server could listen there."""
-        ...
-
-    def pick_free(self, addresses: tuple[str, ...]) -> int:
-        """Choose a port that is free on all of them."""
-        ...
-
-    def holder(self, port: int) -> Holder | None:
-        """Name who listens there."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +39,7 @@ class Published:
 
 
 def publish(
-    wanted: Iterable[Port], held: Mapping[Port, Held], ports: Ports, refused: Collection[int] = ()
+    wanted: Iterable[Port], held: Mapping[Port, Held], ports: PortProbe, refused: Collection[int] = ()
 ) -> Published:
     """Choose: a workload that runs keeps its port; then comes the port's own number, then the earlier one, then any.
 

@@ -6,12 +6,11 @@ port is what people know, so it is used again as soon as it is free.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from obol.caches.ports import Substitute
 from obol.errors import PortTaken
 from obol.machine.regular import READABLE_FILE, find_ours, read, write_atomically
 from obol.registry.store.layout import SUBSTITUTES
@@ -20,27 +19,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from obol.machine.ports import Holder
+    from obol.machine.ports import PortProbe
     from obol.registry.control.api import Listener
 
 _ATTEMPTS = 16
 _PORTS = 65536
 
 
-class PortProbe(Protocol):
-    """What `machine.ports` can tell."""
+@dataclass(frozen=True, slots=True)
+class Substitute:
+    """A port that serves in place of the one that was asked for."""
 
-    def is_free(self, address: str, port: int) -> bool:
-        """Tell whether a server could listen there."""
-        ...
-
-    def pick_free(self, addresses: tuple[str, ...]) -> int:
-        """Choose a port that is free on all of them."""
-        ...
-
-    def holder(self, port: int) -> Holder | None:
-        """Name who listens there."""
-        ...
+    registry: str
+    """Whose images it serves."""
+    wanted: int
+    """The port that was asked for."""
+    port: int
+    """The port that serves."""
+    holder: str
+    """The process that holds the wanted one; "" where that is not known."""
+    free: bool = False
+    """The wanted one is free again: the next engine takes it."""
 
 
 def settle(

@@ -29,7 +29,7 @@ from obol.oci.references import Digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 
-    from obol.caches.ports import CacheEngine
+    from obol.caches.builtin.process import BuiltinEngine
     from obol.client.platforms import Selection
     from obol.client.ports import Origin, Progress
     from obol.oci.references import ImageReference
@@ -111,7 +111,7 @@ class _Unended:
 class Warming:
     """Warms one running cache for the chosen platforms."""
 
-    cache: CacheEngine
+    cache: BuiltinEngine
     platforms: Selection
     limits: Limits = DEFAULT_LIMITS
     clock: Clock = SYSTEM

@@ -19,10 +19,10 @@ from obol.machine.commands import User
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from obol.caches.ports import EngineName
     from obol.config.paths import Directories, Invocation
     from obol.config.settings import CacheSettings
     from obol.config.sources import CacheFlags
+    from obol.config.stack import EngineName
 
 
 @dataclass(frozen=True, slots=True)

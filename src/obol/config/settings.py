@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
-    from obol.caches.ports import EngineName
+    from obol.config.stack import EngineName
 
 LogFormat = Literal["human", "json"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from obol.backends.ports import BACKENDS
 from obol.config.quoting import shown
@@ -22,9 +22,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.backends.ports import BackendName
-    from obol.caches.ports import EngineName
 
 T = TypeVar("T")
+
+EngineName = Literal["auto", "builtin", "containers"]
+"""Which caches are wanted; auto: the builtin engine, or containers where nodes cannot reach it."""
 
 DISABLE = "OBOL_DISABLE_REGISTRY_CACHE"
 ENGINE = "OBOL_CACHE_ENGINE"

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.errors import ObolError
@@ -17,21 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from pathlib import Path
 
-    from obol.caches.ports import Started
+    from obol.caches.builtin.process import BuiltinEngine
 
 _LOOPBACK = "127.0.0.1"
-
-
-class DemoEngine(Protocol):
-    """The part of a `CacheEngine` that a demonstration needs."""
-
-    def start(self) -> Started:
-        """Make the engine run. Raises EngineUnresponsive, StoreUnusable."""
-        ...
-
-    def stop(self) -> bool:
-        """Make it end; False where nothing ran. Raises EngineUnresponsive."""
-        ...
 
 
 def plan_cache(folder: Path, registries: Iterable[str], upstream: str, environ: Mapping[str, str]) -> BuiltinPlan:
@@ -56,7 +44,7 @@ def _about_upstreams(name: str) -> bool:
 
 @asynccontextmanager
 async def running_cache(
-    engine: DemoEngine, kill: Callable[[int, int], None] = os.kill
+    engine: BuiltinEngine, kill: Callable[[int, int], None] = os.kill
 ) -> AsyncIterator[Mapping[str, str]]:
     """Start an engine; gives the base URL for each registry. Its process is gone at the end of the block.
 

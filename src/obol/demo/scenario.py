@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.demo.base import REAL_STACK, DemoSettings, MeasuredPull, PhaseName, Result, Watcher, shortcomings
-from obol.demo.cacheprocess import DemoEngine, plan_cache, running_cache
+from obol.demo.cacheprocess import plan_cache, running_cache
 from obol.demo.images import STACK, Shape, scaled
 from obol.demo.node import pull_set
 from obol.demo.origin import HOST, Order
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from obol.caches.builtin.plan import BuiltinPlan
+    from obol.caches.builtin.process import BuiltinEngine
 
 FOLDER_PREFIX = "obol-demo-"
 _COPIES = 2
@@ -63,7 +64,7 @@ class _Stage:
 
 
 async def demonstrate(
-    settings: DemoSettings, cache_for: Callable[[BuiltinPlan], DemoEngine], watcher: Watcher
+    settings: DemoSettings, cache_for: Callable[[BuiltinPlan], BuiltinEngine], watcher: Watcher
 ) -> Result:
     """Play all four phases in a temporary directory and two processes, which are gone when this returns or raises.
 

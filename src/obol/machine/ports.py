@@ -12,7 +12,7 @@ import socket
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +32,22 @@ class Holder:
 
     def __str__(self) -> str:
         return f"{self.name} (pid {self.pid})"
+
+
+class PortProbe(Protocol):
+    """The questions below, as a value: this module is one."""
+
+    def is_free(self, address: str, port: int) -> bool:
+        """Tell whether a server could listen there."""
+        ...
+
+    def pick_free(self, addresses: tuple[str, ...]) -> int:
+        """Choose a port that is free on all of them."""
+        ...
+
+    def holder(self, port: int) -> Holder | None:
+        """Name the process that listens there."""
+        ...
 
 
 def is_free(address: str, port: int) -> bool:

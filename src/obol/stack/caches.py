@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.backends.ports import Step
+    from obol.caches.builtin.process import BuiltinEngine, Started
     from obol.caches.containers.engine import ContainerSeen, ContainersStarted
     from obol.caches.containers.plan import CacheContainer
     from obol.caches.docker.gateway import GatewayMirrors
-    from obol.caches.ports import CacheEngine, Started, Substitute
+    from obol.caches.substitutes import Substitute
     from obol.config.background import CachePlans
     from obol.machine.docker.cli import Docker
     from obol.machine.docker.values import Network
@@ -112,7 +113,7 @@ class NoNetworks:
 class HostCaches:
     """The builtin engine for what pulls images in this machine's own network, and reaches it on loopback."""
 
-    engine: CacheEngine
+    engine: BuiltinEngine
     store: Path
     label: str = "Starting the registry caches"
     push: tuple[Mirror, ...] = ()
@@ -162,7 +163,7 @@ class DockerCaches:
     private = False
     """Nodes are told once, of ports that all of them share; each is known by its own address."""
 
-    def __init__(self, docker: Docker, builtin: CacheEngine, gateway: GatewayMirrors, plans: CachePlans) -> None:
+    def __init__(self, docker: Docker, builtin: BuiltinEngine, gateway: GatewayMirrors, plans: CachePlans) -> None:
         self._docker = docker
         self._builtin = builtin
         self._gateway = gateway

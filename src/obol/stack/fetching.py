@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from obol.backends.ports import Backend
-    from obol.caches.ports import CacheEngine
+    from obol.caches.builtin.process import BuiltinEngine
     from obol.caches.warming import Holding, Warming
     from obol.registry.control.api import EngineStatus
     from obol.stack.home import LastUp
@@ -68,7 +68,7 @@ _OUR_OWN = frozenset({Kind.NO_SPACE, Kind.UNREACHABLE, Kind.NOT_SERVED, Kind.NO_
 
 
 async def explained(
-    problem: ObolError, references: Sequence[ImageReference], warmth: Warming, engine: CacheEngine
+    problem: ObolError, references: Sequence[ImageReference], warmth: Warming, engine: BuiltinEngine
 ) -> ObolError:
     """The problem, with the reason that the caches have for not giving an image; as it is where they have none."""
     with contextlib.suppress(ObolError, TimeoutError):
@@ -78,7 +78,7 @@ async def explained(
 
 
 async def _explained(
-    problem: ObolError, references: Sequence[ImageReference], warmth: Warming, engine: CacheEngine
+    problem: ObolError, references: Sequence[ImageReference], warmth: Warming, engine: BuiltinEngine
 ) -> ObolError:
     running = await asyncio.to_thread(engine.status)
     held = await warmth.held(references)

@@ -14,7 +14,7 @@ from obol.errors import EngineUnresponsive, ObolError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from obol.caches.ports import CacheEngine
+    from obol.caches.builtin.process import BuiltinEngine
     from obol.machine.clock import Clock
     from obol.registry.control.api import EngineStatus
 
@@ -27,7 +27,7 @@ MOST_DEATHS = 3
 class Keeper:
     """Looks after one engine; `tell` takes a sentence for the person."""
 
-    def __init__(self, engine: CacheEngine, running: EngineStatus, clock: Clock, tell: Callable[[str], None]) -> None:
+    def __init__(self, engine: BuiltinEngine, running: EngineStatus, clock: Clock, tell: Callable[[str], None]) -> None:
         self._engine = engine
         self._pid = running.pid
         self._clock = clock

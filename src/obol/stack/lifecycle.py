@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from obol.backends.ports import Backend, ClusterState, Deployed, Up
+    from obol.caches.builtin.process import BuiltinEngine, Started
     from obol.caches.containers.engine import ContainerSeen
-    from obol.caches.ports import Started
     from obol.caches.warming import Held, Holding, Warming
     from obol.machine.clock import Clock
     from obol.oci.references import ImageReference
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from obol.rendering.registries import Mirror
     from obol.stack.caches import Caches, Networks
     from obol.stack.home import Home
-    from obol.stack.measuring import MeasuringEngine
     from obol.stack.outcomes import UpRequest
     from obol.stack.reporter import Reporter
     from obol.workloads.images import StackImage
@@ -80,7 +79,7 @@ class Lifecycle:
     """One stack on one backend."""
 
     def __init__(
-        self, backend: Backend, caches: Caches, engine: MeasuringEngine, warmth: Warming, networks: Networks, home: Home
+        self, backend: Backend, caches: Caches, engine: BuiltinEngine, warmth: Warming, networks: Networks, home: Home
     ) -> None:
         self._backend = backend
         self._traits = BACKENDS[backend.name]

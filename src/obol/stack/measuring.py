@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from obol.caches.ports import CacheEngine
 from obol.errors import ObolError
 from obol.machine.ports import bracketed
 from obol.machine.regular import read, write_atomically
@@ -28,26 +27,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.backends.ports import BackendName
+    from obol.caches.builtin.process import BuiltinEngine
     from obol.registry.control.api import AccountStatus, EngineStatus
     from obol.stack.plan import Gain
-
-
-class MeasuringEngine(CacheEngine, Protocol):
-    """A cache engine that counts for whoever asks."""
-
-    def open_account(self, listeners: Sequence[Listener]) -> AccountStatus:
-        """Count from now on what each client is given. Raises EngineNotRunning, EngineUnresponsive, PortTaken."""
-        ...
-
-    def close_account(self, name: str) -> AccountStatus:
-        """Tell what an account has come to, and close it. Raises EngineNotRunning, EngineUnresponsive."""
-        ...
 
 
 class Measurement:
     """The account of one `up`."""
 
-    def __init__(self, engine: MeasuringEngine) -> None:
+    def __init__(self, engine: BuiltinEngine) -> None:
         self._engine = engine
         self._account: AccountStatus | None = None
         self._broken = False

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.backends.ports import BackendName, ClusterState
+    from obol.caches.builtin.process import Running, Started
     from obol.caches.containers.engine import ContainerSeen
-    from obol.caches.ports import Running, Started
     from obol.caches.warming import Held
     from obol.oci.references import ImageReference
     from obol.rendering.registries import Mirror

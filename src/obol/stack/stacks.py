@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.backends.ports import BackendName, Runtimes
-    from obol.caches.ports import EngineName
     from obol.config.background import CachePlans
     from obol.config.paths import Invocation
+    from obol.config.stack import EngineName
     from obol.oci.references import ImageReference
     from obol.stack.adoption import Clusters
     from obol.stack.lifecycle import Lifecycle

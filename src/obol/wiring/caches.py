@@ -13,13 +13,12 @@ if TYPE_CHECKING:
     from obol.caches.containers.engine import ContainersStarted
     from obol.caches.containers.existing import CacheContainers
     from obol.caches.containers.plan import ContainersPlan
-    from obol.caches.ports import CacheEngine
     from obol.caches.warming import Warming
     from obol.client.platforms import Selection
     from obol.client.ports import Limits
 
 
-def builtin_cache(plan: BuiltinPlan) -> CacheEngine:
+def builtin_cache(plan: BuiltinPlan) -> BuiltinEngine:
     """The builtin engine as a background process."""
     return BuiltinEngine(plan)
 
@@ -44,7 +43,7 @@ async def start_containers(plan: ContainersPlan) -> ContainersStarted:
     return await ContainersEngine(docker, plan).start(await ensure_network(docker))
 
 
-def warming(cache: CacheEngine, platforms: Selection, limits: Limits) -> Warming:
+def warming(cache: BuiltinEngine, platforms: Selection, limits: Limits) -> Warming:
     """The way to bring images into a cache."""
     from obol.caches.warming import Warming  # noqa: PLC0415 - loads the HTTP client, which `cache status` has no use for
     from obol.machine.clock import SystemClock  # noqa: PLC0415 - loads the HTTP client, which `cache status` has no use for

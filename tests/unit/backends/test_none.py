@@ -6,7 +6,7 @@ import pytest
 
 from obol.backends.none import NoBackend
 from obol.backends.ports import ClusterSpec, Deployed, Step, Up
-from obol.caches.ports import Running
+from obol.caches.builtin.process import Running
 from obol.caches.warming import Holding
 from obol.errors import EngineUnresponsive
 from obol.stack.home import Home

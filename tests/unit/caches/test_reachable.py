@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.builtin.plan import BuiltinPlan
-from obol.caches.ports import Substitute
 from obol.caches.reachable import addresses_of, planned_listeners
-from obol.caches.substitutes import remember
+from obol.caches.substitutes import Substitute, remember
 from obol.registry.control.api import Listener
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.ports import Substitute
-from obol.caches.substitutes import as_it_is, not_ours, recall, remember, settle
+from obol.caches.substitutes import Substitute, as_it_is, not_ours, recall, remember, settle
 from obol.errors import PortTaken
 from obol.machine.ports import Holder
 from obol.registry.control.api import Listener

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from obol.caches.ports import Running, Started
+from obol.caches.builtin.process import BuiltinEngine, Running
 from obol.caches.warming import Holding, Warming
 from obol.client.ports import Kind, Limits, PulledImage, PullFailed, Silence
 from obol.errors import EngineNotRunning
@@ -45,19 +45,11 @@ def held(reference: ImageReference, *states: str, digest: str = IMAGE.top, names
 
 
 @dataclass
-class FakeCache:
-    """A `CacheEngine` that tells, each time it is asked, the next of what it is given; the last again and again."""
+class FakeCache(BuiltinEngine):
+    """An engine that tells, each time it is asked, the next of what it is given; the last again and again."""
 
     inventories: list[Inventory] = field(default_factory=list)
     fills: list[int] = field(default_factory=list)
-
-    def start(self) -> Started:
-        """Not used here."""
-        raise NotImplementedError
-
-    def stop(self) -> bool:
-        """Not used here."""
-        raise NotImplementedError
 
     def status(self) -> Running | None:
         """Tell how many blobs are on their way."""
@@ -68,10 +60,6 @@ class FakeCache:
         if not self.inventories:
             raise EngineNotRunning("gone")
         return self.inventories.pop(0) if len(self.inventories) > 1 else self.inventories[0]
-
-    def listen(self, listener: Listener) -> Listener:
-        """Not used here."""
-        raise NotImplementedError(listener)
 
 
 def complete(*references: ImageReference) -> Inventory:

@@ -9,12 +9,13 @@ import msgspec
 import pytest
 
 from obol.backends.ports import BACKENDS, Program, Runtimes
-from obol.caches.ports import Running, Started, Substitute
+from obol.caches.builtin.process import BuiltinEngine, Running, Started
+from obol.caches.substitutes import Substitute
 from obol.cli import main
 from obol.cli.cache import engines
 from obol.cli.stack import commands
 from obol.config.paths import Invocation, locate
-from obol.registry.control.api import EngineStatus, Inventory, Listener
+from obol.registry.control.api import EngineStatus, Inventory
 from obol.stack.adoption import Clusters
 from obol.stack.home import Home
 from obol.stack.stacks import Machine
@@ -41,8 +42,8 @@ def engine_status(ports: dict[str, int] | None = None) -> EngineStatus:
 
 
 @dataclass
-class FakeEngine:
-    """A `CacheEngine` that does as told."""
+class FakeEngine(BuiltinEngine):
+    """An engine that does as told."""
 
     running: Running | None = None
     started: Started | None = None
@@ -73,10 +74,6 @@ class FakeEngine:
         if self.problem:
             raise self.problem
         return self.held
-
-    def listen(self, listener: Listener) -> Listener:
-        """Not used here."""
-        raise NotImplementedError(listener)
 
 
 class Screen(io.StringIO):

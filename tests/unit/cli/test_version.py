@@ -8,7 +8,7 @@ import pytest
 
 from obol import __version__
 from obol.backends.ports import Program, Runtimes
-from obol.caches.ports import Running
+from obol.caches.builtin.process import Running
 from obol.cli import version
 from obol.errors import EngineUnresponsive
 from tests.unit.cli.conftest import engine_status

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from obol.caches.ports import Started
+from obol.caches.builtin.process import BuiltinEngine, Started
 from obol.demo.cacheprocess import plan_cache, running_cache
 from obol.errors import EngineUnresponsive
 from obol.registry.control.api import EngineStatus, Listener
@@ -17,7 +17,7 @@ from tests.fakes.control import status_body
 
 
 @dataclass
-class FakeEngine:
+class FakeEngine(BuiltinEngine):
     """An engine whose start may take its time or fail."""
 
     problem: EngineUnresponsive | None = None

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from obol.caches.builtin.plan import BuiltinPlan
+from obol.caches.builtin.process import BuiltinEngine
 from obol.demo import scenario
 from obol.demo.base import DemoSettings, Link, MeasuredPull
 from obol.demo.images import STACK, make, scaled
@@ -19,8 +21,6 @@ from obol.errors import ObolError
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
-    from obol.caches.builtin.plan import BuiltinPlan
-    from obol.demo.cacheprocess import DemoEngine
 
 SMALL = DemoSettings(1_000_000, Link(8e9, 8e9, 0.0))
 
@@ -64,7 +64,7 @@ class Stage:
         self.happened.append("origin stopped")
 
     @asynccontextmanager
-    async def running_cache(self, engine: DemoEngine) -> AsyncIterator[Mapping[str, str]]:
+    async def running_cache(self, engine: BuiltinEngine) -> AsyncIterator[Mapping[str, str]]:
         """Play the cache."""
         assert engine is ENGINE
         self.happened.append("cache started")
@@ -90,10 +90,10 @@ class Stage:
         self.happened.append(f"{phase.name} done")
 
 
-ENGINE: DemoEngine = object()  # type: ignore[assignment]  # only passed on
+ENGINE = BuiltinEngine(BuiltinPlan(Path("/nowhere")))
 
 
-def engine_for(plan: BuiltinPlan) -> DemoEngine:
+def engine_for(plan: BuiltinPlan) -> BuiltinEngine:
     """Make the engine."""
     assert [listener.registry for listener in plan.listeners] == ["docker.io", "quay.io", "ghcr.io"]
     return ENGINE

@@ -9,11 +9,12 @@ from msgspec.structs import replace
 
 from obol.backends.ports import Step
 from obol.caches.builtin.plan import BuiltinPlan
+from obol.caches.builtin.process import Running
 from obol.caches.containers.container import Serving
 from obol.caches.containers.engine import ContainerSeen, ContainersEngine, ContainersStarted, LeftOut
 from obol.caches.containers.plan import CacheContainer, ContainersPlan
 from obol.caches.docker.gateway import GatewayMirrors, Offer, Reached, Unreached
-from obol.caches.ports import Running, Substitute
+from obol.caches.substitutes import Substitute
 from obol.config.background import CachePlans
 from obol.errors import ObolError
 from obol.machine.docker.cli import Docker
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
 
     from obol.backends.ports import Watch
     from obol.caches.containers.engine import State
-    from obol.caches.ports import EngineName
+    from obol.config.stack import EngineName
     from obol.machine.docker.values import Network
     from obol.stack.caches import Wired
-
 
 HUB = CacheContainer("docker.io", "https://registry-1.docker.io", 54100)
 ON_GATEWAY = Mirror("docker.io", "http://172.18.0.1:54100")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec.structs import replace
 
-from obol.caches.ports import Running
+from obol.caches.builtin.process import Running
 from obol.caches.warming import Holding
 from obol.client.ports import Kind
 from obol.errors import EngineUnresponsive, ObolError

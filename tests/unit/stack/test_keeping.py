@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from obol.caches.ports import Running, Started
+from obol.caches.builtin.process import Running, Started
 from obol.errors import EngineUnresponsive, ObolError
 from obol.machine.tasks import spawn
 from obol.stack.keeping import LOOK_EVERY, MOST_DEATHS, Keeper

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.ports import Running
+from obol.caches.builtin.process import Running
 from obol.errors import EngineUnresponsive, PortTaken
 from obol.registry.control.api import Given
 from obol.registry.store.layout import COLD_UPS

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from obol.backends.none import NoBackend
 from obol.backends.ports import Deployed, Up
-from obol.caches.ports import Running, Started, Substitute
+from obol.caches.builtin.process import BuiltinEngine, Running, Started
 from obol.caches.warming import Holding, Warming
 from obol.client.ports import Kind, PulledImage, PullFailed, Silence
 from obol.errors import EngineUnresponsive, ObolError, PortTaken
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Step, Watch
     from obol.caches.containers.engine import ContainerSeen
+    from obol.caches.substitutes import Substitute
     from obol.caches.warming import Held
     from obol.client.ports import Progress
     from obol.workloads.sources import Manifest
@@ -61,8 +62,8 @@ def failed(image: StackImage, kind: Kind = Kind.ABSENT, retry_after: float | Non
 
 
 @dataclass
-class FakeCaches:
-    """A `CacheEngine`."""
+class FakeCaches(BuiltinEngine):
+    """An engine that does as told."""
 
     running: Running | None = None
     differs: tuple[str, ...] = ()

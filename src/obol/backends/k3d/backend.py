@@ -46,9 +46,9 @@ if TYPE_CHECKING:
     from obol.backends.kubernetes.api import ApiProbe
     from obol.backends.kubernetes.kubectl import Kubectl
     from obol.backends.ports import BackendEnvironment, BackendName, ClusterSpec, ClusterState, Deployed, Step
-    from obol.backends.publishing import Ports
     from obol.machine.clock import Clock
     from obol.machine.commands import Runner
+    from obol.machine.ports import PortProbe
     from obol.machine.probe import Probe
     from obol.workloads.sources import Manifest
 
@@ -69,7 +69,7 @@ class K3dEnvironment:
     network: Callable[[], Awaitable[str]]
     """Makes sure that the network of all clusters is there, and gives its name."""
     clock: Clock = field(default_factory=SystemClock)
-    ports: Ports = machine_ports
+    ports: PortProbe = machine_ports
     listens: Callable[[int], bool] = listens
     probe: Probe = status_on_loopback
     api: ApiProbe = api_status

@@ -18,12 +18,12 @@ from obol.rendering.loopback import LOOPBACK
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from obol.backends.publishing import Ports
     from obol.machine.docker.cli import Docker
+    from obol.machine.ports import PortProbe
     from obol.rendering.k3d import PortMapping
 
 
-async def holder_of(docker: Docker, ports: Ports, port: int) -> str:
+async def holder_of(docker: Docker, ports: PortProbe, port: int) -> str:
     """Name who holds a port; "" for nobody we could name. Docker's own proxy, which shows to root only, is no name."""
     with contextlib.suppress(ObolError):
         if found := await docker.publishing(port):
@@ -64,7 +64,7 @@ class Chosen:
         return frozenset((self.api, *(port.host for port in self.ingress)))
 
 
-def choose(ports: Ports, listens: Callable[[int], bool], refused: Collection[int] = ()) -> Chosen:
+def choose(ports: PortProbe, listens: Callable[[int], bool], refused: Collection[int] = ()) -> Chosen:
     """Choose the ports, all of them different. Raises OSError where none is free.
 
     Docker has `refused` some: they are not tried again, though they may look free, as to a plain user below 1024.

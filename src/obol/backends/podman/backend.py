@@ -47,9 +47,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.backends.ports import BackendEnvironment, BackendName, ClusterSpec, ClusterState, Step, Watch
-    from obol.backends.publishing import Ports, Published
+    from obol.backends.publishing import Published
     from obol.machine.clock import Clock
     from obol.machine.podman import Installation, Pod
+    from obol.machine.ports import PortProbe
     from obol.machine.probe import Probe
     from obol.rendering.podman import Played
     from obol.workloads.sources import Manifest
@@ -65,7 +66,7 @@ class PodmanEnvironment:
     """How the backend sees this machine."""
 
     clock: Clock
-    ports: Ports = machine_ports
+    ports: PortProbe = machine_ports
     probe: Probe = status_on_loopback
     listen: Callable[[str], Awaitable[str | None]] = no_caches
     """Makes a registry cache answer on an address of this machine; gives host:port, or None where it does not."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.builtin.plan import BuiltinPlan
-    from obol.caches.ports import CacheEngine, Running
+    from obol.caches.builtin.process import BuiltinEngine, Running
     from obol.machine.clock import Clock
     from obol.machine.commands import Completed, Runner
     from obol.machine.originals import Originals
@@ -84,7 +84,7 @@ class LoginService:
     """The service of one engine."""
 
     plan: BuiltinPlan
-    engine: CacheEngine
+    engine: BuiltinEngine
     home: Path
     uid: int
     supervisor: Supervisor

@@ -11,13 +11,13 @@ import errno
 import os
 import signal
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from obol import __version__
 from obol.caches.builtin import log as enginelog
-from obol.caches.ports import Running, Started, Substitute
 from obol.caches.reachable import EVERYWHERE
-from obol.caches.substitutes import PortProbe, as_it_is, not_ours, recall, remember, settle
+from obol.caches.substitutes import Substitute, as_it_is, not_ours, recall, remember, settle
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
 from obol.machine import locks, ports, processes
 from obol.machine.clock import SystemClock
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from obol.caches.builtin.plan import BuiltinPlan
     from obol.machine.clock import Clock
     from obol.machine.commands import User
+    from obol.machine.ports import PortProbe
 
 _TRIES = 3
 _START_WITHIN = 10.0
@@ -53,20 +54,8 @@ class Child(Protocol):
         ...
 
 
-class Host(Protocol):
-    """What starting and ending processes takes."""
-
-    def detach(self, argv: Sequence[str], *, env: Mapping[str, str], output: int, account: User | None = None) -> Child:
-        """Start a program that outlives us."""
-        ...
-
-    def kill(self, pid: int, number: int) -> None:
-        """Send a signal."""
-        ...
-
-
-class SystemHost:
-    """This machine."""
+class Host:
+    """What starting and ending processes takes of this machine."""
 
     def detach(self, argv: Sequence[str], *, env: Mapping[str, str], output: int, account: User | None = None) -> Child:
         """Start a program that outlives us."""
@@ -77,8 +66,28 @@ class SystemHost:
         os.kill(pid, number)
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The engine runs."""
+
+    status: EngineStatus
+    already: bool
+    """It ran before we were asked."""
+    substitutes: tuple[Substitute, ...] = ()
+    differs: tuple[str, ...] = ()
+    """How an engine that ran before differs from what was asked for: a sentence each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """What is there when one asks."""
+
+    status: EngineStatus
+    substitutes: tuple[Substitute, ...] = ()
+
+
 class BuiltinEngine:
-    """The `CacheEngine` that is a background process of ours."""
+    """The builtin engine that serves a store, whether or not it runs."""
 
     def __init__(
         self,
@@ -90,7 +99,7 @@ class BuiltinEngine:
     ) -> None:
         self._plan = plan
         self._control = ControlClient(plan.store)
-        self._host = host or SystemHost()
+        self._host = host or Host()
         self._probe = probe
         self._clock = clock or SystemClock()
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.containers.plan import CacheContainer, ContainersPlan
-    from obol.caches.substitutes import PortProbe
     from obol.machine.clock import Clock
     from obol.machine.docker.cli import Docker
     from obol.machine.docker.values import Container, Network
+    from obol.machine.ports import PortProbe
     from obol.machine.probe import Probe
 
 _ATTEMPTS = 4

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from obol.caches.containers.container import ContainerStart, Serving, Surroundings, is_over
 from obol.caches.containers.directories import clear_directory, make_directory
 from obol.caches.containers.plan import PREFIX, STORAGE, notes_on, published_port
-from obol.caches.ports import Substitute
-from obol.caches.substitutes import PortProbe, as_it_is, recall, remember, settle
+from obol.caches.substitutes import Substitute, as_it_is, recall, remember, settle
 from obol.errors import ObolError, StoreUnusable
 from obol.machine import ports
 from obol.machine.clock import SystemClock
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from obol.machine.clock import Clock
     from obol.machine.docker.cli import Docker
     from obol.machine.docker.values import Container, Network
+    from obol.machine.ports import PortProbe
     from obol.machine.probe import Probe
     from obol.rendering.registries import Mirror
 

@@ -20,9 +20,8 @@ from msgspec import structs
 
 from obol.caches.containers.directories import make_directory
 from obol.caches.docker.firewall import active_firewall, opening
-from obol.caches.ports import Substitute
 from obol.caches.reachable import EVERYWHERE, LOOPBACK
-from obol.caches.substitutes import PortProbe, not_ours, recall, remember, settle
+from obol.caches.substitutes import Substitute, not_ours, recall, remember, settle
 from obol.errors import EngineNotRunning, ObolError, PortTaken, StoreUnusable
 from obol.machine import ports
 from obol.machine.commands import last_line, plain
@@ -35,11 +34,12 @@ from obol.rendering.registries import Mirror
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from obol.caches.builtin.process import BuiltinEngine
     from obol.caches.containers.plan import ContainersPlan
     from obol.caches.docker.firewall import Firewall
-    from obol.caches.ports import CacheEngine
     from obol.machine.docker.cli import Docker
     from obol.machine.docker.values import Network
+    from obol.machine.ports import PortProbe
     from obol.registry.control.api import EngineStatus
 
 HOST_OF_VM = "host.docker.internal"
@@ -114,7 +114,7 @@ class GatewayMirrors:
     def __init__(
         self,
         docker: Docker,
-        caches: CacheEngine,
+        caches: BuiltinEngine,
         plan: ContainersPlan,
         *,
         is_here: Callable[[str], bool] = ports.is_ours,

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
     from pathlib import Path
 
+    from obol.caches.builtin.process import BuiltinEngine
     from obol.caches.containers.engine import ContainerSeen, ContainersStarted
     from obol.caches.containers.existing import CacheContainers
     from obol.caches.containers.plan import ContainersPlan
-    from obol.caches.ports import CacheEngine
     from obol.cli.terminal.present import Speaker
     from obol.config import background, settings
     from obol.config.sources import CacheFlags
@@ -45,7 +45,7 @@ _PATIENCE = 5.0
 SWITCH = "obol stack up --cache-engine builtin"
 
 
-def engine_for(plan: BuiltinPlan) -> CacheEngine:
+def engine_for(plan: BuiltinPlan) -> BuiltinEngine:
     """The builtin engine that a plan describes."""
     return caches.builtin_cache(plan)
 

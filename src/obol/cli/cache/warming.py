@@ -30,7 +30,7 @@ from obol.wiring import caches
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from obol.caches.ports import CacheEngine
+    from obol.caches.builtin.process import BuiltinEngine
     from obol.caches.warming import Holding, Outcome, Warming
     from obol.cli.cache.options import WarmOptions
     from obol.cli.terminal.imagewatch import Ask
@@ -108,7 +108,7 @@ def warm(say: Speaker, options: WarmOptions) -> int:
     return Interrupted.exit_code if warmed.interrupted else ObolError.exit_code
 
 
-def warming(cache: CacheEngine, platforms: Selection, jobs: int) -> Warming:
+def warming(cache: BuiltinEngine, platforms: Selection, jobs: int) -> Warming:
     """The way to bring images into a cache, `jobs` at a time."""
     return caches.warming(cache, platforms, Limits(images=jobs))
 

@@ -22,10 +22,10 @@ from obol.errors import Interrupted, NotThere
 
 if TYPE_CHECKING:
     from obol.backends.ports import BackendName
-    from obol.caches.ports import EngineName
     from obol.cli.results import stack as results
     from obol.cli.stack import purgeview, view
     from obol.cli.terminal import caches, steps
+    from obol.config.stack import EngineName
     from obol.stack import stacks
     from obol.stack.stacks import Machine, Stacks
     from obol.wiring import stack as wiring

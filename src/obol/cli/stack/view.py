@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from obol.backends.ports import Node, Workload
+    from obol.caches.builtin.process import Running
     from obol.caches.containers.engine import ContainerSeen
-    from obol.caches.ports import Running
     from obol.cli.results.stack import CacheEngineName
     from obol.stack.home import Home, LastUp
     from obol.stack.outcomes import StackStatus, UpImageOutcome, UpOutcome

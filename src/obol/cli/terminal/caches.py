@@ -11,8 +11,9 @@ from obol.machine.ports import bracketed
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from obol.caches.builtin.process import Started
     from obol.caches.containers.engine import ContainerSeen
-    from obol.caches.ports import Started, Substitute
+    from obol.caches.substitutes import Substitute
     from obol.client.ports import PullFailed
     from obol.registry.control.api import EngineStatus
 

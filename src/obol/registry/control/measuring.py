@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from obol.machine.clock import Clock
     from obol.registry.control.api import AccountRequest, Listener
-    from obol.registry.control.remembered import Ports
+    from obol.registry.control.remembered import OpenPorts
     from obol.registry.engine.accounts import Account, Accounts
 
 LOOK_EVERY = 15.0
@@ -34,7 +34,7 @@ class Measuring:
         self,
         begin: Callable[[int], Account | None],
         accounts: Accounts,
-        ports: Ports,
+        ports: OpenPorts,
         clock: Clock,
         alive: Callable[[int], bool] | None = None,
     ) -> None:

@@ -26,7 +26,7 @@ MOST = 16
 """How many are kept, the last ones: a machine has few networks that nodes are on."""
 
 
-class Ports(Protocol):
+class OpenPorts(Protocol):
     """The engine's open ports, as `registry.server` manages them."""
 
     async def add(self, wanted: Listener, *, absent_address: bool = False) -> Listener:
@@ -41,7 +41,7 @@ class Ports(Protocol):
 class RememberedPorts:
     """The engine's ports, written down as they are opened."""
 
-    def __init__(self, ports: Ports, store: Path, registries: Collection[str]) -> None:
+    def __init__(self, ports: OpenPorts, store: Path, registries: Collection[str]) -> None:
         self._ports = ports
         self._path = store / LISTENERS
         self._registries = registries

@@ -10,12 +10,12 @@ import pytest
 
 from obol.caches.builtin.atlogin import LoginService, service_of, unit_file
 from obol.caches.builtin.plan import BuiltinPlan
-from obol.caches.ports import Running, Started, Substitute
-from obol.caches.substitutes import remember
+from obol.caches.builtin.process import BuiltinEngine, Running, Started
+from obol.caches.substitutes import Substitute, remember
 from obol.errors import EngineUnresponsive, ObolError
 from obol.machine.commands import User
 from obol.machine.originals import Originals
-from obol.registry.control.api import EngineStatus, Inventory, Listener
+from obol.registry.control.api import EngineStatus, Listener
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import status_body
 from tests.fakes.runner import FakeRunner
@@ -30,7 +30,7 @@ def answer() -> EngineStatus:
 
 
 @dataclass
-class World:
+class World(BuiltinEngine):
     """An engine, and a supervisor that runs it: one at a time."""
 
     runner: FakeRunner
@@ -60,14 +60,6 @@ class World:
                 raise EngineUnresponsive("it is starting")
             return None
         return Running(answer()) if self.runs or supervised else None
-
-    def images(self) -> Inventory:
-        """Not used here."""
-        raise NotImplementedError
-
-    def listen(self, listener: Listener) -> Listener:
-        """Not used here."""
-        raise NotImplementedError(listener)
 
 
 @pytest.fixture

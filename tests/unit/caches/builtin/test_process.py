@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.builtin.plan import BuiltinPlan
-from obol.caches.builtin.process import BuiltinEngine, SystemHost
-from obol.caches.ports import Started, Substitute
-from obol.caches.substitutes import recall, remember
+from obol.caches.builtin.process import BuiltinEngine, Host, Started
+from obol.caches.substitutes import Substitute, recall, remember
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
 from obol.machine.commands import User
 from obol.machine.ports import Holder
@@ -39,7 +38,7 @@ class FakeChild:
 
 
 @dataclass
-class FakeHost:
+class FakeHost(Host):
     """Starts nothing, unless told how, and sends no signal."""
 
     child: FakeChild = field(default_factory=FakeChild)
@@ -388,7 +387,7 @@ def test_images(store: Path) -> None:
 
 def test_system_host(tmp_path: Path) -> None:
     """On the real machine a process starts and takes signals."""
-    host = SystemHost()
+    host = Host()
     with (tmp_path / "log").open("wb") as output:
         child = host.detach(["/bin/sleep", "60"], env={}, output=output.fileno())
 

@@ -8,8 +8,7 @@ import pytest
 
 from obol.caches.containers.engine import ContainersEngine
 from obol.caches.containers.existing import CacheContainers
-from obol.caches.ports import Substitute
-from obol.caches.substitutes import remember
+from obol.caches.substitutes import Substitute, remember
 from obol.registry.control.api import Amount
 from tests.fakes import docker as fake
 from tests.unit.caches.containerworld import GHCR, HUB, PUSH, World

@@ -7,7 +7,7 @@ import pytest
 
 from obol.caches.containers.plan import ContainersPlan
 from obol.caches.docker.gateway import GatewayMirrors, Offer, Reached, Unreached, loopback_ports
-from obol.caches.ports import Substitute
+from obol.caches.substitutes import Substitute
 from obol.errors import EngineNotRunning
 from obol.machine.docker.cli import Docker
 from obol.machine.docker.values import Network

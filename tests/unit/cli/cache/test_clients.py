@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.ports import Running
+from obol.caches.builtin.process import Running
 from obol.caches.substitutes import remember
 from obol.errors import EngineUnresponsive
 from tests.fakes.runner import FakeRunner

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from obol.caches.builtin import log as enginelog
-from obol.caches.ports import Running, Started
+from obol.caches.builtin.process import Running, Started
 from obol.cli.cache import login, warming
 from obol.cli.cache.options import CacheOptions
 from obol.client.ports import PulledImage

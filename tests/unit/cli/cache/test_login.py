@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.ports import Running, Started
+from obol.caches.builtin.process import Running, Started
 from obol.cli.cache import clients
 from tests.fakes.runner import FakeRunner
 from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from obol.backends.ports import BACKENDS
-from obol.caches.ports import Running
+from obol.caches.builtin.process import Running
 from obol.cli.stack import commands as stack
 from obol.errors import DependencyMissing, EngineUnresponsive, Interrupted
 from obol.stack.home import Identity, at_work

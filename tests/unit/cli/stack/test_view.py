@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.backends.ports import Program
-from obol.caches.ports import Started
+from obol.caches.builtin.process import Started
 from obol.cli.results.stack import GainResult, Gateway, RegistryGain
 from obol.cli.stack.view import advice, errors, up_parts, up_result
 from obol.cli.terminal.present import Table

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 VARIABLE = "OBOL_TEST_PATIENCE"
-MOST = 12.0
+MOST = 8.0
 """The largest factor that is chosen without being asked for."""
 _SAMPLES = 20
 _POLL = 0.002
@@ -45,8 +45,8 @@ def short_limits(*, trickle_bytes: int = TimeLimits().trickle_bytes, **seconds: 
 
 
 def measured() -> float:
-    """The factor that suits what the other programs of this machine do just now: 1 if it is idle, 3 if all is taken."""
-    return min(MOST, 1 + round(2 * _others() / (os.cpu_count() or 1), 1))
+    """The factor that suits what other programs do on this machine just now: 1 if it is idle, 2.5 if all is taken."""
+    return min(MOST, 1 + round(1.5 * _others() / (os.cpu_count() or 1), 1))
 
 
 def _others() -> float:

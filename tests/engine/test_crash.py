@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MIB = 1024 * 1024
-MOMENTS = 50
+STORES, KILLS = range(5), 10
 IMAGE = make_image(30_000, 2 * MIB, 14 * MIB, seed=50)
 
 
@@ -63,21 +63,27 @@ def assert_store_right(store: Path) -> None:
 @pytest.mark.timeout(scaled(240))
 async def test_kill_at_random_moments(tmp_path: Path) -> None:
     """After a kill -9 at each of fifty random moments of a pull every byte that is served verifies."""
-    chance = random.Random(7)
     async with FakeRegistry(SlowLink(800e6, 200e6, 0.005)) as upstream:
         upstream.add("library/app", "1", IMAGE)
-        for number in range(MOMENTS):
-            store = tmp_path / f"store-{number // 10}"  # ten kills each, then an empty store again
-            engine = EngineProcess(store, {"docker.io": upstream.url})
-            async with engine.running() as port:
-                pulling = asyncio.ensure_future(pull(port))  # noqa: TID251 - awaited below
-                await asyncio.sleep(chance.uniform(0.0, 0.5))
-                engine.kill()
-                assert_right(await pulling)
-            assert_store_right(store)
-        async with engine.running() as port:
-            replies = await pull(port)
 
+        await asyncio.gather(
+            *(kill_and_kill(tmp_path / f"{number}" / "store", upstream.url, number) for number in STORES)
+        )
+
+
+async def kill_and_kill(store: Path, url: str, seed: int) -> None:
+    """Kill an engine over one store again and again, then pull all."""
+    chance = random.Random(seed)
+    engine = EngineProcess(store, {"docker.io": url})
+    for _ in range(KILLS):
+        async with engine.running() as port:
+            pulling = asyncio.ensure_future(pull(port))  # noqa: TID251 - awaited below
+            await asyncio.sleep(chance.uniform(0.0, 0.5))
+            engine.kill()
+            assert_right(await pulling)
+        assert_store_right(store)
+    async with engine.running() as port:
+        replies = await pull(port)
     assert {reply.status for reply in replies.values()} == {200}
     assert len(replies) == len(IMAGE.blobs) + len(IMAGE.manifests)
     assert_right(replies)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from obol.oci.manifests import Descriptor, Manifest, Platform
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.store.ports import ContentKind, Grant, HeldTag, KnownManifest, RepositoryKey
 
@@ -25,8 +26,8 @@ async def test_no_tag(store: Store) -> None:
     assert await store.metadata.known() == []
 
 
-async def test_point(store: Store) -> None:
-    """A tag is known in its place and variant only, exactly as it was given."""
+async def test_set_tag(store: Store) -> None:
+    """A tag is known in its repository and variant only, exactly as it was given."""
     await store.metadata.set_tag(ALPINE, LATEST)
 
     assert await store.metadata.tag(ALPINE, Tag("latest"), "") == LATEST
@@ -41,7 +42,7 @@ async def test_point(store: Store) -> None:
     [replace(LATEST, digest=TWO, checked_at=2000.0), replace(LATEST, checked_at=2000.0), replace(LATEST, checked_at=1)],
     ids=["moved", "checked", "clock went back"],
 )
-async def test_point_again(store: Store, later: HeldTag) -> None:
+async def test_set_tag_again(store: Store, later: HeldTag) -> None:
     """What a tag was told last is what it means."""
     await store.metadata.set_tag(ALPINE, LATEST)
 
@@ -73,7 +74,7 @@ async def test_known(store: Store) -> None:
 
 
 async def test_used_without_a_tag(store: Store) -> None:
-    """What was served by its digest only, or by a tag that has moved on, is listed behind the tags of all places."""
+    """What was served by its digest only, or by a tag that has moved on, is listed behind all tags."""
     await store.metadata.set_tag(ALPINE, LATEST)
     await store.metadata.used([(ELSEWHERE, TWO), (ALPINE, TWO), (ALPINE, ONE)], 7.0)
     await store.metadata.set_tag(ALPINE, replace(LATEST, digest=THREE))
@@ -86,7 +87,7 @@ async def test_used_without_a_tag(store: Store) -> None:
 
 
 async def test_right(store: Store) -> None:
-    """A right holds for its digest, kind and place only."""
+    """A grant holds for its digest, kind and repository only."""
     manifest = Grant(ONE, ContentKind.MANIFEST, INDEX, 500)
     blob = Grant(TWO, ContentKind.BLOB, "", None)
 
@@ -101,7 +102,7 @@ async def test_right(store: Store) -> None:
 
 
 async def test_both_kinds(store: Store) -> None:
-    """A digest may be a manifest and a blob in the same place."""
+    """A digest may be a manifest and a blob in the same repository."""
     grants = [Grant(ONE, ContentKind.MANIFEST, INDEX, 1), Grant(ONE, ContentKind.BLOB, "", 1)]
 
     await store.metadata.add_grants(ALPINE, grants)
@@ -143,7 +144,7 @@ async def test_used(store: Store) -> None:
 
 
 async def test_given(store: Store) -> None:
-    """What an upstream gave is known for all of its repositories and for no other upstream; a right does not say so."""
+    """What an upstream gave is known for all of its repositories and for no other upstream; a grant does not say so."""
     blob, manifest = Grant(ONE, ContentKind.BLOB, "", 5), Grant(THREE, ContentKind.MANIFEST, INDEX, 7)
     await store.metadata.add_grants(ALPINE, [blob, Grant(TWO, ContentKind.BLOB, "", None)], ONE)
     await store.metadata.add_grants(BUSYBOX, [blob, manifest], THREE)
@@ -165,7 +166,7 @@ async def test_given_again(store: Store) -> None:
 
 
 async def test_revoke(store: Store) -> None:
-    """A place loses its tags and rights; other places, and what was given, stay."""
+    """A repository loses its tags and grants; other repositories, and what was given, stay."""
     for repo in (ALPINE, BUSYBOX, ELSEWHERE):
         await store.metadata.set_tag(repo, LATEST)
         await store.metadata.add_grants(repo, [Grant(ONE, ContentKind.MANIFEST, INDEX, 7)], ONE)
@@ -182,10 +183,81 @@ async def test_revoke(store: Store) -> None:
 
 
 async def test_revoked_and_granted(store: Store) -> None:
-    """What comes after the end of all rights counts."""
+    """What comes after the end of all grants counts."""
     await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.BLOB, "", 5)], ONE)
     await store.metadata.revoke(ALPINE)
 
     await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.BLOB, "", 5)], ONE)
 
     assert await store.metadata.grant(ALPINE, ONE, ContentKind.BLOB) is not None
+
+
+async def test_delete_tag(store: Store) -> None:
+    """A tag means nothing any more in any variant; other tags and grants stay, and it may be set again."""
+    other = replace(LATEST, tag=Tag("3.20"))
+    for held in (LATEST, replace(LATEST, variant="oci-index"), other):
+        await store.metadata.set_tag(ALPINE, held)
+    await store.metadata.set_tag(BUSYBOX, LATEST)
+    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.MANIFEST, INDEX, 7)], ONE)
+
+    assert await store.metadata.delete_tag(ALPINE, LATEST.tag)
+
+    assert not await store.metadata.delete_tag(ALPINE, LATEST.tag)
+    assert [known.held for known in await store.metadata.known()] == [other, LATEST]
+    assert await store.metadata.grant(ALPINE, ONE, ContentKind.MANIFEST) is not None
+    await store.metadata.set_tag(ALPINE, LATEST)
+    assert await store.metadata.tag(ALPINE, LATEST.tag, "") == LATEST
+
+
+@pytest.mark.parametrize("kind", list(ContentKind))
+async def test_delete_grant(store: Store, kind: ContentKind) -> None:
+    """A grant goes for its kind and repository; a manifest's takes the tags that mean it along."""
+    for repo in (ALPINE, BUSYBOX):
+        await store.metadata.add_grants(repo, [Grant(ONE, one, "", 7) for one in ContentKind])
+        await store.metadata.set_tag(repo, LATEST)
+        await store.metadata.used([(repo, ONE)], 5.0)
+
+    assert await store.metadata.delete_grant(ALPINE, ONE, kind)
+
+    assert not await store.metadata.delete_grant(ALPINE, ONE, kind)
+    for one in ContentKind:
+        assert (await store.metadata.grant(ALPINE, ONE, one) is None) == (one is kind)
+        assert await store.metadata.grant(BUSYBOX, ONE, one) is not None
+    known = [one.repo for one in await store.metadata.known()]
+    assert known == ([BUSYBOX] if kind is ContentKind.MANIFEST else [ALPINE, BUSYBOX])
+
+
+EDGES = Manifest(
+    INDEX,
+    (Descriptor(INDEX, TWO, 5, Platform("linux", "arm", "v7")), Descriptor("", TWO, 5, Platform("unknown", ""))),
+    (Descriptor("text/plain", THREE, 2**62), Descriptor("", THREE, 0)),
+    Descriptor(INDEX, ONE, 9),
+    "application/x",
+)
+
+
+@pytest.mark.parametrize("manifest", [EDGES, Manifest(INDEX, (), (), None, "")], ids=["all", "none"])
+async def test_edges(store: Store, manifest: Manifest) -> None:
+    """What a manifest refers to is given back as it was recorded, in order, and recorded once."""
+    assert await store.metadata.edges(ONE) is None
+    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.MANIFEST, INDEX, 7)], ONE, manifest)
+    await store.metadata.add_edges(TWO, manifest)
+    await store.metadata.add_edges(TWO, EDGES)
+
+    assert await store.metadata.edges(ONE) == manifest
+    assert await store.metadata.edges(TWO) == manifest
+    assert await store.metadata.edges(THREE) is None
+
+
+async def test_without_edges(store: Store) -> None:
+    """Manifests that are held and whose edges were never recorded are told, each once, with a type."""
+    await store.content.put(ONE, b"1")
+    await store.content.put(TWO, b"2")
+    for repo in (ALPINE, ELSEWHERE):
+        grants = [Grant(ONE, ContentKind.MANIFEST, INDEX, 1), Grant(TWO, ContentKind.BLOB, "", 1)]
+        await store.metadata.add_grants(repo, grants, ONE)
+
+    assert await store.metadata.without_edges() == [(ONE, INDEX)]
+
+    await store.metadata.add_edges(ONE, EDGES)
+    assert await store.metadata.without_edges() == []

@@ -137,7 +137,7 @@ async def test_a_late_manifest_is_kept(start: Start) -> None:
 
 async def holds_images(cache: Cache) -> bool:
     """Whether a tag is known."""
-    return bool((await cache.running.engine.inventory()).images)
+    return bool((await cache.running.images()).images)
 
 
 async def test_many_layers(start: Start) -> None:

@@ -11,7 +11,7 @@ import os
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from weakref import finalize
 
 from obol.oci.references import Digest
@@ -33,9 +33,13 @@ from obol.registry.store.ports import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
+    from obol.oci.manifests import Manifest
     from obol.oci.references import Tag
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 
 class _File:
@@ -228,6 +232,7 @@ class MemoryMetadata:
         self._tags: dict[tuple[RepositoryKey, Tag, str], HeldTag] = {}
         self._grants: dict[tuple[RepositoryKey, Digest, ContentKind], Grant] = {}
         self._provenance: dict[tuple[str, Digest], str] = {}
+        self._edges: dict[Digest, Manifest] = {}
         self.uses: dict[tuple[RepositoryKey, Digest], float] = {}
 
     async def tag(self, repo: RepositoryKey, tag: Tag, variant: str) -> HeldTag | None:
@@ -239,25 +244,53 @@ class MemoryMetadata:
     async def grant(self, repo: RepositoryKey, digest: Digest, kind: ContentKind) -> Grant | None:
         return self._grants.get((repo, digest, kind))
 
-    async def add_grants(self, repo: RepositoryKey, grants: Sequence[Grant], received: Digest | None = None) -> None:
+    async def add_grants(
+        self,
+        repo: RepositoryKey,
+        grants: Sequence[Grant],
+        received: Digest | None = None,
+        manifest: Manifest | None = None,
+    ) -> None:
         for grant in grants:
             key = (repo, grant.digest, grant.kind)
             before = self._grants.get(key)
             known = before.size if before is not None and grant.size is None else grant.size
             self._grants[key] = replace(grant, size=known)
         if received is not None:
-            self._provenance[repo.scope, received] = provenance_type(grants, received) or self._provenance.get(
-                (repo.scope, received), ""
-            )
+            known_type = self._provenance.get((repo.scope, received), "")
+            self._provenance[repo.scope, received] = provenance_type(grants, received) or known_type
+            if manifest is not None:
+                self._edges.setdefault(received, manifest)
+
+    async def delete_tag(self, repo: RepositoryKey, tag: Tag) -> bool:
+        return _drop(self._tags, lambda key, _: key[:2] == (repo, tag))
+
+    async def delete_grant(self, repo: RepositoryKey, digest: Digest, kind: ContentKind) -> bool:
+        found = self._grants.pop((repo, digest, kind), None)
+        if kind is ContentKind.MANIFEST:
+            self.uses.pop((repo, digest), None)
+            tagged = _drop(self._tags, lambda key, held: (key[0], held.digest) == (repo, digest))
+            return found is not None or tagged
+        return found is not None
+
+    async def edges(self, digest: Digest) -> Manifest | None:
+        return self._edges.get(digest)
+
+    async def add_edges(self, digest: Digest, manifest: Manifest) -> None:
+        self._edges.setdefault(digest, manifest)
+
+    async def without_edges(self) -> Sequence[tuple[Digest, str]]:
+        manifests = (grant for grant in self._grants.values() if grant.kind is ContentKind.MANIFEST)
+        return sorted(
+            {grant.digest: grant.media_type for grant in manifests if grant.digest not in self._edges}.items()
+        )
 
     async def provenance(self, scope: str, digest: Digest) -> str | None:
         return self._provenance.get((scope, digest))
 
     async def revoke(self, repo: RepositoryKey) -> bool:
-        gone = [key for key in (*self._tags, *self._grants) if key[0] == repo]
-        self._tags = {key: held for key, held in self._tags.items() if key[0] != repo}
-        self._grants = {key: grant for key, grant in self._grants.items() if key[0] != repo}
-        return bool(gone)
+        tagged = _drop(self._tags, lambda key, _: key[0] == repo)
+        return _drop(self._grants, lambda key, _: key[0] == repo) or tagged
 
     async def used(self, uses: Iterable[tuple[RepositoryKey, Digest]], at: float) -> None:
         for use in uses:
@@ -271,6 +304,13 @@ class MemoryMetadata:
             *(KnownManifest(p, held.digest, held, self.uses.get((p, held.digest))) for (p, _, _), held in tags),
             *(KnownManifest(*use, None, at) for use, at in uses if use not in tagged),
         ]
+
+
+def _drop(rows: dict[K, V], gone: Callable[[K, V], bool]) -> bool:
+    keys = [key for key, value in rows.items() if gone(key, value)]
+    for key in keys:
+        del rows[key]
+    return bool(keys)
 
 
 @dataclass

@@ -40,7 +40,6 @@ _OF_OTHERS = frozenset(
         "OBOL_RELEASE",
         "OBOL_REQUIRE_TOOLS",
         "OBOL_REUSE_LOCAL_DEV_IMAGES",
-        "OBOL_TEST_PATIENCE",
     }
 )
 """Of the original system and its installer, and of our own tests."""

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ import obol
 from obol.machine import logs
 from obol.machine.clock import Clock, SystemClock
 from obol.machine.system import allow_many_open_files, open_files_limit, return_large_pieces
+from obol.machine.tasks import spawn
 from obol.registry.control.api import EngineStatus, Listener
 from obol.registry.control.measuring import Measuring
 from obol.registry.control.remembered import RememberedPorts
@@ -34,12 +35,16 @@ from obol.registry.server.listeners import Listeners
 from obol.registry.server.pages import healthz, metrics
 from obol.registry.store.disk.opening import DiskStore, open_store
 from obol.registry.store.layout import SOCKET
+from obol.registry.store.ports import StoreError
+from obol.registry.upkeep.graph import Graph
+from obol.registry.upkeep.inventory import take_inventory
 from obol.registry.upstream.client import RegistryUpstream
 from obol.registry.upstream.slots import Share, SlotPool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from obol.registry.control.api import Inventory
     from obol.registry.settings import EngineSettings
 
 HASH_THREADS = 2
@@ -73,6 +78,11 @@ class RunningEngine:
             listeners=tuple(shown),
             upstreams=tuple(upstream_status(scope, now) for scope in self.engine.scopes),
         )
+
+    async def images(self) -> Inventory:
+        """The images that are held, with what was served up to now. Raises StoreError."""
+        await self.engine.flush_uses()
+        return await take_inventory(self.store)
 
 
 @asynccontextmanager
@@ -116,7 +126,16 @@ async def running_engine(settings: EngineSettings, clock: Clock | None = None) -
         running = RunningEngine(engine, listeners, store, clock.wall())
         for wanted in settings.listeners:
             await listeners.add(wanted)
+        filling = spawn(_fill_edges(store), name="edges")
+        stack.push_async_callback(asyncio.wait, [filling])
+        stack.callback(filling.cancel)
         yield running
+
+
+async def _fill_edges(store: DiskStore) -> None:
+    """Make up for the edges that an older version did not store; what fails is left for the next start."""
+    with suppress(StoreError):
+        await Graph(store).fill()
 
 
 def _scopes(settings: EngineSettings, shares: Shares, clock: Clock, stack: AsyncExitStack) -> tuple[Scope, ...]:
@@ -154,7 +173,7 @@ async def _serve(settings: EngineSettings) -> None:
         async def status() -> EngineStatus:
             return await running.status(hidden=measuring.owns)
 
-        views = Views(status, engine.inventory, engine.progress)
+        views = Views(status, running.images, engine.progress)
         control = ControlServer(views, ports.add, registries, stopping.set, measuring)
         await control.start(running.store.root / SOCKET)
         for one in running.listeners.list():

@@ -127,7 +127,7 @@ async def test_port_taken(tmp_path: Path) -> None:
             with pytest.raises(PortTaken):
                 async with running_engine(wanted):
                     pass
-        assert len(tasks.alive()) == before
+        assert len(tasks.alive()) <= before
 
 
 async def test_unusable_store(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from obol.machine.tasks import spawn
 from obol.registry.engine.accounts import Account, Accounts
 from obol.registry.engine.blobs import Blobs
 from obol.registry.engine.grants import Grants
-from obol.registry.engine.inventory import take_inventory
 from obol.registry.engine.listings import Listings
 from obol.registry.engine.manifests import Manifests
 from obol.registry.engine.progress import ProgressTaker
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
     from obol.machine.clock import Clock
     from obol.oci.references import Digest
-    from obol.registry.control.api import Inventory, ProgressRequest, ProgressStatus, StoreState
+    from obol.registry.control.api import ProgressRequest, ProgressStatus, StoreState
     from obol.registry.engine.storehealth import DiskSpace
     from obol.registry.settings import EngineSettings
 
@@ -81,11 +80,6 @@ class Engine:
         """Remember that a manifest was served, for eviction and lists."""
         self._uses[repo, digest] = None
 
-    async def inventory(self) -> Inventory:
-        """The images that are held, with what was served up to now. Raises StoreError."""
-        await self._flush_uses()
-        return await take_inventory(self.store)
-
     async def progress(self, wanted: ProgressRequest) -> ProgressStatus:
         """How far images are on their way. Nothing is counted for it beforehand. Raises ValueError, StoreError."""
         return await self._progress.of(wanted)
@@ -93,9 +87,10 @@ class Engine:
     async def _write_uses(self) -> None:
         while True:
             await self.clock.sleep(USES_EVERY)
-            await self._flush_uses()
+            await self.flush_uses()
 
-    async def _flush_uses(self) -> None:
+    async def flush_uses(self) -> None:
+        """Write down what was served up to now; a store that fails keeps none of it."""
         uses, self._uses = self._uses, {}
         if not uses:
             return
@@ -112,4 +107,4 @@ class Engine:
         await self.blobs.close()
         await self.manifests.close()
         await self.listings.close()
-        await self._flush_uses()
+        await self.flush_uses()

@@ -18,6 +18,7 @@ from obol.registry.store.ports import ContentKind, Grant, Metadata, RepositoryKe
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from obol.oci.manifests import Manifest
     from obol.oci.references import Digest
 
 REMEMBERED = 10_000
@@ -55,9 +56,11 @@ class Grants:
                 self._provenance[key] = known
         return known
 
-    async def add(self, repo: RepositoryKey, grants: Sequence[Grant], received: Digest) -> None:
-        """Record grants, and that the upstream gave or confirmed content. Raises StoreError."""
-        await self.metadata.add_grants(repo, grants, received)
+    async def add(
+        self, repo: RepositoryKey, grants: Sequence[Grant], received: Digest, manifest: Manifest | None = None
+    ) -> None:
+        """Record grants, and that the upstream gave or confirmed content (a `manifest`). Raises StoreError."""
+        await self.metadata.add_grants(repo, grants, received, manifest)
         self._provenance.pop((repo.scope, received))
 
     async def revoke(self, repo: RepositoryKey) -> None:

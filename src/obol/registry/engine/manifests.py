@@ -286,7 +286,7 @@ class Manifests:
         with suppress(StoreError):  # it can be served without being kept
             await self._content.put(got.digest, got.body)
             self._documents.proved(got.digest, got.manifest.media_type, got.manifest.media_type)
-            await self._grants.add(wanted.repo, await in_steps(grants_of(got)), got.digest)
+            await self._grants.add(wanted.repo, await in_steps(grants_of(got)), got.digest, got.manifest)
         if isinstance(reference, Tag) and (not variant_of_others(variant) or got.manifest.media_type == variant):
             await self._set_tag(wanted.repo, self._meaning(reference, variant, got.digest, got.manifest.media_type))
         return got

@@ -21,6 +21,7 @@ from obol.oci.references import Digest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from obol.oci.manifests import Manifest
     from obol.oci.references import Repository, Tag
     from obol.registry.control.api import Amount
 
@@ -243,6 +244,21 @@ class Revoked:
 
 
 @dataclass(frozen=True, slots=True)
+class TagDeleted:
+    """A tag of a repository means nothing any more, in no variant."""
+
+    tag: Tag
+
+
+@dataclass(frozen=True, slots=True)
+class GrantDeleted:
+    """A digest may not be read in a repository any more; tags that meant it as a manifest mean nothing."""
+
+    digest: Digest
+    kind: ContentKind
+
+
+@dataclass(frozen=True, slots=True)
 class HeldTag:
     """What a tag meant when it was last asked of the upstream.
 
@@ -271,7 +287,7 @@ class KnownManifest:
 
 
 class Metadata(Protocol):
-    """Tags, grants and uses."""
+    """Tags, grants, uses, and what manifests refer to. What is deleted does not come back when an index is repaired."""
 
     async def tag(self, repo: RepositoryKey, tag: Tag, variant: str) -> HeldTag | None:
         """What the tag last meant, or None."""
@@ -281,16 +297,42 @@ class Metadata(Protocol):
         """Let a tag mean a digest from now on. Raises StoreError."""
         ...
 
+    async def delete_tag(self, repo: RepositoryKey, tag: Tag) -> bool:
+        """Forget all that a tag means; tells whether it meant anything. Raises StoreError."""
+        ...
+
     async def grant(self, repo: RepositoryKey, digest: Digest, kind: ContentKind) -> Grant | None:
         """The grant of a digest in a repository, or None."""
         ...
 
-    async def add_grants(self, repo: RepositoryKey, grants: Sequence[Grant], received: Digest | None = None) -> None:
+    async def add_grants(
+        self,
+        repo: RepositoryKey,
+        grants: Sequence[Grant],
+        received: Digest | None = None,
+        manifest: Manifest | None = None,
+    ) -> None:
         """Record grants, in one transaction; a known size is never replaced by an unknown one. Raises StoreError.
 
         `received`: content that the upstream of the scope gave, or said that it has. What it gave as a manifest is
-        among `grants` as one.
+        among `grants` as one. `manifest`: what `received` is, whose edges are recorded too.
         """
+        ...
+
+    async def delete_grant(self, repo: RepositoryKey, digest: Digest, kind: ContentKind) -> bool:
+        """Forget a grant and, of a manifest, the tags that mean it; tells whether there was one. Raises StoreError."""
+        ...
+
+    async def edges(self, digest: Digest) -> Manifest | None:
+        """What a manifest refers to; None where that was not recorded."""
+        ...
+
+    async def add_edges(self, digest: Digest, manifest: Manifest) -> None:
+        """Record what a manifest refers to. Raises StoreError."""
+        ...
+
+    async def without_edges(self) -> Sequence[tuple[Digest, str]]:
+        """Manifests that may be held and whose edges were not recorded, each with a type that it was said to be of."""
         ...
 
     async def provenance(self, scope: str, digest: Digest) -> str | None:

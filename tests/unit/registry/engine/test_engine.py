@@ -14,6 +14,7 @@ from obol.registry.engine import engine as engine_module
 from obol.registry.engine import storedmanifests as documents_module
 from obol.registry.engine.answers import DocumentHead, StoredBlob
 from obol.registry.store.ports import ContentKind, Grant, HeldTag, Partial, RepositoryKey, StoreError, transfer_id
+from obol.registry.upkeep.inventory import take_inventory
 from tests.fakes.content import make_image
 from tests.fakes.store import MemoryContent, MemoryMetadata, MemoryStore
 from tests.fakes.upstream import FakeUpstream
@@ -340,7 +341,8 @@ async def test_inventory() -> None:
     async with world(upstream()) as w:
         await w.document("v1")
 
-        (image,) = (await w.engine.inventory()).images
+        await w.engine.flush_uses()
+        (image,) = (await take_inventory(w.store)).images
 
         assert (image.tags, image.digest, image.used_at) == (("v1",), IMAGE.top, w.clock.wall())
 

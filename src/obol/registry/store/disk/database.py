@@ -26,33 +26,55 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+_EDGES = (
+    """CREATE TABLE manifests (
+        digest TEXT PRIMARY KEY, media_type TEXT NOT NULL, artifact_type TEXT NOT NULL
+    ) WITHOUT ROWID""",
+    """CREATE TABLE edges (
+        parent TEXT, position INTEGER, kind TEXT NOT NULL,
+        child TEXT NOT NULL, media_type TEXT NOT NULL, size INTEGER NOT NULL, platform TEXT,
+        PRIMARY KEY (parent, position)
+    ) WITHOUT ROWID""",
+)
 _SCHEMA = (
     """CREATE TABLE blobs (
         digest TEXT PRIMARY KEY, size INTEGER NOT NULL, stored_at REAL NOT NULL, verified INTEGER NOT NULL
     ) WITHOUT ROWID""",
     """CREATE TABLE tags (
-        space TEXT, repository TEXT, tag TEXT, variant TEXT,
+        scope TEXT, repository TEXT, tag TEXT, variant TEXT,
         digest TEXT NOT NULL, media_type TEXT NOT NULL, checked_at REAL NOT NULL,
-        PRIMARY KEY (space, repository, tag, variant)
+        PRIMARY KEY (scope, repository, tag, variant)
     ) WITHOUT ROWID""",
-    """CREATE TABLE rights (
-        space TEXT, repository TEXT, digest TEXT, kind TEXT, media_type TEXT NOT NULL, size INTEGER,
-        PRIMARY KEY (space, repository, digest, kind)
+    """CREATE TABLE grants (
+        scope TEXT, repository TEXT, digest TEXT, kind TEXT, media_type TEXT NOT NULL, size INTEGER,
+        PRIMARY KEY (scope, repository, digest, kind)
+    ) WITHOUT ROWID""",
+    """CREATE TABLE provenance (
+        scope TEXT, digest TEXT, media_type TEXT NOT NULL, PRIMARY KEY (scope, digest)
     ) WITHOUT ROWID""",
     """CREATE TABLE uses (
-        space TEXT, repository TEXT, digest TEXT, used_at REAL NOT NULL,
-        PRIMARY KEY (space, repository, digest)
+        scope TEXT, repository TEXT, digest TEXT, used_at REAL NOT NULL,
+        PRIMARY KEY (scope, repository, digest)
     ) WITHOUT ROWID""",
+    *_EDGES,
 )
-_GIVEN = (
-    "CREATE TABLE given (space TEXT, digest TEXT, media_type TEXT NOT NULL, PRIMARY KEY (space, digest)) WITHOUT ROWID"
-)
-# Before there was this table, whatever was held and named was taken for given.
-GIVEN_BEFORE = (
-    "INSERT OR IGNORE INTO given SELECT DISTINCT space, digest, '' FROM rights"
-    " WHERE digest IN (SELECT digest FROM blobs)"
-)
+_UPGRADES = {
+    # Before there was this table, what was held and named was taken for given.
+    1: (
+        """CREATE TABLE given (
+            space TEXT, digest TEXT, media_type TEXT NOT NULL, PRIMARY KEY (space, digest)
+        ) WITHOUT ROWID""",
+        "INSERT INTO given SELECT DISTINCT space, digest, '' FROM rights WHERE digest IN (SELECT digest FROM blobs)",
+    ),
+    2: (
+        *(f"ALTER TABLE {table} RENAME COLUMN space TO scope" for table in ("tags", "rights", "uses", "given")),
+        "ALTER TABLE rights RENAME TO grants",
+        "ALTER TABLE given RENAME TO provenance",
+        *_EDGES,
+    ),
+}
+"""What makes an index of each version one of the next. A released step is never changed: stores of it are out there."""
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 
 
@@ -196,11 +218,11 @@ class Database:
             raise DamagedIndex("quick_check found damage")
         if version == 0:
             _in_transaction(connection, self._begin)
-        elif version == 1:
-            _in_transaction(connection, _upgrade)
+        elif version < SCHEMA_VERSION:
+            _in_transaction(connection, lambda upgraded: _upgrade(upgraded, version))
 
     def _begin(self, connection: sqlite3.Connection) -> None:
-        for statement in (*_SCHEMA, _GIVEN):
+        for statement in _SCHEMA:
             connection.execute(statement)
         self._fill(connection)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -214,9 +236,10 @@ class Database:
                 Path(f"{self._path}{suffix}").rename(f"{aside}{suffix}")
 
 
-def _upgrade(connection: sqlite3.Connection) -> None:
-    connection.execute(_GIVEN)
-    connection.execute(GIVEN_BEFORE)
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    for step in range(version, SCHEMA_VERSION):
+        for statement in _UPGRADES[step]:
+            connection.execute(statement)
     connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 

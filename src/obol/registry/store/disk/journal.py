@@ -18,12 +18,22 @@ from obol.machine.files import Folder, write_all
 from obol.oci.errors import OciError
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.store.layout import JOURNAL
-from obol.registry.store.ports import ContentKind, Grant, HeldTag, Provenance, RepositoryKey, Revoked
+from obol.registry.store.ports import (
+    ContentKind,
+    Grant,
+    GrantDeleted,
+    HeldTag,
+    Provenance,
+    RepositoryKey,
+    Revoked,
+    TagDeleted,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-Change = HeldTag | Provenance | Revoked
+Deletion = Revoked | TagDeleted | GrantDeleted
+Change = HeldTag | Provenance | Deletion
 Entry = tuple[RepositoryKey, Change | tuple[Grant, ...]]
 
 ANYWHERE = Repository("any")
@@ -32,8 +42,13 @@ _GRANTS_IN_A_LINE = 200
 _LONGEST_LINE = 1 << 20
 
 
-class _TagSet(msgspec.Struct, frozen=True, tag="point"):
+class _Line(msgspec.Struct, frozen=True, rename={"scope": "space", "grants": "rights"}):
+    """The words of a line are those of the first version: journals of it are out there."""
+
     scope: str
+
+
+class _TagSet(_Line, frozen=True, tag="point"):
     repository: str
     tag: str
     variant: str
@@ -42,24 +57,32 @@ class _TagSet(msgspec.Struct, frozen=True, tag="point"):
     checked_at: float
 
 
-class _Granted(msgspec.Struct, frozen=True, tag="grant"):
-    scope: str
+class _Granted(_Line, frozen=True, tag="grant"):
     repository: str
     grants: tuple[tuple[str, ContentKind, str, int | None], ...]
 
 
-class _Given(msgspec.Struct, frozen=True, tag="given"):
-    scope: str
+class _Received(_Line, frozen=True, tag="given"):
     digest: str
     media_type: str
 
 
-class _Revoked(msgspec.Struct, frozen=True, tag="revoke"):
-    scope: str
+class _Revoked(_Line, frozen=True, tag="revoke"):
     repository: str
 
 
-_Event = _TagSet | _Granted | _Given | _Revoked
+class _TagDeleted(_Line, frozen=True, tag="delete-tag"):
+    repository: str
+    tag: str
+
+
+class _GrantDeleted(_Line, frozen=True, tag="delete-grant"):
+    repository: str
+    digest: str
+    kind: ContentKind
+
+
+_Event = _TagSet | _Granted | _Received | _Revoked | _TagDeleted | _GrantDeleted
 
 # msgspec takes no subclasses of str, which digests, tags and repositories are.
 _encoder = msgspec.json.Encoder(enc_hook=str)
@@ -126,9 +149,13 @@ def _lines(repo: RepositoryKey, change: Change | Sequence[Grant]) -> Iterator[by
         case HeldTag(tag, variant, digest, media_type, checked_at):
             yield _line(_TagSet(repo.scope, repo.name, tag, variant, digest, media_type, checked_at))
         case Provenance(digest, media_type):
-            yield _line(_Given(repo.scope, digest, media_type))
+            yield _line(_Received(repo.scope, digest, media_type))
         case Revoked():
             yield _line(_Revoked(repo.scope, repo.name))
+        case TagDeleted(tag):
+            yield _line(_TagDeleted(repo.scope, repo.name, tag))
+        case GrantDeleted(digest, kind):
+            yield _line(_GrantDeleted(repo.scope, repo.name, digest, kind))
         case _:
             for start in range(0, len(change), _GRANTS_IN_A_LINE):
                 grants = change[start : start + _GRANTS_IN_A_LINE]
@@ -148,7 +175,7 @@ def _parse(line: bytes) -> Entry | None:
 
 
 def _entry(event: _Event) -> Entry:
-    if isinstance(event, _Given):
+    if isinstance(event, _Received):
         return RepositoryKey(event.scope, ANYWHERE), Provenance(Digest.parse(event.digest), event.media_type)
     repo = RepositoryKey(event.scope, Repository.parse(event.repository))
     match event:
@@ -156,6 +183,10 @@ def _entry(event: _Event) -> Entry:
             return repo, HeldTag(Tag.parse(tag), variant, Digest.parse(digest), media_type, checked_at)
         case _Revoked():
             return repo, Revoked()
+        case _TagDeleted(tag=tag):
+            return repo, TagDeleted(Tag.parse(tag))
+        case _GrantDeleted(digest=digest, kind=kind):
+            return repo, GrantDeleted(Digest.parse(digest), kind)
         case _Granted(grants=grants):
             return repo, tuple(
                 Grant(Digest.parse(digest), kind, media_type, size) for digest, kind, media_type, size in grants

@@ -11,17 +11,19 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from obol.oci.errors import OciError
+from obol.oci.manifests import Descriptor, Manifest, Platform
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.store.disk.database import GIVEN_BEFORE
 from obol.registry.store.disk.journal import ANYWHERE
 from obol.registry.store.ports import (
     ContentKind,
     Grant,
+    GrantDeleted,
     HeldTag,
     KnownManifest,
     Provenance,
     RepositoryKey,
     Revoked,
+    TagDeleted,
     provenance_type,
 )
 
@@ -30,41 +32,49 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from obol.registry.store.disk.database import Database
-    from obol.registry.store.disk.journal import Entry, Journal
+    from obol.registry.store.disk.journal import Deletion, Entry, Journal
 
 COMPACT_ABOVE = 4
 """The journal is rewritten at the start when it is this many times as large as the index."""
 
 _SET_TAG = (
-    "INSERT OR REPLACE INTO tags (space, repository, tag, variant, digest, media_type, checked_at)"
+    "INSERT OR REPLACE INTO tags (scope, repository, tag, variant, digest, media_type, checked_at)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
 )
 # A row that would stay as it is is not touched, and so not counted in `rowcount`.
 _ADD_GRANT = (
-    "INSERT INTO rights (space, repository, digest, kind, media_type, size) VALUES (?, ?, ?, ?, ?, ?)"
+    "INSERT INTO grants (scope, repository, digest, kind, media_type, size) VALUES (?, ?, ?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET media_type = excluded.media_type, size = coalesce(excluded.size, size)"
     " WHERE media_type <> excluded.media_type OR size IS NOT coalesce(excluded.size, size)"
 )
 _ADD_PROVENANCE = (
-    "INSERT INTO given (space, digest, media_type) VALUES (?, ?, ?)"
+    "INSERT INTO provenance (scope, digest, media_type) VALUES (?, ?, ?)"
     " ON CONFLICT DO UPDATE SET media_type = excluded.media_type"
     " WHERE media_type <> excluded.media_type AND excluded.media_type <> ''"
 )
-_ANY = (
-    "SELECT 1 FROM rights WHERE space = ? AND repository = ? LIMIT 1",
-    "SELECT 1 FROM tags WHERE space = ? AND repository = ? LIMIT 1",
+# Where there is no record of what was received, what is held and granted counts as received.
+_RECEIVED_BEFORE = (
+    "INSERT OR IGNORE INTO provenance SELECT DISTINCT scope, digest, '' FROM grants"
+    " WHERE digest IN (SELECT digest FROM blobs)"
 )
+_HERE = "scope = ? AND repository = ?"
+_WITHOUT_EDGES = (
+    "SELECT digest, max(media_type) FROM grants WHERE kind = 'manifest'"
+    " AND digest IN (SELECT digest FROM blobs) AND digest NOT IN (SELECT digest FROM manifests) GROUP BY digest"
+)
+_ADD_EDGE = "INSERT INTO edges (parent, position, kind, child, media_type, size, platform) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_EDGES_OF = "SELECT kind, child, media_type, size, platform FROM edges WHERE parent = ? ORDER BY position"
 _TAGGED = (
-    "SELECT tags.*, used_at FROM tags LEFT JOIN uses USING (space, repository, digest)"
-    " ORDER BY space, repository, tag, variant"
+    "SELECT tags.*, used_at FROM tags LEFT JOIN uses USING (scope, repository, digest)"
+    " ORDER BY scope, repository, tag, variant"
 )
 _UNTAGGED = (
-    "SELECT space, repository, digest, used_at FROM uses WHERE NOT EXISTS (SELECT * FROM tags"
-    " WHERE tags.space = uses.space AND tags.repository = uses.repository AND tags.digest = uses.digest)"
-    " ORDER BY space, repository, digest"
+    "SELECT scope, repository, digest, used_at FROM uses WHERE NOT EXISTS (SELECT * FROM tags"
+    " WHERE tags.scope = uses.scope AND tags.repository = uses.repository AND tags.digest = uses.digest)"
+    " ORDER BY scope, repository, digest"
 )
 _USE = (
-    "INSERT INTO uses (space, repository, digest, used_at) VALUES (?, ?, ?, ?)"
+    "INSERT INTO uses (scope, repository, digest, used_at) VALUES (?, ?, ?, ?)"
     " ON CONFLICT DO UPDATE SET used_at = max(used_at, excluded.used_at)"
 )
 
@@ -100,23 +110,31 @@ class SqliteMetadata:
 
         def work(connection: sqlite3.Connection) -> Grant | None:
             row = connection.execute(
-                "SELECT media_type, size FROM rights WHERE space = ? AND repository = ? AND digest = ? AND kind = ?",
+                "SELECT media_type, size FROM grants WHERE scope = ? AND repository = ? AND digest = ? AND kind = ?",
                 (repo.scope, repo.name, digest, kind),
             ).fetchone()
             return None if row is None else Grant(digest, kind, *row)
 
         return await self._database.lookup("look up a grant", work)
 
-    async def add_grants(self, repo: RepositoryKey, grants: Sequence[Grant], received: Digest | None = None) -> None:
+    async def add_grants(
+        self,
+        repo: RepositoryKey,
+        grants: Sequence[Grant],
+        received: Digest | None = None,
+        manifest: Manifest | None = None,
+    ) -> None:
         """Record grants, in one transaction. Raises StoreError."""
-        gift = None if received is None else Provenance(received, provenance_type(grants, received))
+        origin = None if received is None else Provenance(received, provenance_type(grants, received))
 
         def work(connection: sqlite3.Connection) -> None:
             changed = [grant for grant in grants if _add_grant(connection, repo, grant)]
             if changed:
                 self._journal.append(repo, changed)
-            if gift is not None and _add_provenance(connection, repo, gift):
-                self._journal.append(repo, gift)
+            if origin is not None and _add_provenance(connection, repo, origin):
+                self._journal.append(repo, origin)
+            if received is not None and manifest is not None:
+                _add_edges(connection, received, manifest)
 
         await self._database.write("record grants", work)
 
@@ -125,25 +143,52 @@ class SqliteMetadata:
 
         def work(connection: sqlite3.Connection) -> str | None:
             row = connection.execute(
-                "SELECT media_type FROM given WHERE space = ? AND digest = ?", (scope, digest)
+                "SELECT media_type FROM provenance WHERE scope = ? AND digest = ?", (scope, digest)
             ).fetchone()
             return None if row is None else str(row[0])
 
         return await self._database.lookup("look up a provenance", work)
 
+    async def edges(self, digest: Digest) -> Manifest | None:
+        """What a manifest refers to; None where that was not recorded. Raises StoreError."""
+        return await self._database.read("look up a manifest", lambda connection: _edges(connection, digest))
+
+    async def add_edges(self, digest: Digest, manifest: Manifest) -> None:
+        """Record what a manifest refers to. Raises StoreError."""
+        await self._database.write("record a manifest", lambda connection: _add_edges(connection, digest, manifest))
+
+    async def without_edges(self) -> Sequence[tuple[Digest, str]]:
+        """Manifests that may be held and whose edges were not recorded. Raises StoreError."""
+
+        def work(connection: sqlite3.Connection) -> list[tuple[Digest, str]]:
+            return [(Digest(digest), media_type) for digest, media_type in connection.execute(_WITHOUT_EDGES)]
+
+        return await self._database.read("look for manifests", work)
+
+    async def delete_tag(self, repo: RepositoryKey, tag: Tag) -> bool:
+        """Forget all that a tag means. Raises StoreError."""
+        return await self._delete(repo, TagDeleted(tag))
+
+    async def delete_grant(self, repo: RepositoryKey, digest: Digest, kind: ContentKind) -> bool:
+        """Forget a grant and, of a manifest, the tags that mean it. Raises StoreError."""
+        return await self._delete(repo, GrantDeleted(digest, kind))
+
     async def revoke(self, repo: RepositoryKey) -> bool:
         """Forget every tag and grant of a repository. Raises StoreError."""
+        return await self._delete(repo, Revoked())
 
+    async def _delete(self, repo: RepositoryKey, deletion: Deletion) -> bool:
         def anything(connection: sqlite3.Connection) -> bool:
-            return any(connection.execute(query, (repo.scope, repo.name)).fetchone() for query in _ANY)
+            found = (connection.execute(f"SELECT 1 {rows} LIMIT 1", values) for rows, values in _rows(repo, deletion))
+            return any(row.fetchone() for row in found)
 
         def work(connection: sqlite3.Connection) -> None:
-            _revoke(connection, repo)
-            self._journal.append(repo, Revoked())
+            _delete(connection, repo, deletion)
+            self._journal.append(repo, deletion)
 
-        if not await self._database.lookup("look up a repository", anything):
+        if not await self._database.lookup("look for what is to be deleted", anything):
             return False
-        await self._database.write("revoke a repository", work)
+        await self._database.write("delete tags and grants", work)
         return True
 
     async def used(self, uses: Iterable[tuple[RepositoryKey, Digest]], at: float) -> None:
@@ -173,13 +218,13 @@ def replay(connection: sqlite3.Connection, journal: Journal) -> None:
                 _set_tag(connection, repo, change)
             case Provenance():
                 _add_provenance(connection, repo, change)
-            case Revoked():
-                _revoke(connection, repo)
+            case Revoked() | TagDeleted() | GrantDeleted():
+                _delete(connection, repo, change)
             case grants:
                 for grant in grants:
                     _add_grant(connection, repo, grant)
-    if connection.execute("SELECT 1 FROM given LIMIT 1").fetchone() is None:
-        connection.execute(GIVEN_BEFORE)
+    if connection.execute("SELECT 1 FROM provenance LIMIT 1").fetchone() is None:
+        connection.execute(_RECEIVED_BEFORE)
 
 
 def compact(database: Database, journal: Journal) -> None:
@@ -190,7 +235,7 @@ def compact(database: Database, journal: Journal) -> None:
 
 def _everything(connection: sqlite3.Connection) -> Iterator[Entry]:
     yield from _all_tags(connection)
-    rows = connection.execute("SELECT * FROM rights ORDER BY space, repository, digest, kind")
+    rows = connection.execute("SELECT * FROM grants ORDER BY scope, repository, digest, kind")
     for (scope, repository), group in groupby(rows, key=lambda row: (row[0], row[1])):
         grants = tuple(Grant(Digest(row[2]), ContentKind(row[3]), row[4], row[5]) for row in group)
         yield RepositoryKey(scope, Repository(repository)), grants
@@ -198,12 +243,12 @@ def _everything(connection: sqlite3.Connection) -> Iterator[Entry]:
 
 
 def _all_provenance(connection: sqlite3.Connection) -> Iterator[Entry]:
-    for scope, digest, media_type in connection.execute("SELECT * FROM given ORDER BY space, digest"):
+    for scope, digest, media_type in connection.execute("SELECT * FROM provenance ORDER BY scope, digest"):
         yield RepositoryKey(scope, ANYWHERE), Provenance(Digest(digest), media_type)
 
 
 def _all_tags(connection: sqlite3.Connection) -> Iterator[tuple[RepositoryKey, HeldTag]]:
-    for scope, repository, *rest in connection.execute("SELECT * FROM tags ORDER BY space, repository, tag, variant"):
+    for scope, repository, *rest in connection.execute("SELECT * FROM tags ORDER BY scope, repository, tag, variant"):
         if (held := _held(*rest)) is not None:
             yield RepositoryKey(scope, Repository(repository)), held
 
@@ -223,7 +268,7 @@ def _untagged(connection: sqlite3.Connection) -> Iterator[KnownManifest]:
 def _find_tag(connection: sqlite3.Connection, repo: RepositoryKey, tag: Tag, variant: str) -> HeldTag | None:
     row = connection.execute(
         "SELECT tag, variant, digest, media_type, checked_at FROM tags"
-        " WHERE space = ? AND repository = ? AND tag = ? AND variant = ?",
+        " WHERE scope = ? AND repository = ? AND tag = ? AND variant = ?",
         (repo.scope, repo.name, tag, variant),
     ).fetchone()
     return None if row is None else _held(*row)
@@ -251,9 +296,50 @@ def _add_provenance(connection: sqlite3.Connection, repo: RepositoryKey, gift: P
     return connection.execute(_ADD_PROVENANCE, (repo.scope, gift.digest, gift.media_type)).rowcount > 0
 
 
-def _revoke(connection: sqlite3.Connection, repo: RepositoryKey) -> None:
-    for table in ("tags", "rights"):
-        connection.execute(
-            f"DELETE FROM {table} WHERE space = ? AND repository = ?",  # noqa: S608 - one of our own two names
-            (repo.scope, repo.name),
-        )
+def _rows(repo: RepositoryKey, deletion: Deletion) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The rows that a deletion takes: `FROM …`, and the values in it."""
+    here = (repo.scope, repo.name)
+    match deletion:
+        case Revoked():
+            yield f"FROM tags WHERE {_HERE}", here
+            yield f"FROM grants WHERE {_HERE}", here
+        case TagDeleted(tag):
+            yield f"FROM tags WHERE {_HERE} AND tag = ?", (*here, tag)
+        case GrantDeleted(digest, kind):
+            yield f"FROM grants WHERE {_HERE} AND digest = ? AND kind = ?", (*here, digest, kind)
+            if kind is ContentKind.MANIFEST:
+                yield f"FROM tags WHERE {_HERE} AND digest = ?", (*here, digest)
+                yield f"FROM uses WHERE {_HERE} AND digest = ?", (*here, digest)
+
+
+def _delete(connection: sqlite3.Connection, repo: RepositoryKey, deletion: Deletion) -> None:
+    for rows, values in _rows(repo, deletion):
+        connection.execute(f"DELETE {rows}", values)
+
+
+def _add_edges(connection: sqlite3.Connection, digest: Digest, manifest: Manifest) -> None:
+    """Record a manifest, unless it is recorded already: a digest never refers to anything else."""
+    values = (digest, manifest.media_type, manifest.artifact_type)
+    if connection.execute("INSERT OR IGNORE INTO manifests VALUES (?, ?, ?)", values).rowcount:
+        connection.executemany(_ADD_EDGE, _edge_rows(digest, manifest))
+
+
+def _edge_rows(parent: Digest, manifest: Manifest) -> Iterator[tuple[str | int | None, ...]]:
+    subject = () if manifest.subject is None else (manifest.subject,)
+    parts = (("manifest", manifest.manifests), ("blob", manifest.blobs), ("subject", subject))
+    edges = ((kind, child) for kind, children in parts for child in children)
+    for position, (kind, child) in enumerate(edges):
+        on = child.platform
+        platform = None if on is None else f"{on.os}/{on.architecture}/{on.variant}"
+        yield parent, position, kind, child.digest, child.media_type, child.size, platform
+
+
+def _edges(connection: sqlite3.Connection, digest: Digest) -> Manifest | None:
+    row = connection.execute("SELECT media_type, artifact_type FROM manifests WHERE digest = ?", (digest,)).fetchone()
+    if row is None:
+        return None
+    parts: dict[str, list[Descriptor]] = {"manifest": [], "blob": [], "subject": []}
+    for kind, child, media_type, size, platform in connection.execute(_EDGES_OF, (digest,)):
+        on = None if platform is None else Platform(*platform.split("/", 2))
+        parts[kind].append(Descriptor(media_type, Digest(child), size, on))
+    return Manifest(row[0], tuple(parts["manifest"]), tuple(parts["blob"]), next(iter(parts["subject"]), None), row[1])

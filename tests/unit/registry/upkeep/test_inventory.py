@@ -9,9 +9,9 @@ import msgspec
 from obol.machine.tasks import in_steps
 from obol.oci.manifests import parse_manifest
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.engine.inventory import take_inventory
 from obol.registry.engine.manifests import grants_of
 from obol.registry.store.ports import HeldTag, RepositoryKey
+from obol.registry.upkeep.inventory import take_inventory
 from obol.registry.upstream.ports import ManifestBody
 from tests.fakes.content import OCI_INDEX, FakeImage, Stored, digest_of, make_image
 from tests.fakes.store import MemoryStore

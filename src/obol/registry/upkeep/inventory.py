@@ -1,4 +1,4 @@
-"""Which images are held, and what is missing of them; its JSON is what the control socket answers, and stable.
+"""Which images are held, and what is missing of them, as the control socket answers.
 
 An image is what a client asked for: a tag, or a digest that no tag stands for and that is no platform of another image
 in the same repository. It is held platform by platform: one whose manifest was never fetched is absent, which is no
@@ -10,18 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.oci.errors import OciError
-from obol.oci.manifests import Manifest, parse_manifest
 from obol.oci.mediatypes import is_distributable, is_index
+from obol.oci.opaque import is_opaque
 from obol.registry.control.api import HeldImage, HeldPlatform, Inventory
 from obol.registry.store.ports import ContentKind
+from obol.registry.upkeep.graph import Graph
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from obol.oci.manifests import Manifest
     from obol.oci.references import Digest
     from obol.registry.control.api import PlatformState
-    from obol.registry.store.ports import Content, KnownManifest, Metadata, RepositoryKey, Store
+    from obol.registry.store.ports import KnownManifest, RepositoryKey, Store
 
 DEEPEST = 4
 """Indexes within each other that are looked into."""
@@ -46,7 +47,7 @@ class _Tally:
 async def take_inventory(store: Store) -> Inventory:
     """Look at every name and at what it leads to. Raises StoreError."""
     named = _by_digest(await store.metadata.known())
-    shelf = _Shelf(store.content, store.metadata)
+    shelf = _Shelf(store)
     images: list[HeldImage] = []
     children: set[tuple[RepositoryKey, Digest]] = set()
     # Indexes before lone manifests, so that their children are known when it comes to those without a tag.
@@ -74,22 +75,19 @@ def _by_digest(known: Iterable[KnownManifest]) -> list[_Named]:
 
 
 class _Shelf:
-    """Reads manifests and looks for blobs."""
+    """Looks manifests up, and blobs."""
 
-    def __init__(self, content: Content, metadata: Metadata) -> None:
-        self._content = content
-        self._metadata = metadata
+    def __init__(self, store: Store) -> None:
+        self._content = store.content
+        self._metadata = store.metadata
+        self._graph = Graph(store)
 
     async def manifest(self, repo: RepositoryKey, digest: Digest) -> Manifest | None:
-        """A manifest that is held and may be read in its repository."""
+        """A manifest that is held, may be read in its repository, and is of a kind that we read."""
         grant = await self._metadata.grant(repo, digest, ContentKind.MANIFEST)
-        body = None if grant is None else await self._content.read(digest)
-        if grant is None or body is None:
+        if grant is None or is_opaque(grant.media_type):
             return None
-        try:
-            return parse_manifest(body, grant.media_type)
-        except OciError:
-            return None
+        return await self._graph.manifest(digest, grant.media_type)
 
     async def image(self, entry: _Named) -> HeldImage:
         """All that a name leads to."""

@@ -41,7 +41,7 @@ HASH_PIECE = 4 * 1024 * 1024
 
 
 class Download:
-    """Carries out one transfer: all that others may know of it is told to the transfer."""
+    """Carries out one transfer. What others may know of it stands in the transfer."""
 
     def __init__(self, transfer: Transfer) -> None:
         self._transfer = transfer
@@ -58,7 +58,7 @@ class Download:
         self._problems: list[Exception] = []
 
     async def run(self) -> None:
-        """Fetch, verify and commit. What goes wrong is told by `Transfer.fail`, not raised."""
+        """Fetch, verify and commit. Followers learn what goes wrong by `Transfer.fail`; it is not raised."""
         transfer = self._transfer
         transfer.runs_in(asyncio.current_task())
         try:
@@ -259,7 +259,7 @@ class Download:
         transfer, frontier = self._transfer, self._transfer.frontier
         transfer.receives(len(data))
         if give_up(frontier, transfer.size, transfer.idle(), self._environment.limits.abandoned):
-            raise Abandoned("nobody wants the blob any more")
+            raise Abandoned("no client wants the blob any more")
         skip = max(0, frontier - at)
         if skip >= len(data):
             return False

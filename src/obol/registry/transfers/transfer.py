@@ -350,7 +350,7 @@ def _hash(hasher: hashlib._Hash, partial: Partial, start: int, stop: int) -> Non
 
 
 class Watch:
-    """Ends transfers that nobody advances, whatever the reason, and has those that are quiet lend their slots.
+    """Ends transfers that nothing advances, for any reason, and has those that are quiet lend their slots.
 
     Each wait of a transfer has a limit of its own. This is the limit for what those overlook: a wakeup that was lost, a
     worker that vanished, a mistake in a library.
@@ -372,7 +372,7 @@ class Watch:
             transfer.slots.lend()
             quiet = transfer.slots.quiet() or still >= LEND_AFTER
             if quiet and transfer.idle() >= UNWANTED and transfer.origin.slots.wanted():
-                transfer.stop(Abandoned("nobody wants the blob, and others wait"))
+                transfer.stop(Abandoned("no client wants the blob, and others wait"))
             if still >= self._limit and transfer.stop(Unavailable("the transfer of the blob stood still")):
                 transfer.origin.counts.stalled += 1
             if still >= self._limit + GRACE:

@@ -205,7 +205,7 @@ async def test_many_join_what_fails() -> None:
 
 
 async def test_right_after_the_first_transfer() -> None:
-    """The upstream's answer is the right to read: the next client of the repository asks nobody."""
+    """The upstream's answer is a grant: the next client of the repository does not ask again."""
     one, _ = one_blob()
     async with world(one) as w:
         await w.pull(DIGEST)

@@ -154,7 +154,7 @@ async def test_progress_is_rewarded(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 async def test_refused_at_once(problem: UpstreamError, kind: object) -> None:
-    """Before the first byte, trouble is told with an error status."""
+    """Before the first byte, an error status tells of trouble."""
     one, _ = one_blob()
     one.problems["open"] = problem
     async with world(one) as w:
@@ -208,7 +208,7 @@ async def test_ranges_refused_without_any() -> None:
 
 
 async def test_nonsense_midway() -> None:
-    """What cannot be believed ends a transfer at once, whatever came before; nothing of it is kept."""
+    """An answer that cannot be believed ends a transfer at once, in the middle, too; nothing of it is kept."""
     one, blob = one_blob()
     blob.failing_at, blob.problem = 5000, Misbehaved("too many bytes")
     async with world(one) as w:
@@ -262,7 +262,7 @@ async def test_wrong_byte(at: int) -> None:
     [(DATA + b"more", None, True), (DATA[:-1], None, True), (DATA + b"more", len(DATA), False)],
 )
 async def test_wrong_length(data: bytes, total: int | None, ranges: bool) -> None:
-    """A byte too many or too few is as wrong as a wrong byte, whatever length the upstream told."""
+    """A byte too many or too few is as wrong as a wrong byte, with the right length told or none."""
     one, blob = one_blob(data=data)
     blob.total, blob.ranges = total, ranges
     async with world(one) as w:
@@ -320,7 +320,7 @@ async def test_complete_partial() -> None:
 
 
 async def test_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large blob that nobody follows for long enough is given up, and what has come is kept."""
+    """A large blob that no client follows for long enough is given up, and what has come is kept."""
     monkeypatch.setattr(retry, "SMALL", 1000)
     one, blob = one_blob()
     blob.hold(2000)
@@ -337,7 +337,7 @@ async def test_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_abandoned_near_its_end() -> None:
-    """A blob of which little is missing is fetched to its end, though nobody follows."""
+    """A blob of which little is missing is fetched to its end, though no client follows."""
     one, blob = one_blob()
     blob.hold(2000)
     async with world(one) as w:

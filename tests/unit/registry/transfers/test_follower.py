@@ -152,7 +152,7 @@ async def test_beyond_the_end() -> None:
 
 @pytest.mark.parametrize("fail_after", [0, 300, 5000, 9400])
 async def test_full_disk(fail_after: int) -> None:
-    """When the disk transfers up, everybody goes on from the upstream and has the whole blob; nothing is kept."""
+    """When the disk fills up, all clients go on from the upstream and have the whole blob; nothing is kept."""
     one, _ = one_blob()
     store = MemoryStore()
     store.partials.fail_after = fail_after
@@ -190,7 +190,7 @@ async def test_full_disk_and_a_part() -> None:
 
 
 async def test_full_disk_and_no_size() -> None:
-    """Where nobody knows where the blob ends, a client is cut short."""
+    """Where the blob's end is not known, a client is cut short."""
     one, blob = one_blob()
     blob.total = None
     blob.ranges = False
@@ -202,7 +202,7 @@ async def test_full_disk_and_no_size() -> None:
 
 @pytest.mark.parametrize("first", range(0, 30, 10))
 async def test_full_disk_frees_all_connections(monkeypatch: pytest.MonkeyPatch, first: int) -> None:
-    """At whatever moment the disk transfers up, all connections are given back, also those that were about to begin."""
+    """At any moment when the disk fills up, all connections are given back, also those that were about to begin."""
     write = MemoryPartial.write
     for number in range(first, first + 10):
         one, _ = one_blob()
@@ -339,7 +339,7 @@ async def test_cancel_storm() -> None:
 
 @pytest.mark.parametrize("at", [0, 5000])
 async def test_failure_is_told_to_all(at: int) -> None:
-    """When a transfer fails, all who wait are told at once, nobody hangs, and the next request tries anew."""
+    """When a transfer fails, all clients that wait learn it at once, none hangs, and the next request tries anew."""
     one, blob = one_blob()
     blob.failing_at = at
     async with world(one) as w:

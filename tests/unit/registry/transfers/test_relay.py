@@ -150,7 +150,7 @@ async def test_check_cannot_be_resumed(environment: TransferEnvironment) -> None
 
 
 async def test_a_slow_reader_lends_the_slot_of_its_relay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a client takes what was relayed to it, its connection holds nobody up; all slots come back."""
+    """While a client takes what was relayed to it, its connection holds no other up; all slots come back."""
     monkeypatch.setattr(following, "FAR_AHEAD", 100)
     one = FakeUpstream()
     blob = one.add_blob(REPOSITORY, DIGEST, DATA)

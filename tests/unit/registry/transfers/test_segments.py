@@ -127,6 +127,20 @@ def test_an_empty_blob_is_complete() -> None:
     assert segments.take() is None
 
 
+def test_a_blob_of_unknown_length() -> None:
+    """Where the upstream has not said how long the blob is, it is complete only when its end has shown that."""
+    segments = SegmentMap(size=None, length=10)
+    assert segments.take() == Segment(0, 10)
+    segments.wrote(0, 15)
+    assert not segments.complete
+    assert segments.take() == Segment(15, 25)
+
+    segments.size = 15
+
+    assert segments.complete
+    assert segments.whole() == Segment(0, 15)
+
+
 def test_beyond() -> None:
     """What lies behind a gap is counted until the gap is closed."""
     segments = SegmentMap(100, 10)

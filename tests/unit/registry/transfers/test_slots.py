@@ -93,7 +93,7 @@ async def test_bytes_that_come_after_the_end_take_nothing() -> None:
 
 
 async def test_a_slot_that_was_lent_is_given_back_all_the_same() -> None:
-    """The end of a quiet slot changes nothing for whoever has its slot."""
+    """The end of a quiet connection changes nothing for the transfer that borrowed its slot."""
     clock = FakeClock()
     slots = SlotPool(several=Share(0, 0), firsts=Share(1, 1), lent=Share(9, 9)).of("a")
     quiet, busy = HeldSlots(slots, clock), HeldSlots(slots, clock)

@@ -54,7 +54,7 @@ def look_after(w: World, seconds: float) -> None:
     w.engine.blobs._watch.look()
 
 
-async def test_a_transfer_that_nobody_advances_is_ended() -> None:
+async def test_a_transfer_that_nothing_advances_is_ended() -> None:
     """A wakeup that never comes ends in a cut for the clients; the slot is free, and the next client gets the rest."""
     one, blob = one_blob()
     async with world(one) as w:
@@ -108,7 +108,7 @@ async def test_a_transfer_that_does_not_end_is_given_up(monkeypatch: pytest.Monk
         assert await take(await w.blob(DIGEST)) == WHOLE
 
 
-async def test_what_nobody_wants_makes_room() -> None:
+async def test_what_no_client_wants_makes_room() -> None:
     """Where others wait for a connection, a transfer ends that is quiet and has no follower; one that has any stays."""
     one, blob = one_blob()
     async with world(one) as w:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.engine.gapmeter import worst
-from tests.fakes.evil import ATTACKS, LARGE, EvilRegistries, digest_of
+from tests.fakes.content import digest_of
+from tests.fakes.evil import ATTACKS, LARGE, EvilRegistries
 from tests.fakes.http import request
 from tests.fakes.rude import RUDE, head, say
 from tests.soak.engine import WatchedEngine

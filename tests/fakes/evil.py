@@ -6,55 +6,43 @@ They run in a thread with a loop of their own, and write raw bytes: what they se
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import threading
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Self
 
-if TYPE_CHECKING:
-    from types import TracebackType
-    from typing import Self
+from tests.fakes.content import OCI_INDEX, OCI_MANIFEST, digest_of
+from tests.fakes.server import Answer, FakeServer, Seen, Wire, render_head
+from tests.limits import scaled
 
 KIB = 1024
 MIB = 1024 * KIB
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
 BLOB = bytes(range(256)) * 1200
 """The content that all blobs should have; what is sent of it is another matter."""
 
 
-def digest_of(data: bytes) -> str:
-    """The sha256 of bytes, as a digest."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
-
-
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request: its method, its path, its fields in lower case, and where to answer it."""
+    """One request, and the wire on which to answer it."""
 
-    method: str
-    path: str
-    fields: dict[str, str]
-    out: asyncio.StreamWriter
+    seen: Seen
+    wire: Wire
 
     @property
     def kind(self) -> str:
         """`manifests`, `blobs`, `list`, `referrers`, `token` or something else."""
-        parts = self.path.partition("?")[0].split("/")
+        parts = self.seen.path.split("/")
         return parts[-1] if len(parts) < 3 or parts[-1] == "list" else parts[-2]
 
     async def say(self, status: int, body: bytes = b"", *fields: tuple[str, str]) -> None:
         """Answer with a head of these fields and a body."""
-        named = "".join(f"{name}: {value}\r\n" for name, value in fields)
-        head = f"HTTP/1.1 {status} X\r\n{named}Content-Length: {len(body)}\r\n\r\n"
-        await self.send(head.encode("latin-1") + (b"" if self.method == "HEAD" else body))
+        head = render_head(Answer(status, fields, body))
+        await self.send(head + (b"" if self.seen.method == "HEAD" else body))
 
     async def send(self, data: bytes) -> None:
-        self.out.write(data)
-        await self.out.drain()
+        await self.wire.write(data)
 
 
 Attack = Callable[[Asked], Awaitable[None]]
@@ -64,7 +52,7 @@ def document(**more: object) -> bytes:
     """A manifest of one layer, with more in it."""
     layer = {"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": digest_of(BLOB), "size": len(BLOB)}
     config = {**layer, "mediaType": "application/vnd.oci.image.config.v1+json"}
-    found = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer], **more}
+    found = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": [layer], **more}
     return json.dumps(found).encode()
 
 
@@ -83,7 +71,7 @@ def most_layers(count: int) -> bytes:
     return b'{"schemaVersion":2,"layers":[%b]}' % layers.encode()
 
 
-def sends(body: bytes, kind: str = MANIFEST) -> Attack:
+def sends(body: bytes, kind: str = OCI_MANIFEST) -> Attack:
     """Answer everything with a document."""
     digest = digest_of(body)
 
@@ -134,7 +122,7 @@ def token_is(body: bytes) -> Attack:
         if asked.kind == "token":
             await asked.say(200, body, ("Content-Type", "application/json"))
             return
-        realm = f"http://{asked.fields.get('host', '')}/token"
+        realm = f"http://{asked.seen.header('Host')}/token"
         await asked.say(401, b"", ("WWW-Authenticate", f'Bearer realm="{realm}",service="x"'))
 
     return attack
@@ -155,7 +143,7 @@ async def large_error(asked: Asked) -> None:
 
 async def circle(asked: Asked) -> None:
     """A redirect to itself, by another name each time."""
-    await asked.say(307, b"", ("Location", f"{asked.path}x"))
+    await asked.say(307, b"", ("Location", f"{asked.seen.target}x"))
 
 
 def lists(body: bytes, kind: str, *fields: tuple[str, str]) -> Attack:
@@ -171,9 +159,9 @@ _TAGS = json.dumps({"name": "x/y", "tags": [f"tag-{number:08}" for number in ran
 _REFERRERS = json.dumps(
     {
         "schemaVersion": 2,
-        "mediaType": INDEX,
+        "mediaType": OCI_INDEX,
         "manifests": [
-            {"mediaType": MANIFEST, "digest": f"sha256:{number:064x}", "size": 1} for number in range(26_000)
+            {"mediaType": OCI_MANIFEST, "digest": f"sha256:{number:064x}", "size": 1} for number in range(26_000)
         ],
     }
 ).encode()
@@ -196,7 +184,7 @@ ATTACKS: dict[str, Attack] = {
     "retry-after": heads(429, ("Retry-After", "1" + "0" * 400)),
     "links": lists(b'{"name":"x","tags":["a"]}', "application/json", *[("Link", "</a>; rel=x, " * 30)] * 100),
     "tags": lists(_TAGS, "application/json"),
-    "referrers": lists(_REFERRERS, INDEX),
+    "referrers": lists(_REFERRERS, OCI_INDEX),
     "layers": sends(many_layers(20_000)),
     "most-layers": sends(most_layers(88_000)),
     "large-manifest": sends(document(annotations={"a": "x" * (8 * MIB - 4096)})),
@@ -218,6 +206,17 @@ LARGE = frozenset({"layers", "most-layers", "large-manifest", "many-annotations"
 """Those that send documents of more than a mebibyte."""
 
 
+class EvilRegistry(FakeServer):
+    """Answers everything with one attack."""
+
+    def __init__(self, attack: Attack) -> None:
+        super().__init__()
+        self._attack = attack
+
+    async def handle(self, seen: Seen, wire: Wire) -> None:
+        await self._attack(Asked(seen, wire))
+
+
 class EvilRegistries:
     """A server for each attack, in a thread; `urls` by the name of the attack."""
 
@@ -230,43 +229,20 @@ class EvilRegistries:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(scaled(10))
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exc_info: object) -> None:
         self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(10)
+        self._thread.join(scaled(10))
 
     def _run(self) -> None:
         self._loop.run_until_complete(self._serve())
         self._loop.close()
 
     async def _serve(self) -> None:
-        servers = []
-        for name, attack in ATTACKS.items():
-            server = await asyncio.start_server(_talk(attack), "127.0.0.1", 0, limit=64 * KIB)
-            self.urls[name] = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            servers.append(server)
-        self._ready.set()
-        await self._over.wait()
-        for server in servers:
-            server.close()
-        talking = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in talking:
-            task.cancel()
-        await asyncio.gather(*talking, return_exceptions=True)
-
-
-def _talk(attack: Attack) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
-    async def talk(reader: asyncio.StreamReader, out: asyncio.StreamWriter) -> None:
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
-            while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-                method, path, _ = head[0].split(" ", 2)
-                fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
-                await attack(Asked(method, path, fields, out))
-        out.close()
-
-    return talk
+        async with AsyncExitStack() as stack:
+            for name, attack in ATTACKS.items():
+                self.urls[name] = (await stack.enter_async_context(EvilRegistry(attack))).url
+            self._ready.set()
+            await self._over.wait()

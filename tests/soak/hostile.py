@@ -11,8 +11,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from tests.engine.gapmeter import worst
-from tests.fakes.content import make_image
-from tests.fakes.evil import ATTACKS, EvilRegistries, digest_of
+from tests.fakes.content import digest_of, make_image
+from tests.fakes.evil import ATTACKS, EvilRegistries
 from tests.fakes.http import request
 from tests.fakes.registry import FakeRegistry, Repository
 from tests.fakes.rude import RUDE, head, say

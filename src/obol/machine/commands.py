@@ -27,6 +27,7 @@ _GRACE = 3.0
 _CHUNK = 65536
 _LINE_END = re.compile(rb"[\r\n]")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_VERSION = re.compile(r"v?(\d+(?:\.\d+)+)")
 _SECRET = re.compile(r"((?:token|password|secret)\S*?[=:]\s*)\S+", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(://)[^/\s]+@")
 
@@ -75,6 +76,13 @@ Lines = Callable[[str], None]
 def plain(text: str) -> str:
     """Take out the escape sequences that programs write for terminals, some of them into pipes too."""
     return _ESCAPES.sub("", text)
+
+
+def check_version(program: str, version: str, oldest: tuple[int, ...], *, hint: str, why: str = "") -> None:
+    """Raise DependencyMissing for a version below the `oldest` that we can use; one without numbers passes."""
+    numbers = _VERSION.match(version)
+    if numbers and tuple(map(int, numbers[1].split("."))) < oldest:
+        raise DependencyMissing(f"{program} {version} is too old", why=why, hint=hint)
 
 
 def last_line(said: str, otherwise: str) -> str:

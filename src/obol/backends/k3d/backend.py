@@ -10,7 +10,6 @@ started again, so that no cluster pulls past the caches, or asks caches that are
 from __future__ import annotations
 
 import contextlib
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,10 +21,10 @@ from obol.backends.kubernetes.api import Access, api_status, wait_for_api
 from obol.backends.kubernetes.deploying import GATEWAY, announce, deploy, gateway, ingress_url, scraping
 from obol.backends.kubernetes.kubectl import kubectl_for, kubectl_of_node
 from obol.backends.ports import Details, Up, Workload
-from obol.errors import DependencyMissing, ObolError
+from obol.errors import ObolError
 from obol.machine import ports as machine_ports
 from obol.machine.clock import SystemClock
-from obol.machine.commands import SystemRunner
+from obol.machine.commands import SystemRunner, check_version
 from obol.machine.docker.cli import Docker
 from obol.machine.docker.errors import DockerFailed
 from obol.machine.files import failing_as
@@ -96,13 +95,8 @@ class K3dBackend:
     async def check(self) -> None:
         """Look whether Docker and k3d can be used. Raises DependencyMissing, ObolError."""
         server = (await self._docker.version()).server
-        numbers = re.match(r"(\d+)\.(\d+)", server)
-        if numbers and (int(numbers[1]), int(numbers[2])) < OLDEST_DOCKER:
-            raise DependencyMissing(
-                f"Docker {server} is too old",
-                why="k3d needs 20.10 or later",
-                hint="install a newer one: https://docs.docker.com/get-docker/",
-            )
+        hint = "install a newer one: https://docs.docker.com/get-docker/"
+        check_version("Docker", server, OLDEST_DOCKER, why="k3d needs 20.10 or later", hint=hint)
         await self._k3d.version()
 
     async def authorise(self) -> None:

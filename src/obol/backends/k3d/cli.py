@@ -14,7 +14,7 @@ import msgspec
 
 from obol.backends.ports import Node
 from obol.errors import DependencyMissing, ObolError, PortTaken
-from obol.machine.commands import masked, plain
+from obol.machine.commands import check_version, masked, plain
 from obol.machine.docker.errors import NoAddressPool, ports_named, refused
 
 if TYPE_CHECKING:
@@ -154,9 +154,9 @@ class K3d:
             found = msgspec.json.decode(done.stdout, type=_Versions).k3d
         except msgspec.DecodeError:
             found = ""  # those that have no JSON for it are years old
-        numbers = _numbers(found)
-        if not found or (numbers and numbers < OLDEST):
-            raise DependencyMissing(f"k3d {found or 'of this machine'} is too old", hint=_INSTALL)
+        if not found:
+            raise DependencyMissing("k3d of this machine is too old", hint=_INSTALL)
+        check_version("k3d", found, OLDEST, hint=_INSTALL)
         return Version(found)
 
     async def cluster(self, name: str) -> Cluster | None:

@@ -29,7 +29,7 @@ from obol.backends.kubernetes.rollouts import applied
 from obol.backends.ports import Deployed, Up, no_caches
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.clock import SystemClock
-from obol.machine.commands import SystemRunner
+from obol.machine.commands import SystemRunner, check_version
 from obol.machine.files import failing_as, mounted_in
 from obol.machine.polling import Polling
 from obol.machine.ports import holder, listens
@@ -203,10 +203,9 @@ class K3sBackend:
     async def _check_version(self, program: str) -> None:
         """Look whether k3s is new enough, as far as it tells. Raises DependencyMissing."""
         said = (await self._runner.run([program, "--version"], timeout=QUICK)).stdout
-        found = re.search(r"\bv(\d+)\.(\d+)\.", said)
-        if found and (int(found[1]), int(found[2])) < OLDEST:
-            hint = f"get a newer one: {_INSTALL}"
-            raise DependencyMissing(f"k3s {found[1]}.{found[2]} is too old", why="1.31 or later is needed", hint=hint)
+        found = re.search(r"\bv(\d+\.\d+)\.", said)
+        why, hint = "1.31 or later is needed", f"get a newer one: {_INSTALL}"
+        check_version("k3s", found[1] if found else "", OLDEST, why=why, hint=hint)
 
     def _program(self) -> str:
         """The path of k3s: root may have another PATH. Raises DependencyMissing."""

@@ -17,10 +17,10 @@ from obol.backends.podman.pulls import pull_missing
 from obol.backends.podman.ready import Readiness
 from obol.backends.ports import Deployed, Details, Up, Workload, never, no_caches
 from obol.backends.publishing import Held, on_free_ports, publish
-from obol.errors import DependencyMissing, ObolError, UsageError
+from obol.errors import ObolError, UsageError
 from obol.machine import ports as machine_ports
 from obol.machine.clock import SystemClock
-from obol.machine.commands import SystemRunner
+from obol.machine.commands import SystemRunner, check_version
 from obol.machine.files import make_private_directory
 from obol.machine.podman import Podman
 from obol.machine.probe import status_on_loopback
@@ -89,12 +89,13 @@ class PodmanBackend:
     async def check(self) -> None:
         """Look whether podman can be used. Raises DependencyMissing, ObolError."""
         installed = await self._installed()
-        if installed.version < OLDEST:
-            raise DependencyMissing(
-                f"podman {'.'.join(map(str, installed.version))} is too old",
-                why="`podman kube play` is used as it is since 4.3",
-                hint="install podman 4.3 or later: https://podman.io/docs/installation",
-            )
+        check_version(
+            "podman",
+            ".".join(map(str, installed.version)),
+            OLDEST,
+            why="`podman kube play` is used as it is since 4.3",
+            hint="install podman 4.3 or later: https://podman.io/docs/installation",
+        )
 
     async def authorise(self) -> None:
         """Pods are the person's own."""

@@ -22,8 +22,7 @@ from obol.errors import ObolError, UsageError
 from obol.machine.clock import Clock, SystemClock
 from obol.machine.polling import Polling
 from obol.machine.tasks import members, spawn
-from obol.oci.manifests import Descriptor
-from obol.oci.platforms import choose
+from obol.oci.manifests import Descriptor, choose
 from obol.oci.references import Digest
 
 if TYPE_CHECKING:

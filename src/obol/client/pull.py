@@ -20,8 +20,8 @@ from obol.client.failures import failed
 from obol.client.ports import Kind, Limits, Origin, Progress, PulledImage, Refused, Silence, Sink
 from obol.client.session import Document, Lost, RegistryClient
 from obol.machine.tasks import members
+from obol.oci.manifests import choose
 from obol.oci.mediatypes import is_distributable, is_index
-from obol.oci.platforms import choose
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from obol.oci.errors import OciError
-from obol.oci.registries import normalise_registry
+from obol.oci.references import normalise_registry
 
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)(s|m|h|d)?", re.ASCII)
 _SIZE = re.compile(r"([0-9]{1,15})(KiB|MiB|GiB)?")

@@ -24,10 +24,9 @@ from aiohttp import web
 
 from obol.demo.images import STACK, Collection, make, scaled
 from obol.demo.link import LinkConnection, SlowLink, pieces
-from obol.oci.conditions import etag, range_applies
 from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, NOT_FOUND, RANGE_INVALID, OciError
 from obol.oci.mediatypes import OCTET_STREAM
-from obol.oci.ranges import Part, Unsatisfiable, parse_range
+from obol.oci.ranges import Part, Unsatisfiable, etag, parse_range, range_applies
 from obol.oci.requests import BlobRequest, ManifestRequest, Ping, parse
 
 if TYPE_CHECKING:

@@ -1,13 +1,17 @@
-"""What a manifest refers to, read out of its bytes.
+"""What a manifest is and refers to, read out of its bytes; and which image of an index is for a platform.
 
 Nothing is ever written back: manifests are kept and served byte for byte, and unknown fields are none of our business.
 Read strictly where two readers could differ: a document that is an index to one and an image to another is refused
 (CVE-2021-41190). Formats: https://github.com/opencontainers/image-spec, and docker's version 2 schema 2, which is the
-same in all that is read here.
+same in all that is read here. Artifacts that have a media type of their own are opaque: they are passed on, unread.
+
+An index may hold images for many platforms, attestations about them (platform `unknown/unknown`), and other indexes.
+Variants are matched as containerd does: one that a processor can run stands in for a better one that is not there.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +22,7 @@ from obol.oci.mediatypes import (
     MANIFEST_TYPES,
     OCI_INDEX,
     OCI_MANIFEST,
+    OCTET_STREAM,
     SCHEMA1,
     bare,
     is_index,
@@ -25,7 +30,7 @@ from obol.oci.mediatypes import (
 from obol.oci.references import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Sequence
 
 MAX_MANIFEST = 8 * 1024 * 1024
 """Bytes. Clients stop at 4 MiB, and registries must take as much. What a manifest names is bounded by this alone."""
@@ -38,6 +43,10 @@ STEP = 250
 
 VAGUE = frozenset({"", "text/plain", "application/json"})
 """Content types that some registries give to every document: the document itself has to say what it is."""
+_NO_DOCUMENT = frozenset({OCTET_STREAM, "application/xhtml+xml", "application/xml", "application/problem+json"})
+"""Types of blobs, pages and errors."""
+_VARIANT = re.compile(r"v(?P<number>[0-9]{1,3})")
+_USUAL_VARIANTS = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,3 +244,96 @@ def _descriptor(raw: RawDescriptor) -> Descriptor:
     if raw.platform is not None:
         platform = Platform(raw.platform.os or "", raw.platform.architecture or "", raw.platform.variant or "")
     return Descriptor(raw.media_type or "", digest, raw.size, platform)
+
+
+def is_opaque(content_type: str) -> bool:
+    """Whether a Content-Type names a kind of document that is passed on as it is, whatever it holds.
+
+    That is any application type but those that say nothing of the document, and those that we read.
+    """
+    declared = bare(content_type)
+    return declared.startswith("application/") and declared not in MANIFEST_TYPES | VAGUE | _NO_DOCUMENT
+
+
+def opaque(content_type: str) -> Manifest:
+    """A manifest of which only the kind is known; it names nothing that anybody may read."""
+    return Manifest(bare(content_type), (), (), None, "")
+
+
+class _Outline(msgspec.Struct, frozen=True, rename="camel"):
+    """A document with its parts passed over: that they are JSON is seen, and nothing is made of them."""
+
+    schema_version: int = 2
+    media_type: str | None = None
+    manifests: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    config: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    layers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    fs_layers: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+_PLACEHOLDER = RawDescriptor("", 0)
+_outline = msgspec.json.Decoder(_Outline).decode
+
+
+def stored_type(body: bytes, said: str) -> str:
+    """The type of a document that was said to be of type `said`, from its outline: a hundredth of the work.
+
+    For bytes that were named by their digest in something that calls them a manifest. Raises OciError
+    (MANIFEST_INVALID) for what is no manifest, or another kind of one.
+    """
+    return type_of(_in_outline(body), said)
+
+
+def _in_outline(body: bytes) -> RawDocument:
+    """The document with placeholders for what it names."""
+    try:
+        outline = _outline(body)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+        raise OciError(MANIFEST_INVALID, str(error)) from None
+    return RawDocument(
+        schema_version=outline.schema_version,
+        media_type=outline.media_type,
+        manifests=msgspec.UNSET
+        if outline.manifests is msgspec.UNSET
+        else ([] if _is(b"[", outline.manifests) else None),
+        config=_PLACEHOLDER if _is(b"{", outline.config) else None,
+        layers=[] if _is(b"[", outline.layers) else None,
+        fs_layers=outline.fs_layers,
+    )
+
+
+def _is(opening: bytes, raw: msgspec.Raw | msgspec.UnsetType) -> bool:
+    """Whether a value is of the kind that opens so; not where it is null or left out. Others are refused."""
+    text = b"null" if raw is msgspec.UNSET else bytes(raw)
+    if text[:1] == opening:
+        return True
+    if text != b"null":
+        raise OciError(MANIFEST_INVALID, "a part of it is not what it should be")
+    return False
+
+
+def choose(children: Sequence[Descriptor], wanted: Platform) -> Descriptor | None:
+    """The child for a platform, or None. A child that does not say its platform is taken if it is the only one."""
+    images = [child for child in children if not child.is_attestation]
+    ranked = [(rank, child) for child in images if (rank := _rank(child.platform, wanted)) is not None]
+    if ranked:
+        return min(ranked, key=lambda entry: entry[0])[1]
+    return images[0] if len(images) == 1 and images[0].platform is None else None
+
+
+def _rank(offered: Platform | None, wanted: Platform) -> int | None:
+    """How far an offer is from what is wanted, 0 for exactly that; None where it does not run there."""
+    if offered is None or (offered.os, offered.architecture) != (wanted.os, wanted.architecture):
+        return None
+    have, want = _variant(offered), _variant(wanted)
+    if have == want:
+        return 0
+    had, needed = _VARIANT.fullmatch(have), _VARIANT.fullmatch(want)
+    if had is None or needed is None:
+        return None
+    distance = int(needed["number"]) - int(had["number"])
+    return distance if distance > 0 else None
+
+
+def _variant(of: Platform) -> str:
+    return of.variant or _USUAL_VARIANTS.get(of.architecture, "")

@@ -1,13 +1,17 @@
-"""Byte ranges of requests and of answers (RFC 9110, section 14).
+"""Byte ranges of requests and of answers, and conditional requests (RFC 9110, sections 14 and 13).
 
 A server may ignore a Range field, so all that we do not follow (several ranges, other units, nonsense) gives the whole
-content; only a good range that lies outside the content is an error.
+content; only a good range that lies outside the content is an error. The entity tag of content is its digest in quotes.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from obol.oci.references import Digest
 
 _NUMBER = r"[0-9]{1,19}"
 _RANGE = re.compile(
@@ -16,6 +20,7 @@ _RANGE = re.compile(
 _CONTENT_RANGE = re.compile(
     rf"bytes (?P<first>{_NUMBER})-(?P<last>{_NUMBER})/(?P<total>{_NUMBER}|\*)", re.IGNORECASE | re.ASCII
 )
+_ENTITY_TAG = re.compile(r'[ \t,]*(?:W/)?"(?P<opaque>[^"]*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +98,28 @@ def parse_content_range(value: str | None) -> ContentRange | None:
     if start >= stop or (total is not None and stop > total):
         return None
     return ContentRange(start, stop, total)
+
+
+def etag(digest: Digest) -> str:
+    """The ETag field; strong, since a digest names bytes."""
+    return f'"{digest}"'
+
+
+def not_modified(if_none_match: str | None, digest: Digest) -> bool:
+    """Whether the client holds this content already. The comparison is the weak one, as the field asks."""
+    if if_none_match is None:
+        return False
+    field = if_none_match.strip(" \t")
+    if field == "*":
+        return True
+    position = 0
+    while (match := _ENTITY_TAG.match(field, position)) is not None:
+        if match["opaque"] == digest:
+            return True
+        position = match.end()
+    return False
+
+
+def range_applies(if_range: str | None, digest: Digest) -> bool:
+    """Whether a Range field is to be followed: no If-Range, or our own strong tag. A weak tag or a date never fits."""
+    return if_range is None or if_range.strip(" \t") == etag(digest)

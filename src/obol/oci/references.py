@@ -1,29 +1,81 @@
-"""Digests, tags, repository names, and image references as people write them.
+"""Digests, tags, names of repositories and registries, and image references as people write them.
 
 The first three are strings that have been checked: `parse` is the only way in for text from outside, the plain
 constructor is for text that we checked before (our own index, for one). Grammar of names and tags:
 https://github.com/opencontainers/distribution-spec/blob/main/spec.md#pulling-manifests, of digests:
 https://github.com/opencontainers/image-spec/blob/main/descriptor.md#digests.
+
+The name of a registry is a key into what is configured, never a target to dial, so it is held to the plain grammar of
+an authority: a host and perhaps a port. Many spellings have one key: Docker Hub has three hosts and a hidden
+`library/` prefix, and both are folded here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import re
 from dataclasses import dataclass
 from typing import Self
 
-from obol.oci.errors import DIGEST_INVALID, NAME_INVALID, TAG_INVALID, OciError
-from obol.oci.registries import DOCKER_HUB, canonical_repository, normalise_registry
+from obol.oci.errors import DIGEST_INVALID, NAME_INVALID, TAG_INVALID, TARGET_INVALID, OciError
 
+DOCKER_HUB = "docker.io"
+
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_AUTHORITY = re.compile(
+    rf"(?P<host>{_LABEL}(?:\.{_LABEL})*)\.?(?::(?P<port>[1-9][0-9]{{0,4}}))?"
+    r"|\[(?P<address>[0-9a-f:.]{2,45})\](?::(?P<port6>[1-9][0-9]{0,4}))?"
+)
+_MAX_HOST = 253
+_MAX_AUTHORITY = 260
+_DEFAULT_PORTS = frozenset({"80", "443"})
+_ALIASES = {"index.docker.io": DOCKER_HUB, "registry-1.docker.io": DOCKER_HUB}
 MAX_REPOSITORY = 255
 """Characters of a whole repository name: the specification warns that many clients allow no more."""
-
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _ALGORITHMS = {"sha256": hashlib.sha256, "sha512": hashlib.sha512}
+
+
+def normalise_registry(text: str) -> str:
+    """The one spelling of `host[:port]`: lower case, no final dot, no default port, Docker Hub's aliases folded.
+
+    An IPv6 address is written in brackets. Raises OciError (TARGET_INVALID) for all else: a scheme, userinfo, a path,
+    an escape, blanks, control characters.
+    """
+    # Only ASCII is lowered: some other letters become ASCII ones when lowered (the Kelvin sign a `k`).
+    if len(text) > _MAX_AUTHORITY or not text.isascii():
+        raise OciError(TARGET_INVALID, f"not a registry: {text}")
+    match = _AUTHORITY.fullmatch(text.lower())
+    if match is None:
+        raise OciError(TARGET_INVALID, f"not a registry: {text}")
+    host = match["host"] or _bracketed(match["address"])
+    port = match["port"] or match["port6"]
+    if len(host) > _MAX_HOST or (port is not None and int(port) > 65535):
+        raise OciError(TARGET_INVALID, f"not a registry: {text}")
+    if port is None or port in _DEFAULT_PORTS:
+        return _ALIASES.get(host, host)
+    return f"{host}:{port}"
+
+
+def _bracketed(address: str) -> str:
+    try:
+        return f"[{ipaddress.IPv6Address(address).compressed}]"
+    except ValueError:
+        raise OciError(TARGET_INVALID, f"not an IPv6 address: {address}") from None
+
+
+def canonical_repository(registry: str, repository: Repository) -> Repository:
+    """On Docker Hub a name of one component belongs to `library/`.
+
+    `registry` is normalised. Raises OciError (NAME_INVALID) for a name that is too long with the prefix.
+    """
+    if registry == DOCKER_HUB and "/" not in repository:
+        return Repository.parse(f"library/{repository}")
+    return repository
 
 
 def new_hash(algorithm: str) -> hashlib._Hash:

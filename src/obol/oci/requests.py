@@ -20,8 +20,7 @@ from obol.oci.errors import (
     UNSUPPORTED,
     OciError,
 )
-from obol.oci.references import Digest, Reference, Repository, parse_reference
-from obol.oci.registries import normalise_registry
+from obol.oci.references import Digest, Reference, Repository, normalise_registry, parse_reference
 
 REMEMBERED = 256
 """Requests: a target never comes to mean something else, and clients ask for the same ones again and again."""

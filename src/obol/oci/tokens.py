@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from obol.oci.challenges import Challenge, parse_challenges
 from obol.oci.errors import UPSTREAM_BROKEN, OciError
+from obol.oci.fields import Challenge, parse_challenges
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -20,8 +20,7 @@ from obol.backends.ports import BACKENDS
 from obol.errors import NotThere, ObolError, UsageError
 from obol.machine.docker.errors import DockerFailed
 from obol.oci.errors import OciError
-from obol.oci.references import ImageReference
-from obol.oci.registries import DOCKER_HUB
+from obol.oci.references import DOCKER_HUB, ImageReference
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection

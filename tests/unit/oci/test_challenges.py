@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obol.oci.challenges import MAX_LINE, MAX_STEPS, Challenge, parse_challenges
+from obol.oci.fields import MAX_LINE, MAX_STEPS, Challenge, parse_challenges
 
 
 def scheme(name: str, token68: str = "", **params: str) -> Challenge:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obol.oci.conditions import etag, not_modified, range_applies
+from obol.oci.ranges import etag, not_modified, range_applies
 from obol.oci.references import Digest
 
 DIGEST = Digest.of(b"content")

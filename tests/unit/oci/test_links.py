@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obol.oci.links import MAX_LINE, next_page
+from obol.oci.fields import MAX_LINE, next_page
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from obol.oci.manifests import Manifest
+from obol.oci.manifests import Manifest, is_opaque, opaque
 from obol.oci.mediatypes import DOCKER_SCHEMA1, OCI_INDEX
-from obol.oci.opaque import is_opaque, opaque
 
 
 @pytest.mark.parametrize(

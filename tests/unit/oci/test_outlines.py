@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obol.oci.errors import MANIFEST_INVALID, OciError
-from obol.oci.manifests import parse_manifest
+from obol.oci.manifests import parse_manifest, stored_type
 from obol.oci.mediatypes import MANIFEST_TYPES, OCI_INDEX, OCI_MANIFEST
-from obol.oci.outlines import stored_type
 from tests.unit.oci.test_manifests import BODIES, CONFIG, NESTED
 
 

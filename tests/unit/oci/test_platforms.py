@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from obol.oci.manifests import Descriptor, Platform
-from obol.oci.platforms import choose
+from obol.oci.manifests import Descriptor, Platform, choose
 from obol.oci.references import Digest
 
 

@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obol.oci.errors import NAME_INVALID, TARGET_INVALID, OciError
-from obol.oci.references import Repository
-from obol.oci.registries import canonical_repository, normalise_registry
+from obol.oci.references import Repository, canonical_repository, normalise_registry
 
 SAME = [
     ("docker.io", "docker.io"),

@@ -17,9 +17,8 @@ from obol.machine.bounded import Recent
 from obol.machine.flights import Flights
 from obol.machine.tasks import in_steps
 from obol.oci.errors import MANIFEST_UNKNOWN, UPSTREAM_BROKEN, OciError
-from obol.oci.manifests import STEP
+from obol.oci.manifests import STEP, is_opaque
 from obol.oci.mediatypes import MANIFEST_TYPES, SCHEMA1, accept_class, accepted, upstream_accept
-from obol.oci.opaque import is_opaque
 from obol.oci.references import Digest, Reference, Repository, Tag
 from obol.registry.control.api import Problem, Source
 from obol.registry.engine.answers import Document, DocumentHead

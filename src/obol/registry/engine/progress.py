@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 from obol.machine.bounded import Bounded
 from obol.machine.tasks import in_steps
 from obol.oci.errors import OciError
-from obol.oci.manifests import Manifest, Platform, reading
+from obol.oci.manifests import Manifest, Platform, choose, reading
 from obol.oci.mediatypes import is_distributable, is_index
-from obol.oci.platforms import choose
 from obol.oci.references import Digest, ImageReference
 from obol.registry.control.api import MOST_IMAGES, ImageProgress, ProgressStatus, TransferStatus
 from obol.registry.store.ports import transfer_id

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from obol.oci.errors import NAME_UNKNOWN, OciError
-from obol.oci.registries import canonical_repository
+from obol.oci.references import canonical_repository
 from obol.registry.engine.accounts import Counters
 from obol.registry.store.ports import RepositoryKey
 

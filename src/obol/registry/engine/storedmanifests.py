@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 from obol.machine.bounded import Bounded
 from obol.machine.flights import Flights
 from obol.oci.errors import OciError
-from obol.oci.manifests import MAX_MANIFEST
-from obol.oci.outlines import stored_type
+from obol.oci.manifests import MAX_MANIFEST, stored_type
 
 if TYPE_CHECKING:
     from obol.oci.references import Digest

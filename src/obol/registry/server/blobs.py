@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from obol.oci.conditions import not_modified, range_applies
 from obol.oci.errors import BLOB_UNKNOWN, RANGE_INVALID, UNAVAILABLE, OciError
 from obol.oci.mediatypes import OCTET_STREAM
-from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, parse_open_range
+from obol.oci.ranges import OpenRange, Part, Unsatisfiable, Whole, not_modified, parse_open_range, range_applies
 from obol.registry.control.api import CACHE_HEADER, HELD_HEADER, Problem, Source
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.engine.refusals import refusal

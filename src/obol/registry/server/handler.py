@@ -11,8 +11,8 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
-from obol.oci.conditions import not_modified
 from obol.oci.errors import OciError
+from obol.oci.ranges import not_modified
 from obol.oci.references import Digest
 from obol.oci.requests import BlobRequest, ManifestRequest, Ping, ReferrersRequest, TagsRequest, parse
 from obol.registry.control.api import CACHE_HEADER, Source

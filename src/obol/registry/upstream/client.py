@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 from obol.machine.tasks import in_steps
 from obol.oci.errors import OciError
-from obol.oci.links import next_page
-from obol.oci.manifests import MAX_MANIFEST, reading
+from obol.oci.fields import next_page
+from obol.oci.manifests import MAX_MANIFEST, is_opaque, opaque, reading
 from obol.oci.mediatypes import MANIFEST_TYPES, SCHEMA1, bare, listed
-from obol.oci.opaque import is_opaque, opaque
 from obol.oci.references import Digest, Reference, Repository
 from obol.registry.policy.statuses import Meaning, Question, explained, meaning
 from obol.registry.upstream.asking import About, Asking, Headless

@@ -13,8 +13,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Self
 
 from obol.demo.base import Link
-from obol.demo.link import SlowLink
-from obol.demo.origin import HOST, Origin
+from obol.demo.origin import HOST, Origin, SlowLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.clients.containerd import trust
-from obol.rendering.hoststoml import hosts_toml
+from obol.rendering.mirrors import hosts_toml
 from obol.rendering.registries import Mirror
 from tests.clients.daemons import Daemon, containerd
 from tests.clients.images import FLAVOURS, GREETING, Flavour, Image, Library, push

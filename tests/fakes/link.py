@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from obol.demo.link import FIRST_PIECE, PIECE, LinkConnection, SlowLink
+from obol.demo.origin import FIRST_PIECE, PIECE, LinkConnection, SlowLink
 
 __all__ = ["FIRST_PIECE", "PIECE", "LinkConnection", "SlowLink"]

@@ -84,7 +84,7 @@ class Wire:
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
-    lane: LinkConnection
+    connection: LinkConnection
     ended: bool = False
 
     async def write(self, data: bytes | memoryview) -> None:
@@ -220,7 +220,7 @@ class FakeServer:
         await asyncio.sleep(0)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        wire = Wire(reader, writer, self.link.lane())
+        wire = Wire(reader, writer, self.link.connection())
         task = spawn(self._serve(wire), name=f"{type(self).__name__} connection")
         self._open[task] = wire
         task.add_done_callback(self._closed)
@@ -232,7 +232,7 @@ class FakeServer:
 
     async def _serve(self, wire: Wire) -> None:
         try:
-            await wire.lane.round_trip()
+            await wire.connection.round_trip()
             while not wire.ended and (seen := await read_request(wire.reader)) is not None:
                 self.log.append(seen)
                 self._arrived.set()
@@ -271,12 +271,12 @@ class FakeServer:
         """Write an answer as the knobs want it."""
         seen.status = answer.status
         head = render_head(answer)
-        await wire.lane.round_trip()
+        await wire.connection.round_trip()
         if seen.method == "HEAD" or not (answer.body or answer.chunked):
             await wire.write(head)
             return
         await wire.write(head)
-        async with wire.lane:
+        async with wire.connection:
             await self._send_body(seen, wire, answer)
 
     async def _send_body(self, seen: Seen, wire: Wire, answer: Answer) -> None:
@@ -289,7 +289,7 @@ class FakeServer:
                 return
             if matters and self.gate and answer.offset + start >= self.gate_at:
                 await self.gate.wait()
-            await wire.lane.carry(stop - start)
+            await wire.connection.carry(stop - start)
             piece = view[start:stop]
             await wire.write(b"%x\r\n%b\r\n" % (len(piece), bytes(piece)) if answer.chunked else piece)
             seen.sent += len(piece)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from obol.errors import PortTaken, noted
 from obol.machine.docker.errors import ports_named
-from obol.rendering.loopback import LOOPBACK
+from obol.rendering.names import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping

@@ -24,7 +24,7 @@ from obol.cli.demo import commands as demo
 from obol.cli.parser import Group, Noun, ParserProblem, Verbs, explained
 from obol.cli.terminal.present import OutputFormat, Speaker
 from obol.cli.verb import Output, Quiet, Verbose, speaker
-from obol.config.talk import OUTPUT, talk
+from obol.config.preferences import OUTPUT, preferences
 from obol.errors import Interrupted, ObolError, UsageError
 from obol.machine.texts import lenient
 
@@ -79,7 +79,7 @@ def _root(
     version: Version = False,
 ) -> None:
     del version
-    wished = talk(os.environ)
+    wished = preferences(os.environ)
     context.obj = Speaker(OutputFormat(wished.output), wished.verbose, wished.quiet)
     context.obj = speaker(context, output, verbose, quiet)
 
@@ -112,7 +112,7 @@ def _let_go_of_output() -> None:
 def _warn_of_variables(say: Speaker) -> None:
     """Name variables that begin like ours and are read by nobody; who has none of ours does not wait for the list."""
     if any(name.upper().startswith("OBOL") for name in os.environ):
-        from obol.config.variables import unread
+        from obol.config.sources import unread
 
         for sentence in unread(os.environ):
             say.warn(sentence)

@@ -1,4 +1,4 @@
-"""Platforms as people write them, and that of this machine. Which image of an index is for one: `oci.platforms`."""
+"""Platforms as people write them, and that of this machine. `oci.manifests.choose` finds the image for one."""
 
 from __future__ import annotations
 

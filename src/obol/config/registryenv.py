@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from obol.config import values
-from obol.config.quoting import shown
+from obol.config.preferences import shown
 from obol.config.sources import CacheFlags, environment_layer
 from obol.errors import SettingsError, UsageError
 

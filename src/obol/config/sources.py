@@ -13,12 +13,13 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from obol.config.paths import expand
-from obol.config.quoting import shown
+from obol.config.preferences import shown
 from obol.config.values import BadValueError, registry
 from obol.errors import SettingsError
 from obol.machine.regular import read_text
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from obol.config.paths import Directories, Invocation
@@ -36,6 +37,21 @@ _TABLES = {"upstreams": "upstreams", "ports": "port"}
 
 Key = tuple[str | int, ...]
 Spell = Callable[[Key, object], str]
+_OBOL = "OBOL_"
+_OF_OTHERS = frozenset(
+    {
+        "OBOL_BIN_DIR",
+        "OBOL_DISABLE_LOCAL_MODEL_DISCOVERY",
+        "OBOL_FORCE_REBUILD_LOCAL_DEV_IMAGES",
+        "OBOL_HERMES_IMAGE",
+        "OBOL_NO_BROWSER",
+        "OBOL_RELEASE",
+        "OBOL_REQUIRE_TOOLS",
+        "OBOL_REUSE_LOCAL_DEV_IMAGES",
+        "OBOL_TEST_PATIENCE",
+    }
+)
+"""Of the original system and its installer, and of our own tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,3 +235,37 @@ def _meant(name: str, known: Iterable[str], prefix: str = "") -> str:
     """Guess what was meant; the prefix that all have in common would make everything look alike."""
     close = get_close_matches(name.removeprefix(prefix), [other.removeprefix(prefix) for other in known], n=1)
     return f"; did you mean {prefix}{close[0]}?" if close else ""
+
+
+_OURS = frozenset(
+    {
+        *(f"{PREFIX}{name.upper()}" for name in OPTIONS),
+        *OTHERS_VARIABLES,
+        "OBOL_BACKEND",
+        "OBOL_CONFIG_DIR",
+        "OBOL_DATA_DIR",
+        "OBOL_DEVELOPMENT",
+        "OBOL_DISABLE_REGISTRY_CACHE",
+        "OBOL_NONINTERACTIVE",
+        "OBOL_OUTPUT",
+        "OBOL_QUIET",
+        "OBOL_REGISTRY_CACHE_DIR",
+        "OBOL_STATE_DIR",
+        "OBOL_VERBOSE",
+    }
+)
+
+
+def unread(environ: Mapping[str, str]) -> Iterator[str]:
+    """A sentence for each variable that begins like ours and has no effect: mostly a typing error.
+
+    Values are never shown: they may be secret.
+    """
+    for name in sorted(environ):
+        if not name.startswith(_OBOL) or name in _OURS | _OF_OTHERS or not environ[name]:
+            continue
+        prefix = PREFIX if name.startswith(PREFIX) else _OBOL
+        known = {other.removeprefix(prefix): other for other in _OURS if other.startswith(prefix)}
+        close = get_close_matches(name.removeprefix(prefix), known, n=1)
+        meant = f"; did you mean {known[close[0]]}?" if close else ""
+        yield f"warning: the variable {shown(name)} has no effect{meant}"

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from obol.backends.ports import BACKENDS
-from obol.config.quoting import shown
-from obol.config.talk import ALLOWED, NONINTERACTIVE, WORDS
+from obol.config.preferences import ALLOWED, NONINTERACTIVE, WORDS, shown
 from obol.errors import SettingsError
 from obol.machine.regular import read_text
 from obol.oci.errors import OciError

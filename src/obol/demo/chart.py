@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
-from obol.demo.quantities import megabits, megabytes, milliseconds, part, seconds
+from obol.demo.base import megabits, megabytes, milliseconds, part, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

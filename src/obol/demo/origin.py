@@ -23,7 +23,7 @@ import msgspec
 from aiohttp import web
 
 from obol.demo.images import STACK, Collection, make, scaled
-from obol.demo.link import LinkConnection, SlowLink, pieces
+from obol.machine.clock import Clock, SystemClock
 from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, NOT_FOUND, RANGE_INVALID, OciError
 from obol.oci.mediatypes import OCTET_STREAM
 from obol.oci.ranges import Part, Unsatisfiable, etag, parse_range, range_applies
@@ -38,6 +38,12 @@ HOST = "127.0.0.1"
 _JSON = "application/json"
 _LAST_WORDS = 0.1
 """Seconds that connections get at the end. With 0, aiohttp would wait for as long as clients keep them open."""
+PIECE = 64 << 10
+FIRST_PIECE = 2 << 10
+"""A body starts with a small piece: a slot ends before its bytes leave, and the first byte must not wait for 64 KiB."""
+_LATENESS = 0.010
+"""Seconds of unused time that may be made good; what goes beyond was idleness, and a link does not save it up."""
+_NOT_WORTH_SLEEPING = 0.0002
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -108,7 +114,7 @@ class Origin:
         self.port = 0
         self._collection = collection
         self._link = link
-        self._lanes: WeakKeyDictionary[asyncio.BaseTransport, LinkConnection] = WeakKeyDictionary()
+        self._connections: WeakKeyDictionary[asyncio.BaseTransport, LinkConnection] = WeakKeyDictionary()
         self._web = web.Server(self._handle, access_log=None)
         self._listening: asyncio.Server | None = None
 
@@ -123,38 +129,38 @@ class Origin:
         await self._web.shutdown(_LAST_WORDS)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        lane = await self._lane(request)
+        connection = await self._connection(request)
         try:
             answer = self._answer(request)
         except OciError as refusal:
             answer = _text(refusal.kind.status, {"Content-Type": _JSON}, refusal.body())
         response = web.StreamResponse(status=answer.status, headers=answer.headers)
         response.content_length = answer.stop - answer.start
-        await lane.round_trip()
+        await connection.round_trip()
         # Who was interrupted is gone without a word, and aiohttp would print a traceback for each connection.
         with suppress(ConnectionError):
             await response.prepare(request)
             if request.method != "HEAD":
-                async with lane:
-                    await self._send(answer, response, lane)
+                async with connection:
+                    await self._send(answer, response, connection)
         return response
 
-    async def _send(self, answer: _Answer, response: web.StreamResponse, lane: LinkConnection) -> None:
+    async def _send(self, answer: _Answer, response: web.StreamResponse, connection: LinkConnection) -> None:
         with answer.opened() as read:
             for start, stop in pieces(answer.start, answer.stop):
-                await lane.carry(stop - start)
+                await connection.carry(stop - start)
                 await response.write(read(start, stop))
                 self.sent += stop - start
 
-    async def _lane(self, request: web.BaseRequest) -> LinkConnection:
-        """Find the lane of a connection; a new one spends a round trip first, for its handshake."""
+    async def _connection(self, request: web.BaseRequest) -> LinkConnection:
+        """Find the share of a connection; a new one spends a round trip first, for its handshake."""
         if request.transport is None:
             raise ConnectionResetError
-        lane = self._lanes.get(request.transport)
-        if lane is None:
-            lane = self._lanes[request.transport] = self._link.lane()
-            await lane.round_trip()
-        return lane
+        connection = self._connections.get(request.transport)
+        if connection is None:
+            connection = self._connections[request.transport] = self._link.connection()
+            await connection.round_trip()
+        return connection
 
     def _answer(self, request: web.BaseRequest) -> _Answer:
         match parse(request.method, request.raw_path).resource:
@@ -219,6 +225,104 @@ def main() -> None:
     collection = make(scaled(STACK, order.size), Path(order.folder), count)
     link = SlowLink(order.total_bps, order.per_connection_bps, order.latency)
     asyncio.run(serve(collection, link, sys.stdin.buffer, out))
+
+
+class SlowLink:
+    """A link that all connections share: limits in bits per second (None: none) and a latency in seconds.
+
+    Each piece of a body takes a slot on the connection's own timeline and one on the link's, and is sent when both have
+    passed. Slots follow each other at absolute moments, so a late wake-up is made good by the next pieces and sleep
+    jitter does not add up. A connection takes one slot at a time, so those that want to send take turns.
+
+    The latency is spent once by a new connection and before the first byte of each response, as a round trip is.
+    All three may be changed at any time.
+    """
+
+    def __init__(
+        self,
+        total_bps: float | None = None,
+        per_connection_bps: float | None = None,
+        latency: float = 0.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.total_bps = total_bps
+        self.per_connection_bps = per_connection_bps
+        self.latency = latency
+        self.clock = clock or SystemClock()
+        self._busy = 0
+        self._timeline = _Timeline(self.clock)
+
+    def connection(self) -> LinkConnection:
+        """What one connection uses."""
+        return LinkConnection(self)
+
+    def enter(self) -> None:
+        """One more body wants to be carried; the first after a pause cannot use the time before it."""
+        if not self._busy:
+            self._timeline.restart()
+        self._busy += 1
+
+    def leave(self) -> None:
+        """A body was carried, or given up."""
+        self._busy -= 1
+
+    def take(self, size: int) -> float:
+        """Take a slot for `size` bytes; gives the moment at which the link as a whole has carried them."""
+        return self._timeline.take(size, self.total_bps)
+
+
+class LinkConnection:
+    """One connection's share of a link; `async with connection` around each body."""
+
+    def __init__(self, link: SlowLink) -> None:
+        self._link = link
+        self._timeline = _Timeline(link.clock)
+
+    async def round_trip(self) -> None:
+        """Spend the latency."""
+        if self._link.latency > 0:
+            await self._link.clock.sleep(self._link.latency)
+
+    async def carry(self, size: int) -> None:
+        """Return when `size` bytes may leave."""
+        # Both slots are taken at once: waiting for one after the other would add up where a piece takes long.
+        until = max(self._timeline.take(size, self._link.per_connection_bps), self._link.take(size))
+        ahead = until - self._link.clock.monotonic()
+        if ahead > _NOT_WORTH_SLEEPING:
+            await self._link.clock.sleep(ahead)
+
+    async def __aenter__(self) -> None:
+        self._link.enter()
+        self._timeline.restart()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._link.leave()
+
+
+class _Timeline:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._taken_until = 0.0
+
+    def restart(self) -> None:
+        self._taken_until = self._clock.monotonic()
+
+    def take(self, size: int, rate: float | None) -> float:
+        """Give the moment at which `size` bytes have passed at `rate` bits per second (None: at once)."""
+        now = self._clock.monotonic()
+        if not rate:
+            return now
+        self._taken_until = max(self._taken_until, now - _LATENESS) + size * 8 / rate
+        return self._taken_until
+
+
+def pieces(start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Cut the bytes from `start` up to `stop` into what a connection carries at a time: a small piece, then larger."""
+    size = FIRST_PIECE
+    while start < stop:
+        end = min(start + size, stop)
+        yield start, end
+        start, size = end, PIECE
 
 
 if __name__ == "__main__":

@@ -1,29 +1,37 @@
 """The demonstration: four pulls of the same images by new nodes, each measured.
 
-Direct from the origin; cold, through a cache that has nothing yet; warm; and warm with the origin stopped.
+Direct from the origin; cold, through a cache that has nothing yet; warm; and warm with the origin stopped. A node pulls
+the whole set as a container runtime does, and verifies every byte. Nothing is unpacked and nothing is kept: what is
+measured is how long the images take to get there.
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import signal
 import tempfile
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from obol.client.ports import Limits, Nowhere, Origin, PulledImage, Silence
+from obol.client.pull import pull
+from obol.client.session import RegistryClient
 from obol.demo.base import REAL_STACK, DemoSettings, MeasuredPull, PhaseName, Result, Watcher, shortcomings
-from obol.demo.cacheprocess import plan_cache, running_cache
-from obol.demo.images import STACK, Shape, scaled
-from obol.demo.node import pull_set
+from obol.demo.images import ARCHITECTURE, OS, STACK, Shape, scaled
 from obol.demo.origin import HOST, Order
-from obol.demo.originprocess import OriginProcess, origin_process
-from obol.errors import ObolError
+from obol.demo.processes import OriginProcess, origin_process, plan_cache, running_cache
+from obol.errors import Interrupted, ObolError
+from obol.machine.clock import Clock, SystemClock
+from obol.machine.tasks import members
+from obol.oci.manifests import Platform
 from obol.oci.references import ImageReference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 
     from obol.caches.builtin.plan import BuiltinPlan
     from obol.caches.builtin.process import BuiltinEngine
@@ -34,6 +42,10 @@ _COPIES = 2
 _SPARE = 50_000_000
 _LONGEST_PLACE = 60
 """Bytes of the directory for temporary files: the path of the engine's control socket may have 100."""
+PLATFORM = (Platform(OS, ARCHITECTURE),)
+LIMITS = Limits(images=3, layers=3)
+T = TypeVar("T")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,3 +152,87 @@ def _folder(room: int) -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """A whole set that has arrived."""
+
+    seconds: float
+    images: tuple[PulledImage, ...]
+
+    @property
+    def bytes_from_cache(self) -> int:
+        """Bytes that the cache had."""
+        return sum(image.bytes_from_cache for image in self.images)
+
+
+class _Counting(Silence):
+    def __init__(self, moved: Callable[[int], None]) -> None:
+        self._moved = moved
+
+    def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
+        """Pass on the count."""
+        del reference, source
+        self._moved(count)
+
+
+async def pull_set(
+    references: Sequence[ImageReference],
+    registries: Mapping[str, str],
+    moved: Callable[[int], None],
+    clock: Clock | None = None,
+) -> Pulled:
+    """Pull images, in their order and three at a time, from `registries`: base URLs by the registry's name.
+
+    `moved` is told of bytes as they come. Raises PullFailed for the first image that fails; the others are given up.
+    """
+    clock = clock or SystemClock()
+    progress = _Counting(moved)
+    slots = asyncio.Semaphore(LIMITS.images)
+    async with AsyncExitStack() as stack:
+        clients = {name: await stack.enter_async_context(RegistryClient(url)) for name, url in registries.items()}
+
+        async def one(reference: ImageReference) -> PulledImage:
+            async with slots:
+                client = clients[reference.registry]
+                return await pull(client, reference, PLATFORM, LIMITS, progress, Nowhere())
+
+        since = clock.monotonic()
+        try:
+            async with asyncio.TaskGroup() as group:
+                pulls = [group.create_task(one(reference)) for reference in references]
+        except ExceptionGroup as failed:
+            raise members(failed)[0] from None
+        return Pulled(clock.monotonic() - since, tuple(task.result() for task in pulls))
+
+
+def run_until_interrupted(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run `work`, which must tidy up, on a new loop; raise Interrupted where a signal ended it before its time.
+
+    An interrupt cancels the work once and then waits for it: one that comes while it tidies up, as an impatient person
+    sends it, changes nothing. `asyncio.run` alone would let the second one through, and does not know SIGTERM.
+    """
+    return asyncio.run(_watched(work))
+
+
+async def _watched(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    loop = asyncio.get_running_loop()
+    ours = asyncio.current_task()
+    interrupted = False
+
+    def interrupt() -> None:
+        nonlocal interrupted
+        if ours is not None and not interrupted:
+            interrupted = True
+            ours.cancel()
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, for one, means it
+            loop.add_signal_handler(number, interrupt)
+    try:
+        return await work()
+    except BaseException as problem:
+        if not interrupted:
+            raise
+        raise Interrupted("interrupted", why="nothing is left behind") from problem

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _GONE = frozenset({"Z", "X"})
 """States of a process that has ended, and of which only the number is left."""
+_detached: list[subprocess.Popen[bytes]] = []
+"""Kept, because a forgotten Popen warns that its process still runs, which is the purpose here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,6 @@ def with_descendants(roots: Iterable[int], processes: Iterable[Process]) -> tupl
             found[pid] = None
             waiting += children.get(pid, [])
     return tuple(found)
-
-
-_detached: list[subprocess.Popen[bytes]] = []
-"""Kept, because a forgotten Popen warns that its process still runs, which is the purpose here."""
 
 
 def detach(

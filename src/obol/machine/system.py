@@ -9,6 +9,8 @@ import socket
 from pathlib import Path
 
 _MACHINE_ID = Path("/etc/machine-id")  # machine-id(5)
+M_MMAP_THRESHOLD = -3
+"""malloc.h of glibc."""
 
 
 def machine_id(file: Path = _MACHINE_ID) -> str:
@@ -17,10 +19,6 @@ def machine_id(file: Path = _MACHINE_ID) -> str:
         if found := file.read_text(encoding="ascii").strip():
             return found
     return socket.gethostname()
-
-
-M_MMAP_THRESHOLD = -3
-"""malloc.h of glibc."""
 
 
 def return_large_pieces(size: int = 256 * 1024) -> bool:

@@ -131,7 +131,7 @@ def parse_manifest(body: bytes, content_type: str) -> Manifest:
     """Read a manifest that came with this Content-Type, with or without parameters.
 
     Raises OciError (MANIFEST_INVALID) for what is no manifest, is not what the Content-Type says, could be read as
-    two things, or is of a kind that is not read (schema 1, artifacts of other kinds: see `oci.opaque`).
+    two things, or is of a kind that is not read (schema 1, artifacts of other kinds: see `is_opaque`).
     """
     steps = reading(body, content_type)
     while True:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from obol.rendering.loopback import LOOPBACK
-from obol.rendering.names import HOME_LABEL, STACK_LABEL
+from obol.rendering.names import HOME_LABEL, LOOPBACK, STACK_LABEL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable

@@ -15,8 +15,7 @@ from dataclasses import dataclass
 
 import yaml
 
-from obol.rendering.loopback import LOOPBACK
-from obol.rendering.names import STACK_LABEL, stack_name
+from obol.rendering.names import LOOPBACK, STACK_LABEL, stack_name
 
 BRIDGE = "obol-k3s"
 ADDRESS = "203.0.113.254"

@@ -29,8 +29,7 @@ from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
 from obol.rendering import kubernetes
 from obol.rendering.kubernetes import Key, KubernetesObjects, PodTemplate, Service, named_port
-from obol.rendering.loopback import LOOPBACK
-from obol.rendering.names import STACK_LABEL, stack_name
+from obol.rendering.names import LOOPBACK, STACK_LABEL, stack_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -22,7 +22,7 @@ from obol.caches.reachable import addresses_of
 from obol.errors import ObolError, PortTaken
 from obol.registry.control.api import Listener
 from obol.registry.store.layout import remove_store
-from obol.rendering.loopback import LOOPBACK
+from obol.rendering.names import LOOPBACK
 from obol.rendering.registries import Mirror
 from obol.workloads import k3s
 

@@ -18,7 +18,7 @@ from obol.machine.ports import bracketed
 from obol.machine.regular import read, write_atomically
 from obol.registry.control.api import Listener
 from obol.registry.store.layout import COLD_UPS
-from obol.rendering.loopback import LOOPBACK
+from obol.rendering.names import LOOPBACK
 from obol.rendering.registries import Mirror
 from obol.stack.plan import ColdUp, Own, cold_up, gain, held_against
 

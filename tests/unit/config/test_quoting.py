@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from obol.config.quoting import shown
+from obol.config.preferences import shown
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from obol.config.talk import Preferences, talk
+from obol.config.preferences import Preferences, preferences
 from obol.errors import SettingsError
 
 
@@ -18,13 +18,13 @@ from obol.errors import SettingsError
 )
 def test_talk(environ: dict[str, str], found: Preferences) -> None:
     """Each wish is read by itself, and an empty variable is none."""
-    assert talk(environ) == found
+    assert preferences(environ) == found
 
 
 def test_words_that_are_not_understood() -> None:
     """All of them are told at once, each with what is allowed."""
     with pytest.raises(SettingsError) as caught:
-        talk({"OBOL_OUTPUT": "xml", "OBOL_QUIET": "perhaps"})
+        preferences({"OBOL_OUTPUT": "xml", "OBOL_QUIET": "perhaps"})
 
     assert caught.value.problems == (
         "OBOL_OUTPUT=xml: must be human or json",

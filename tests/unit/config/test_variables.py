@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from obol.config import variables
-from obol.config.variables import unread
+from obol.config import sources
+from obol.config.sources import unread
 
-SOURCES = Path(variables.__file__).parents[1]
+SOURCES = Path(sources.__file__).parents[1]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.demo.images import Collection, Shape, make
-from obol.demo.link import SlowLink
-from obol.demo.origin import Origin
+from obol.demo.origin import Origin, SlowLink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

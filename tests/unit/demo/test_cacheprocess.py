@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from obol.caches.builtin.process import BuiltinEngine, Started
-from obol.demo.cacheprocess import plan_cache, running_cache
+from obol.demo.processes import plan_cache, running_cache
 from obol.errors import EngineUnresponsive
 from obol.registry.control.api import EngineStatus, Listener
 from tests.fakes.control import status_body

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from obol.demo.interruption import run_until_interrupted
+from obol.demo.scenario import run_until_interrupted
 from obol.errors import Interrupted, ObolError
 
 FOREVER = 60.0

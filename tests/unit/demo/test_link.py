@@ -4,15 +4,15 @@ import asyncio
 
 import pytest
 
-from obol.demo.link import FIRST_PIECE, PIECE, LinkConnection, SlowLink, pieces
+from obol.demo.origin import FIRST_PIECE, PIECE, LinkConnection, SlowLink, pieces
 from tests.fakes.clock import FakeClock
 
 
-async def body(lane: LinkConnection, size: int) -> None:
+async def body(connection: LinkConnection, size: int) -> None:
     """Carry a body as a server does."""
-    async with lane:
+    async with connection:
         for start, stop in pieces(0, size):
-            await lane.carry(stop - start)
+            await connection.carry(stop - start)
 
 
 @pytest.mark.parametrize(("total", "each", "seconds"), [(8e6, None, 1.0), (8e6, 2e6, 4.0), (None, 4e6, 2.0)])
@@ -20,7 +20,7 @@ async def test_the_slower_limit_holds(total: float | None, each: float | None, s
     """A body takes as long as the slower of the link and its connection needs."""
     clock = FakeClock()
 
-    await body(SlowLink(total, each, clock=clock).lane(), 1_000_000)
+    await body(SlowLink(total, each, clock=clock).connection(), 1_000_000)
 
     assert clock.now - 1000.0 == pytest.approx(seconds, rel=0.02)
 
@@ -30,7 +30,7 @@ async def test_connections_share_the_link() -> None:
     clock = FakeClock()
     link = SlowLink(8e6, clock=clock)
 
-    await asyncio.gather(*(body(link.lane(), 1_000_000) for _ in range(3)))
+    await asyncio.gather(*(body(link.connection(), 1_000_000) for _ in range(3)))
 
     # The clock sums the sleeps of all, so what is exact here is only the last moment that the link gave out.
     assert clock.now - 1000.0 >= 2.9
@@ -39,10 +39,10 @@ async def test_connections_share_the_link() -> None:
 async def test_without_limits_nobody_waits() -> None:
     """A link without limits and latency costs no time."""
     clock = FakeClock()
-    lane = SlowLink(clock=clock).lane()
+    connection = SlowLink(clock=clock).connection()
 
-    await lane.round_trip()
-    await body(lane, 10_000_000)
+    await connection.round_trip()
+    await body(connection, 10_000_000)
 
     assert clock.sleeps == []
 
@@ -51,11 +51,11 @@ async def test_latency() -> None:
     """A round trip takes the latency, as it is at that moment."""
     clock = FakeClock()
     link = SlowLink(latency=0.02, clock=clock)
-    lane = link.lane()
+    connection = link.connection()
 
-    await lane.round_trip()
+    await connection.round_trip()
     link.latency = 0.5
-    await lane.round_trip()
+    await connection.round_trip()
 
     assert clock.sleeps == [0.02, 0.5]
 
@@ -63,12 +63,12 @@ async def test_latency() -> None:
 async def test_idle_time_is_not_saved_up() -> None:
     """After a pause a body is as slow as one before it."""
     clock = FakeClock()
-    lane = SlowLink(8e6, 8e6, clock=clock).lane()
-    await body(lane, 100_000)
+    connection = SlowLink(8e6, 8e6, clock=clock).connection()
+    await body(connection, 100_000)
     clock.advance(60.0)
     since = clock.now
 
-    await body(lane, 1_000_000)
+    await body(connection, 1_000_000)
 
     assert clock.now - since == pytest.approx(1.0, rel=0.02)
 
@@ -82,7 +82,7 @@ async def test_lateness_is_made_good() -> None:
 
     clock = Late()
 
-    await body(SlowLink(8e6, clock=clock).lane(), 1_000_000)
+    await body(SlowLink(8e6, clock=clock).connection(), 1_000_000)
 
     assert clock.now - 1000.0 == pytest.approx(1.0, abs=0.01)
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.client.ports import PullFailed
-from obol.demo.node import pull_set
+from obol.demo.scenario import pull_set
 from obol.oci.references import ImageReference
 from tests.fakes.clock import FakeClock
 from tests.unit.demo.conftest import SHAPES

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from obol.demo.link import SlowLink
-from obol.demo.origin import BytesSent, ImagesMade, Order, Origin, OriginEvent, OriginReady, main, serve
+from obol.demo.origin import BytesSent, ImagesMade, Order, Origin, OriginEvent, OriginReady, SlowLink, main, serve
 from obol.oci.mediatypes import OCI_INDEX
 from tests.fakes.http import request, talk
 

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from obol.demo import originprocess
+from obol.demo import processes
 from obol.demo.origin import Order
-from obol.demo.originprocess import origin_process
+from obol.demo.processes import origin_process
 from obol.errors import ObolError
 
 ORDER = Order("images", 1_000_000, 1e9, 1e9, 0.0)
@@ -19,7 +19,7 @@ def play(monkeypatch: pytest.MonkeyPatch, *lines: str) -> None:
         ("import sys, signal", "hear = sys.stdin.readline", "say = lambda t: print(t, flush=True)", *lines)
     )
     # Without what takes long to load.
-    monkeypatch.setattr(originprocess, "_COMMAND", (sys.executable, "-I", "-S", "-c", program))
+    monkeypatch.setattr(processes, "_COMMAND", (sys.executable, "-I", "-S", "-c", program))
 
 
 async def test_it_begins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ async def test_it_counts_oddly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_it_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that is silent for too long is an error, and is ended all the same."""
-    monkeypatch.setattr(originprocess, "ANSWERS_WITHIN", 0.05)
+    monkeypatch.setattr(processes, "ANSWERS_WITHIN", 0.05)
     play(monkeypatch, "hear(); hear()")
 
     with pytest.raises(ObolError, match="has said nothing for"):
@@ -82,7 +82,7 @@ async def test_it_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_it_does_not_want_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that does not end by itself is killed."""
-    monkeypatch.setattr(originprocess, "_ENDS_WITHIN", 0.05)
+    monkeypatch.setattr(processes, "_ENDS_WITHIN", 0.05)
     play(
         monkeypatch,
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)",

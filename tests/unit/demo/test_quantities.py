@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from obol.demo import quantities
-from obol.demo.base import REAL_STACK
-from obol.demo.quantities import parse_latency, parse_rate, parse_size
+from obol.demo import base as quantities
+from obol.demo.base import REAL_STACK, parse_latency, parse_rate, parse_size
 from obol.errors import UsageError
 
 

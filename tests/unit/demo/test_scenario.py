@@ -14,8 +14,7 @@ from obol.caches.builtin.process import BuiltinEngine
 from obol.demo import scenario
 from obol.demo.base import DemoSettings, Link, MeasuredPull
 from obol.demo.images import STACK, make, scaled
-from obol.demo.link import SlowLink
-from obol.demo.origin import Order, Origin
+from obol.demo.origin import Order, Origin, SlowLink
 from obol.errors import ObolError
 
 if TYPE_CHECKING:

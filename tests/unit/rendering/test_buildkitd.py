@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obol.rendering.buildkitd import BEGIN, END, buildkitd_block, with_block, without_block
+from obol.rendering.mirrors import BEGIN, END, buildkitd_block, with_block, without_block
 from obol.rendering.registries import Mirror
 
 GOLDEN = Path(__file__).parents[2] / "golden/clients/buildkitd.toml"

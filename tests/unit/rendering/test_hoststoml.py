@@ -3,7 +3,7 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
-from obol.rendering.hoststoml import Trust, hosts_toml
+from obol.rendering.mirrors import Trust, hosts_toml
 from obol.rendering.registries import Mirror
 
 GOLDEN = Path(__file__).parents[2] / "golden/clients/hosts.toml"

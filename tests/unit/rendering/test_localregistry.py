@@ -4,7 +4,7 @@ import json
 
 import yaml
 
-from obol.rendering.localregistry import local_registry_hosting
+from obol.rendering.registries import local_registry_hosting
 
 
 def test_document() -> None:

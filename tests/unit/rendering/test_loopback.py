@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from obol.rendering.loopback import loopback_name
+from obol.rendering.names import loopback_name
 
 PORTS = {"docker.io": 54100, "ghcr.io": 40001}
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+from obol.rendering.mirrors import registries_conf, registries_configured, registries_drop_in
 from obol.rendering.registries import Mirror
-from obol.rendering.registriesconf import registries_conf, registries_configured, registries_drop_in
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 

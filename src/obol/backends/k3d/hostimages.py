@@ -15,7 +15,7 @@ from obol.errors import ObolError
 from obol.machine.docker.errors import DockerAbsent, DockerFailed
 from obol.machine.docker.values import DockerInfo
 from obol.machine.pulltrouble import explain
-from obol.rendering.loopback import loopback_name
+from obol.rendering.names import loopback_name
 from obol.workloads import k3s
 
 if TYPE_CHECKING:

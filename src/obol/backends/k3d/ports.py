@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
 from obol.rendering.k3d import WANTED_PORTS, beside, publish
-from obol.rendering.loopback import LOOPBACK
+from obol.rendering.names import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

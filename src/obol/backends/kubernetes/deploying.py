@@ -20,8 +20,8 @@ from obol.backends.kubernetes.rollouts import Deployment, applied
 from obol.backends.ports import Deployed
 from obol.rendering.k3d import HTTP
 from obol.rendering.kubernetes import dump, encode
-from obol.rendering.localregistry import local_registry_hosting
 from obol.rendering.podman import CACHE_TARGETS
+from obol.rendering.registries import local_registry_hosting
 from obol.workloads.images import documents_of
 from obol.workloads.sources import Manifest
 

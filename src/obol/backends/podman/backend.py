@@ -27,8 +27,8 @@ from obol.machine.probe import status_on_loopback
 from obol.machine.regular import read_text, write_atomically
 from obol.machine.scratch import Scratch
 from obol.rendering import kubernetes
-from obol.rendering.loopback import LOOPBACK
-from obol.rendering.names import STACK_LABEL
+from obol.rendering.mirrors import registries_conf
+from obol.rendering.names import LOOPBACK, STACK_LABEL
 from obol.rendering.podman import (
     DIGEST_LABEL,
     WORKLOAD_LABEL,
@@ -40,7 +40,6 @@ from obol.rendering.podman import (
     prefix,
     render,
 )
-from obol.rendering.registriesconf import registries_conf
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence

@@ -17,7 +17,7 @@ import msgspec
 from obol.errors import ObolError
 from obol.machine.polling import Polling
 from obol.machine.regular import read, write_atomically
-from obol.rendering.loopback import LOOPBACK
+from obol.rendering.names import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

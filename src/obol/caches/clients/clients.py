@@ -16,9 +16,7 @@ from obol.caches.clients.edits import DockerMirror, MarkedBlock, WholeFile
 from obol.errors import ObolError
 from obol.machine.regular import explained
 from obol.machine.texts import in_shell, shown
-from obol.rendering.buildkitd import buildkitd_block
-from obol.rendering.hoststoml import Trust, hosts_toml
-from obol.rendering.registriesconf import registries_drop_in
+from obol.rendering.mirrors import Trust, buildkitd_block, hosts_toml, registries_drop_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

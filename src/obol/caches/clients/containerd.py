@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from obol.machine.daemons import flags_of, running_commands, system_folders, unit_command
 from obol.machine.regular import read_text
 from obol.machine.texts import shown
-from obol.rendering.hoststoml import Trust
+from obol.rendering.mirrors import Trust
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

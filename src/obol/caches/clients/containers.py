@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from obol.machine.regular import read_text
 from obol.machine.texts import shown
-from obol.rendering.registriesconf import registries_configured
+from obol.rendering.mirrors import registries_configured
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
 from obol.machine.texts import in_shell, shown
-from obol.rendering.buildkitd import with_block, without_block
 from obol.rendering.daemonjson import mirrors_of, with_mirror, without_mirrors
+from obol.rendering.mirrors import with_block, without_block
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from obol.caches.containers.plan import STORAGE, published_port
 from obol.errors import EngineUnresponsive, PortTaken
 from obol.machine.docker.errors import DockerFailed, DockerNameTaken
 from obol.machine.polling import Polling
-from obol.rendering.loopback import LOOPBACK, loopback_name
+from obol.rendering.names import LOOPBACK, loopback_name
 
 if TYPE_CHECKING:
     from pathlib import Path

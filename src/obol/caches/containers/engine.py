@@ -22,7 +22,7 @@ from obol.machine import ports
 from obol.machine.clock import SystemClock
 from obol.machine.probe import status_on_loopback
 from obol.registry.control.api import Amount, Listener
-from obol.rendering.loopback import LOOPBACK, loopback_name
+from obol.rendering.names import LOOPBACK, loopback_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

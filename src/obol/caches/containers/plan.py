@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from obol.machine.docker.cli import ContainerSpec
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
-from obol.rendering.loopback import LOOPBACK
+from obol.rendering.names import LOOPBACK
 from obol.rendering.registries import Mirror
 
 if TYPE_CHECKING:

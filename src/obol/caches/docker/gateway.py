@@ -28,7 +28,7 @@ from obol.machine.commands import last_line, plain
 from obol.machine.docker.cli import CANNOT_RUN
 from obol.machine.docker.errors import DockerFailed
 from obol.registry.control.api import Listener
-from obol.rendering.loopback import loopback_name
+from obol.rendering.names import loopback_name
 from obol.rendering.registries import Mirror
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from obol.errors import EngineUnresponsive, NotThere, UsageError
 from obol.machine.commands import SystemRunner
 from obol.machine.originals import Originals
 from obol.registry.control.api import Listener
-from obol.rendering.loopback import LOOPBACK
+from obol.rendering.names import LOOPBACK
 from obol.rendering.registries import Mirror
 
 if TYPE_CHECKING:

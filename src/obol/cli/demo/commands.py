@@ -47,8 +47,7 @@ _EXCUSE = (
 
 def play(settings: DemoSettings, watcher: Watcher) -> Result:
     """Carry a demonstration out."""
-    from obol.demo.interruption import run_until_interrupted
-    from obol.demo.scenario import demonstrate
+    from obol.demo.scenario import demonstrate, run_until_interrupted
     from obol.wiring.caches import builtin_cache
 
     return run_until_interrupted(lambda: demonstrate(settings, builtin_cache, watcher))
@@ -68,8 +67,7 @@ def demo(
     Needs no Docker and no internet: a registry on this machine serves images made for the purpose, with the layers of
     a real stack, as slowly as the internet would. Takes less than a minute, and leaves nothing behind.
     """
-    from obol.demo.base import DemoSettings, Link
-    from obol.demo.quantities import parse_latency, parse_rate, parse_size
+    from obol.demo.base import DemoSettings, Link, parse_latency, parse_rate, parse_size
 
     link = Link(
         parse_rate("--rate", rate),

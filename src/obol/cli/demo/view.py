@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from obol.cli.terminal.picture import MARGIN, may_draw
+from obol.demo.base import megabytes, seconds
 from obol.demo.chart import MEANINGS, against, bars
-from obol.demo.quantities import megabytes, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -17,7 +17,7 @@ from obol.cli.parser import Verbs
 from obol.cli.terminal.present import OutputFormat, Speaker
 from obol.cli.verb import ExitCode, run, verb
 from obol.config.paths import Invocation
-from obol.config.talk import talk
+from obol.config.preferences import preferences
 from obol.errors import Interrupted, NotThere
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _wish(asked: AskedBackend) -> BackendName | None:
 
 def _confirm(*, force: bool, cache: bool) -> None:
     """Ask on a terminal; scripts mean what they say."""
-    if not sys.stdin.isatty() or not talk(os.environ).interactive:
+    if not sys.stdin.isatty() or not preferences(os.environ).interactive:
         return
     what = " and ".join(
         [

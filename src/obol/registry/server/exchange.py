@@ -15,7 +15,6 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from obol.oci.errors import UNAVAILABLE, UNSUPPORTED, OciError
-from obol.oci.ranges import etag
 from obol.registry.control.api import PROBLEM_HEADER
 from obol.registry.engine.accounts import Ends
 from obol.registry.server.budget import OverBudget

@@ -4,7 +4,7 @@ import pytest
 
 from obol.caches.clients.edits import DockerMirror, MarkedBlock, WholeFile
 from obol.errors import ObolError
-from obol.rendering.buildkitd import buildkitd_block
+from obol.rendering.mirrors import buildkitd_block
 from obol.rendering.registries import Mirror
 
 MIRROR = "http://127.0.0.1:54100"

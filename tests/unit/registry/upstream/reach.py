@@ -51,10 +51,10 @@ class CountingLink(SlowLink):
 
     made = 0
 
-    def lane(self) -> LinkConnection:
+    def connection(self) -> LinkConnection:
         """One more."""
         self.made += 1
-        return super().lane()
+        return super().connection()
 
 
 def settings(url: str) -> UpstreamSettings:

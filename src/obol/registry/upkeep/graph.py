@@ -2,7 +2,7 @@
 
 Versions before the edges stored manifests without them, and an index that was repaired has lost them. Both are made up
 for: at once where somebody asks, and for the rest of the store by `fill`, beside requests. Each manifest is recorded by
-itself, so a fill that was interrupted goes on where it was.
+itself, so a transfer that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from obol.machine.tasks import in_steps
 from obol.oci.errors import OciError
-from obol.oci.manifests import MAX_MANIFEST, VAGUE, reading
+from obol.oci.manifests import MAX_MANIFEST, VAGUE, is_opaque, opaque, reading
 from obol.oci.mediatypes import bare
-from obol.oci.opaque import is_opaque, opaque
 
 if TYPE_CHECKING:
     from obol.oci.manifests import Manifest

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from obol.oci.manifests import is_opaque
 from obol.oci.mediatypes import is_distributable, is_index
-from obol.oci.opaque import is_opaque
 from obol.registry.control.api import HeldImage, HeldPlatform, Inventory
 from obol.registry.store.ports import ContentKind
 from obol.registry.upkeep.graph import Graph

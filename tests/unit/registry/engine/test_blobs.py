@@ -161,6 +161,21 @@ async def test_join_by_right() -> None:
     assert one.count("head_blob") == 0
 
 
+async def test_joining_what_does_not_begin() -> None:
+    """Another repository's transfer that the upstream does not answer in time is not followed."""
+    one, _ = one_blob(OTHER)
+    one.gates["open"] = asyncio.Event()
+    async with world(one) as w:
+        grant = Grant(Digest(DIGEST), ContentKind.BLOB, "", None)
+        await w.store.metadata.add_grants(RepositoryKey("registry.test", OTHER), [grant])
+        await w.follow()
+
+        with pytest.raises(OciError) as refusal:
+            await w.follow(repository=OTHER)
+
+        assert refusal.value.kind is UPSTREAM_BROKEN
+
+
 async def test_transfer_ends_while_joining() -> None:
     """A transfer that ends while another repository's right is asked about has become a stored blob."""
     one, blob = one_blob(OTHER)

@@ -63,7 +63,7 @@ class RunningEngine:
         """What runs and what it did, without the ports that are nobody's business."""
         shown = [one for one in self.listeners.list() if hidden is None or not hidden(one)]
         now = self.engine.clock.monotonic()
-        store_state, store_detail = self.engine.store_state(disk_space(self.store.root))
+        store_state, store_detail = self.engine.blobs.store_health.state(disk_space(self.store.root))
         return EngineStatus(
             store_state=store_state,
             store_detail=store_detail,

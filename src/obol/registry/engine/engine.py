@@ -1,6 +1,6 @@
-"""The engine: one request in, one answer out.
+"""The engine: what answers requests, and the work that goes on beside them.
 
-A request goes to one of its parts: `manifests`, `blobs` or `listings`.
+The server asks one of its parts: `manifests`, `blobs` or `listings`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     from obol.machine.clock import Clock
     from obol.oci.references import Digest
-    from obol.registry.control.api import ProgressRequest, ProgressStatus, StoreState
-    from obol.registry.engine.storehealth import DiskSpace
+    from obol.registry.control.api import ProgressRequest, ProgressStatus
     from obol.registry.settings import EngineSettings
 
 USES_EVERY = 30.0
@@ -67,10 +66,6 @@ class Engine:
     def transfers(self) -> int:
         """How many blobs are being fetched."""
         return len(self.blobs.transfers)
-
-    def store_state(self, disk: DiskSpace | None) -> tuple[StoreState, str]:
-        """Whether the store keeps what comes, and why not."""
-        return self.blobs.store_health.state(disk)
 
     def open_account(self, owner: int) -> Account | None:
         """Begin to count what each client is given; `owner` is the process that asks. None where too many do."""

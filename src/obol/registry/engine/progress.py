@@ -1,6 +1,6 @@
-"""How far images are on their way into the store, worked out when somebody asks; its JSON is on the control socket.
+"""How far images are on their way into the store, worked out when a command asks; its JSON is on the control socket.
 
-Nothing is counted for it while nobody asks. Somebody who shows progress asks several times a second: so manifests are
+Nothing is counted for it otherwise. A command that shows progress asks several times a second: so manifests are
 remembered by their digest, and what is stored of a blob is looked up again only now and then, unless it is on its way.
 """
 
@@ -34,7 +34,7 @@ DEEPEST = 4
 """Indexes within each other that are looked into."""
 LARGEST = 1024 * 1024
 MOST_NAMED = 1000
-"""Bytes of a manifest, and what it may name: to look after more would cost more than it is worth to whoever watches."""
+"""Bytes of a manifest, and what it may name: to look after more costs more than it is worth to a person who watches."""
 MANIFESTS = 128
 """Remembered."""
 LOOK_AGAIN = 1.0
@@ -169,7 +169,7 @@ class ProgressTaker:
         return found
 
     async def _manifest(self, digest: Digest, media_type: str) -> Manifest | None:
-        """A manifest that is held; whatever else has this digest is none."""
+        """A manifest that is held; other content of this digest is none."""
         if (known := self._manifests.get(digest)) is not None:
             return known
         size = await self._store.content.size(digest)

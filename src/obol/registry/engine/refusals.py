@@ -1,8 +1,8 @@
-"""How trouble with an upstream or the disk is told to a registry client.
+"""What a registry client is answered when the upstream or the disk fails.
 
 404 absent (or not for us), 503 with Retry-After while an upstream is left alone, 502 broken. Never 429, which clients
-retry for half a minute, and never 401 or 403: an anonymous cache must not lure anybody's pull secret. What these few
-statuses cannot tell apart is said in a word of its own, in a header: `control.api.Problem`.
+retry for half a minute, and never 401 or 403: an anonymous cache must not lure a pull secret. These few statuses
+cannot tell all causes apart, so a header says the cause in a word: `control.api.Problem`.
 """
 
 from __future__ import annotations

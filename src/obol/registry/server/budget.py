@@ -1,7 +1,7 @@
 """How much memory the answers of all clients together may take.
 
 A client that reads slowly, or not at all, makes us keep what it has not taken. Each answer is bounded, and so are the
-connections; their product is not small enough. So whoever has to wait for its client says here how much it keeps, and
+connections; their product is not small enough. So an answer that waits for its client says here how much it keeps, and
 where that becomes too much the one whose client has taken nothing for longest is let go. One object that many clients
 are given is kept once, and counted once.
 """
@@ -19,7 +19,7 @@ GRACE = 1.0
 
 
 class OverBudget(Exception):
-    """There is no room, and nobody who could be let go."""
+    """There is no room, and no client that could be let go."""
 
 
 class Kept:
@@ -63,7 +63,7 @@ class Budget:
         return next(same, body)
 
     def admits(self, body: bytes) -> bool:
-        """Whether an object may be kept; whoever has to leave for it is let go."""
+        """Whether an object may be kept; slow clients are let go for it."""
         try:
             self._make_room(0 if id(body) in self._bodies else len(body))
         except OverBudget:

@@ -1,7 +1,7 @@
 """Which requests are for us: those that name a host of ours, and that no other web site makes a browser send.
 
 Listening on loopback is no defence against a web page: its name may be made to resolve to 127.0.0.1 (DNS rebinding),
-and the browser then sends that name as Host. So a request must name a host that only somebody who means us would name.
+and the browser then sends that name as Host. So a request must name a host that only a client of ours would name.
 
 Names that end in `.internal` are ours in any case: ICANN keeps that word out of public DNS, and the runtimes of virtual
 machines and containers call the machine that they run on by such names: host.docker.internal, host.lima.internal. Those
@@ -97,7 +97,7 @@ class Hosts:
     def own_target(self, target: str, header: str | None) -> str:
         """A request's target in origin form, once it is sure that the request is for us. `header`: the Host header.
 
-        Whoever takes us for a proxy sends the absolute form, and then it is the target that names the host
+        A client that takes us for a proxy sends the absolute form, and then it is the target that names the host
         (RFC 9112, section 3.2.2). Raises OciError (FOREIGN_HOST, TARGET_INVALID).
         """
         authority: str | None = header

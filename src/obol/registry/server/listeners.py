@@ -13,7 +13,6 @@ import contextlib
 import errno
 import ipaddress
 import socket
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -24,11 +23,10 @@ from obol.registry.policy.shares import MOST_CONNECTIONS
 from obol.registry.server.connection import Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from obol.machine.logs import Seldom
     from obol.registry.control.api import Listener
-    from obol.registry.server.connection import Connection
     from obol.registry.server.exchange import Shared
     from obol.registry.server.handler import Handler
 
@@ -43,18 +41,9 @@ AT_ONCE = 32
 IDLE_FOR = 1.0
 """Seconds after which a connection that asks for nothing may be closed for a new one."""
 RETRY = 0.5
-"""Seconds after which it is looked again whether somebody can be let in, if nobody left meanwhile."""
+"""Seconds after which the door is opened again for a try, if no client left meanwhile."""
 RAISE_IT = "the limit of open files (ulimit -n) allows no more at a time"
 _EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-
-
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """One open port."""
-
-    settings: Listener
-    entrance: Entrance
-    server: Connections
 
 
 class Listeners:
@@ -64,7 +53,7 @@ class Listeners:
         self._make = make
         self.shared = shared
         self._door = Door(shared.connections, shared.seldom)
-        self._open: dict[Listener, Listening] = {}
+        self._open: dict[Listener, Entrance] = {}
         self._handlers: dict[str, Handler] = {}
 
     def list(self) -> list[Listener]:
@@ -82,31 +71,30 @@ class Listeners:
         real = replace(wanted, port=bound.getsockname()[1])
         handler = self._handlers.setdefault(wanted.registry, self._make(wanted.registry))
         server = Connections(handler.handle, handler.repeat, self.shared, self._door)
-        entrance = Entrance(bound, server, self._door)
         self.shared.hosts.listen(wanted.address)
-        self._open[real] = Listening(real, entrance, server)
+        self._open[real] = Entrance(bound, server, self._door)
         return real
 
     async def drop(self, listener: Listener) -> bool:
         """Close a port; tells whether it was open."""
-        listening = self._open.pop(listener, None)
-        if listening is None:
+        entrance = self._open.pop(listener, None)
+        if entrance is None:
             return False
-        listening.entrance.close()
-        await listening.server.shutdown(self._patience())
+        await self._end([entrance])
         return True
 
     async def close(self) -> None:
         """Stop accepting everywhere, let what runs end within the limit, then cut it."""
-        open_ones = list(self._open.values())
+        entrances = list(self._open.values())
         self._open.clear()
-        for listening in open_ones:
-            listening.entrance.close()
-        await asyncio.gather(*(listening.server.shutdown(self._patience()) for listening in open_ones))
+        await self._end(entrances)
 
-    def _patience(self) -> float:
-        """Half of the limit, because aiohttp waits twice: for an answer to end, and for its task to."""
-        return self.shared.limits.shutdown / 2
+    async def _end(self, entrances: Sequence[Entrance]) -> None:
+        for entrance in entrances:
+            entrance.close()
+        # Half of the limit, because aiohttp waits twice: for an answer to end, and for its task to.
+        within = self.shared.limits.shutdown / 2
+        await asyncio.gather(*(entrance.server.shutdown(within) for entrance in entrances))
 
 
 class Door:
@@ -137,7 +125,7 @@ class Door:
         return self._retry is None
 
     def has_room(self) -> bool:
-        """Whether one more may come in; where not, the door is shut until somebody leaves."""
+        """Whether one more client may come in; where not, the door is shut until one leaves."""
         if self._inside < self._most:
             return True
         self._wait("no more are served at a time" if self._most == MOST_CONNECTIONS else RAISE_IT)
@@ -145,17 +133,17 @@ class Door:
         return False
 
     def entered(self) -> None:
-        """One has come in."""
+        """A client has come in."""
         self._inside += 1
 
     def left(self) -> None:
-        """One has gone."""
+        """A client has gone."""
         self._inside -= 1
         if self._retry is not None and self._inside < self._most:
             self._open()
 
     def failed(self, problem: OSError) -> None:
-        """The system lets nobody in."""
+        """The system lets no client in."""
         if problem.errno in _EXHAUSTED:
             self._wait(RAISE_IT)
         self._shut()
@@ -179,9 +167,9 @@ class Door:
             entrance.resume()
 
     def _let_silent_ones_go(self) -> None:
-        """Close those who have been silent for longest: a few at a time, since all have to be looked at for it."""
+        """Close the connections that have been silent for longest: a few at a time, finding them costs."""
         until = asyncio.get_running_loop().time() - IDLE_FOR
-        all_of_them = (one for entrance in self._entrances for one in entrance.connections)
+        all_of_them = (one for entrance in self._entrances for one in entrance.server.open)
         silent = sorted((one for one in all_of_them if not one.busy and one.heard <= until), key=lambda one: one.heard)
         for one in silent[: max(1, self._most // 16)]:
             one.force_close()
@@ -192,17 +180,12 @@ class Entrance:
 
     def __init__(self, listening: socket.socket, server: Connections, door: Door) -> None:
         self._listening = listening
-        self._server = server
+        self.server = server
         self._door = door
         self._loop = asyncio.get_running_loop()
         door.add(self)
         if door.is_open:
             self.resume()
-
-    @property
-    def connections(self) -> list[Connection]:
-        """Who came in here."""
-        return self._server.open
 
     def resume(self) -> None:
         """Let clients in."""
@@ -235,7 +218,7 @@ class Entrance:
 
     async def _connect(self, accepted: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(self._server, accepted)
+            await self._loop.connect_accepted_socket(self.server, accepted)
         except OSError:
             accepted.close()
             self._door.left()

@@ -1,6 +1,6 @@
 """The way of a body into one connection: pieces from memory, and files by the kernel (sendfile).
 
-asyncio's own sendfile hands over whatever the socket takes, and a fast client takes a whole layer: all others wait, and
+asyncio's own sendfile hands over all that the socket takes, and a fast client takes a whole layer: all others wait, and
 eight clients at once cost a sixth more processor time than eight that take turns.
 
 When the rest of a body will not come, the connection is closed by FIN before Content-Length is reached. Clients notice

@@ -132,10 +132,10 @@ async def test_no_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
         with structlog.testing.capture_logs() as told:
             async with serving() as s:
                 (listening,) = s.listeners._open.values()
-                listening.entrance.pause()
+                listening.pause()
                 async with session(s.ports[0]) as client:
-                    listening.entrance.resume()
-                    assert await served_in_the_end(s, listening.entrance, problem, client) < 50
+                    listening.resume()
+                    assert await served_in_the_end(s, listening, problem, client) < 50
 
         assert [line["event"] for line in told] == ["clients wait"] * lines
         assert all("ulimit" in line["why"] for line in told)

@@ -51,6 +51,8 @@ class _Lookup:
     grant: Grant | None
     key: tuple[str, Digest]
     """Of its transfer."""
+    readable: Bounded[tuple[RepositoryKey, Digest], bool]
+    """That of the moment before anything was looked up: another one has taken its place where grants ended since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +129,12 @@ class Blobs:
         raise OciError(UPSTREAM_BROKEN, "the upstream does not say how long the blob is")
 
     async def _look_up(self, scope: Scope, repository: Repository, digest: Digest) -> _Lookup:
-        repo = scope.key(repository)
+        repo, readable = scope.key(repository), self._grants.readable
         grant = await self._grants.find(repo, digest, ContentKind.BLOB)
         if grant is None and await self._grants.find(repo, digest, ContentKind.MANIFEST) is not None:
             # A manifest is never served as a blob: clients would take its bytes for a layer.
             raise OciError(BLOB_UNKNOWN, "the digest is that of a manifest")
-        return _Lookup(scope, repo, digest, grant, (repo.scope, digest))
+        return _Lookup(scope, repo, digest, grant, (repo.scope, digest), readable)
 
     async def _stored(self, asked: _Lookup) -> StoredBlob | None:
         if asked.grant is None or await self._grants.provenance(asked.repo, asked.digest) is None:
@@ -142,7 +144,7 @@ class Blobs:
         content = await self._content.open(asked.digest)
         if content is None:
             return None
-        self._grants.readable[asked.repo, asked.digest] = True
+        asked.readable[asked.repo, asked.digest] = True
         return StoredBlob(asked.repo, asked.digest, content)
 
     async def _confirm(self, asked: _Lookup) -> int | None:

@@ -73,6 +73,6 @@ class Grants:
 
     def forget(self, gone: RepositoryKey | Digest) -> None:
         """Believe nothing any more of a repository, or of some content: it is looked up again, or asked for again."""
-        self.readable.clear()
+        self.readable = Bounded(REMEMBERED)
         for answers in self.ready:
             answers.forget(gone)

@@ -70,7 +70,7 @@ async def _send(exchange: Exchange, ready: ReadyAnswers, blob: StoredBlob, wante
             raise OciError(UNAVAILABLE, str(problem), problem=Problem.DISK) from problem
         rendered = _rendered(blob.digest, Whole(), size, marks)
         answer = ReadyAnswer(rendered, body, math.inf, exchange.scope.counters, blob.repo, blob.digest)
-        ready.keep(exchange.keys, answer)
+        ready.keep(exchange.keys, answer, exchange.since)
         exchange.serves(Source.HIT, blob.digest)
         await exchange.reply(rendered, body)
         return

@@ -110,6 +110,7 @@ class Exchange:
         "namespace",
         "request",
         "scope",
+        "since",
     )
 
     def __init__(
@@ -119,6 +120,8 @@ class Exchange:
         self.keys = keys
         """What the answer may be kept under, None for one that may not be."""
         self.scope = scope
+        self.since = 0
+        """How often ready answers had been forgotten before the engine was asked."""
         self.namespace: tuple[Header, ...] = ()
         """Says which registry the client named, where it did."""
         self.keep_alive = bool(request.keep_alive)
@@ -198,7 +201,9 @@ class Exchange:
             self._sent = outlet.count
 
     async def refuse(self, refusal: OciError, *headers: Header) -> None:
-        """Answer with an error. Raises ConnectionResetError."""
+        """Answer with an error. Raises ConnectionResetError, also where another answer has begun."""
+        if self._begun:
+            raise ConnectionResetError("an answer had begun")
         self._refused = True
         if refusal.kind.status >= 500:
             # What was asked for is not told: no byte of a request goes into a log.

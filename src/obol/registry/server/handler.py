@@ -101,6 +101,7 @@ class Handler:
                     self._engine.used(ready.repository, ready.digest)
                 await exchange.reply(ready.rendered, ready.body)
                 return
+        exchange.since = self._ready.forgotten
         target = self._shared.hosts.own_target(request.raw_path, request.headers.get("Host"))
         page = self._pages.get(target)
         if page is not None and request.method in {"GET", "HEAD"}:
@@ -156,7 +157,7 @@ class Handler:
         rendered = Rendered(200, (*headers, *exchange.namespace, (CACHE_HEADER, "hit")))
         counters = self._scope.counters
         ready = ReadyAnswer(rendered, answer.body, until, counters, answer.repo, answer.digest, is_manifest=True)
-        self._ready.keep(exchange.keys, ready)
+        self._ready.keep(exchange.keys, ready, exchange.since)
 
     async def _list(self, exchange: Exchange, asked: TagsRequest | ReferrersRequest, ns: str | None) -> None:
         lists = self._engine.listings

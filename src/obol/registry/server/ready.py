@@ -57,6 +57,8 @@ class ReadyAnswers:
     def __init__(self, capacity: int = CAPACITY) -> None:
         self._by_bytes: Bounded[bytes, ReadyAnswer] = Bounded(capacity, _weight)
         self._by_meaning: Bounded[Meaning, ReadyAnswer] = Bounded(capacity, _weight)
+        self.forgotten = 0
+        """How often answers were forgotten."""
 
     def repeated(self, data: bytes, now: float) -> ReadyAnswer | None:
         """The answer to a request of these bytes at monotonic time `now`, or None."""
@@ -77,8 +79,13 @@ class ReadyAnswers:
         self._keep_bytes(keys, answer)
         return answer
 
-    def keep(self, keys: Keys, answer: ReadyAnswer) -> None:
-        """Keep an answer, if it is small enough to be worth it."""
+    def keep(self, keys: Keys, answer: ReadyAnswer, since: int) -> None:
+        """Keep an answer, if it is small enough to be worth it.
+
+        `since`: what `forgotten` was before the engine was asked. If it is more now, the answer may be one of those.
+        """
+        if since != self.forgotten:
+            return
         if _weight(keys.meaning, answer) <= LARGEST:
             self._by_meaning[keys.meaning] = answer
         self._keep_bytes(keys, answer)
@@ -89,6 +96,7 @@ class ReadyAnswers:
 
     def forget(self, gone: RepositoryKey | Digest) -> None:
         """Give no answer of a repository, or with some content, again."""
+        self.forgotten += 1
         for data, answer in self._by_bytes.items():
             if gone in (answer.repository, answer.digest):
                 self._by_bytes.pop(data)

@@ -235,3 +235,25 @@ async def test_a_blob_that_was_read_is_not_looked_up_again(monkeypatch: pytest.M
 
         with pytest.raises(OciError):
             await w.blob(BLOB)
+
+
+async def test_grants_that_end_while_a_blob_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was looked up before grants ended is not remembered after it."""
+    one = FakeUpstream()
+    one.add(REPOSITORY, "v1", IMAGE)
+    async with world(one) as w:
+        await w.pull(BLOB)
+        await w.idle()
+        opened = w.store.content.open
+
+        async def slowly(digest: Digest) -> object:
+            await w.engine.grants.revoke(REPO)
+            return await opened(digest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(w.store.content, "open", slowly)
+            assert isinstance(await w.blob(BLOB), StoredBlob)
+        one.problems["head_blob"] = Denied("not for you")
+
+        with pytest.raises(OciError):
+            await w.blob(BLOB)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.fakes.content import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
-from tests.fakes.registry import FakeRegistry, Repository, error, kind_of, route
+from tests.fakes.registry import FakeRegistry, Repository, Route, error, kind_of, route
 from tests.fakes.tokens import TokenOffice, asked_scopes, bearer, covers, pull_scope, repository_of
 
 if TYPE_CHECKING:
@@ -20,25 +20,43 @@ _NAMES = {
 }
 
 
-class FakeGhcr(FakeRegistry):
-    """ghcr-like; repositories named in `private` are as good as absent."""
+DENIED = error(403, "DENIED", "requested access to the resource is denied")
+
+
+class PrivateRegistry(FakeRegistry):
+    """One with tokens; repositories named in `private` are as good as absent."""
 
     def __init__(self, link: SlowLink | None = None) -> None:
         super().__init__(link)
         self.office = TokenOffice()
         self.private: set[str] = set()
 
+    def hides(self, where: Route | None, scopes: frozenset[str]) -> bool:
+        """Whether a token of these scopes does not show a place."""
+        return where is not None and (where.repository in self.private or not covers(scopes, where.repository))
+
+    def token(self, seen: Seen, refusal: Answer) -> Answer:
+        """A token for what was asked for, unless one of the repositories is not there."""
+        scopes = asked_scopes(seen)
+        if any(name not in self.repositories or name in self.private for name in map(repository_of, scopes)):
+            return refusal
+        return self.office.issue(frozenset(scopes))
+
+
+class FakeGhcr(PrivateRegistry):
+    """ghcr-like."""
+
     async def answer(self, seen: Seen) -> Answer:
         """Tokens at `/token`; else what the token is good for."""
         if kind_of(seen.path) == "token":
-            return self._token(seen)
+            return self.token(seen, DENIED)
         scopes = self.office.scopes_of(seen)
         where = route(seen.path)
         if scopes is None:
             scope = pull_scope(where.repository if where else "user/image")
             return error(401, "UNAUTHORIZED", "authentication required", bearer(self.url + "/token", "ghcr.io", scope))
-        if where and (where.repository in self.private or not covers(scopes, where.repository)):
-            return error(403, "DENIED", "requested access to the resource is denied")
+        if self.hides(where, scopes):
+            return DENIED
         return await super().answer(seen)
 
     def manifest(self, seen: Seen, held: Repository, reference: str) -> Answer:
@@ -49,10 +67,3 @@ class FakeGhcr(FakeRegistry):
             one, many = _NAMES.get(stored.media_type, ("manifest", "its type"))
             return error(404, "MANIFEST_UNKNOWN", f"{one} found, but accept header does not support {many}")
         return super().manifest(seen, held, reference)
-
-    def _token(self, seen: Seen) -> Answer:
-        scopes = asked_scopes(seen)
-        for name in map(repository_of, scopes):
-            if name not in self.repositories or name in self.private:
-                return error(403, "DENIED", "requested access to the resource is denied")
-        return self.office.issue(frozenset(scopes))

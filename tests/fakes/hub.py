@@ -185,16 +185,6 @@ class FakeHub:
     def add(self, repository: str, tag: str | None, image: FakeImage) -> None:
         self.api.add(repository, tag, image)
 
-    def move(self, repository: str, tag: str, image: FakeImage) -> None:
-        """Point an existing tag at another image."""
-        self.api.move(repository, tag, image)
-
-    def remove_tag(self, repository: str, tag: str) -> None:
-        self.api.remove_tag(repository, tag)
-
-    def expire_all(self) -> None:
-        self.cdn.expire_all()
-
     async def down(self) -> None:
         for server in (self.api, self.auth, self.cdn):
             await server.down()

@@ -98,7 +98,7 @@ async def test_hub_blobs_come_from_signed_urls() -> None:
         hub.cdn.uses = 2
         assert (await follow(reply)).status == 403
         hub.cdn.uses = None
-        hub.expire_all()
+        hub.cdn.expire_all()
         assert (await follow(reply)).status == 403
         assert (await follow(await request(hub.api.port, "GET", BLOB, [right]))).status == 200
 

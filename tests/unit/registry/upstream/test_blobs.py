@@ -217,9 +217,9 @@ async def test_links_that_never_work_are_given_up() -> None:
         shelved(hub.api)
         (await at.blob.open_once(0, 1000)).close()
         for _ in range(MAX_REFRESHES):
-            hub.expire_all()
+            hub.cdn.expire_all()
             (await at.blob.open_once(0, 1000)).close()
-        hub.expire_all()
+        hub.cdn.expire_all()
 
         with pytest.raises(Unavailable, match="expire faster"):
             await at.blob.open_once(0, 1000)
@@ -230,7 +230,7 @@ async def test_a_token_that_ended_during_the_blob_is_replaced() -> None:
     async with FakeHub() as hub, reached(hub.url) as at:
         shelved(hub.api)
         await at.fetch(0, 1000)
-        hub.expire_all()
+        hub.cdn.expire_all()
         hub.office.revoke_all()
 
         assert await at.fetch(1000, 2000) == DATA[1000:2000]

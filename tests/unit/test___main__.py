@@ -16,7 +16,6 @@ class StandInCommandLine(ModuleType):
         self._outcome = outcome
 
     def run(self) -> int:
-        """Do as told."""
         if isinstance(self._outcome, BaseException):
             raise self._outcome
         return self._outcome

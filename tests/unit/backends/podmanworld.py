@@ -36,16 +36,13 @@ class FakePorts:
     spare: int = 41234
 
     def is_free(self, address: str, port: int) -> bool:
-        """Tell."""
         return port not in self.taken
 
     def pick_free(self, addresses: tuple[str, ...]) -> int:
-        """Choose."""
         self.spare += 1
         return self.spare - 1
 
     def holder(self, port: int) -> Holder | None:
-        """Name."""
         return Holder(7, "nginx") if port == 4000 else None
 
 

@@ -63,7 +63,6 @@ class Hanging(FakeRunner):
     """A runner whose programs do not end."""
 
     def _unscripted(self, argv: tuple[str, ...], stdin: str) -> Completed:
-        """Give up at once."""
         raise ObolError(f"`{argv[0]}` did not end within {self.ran[-1].timeout:g} seconds")
 
 

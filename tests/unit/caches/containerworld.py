@@ -39,11 +39,9 @@ class World:
 
     @property
     def docker(self) -> Docker:
-        """The command line over the runner."""
         return Docker(self.runner)
 
     def plan(self, *caches: CacheContainer, image: str = "registry:3") -> ContainersPlan:
-        """A plan over the root."""
         return ContainersPlan(self.root, caches, image)
 
     async def ask(self, port: int, path: str) -> int | None:
@@ -55,11 +53,9 @@ class World:
         return 200
 
     def changes(self) -> list[str]:
-        """The commands that change something."""
         return [line for line in self.runner.lines if not _ASKS.intersection(line.split()[1:3])]
 
     def seen(self, cache: CacheContainer, *, status: str = "running", networks: Sequence[str] = ("n1",)) -> Json:
-        """A container as we make it."""
         return container(
             cache.name,
             status=status,

@@ -56,7 +56,6 @@ class FakeCache(BuiltinEngine):
         return Running(status(fills=self.fills.pop(0) if self.fills else 0))
 
     def images(self) -> Inventory:
-        """List."""
         if not self.inventories:
             raise EngineNotRunning("gone")
         return self.inventories.pop(0) if len(self.inventories) > 1 else self.inventories[0]

@@ -52,25 +52,21 @@ class FakeEngine(BuiltinEngine):
     plans: list[BuiltinPlan] = field(default_factory=list)
 
     def start(self) -> Started:
-        """Start."""
         if self.problem:
             raise self.problem
         return self.started or Started(engine_status(), already=False)
 
     def stop(self) -> bool:
-        """Stop."""
         if self.problem:
             raise self.problem
         return self.running is not None
 
     def status(self) -> Running | None:
-        """Tell."""
         if self.problem:
             raise self.problem
         return self.running
 
     def images(self) -> Inventory:
-        """List."""
         if self.problem:
             raise self.problem
         return self.held
@@ -80,7 +76,6 @@ class Screen(io.StringIO):
     """A terminal, as far as a program can see."""
 
     def isatty(self) -> bool:
-        """It is one."""
         return True
 
 
@@ -162,7 +157,6 @@ class Served:
     calls: list[tuple[EngineSettings, str, int]] = field(default_factory=list)
 
     def serve(self, settings: EngineSettings, *, log_format: str, log_level: int) -> int:
-        """Serve nothing."""
         self.calls.append((settings, log_format, log_level))
         return self.code
 

@@ -108,7 +108,6 @@ class Asked:
     found: list[tuple[str, int, str]] = field(default_factory=list)
 
     async def status_of(self, address: str, port: int, path: str) -> int | None:
-        """Answer."""
         self.found.append((address, port, path))
         return self.status
 

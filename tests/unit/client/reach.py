@@ -42,7 +42,6 @@ class FakeCache(FakeRegistry):
         self.held = 0
 
     async def answer(self, seen: Seen) -> Answer:
-        """What a cache says."""
         answer = await super().answer(seen)
         where = route(seen.path)
         reference = where.reference if where else ""
@@ -62,22 +61,18 @@ class Told:
     ends: list[PulledImage | PullFailed] = field(default_factory=list)
 
     def found(self, reference: ImageReference, size: int) -> None:
-        """Remember."""
         assert isinstance(reference, ImageReference)
         self.sizes.append(size)
 
     def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
-        """Remember."""
         assert isinstance(reference, ImageReference)
         assert count > 0
         self.moves[source] += count
 
     def done(self, image: PulledImage) -> None:
-        """Remember."""
         self.ends.append(image)
 
     def failed(self, problem: PullFailed) -> None:
-        """Remember."""
         self.ends.append(problem)
 
 

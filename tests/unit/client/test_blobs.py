@@ -35,7 +35,6 @@ class Counted:
     clock: FakeClock = field(default_factory=FakeClock)
 
     def count(self, count: int, source: Origin) -> None:
-        """Count."""
         assert count > 0
         self.bytes[source] += count
 

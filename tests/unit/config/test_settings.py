@@ -21,16 +21,13 @@ class Person:
         self.directories = Directories(directory, directory / "data", directory / "state", directory / "root")
 
     def write(self, text: str) -> None:
-        """Write the settings file."""
         self.file.write_text(text, encoding="utf-8")
 
     def load(self, flags: CacheFlags | None = None) -> CacheSettings:
-        """Load the settings."""
         around = Invocation(self.environ, Path("/cwd"), Path("/home/ada"))
         return load_cache_settings(flags or CacheFlags(), around, self.directories)
 
     def problems(self, flags: CacheFlags | None = None) -> tuple[str, ...]:
-        """Fail to load them."""
         with pytest.raises(SettingsError) as caught:
             self.load(flags)
         return caught.value.problems

@@ -26,7 +26,6 @@ class FakeEngine(BuiltinEngine):
     stops: int = 0
 
     def start(self) -> Started:
-        """Start."""
         self.begun.set()
         assert self.may_start.wait(1.5)
         if self.problem:
@@ -34,7 +33,6 @@ class FakeEngine(BuiltinEngine):
         return Started(msgspec.json.decode(status_body(Path("/s"), ports={"ghcr.io": 7}), type=EngineStatus), False)
 
     def stop(self) -> bool:
-        """Stop."""
         self.stops += 1
         raise EngineUnresponsive("it has ended already")
 

@@ -146,11 +146,9 @@ class Telling(io.BytesIO):
         self.told = asyncio.Event()
 
     def flush(self) -> None:
-        """A line is complete."""
         self.told.set()
 
     async def next(self) -> OriginEvent:
-        """The next line."""
         await self.told.wait()
         self.told.clear()
         return heard(self)[-1]

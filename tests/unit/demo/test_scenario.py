@@ -36,7 +36,6 @@ class Stage:
 
     @asynccontextmanager
     async def origin_process(self) -> AsyncIterator[Stage]:
-        """Play the origin."""
         try:
             yield self
         finally:
@@ -45,7 +44,6 @@ class Stage:
                 await self.origin.__aexit__(None)
 
     async def begin(self, order: Order, made: Callable[[int], None]) -> None:
-        """Make the images."""
         self.happened.append("making")
         collection = make(scaled(STACK, order.size), Path(order.folder), lambda _: None)
         made(600_000)
@@ -54,7 +52,6 @@ class Stage:
         self.port = self.origin.port
 
     async def sent(self) -> int:
-        """Count."""
         assert self.origin is not None
         return self.origin.sent
 
@@ -64,7 +61,6 @@ class Stage:
 
     @asynccontextmanager
     async def running_cache(self, engine: BuiltinEngine) -> AsyncIterator[Mapping[str, str]]:
-        """Play the cache."""
         assert engine is ENGINE
         self.happened.append("cache started")
         if self.problem:
@@ -75,16 +71,13 @@ class Stage:
             self.happened.append("cache ended")
 
     def began(self, what: str, total: int) -> None:
-        """Watch."""
         assert 990_000 < total < 1_030_000
         self.happened.append(what)
 
     def moved(self, count: int) -> None:
-        """Watch."""
         assert count > 0
 
     def ended(self, phase: MeasuredPull) -> None:
-        """Watch."""
         assert list(self.temporary.iterdir())
         self.happened.append(f"{phase.name} done")
 

@@ -25,7 +25,6 @@ class Line:
     fails: bool = False
 
     def applied(self, before: str | None) -> str:
-        """Append it."""
         if self.fails:
             raise ObolError("no room")
         return (before or "") + self.text

@@ -263,7 +263,6 @@ class SlowRunner(FakeRunner):
         self.began, self.gate, self.done = asyncio.Event(), asyncio.Event(), False
 
     async def run(self, argv: Any, **options: Any) -> Completed:
-        """Be at work."""
         self.began.set()
         await self.gate.wait()
         self.done = True

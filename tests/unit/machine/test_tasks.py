@@ -101,7 +101,6 @@ class Work:
         self.began, self.gate, self.done = asyncio.Event(), asyncio.Event(), False
 
     async def run(self, failure: Exception | None = None) -> str:
-        """Do it."""
         self.began.set()
         await self.gate.wait()
         self.done = True

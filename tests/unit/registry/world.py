@@ -78,18 +78,15 @@ class World:
 
     @property
     def upstream(self) -> FakeUpstream:
-        """The first upstream."""
         return self.upstreams[0]
 
     @property
     def scope(self) -> Scope:
-        """The first space."""
         return self.scopes[0]
 
     async def manifest(
         self, reference: str, *accept: str, repository: str = REPOSITORY, head: bool = False, scope: Scope | None = None
     ) -> Document | DocumentHead:
-        """Ask for a manifest."""
         reference = parse_reference(reference)
         answer = await self.engine.manifests.get(
             scope or self.scope, Repository(repository), reference, accept, head=head
@@ -107,15 +104,12 @@ class World:
     async def blob(
         self, digest: str, *, repository: str = REPOSITORY, part: bool = False, scope: Scope | None = None
     ) -> StoredBlob | Follower:
-        """Ask for a blob."""
         return await self.engine.blobs.get(scope or self.scope, Repository(repository), Digest(digest), part=part)
 
     async def size(self, digest: str, *, repository: str = REPOSITORY) -> int:
-        """Ask how long a blob is."""
         return (await self.engine.blobs.head(self.scope, Repository(repository), Digest(digest))).size
 
     async def pull(self, digest: str, *, repository: str = REPOSITORY) -> bytes:
-        """All bytes of a blob."""
         got = await take(await self.blob(digest, repository=repository))
         assert got.complete
         return got.data
@@ -146,7 +140,6 @@ class World:
         return refusal.value
 
     async def stored(self, digest: str = DIGEST) -> bool:
-        """Whether a blob was kept."""
         return await self.store.content.size(Digest(digest)) is not None
 
     async def idle(self) -> None:

@@ -51,11 +51,9 @@ class Gateway(GatewayMirrors):
         self._world = world
 
     async def offer(self, network: Network) -> Offer:
-        """Offer the gateway."""
         return Offer(network, (ON_GATEWAY,), (54100,), {"docker.io": 54100}, True, self._world.substitutes)
 
     async def try_from_inside(self, offer: Offer, image: str, watch: Watch | None = None) -> Reached | Unreached:
-        """Try it."""
         assert watch
         watch(f"pulling {image}")
         self._world.calls.append(f"try {image}")
@@ -71,31 +69,26 @@ class Containers(ContainersEngine):
         self.world, self.plan = world, plan
 
     async def start(self, network: Network) -> ContainersStarted:
-        """Start."""
         assert network.name == "obol-net"
         self.world.calls.append(f"start {[cache.registry for cache in self.plan.caches]} {dict(self.plan.loopback)}")
         serving = tuple(Serving(cache, cache.port, "made") for cache in self.plan.caches)
         return ContainersStarted(serving, self.world.left_out)
 
     async def fetch_image(self) -> None:
-        """Fetch."""
         self.world.calls.append(f"fetch by {dict(self.plan.loopback)}")
         if self.world.problem:
             raise self.world.problem
 
     async def status(self) -> tuple[ContainerSeen, ...]:
-        """Look."""
         if self.world.problem:
             raise self.world.problem
         return tuple(ContainerSeen(cache, self.world.containers, ours=self.world.ours) for cache in self.plan.caches)
 
     async def discard(self) -> tuple[str, ...]:
-        """Remove."""
         self.world.calls.append("discard")
         return tuple(cache.name for cache in self.plan.caches if self.world.containers != "absent")
 
     async def remove(self, *, content: bool) -> tuple[str, ...]:
-        """Remove."""
         self.world.calls.append(f"remove {content}")
         return ("one is left",)
 
@@ -108,7 +101,6 @@ class UnitCaches(DockerCaches):
     def containers_engine(
         self, caches: tuple[CacheContainer, ...] | None = None, loopback: Mapping[str, int] | None = None
     ) -> ContainersEngine:
-        """Those of the test."""
         return Containers(self.world, super().containers_engine(caches, loopback)._plan)
 
 
@@ -131,12 +123,10 @@ class World:
     problem: ObolError | None = None
 
     def __post_init__(self) -> None:
-        """Have the network."""
         fake.all_networks(self.runner, fake.network("obol-net", labels={"obol.network": "shared"}))
         fake.all_containers(self.runner)
 
     def caches(self, engine: EngineName = "auto", *, development: bool = False) -> DockerCaches:
-        """The unit under test."""
         plans = CachePlans(BuiltinPlan(self.root / "builtin"), ContainersPlan(self.root, (HUB,)), engine, development)
         caches = UnitCaches(Docker(self.runner), self.builtin, Gateway(self), plans)
         caches.world = self

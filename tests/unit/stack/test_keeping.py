@@ -21,7 +21,6 @@ class Mortal(FakeCaches):
     broken: ObolError | None = None
 
     def die(self) -> None:
-        """End."""
         self.running = None
         self.pid += 1
 
@@ -45,11 +44,9 @@ class Kept:
         self.keeper = Keeper(self.engine, engine_status(), self.clock, self.told.append)
 
     async def restore(self) -> None:
-        """Another engine runs."""
         self.restored += 1
 
     async def look(self) -> bool:
-        """Look once."""
         return await self.keeper.look(self.restore)
 
 

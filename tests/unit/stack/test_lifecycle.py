@@ -281,7 +281,6 @@ class AddressedBackend(FakeBackend):
     """A cluster whose nodes have addresses."""
 
     async def addresses(self, stack_id: str) -> frozenset[str]:
-        """One node."""
         assert stack_id == WHO.stack_id
         return frozenset({"172.18.0.2"})
 

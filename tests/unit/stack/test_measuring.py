@@ -143,7 +143,6 @@ class SlowBackend(FakeBackend):
         self._clock, self._seconds = clock, seconds
 
     async def up(self, spec: ClusterSpec, step: Step) -> Up:
-        """Take as long as told."""
         self._clock.advance(self._seconds)
         return await super().up(spec, step)
 

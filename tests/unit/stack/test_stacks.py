@@ -34,12 +34,10 @@ class Person:
     clusters: Clusters = field(default_factory=Clusters)
 
     def __post_init__(self) -> None:
-        """Have a home."""
         self.world = World(Home(self.folder / "config"), FakeBackend(name="podman"))
 
     @property
     def stacks(self) -> Stacks:
-        """What a verb gets."""
         directories = {"OBOL_CONFIG_DIR": str(self.folder / "config"), "OBOL_DATA_DIR": str(self.folder / "data")}
         around = Invocation({**directories, **self.environ}, self.folder, self.folder)
         return Stacks(around, Machine(self._lifecycle, self._runtimes, self._clusters), self.world.reporter)

@@ -78,13 +78,11 @@ class FakeCaches(BuiltinEngine):
     calls: list[str] = field(default_factory=list)
 
     def start(self) -> Started:
-        """Start."""
         self.calls.append("start")
         already, self.running = self.running is not None, Running(engine_status())
         return Started(self.running.status, already, self.substitutes, self.differs)
 
     def stop(self) -> bool:
-        """Stop."""
         self.calls.append("stop")
         stopped, self.running = self.running is not None, None
         return stopped
@@ -166,7 +164,6 @@ class FakeWarmth(Warming):
         return tuple(found)
 
     async def held(self, references: Sequence[ImageReference]) -> Mapping[ImageReference, Held]:
-        """Give the holdings."""
         return {reference: self.holdings.get(reference, "missing") for reference in references}
 
 
@@ -190,7 +187,6 @@ class FakeBackend:
             raise self.failing[what].pop(0)
 
     async def check(self) -> None:
-        """Look."""
         self._do("check")
 
     async def authorise(self) -> None:
@@ -199,12 +195,10 @@ class FakeBackend:
             raise self.failing["authorise"].pop(0)
 
     async def state(self, stack_id: str) -> ClusterState:
-        """Tell."""
         self._do(f"state {stack_id}")
         return self.running
 
     async def up(self, spec: ClusterSpec, step: Step) -> Up:
-        """Start."""
         self._do("up")
         self.spec = spec
         await asyncio.sleep(0)  # others get on meanwhile
@@ -214,16 +208,13 @@ class FakeBackend:
         return Up(created=created)
 
     async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
-        """Deploy."""
         self._do("apply")
         return Deployed("http://localhost")
 
     async def down(self, stack_id: str) -> None:
-        """Stop."""
         self._do(f"down {stack_id}")
 
     async def purge(self, stack_id: str, *, images: bool) -> None:
-        """Remove."""
         self._do(f"purge {stack_id} {images}")
         self.running = "absent"
 
@@ -240,24 +231,20 @@ class StackCaches:
     store: Path = Path("/nowhere")
 
     async def start(self) -> Started | None:
-        """Start."""
         self.calls.append("start")
         if self.problem:
             raise self.problem
         return Started(engine_status(), already=False)
 
     async def wire(self, started: Started | None, step: Step) -> Wired:
-        """Wire."""
         self.calls.append("wire")
         step.note("a note of the caches")
         return Wired(self.mirrors)
 
     async def containers(self) -> tuple[ContainerSeen, ...]:
-        """None."""
         return ()
 
     async def remove(self) -> tuple[str, ...]:
-        """Remove."""
         self.calls.append("remove")
         return ("caches removed",)
 
@@ -269,7 +256,6 @@ class FakeNetworks:
     leaked: int = 0
 
     async def reclaim(self) -> tuple[str, ...]:
-        """Free them."""
         freed, self.leaked = self.leaked, 0
         return (f"{freed} networks freed",) if freed else ()
 
@@ -285,7 +271,6 @@ class FakeReporter:
     expected: list[str] | None = None
 
     def expect(self, images: Sequence[str]) -> None:
-        """Keep which images will come."""
         self.expected = list(images)
 
     def note(self, text: str) -> None:
@@ -293,21 +278,17 @@ class FakeReporter:
         self.noted.append(text)
 
     def warn(self, text: str) -> None:
-        """Keep a sentence."""
         self.warned.append(text)
 
     def show(self, images: Sequence[str], earlier: Sequence[str], *, foretold: bool) -> None:
-        """Keep which images are shown."""
         self.shown = (*images, *earlier)
 
     @contextmanager
     def pulls(self, count: int) -> Iterator[Progress]:
-        """Show nothing of them."""
         yield Silence()
 
     @contextmanager
     def step(self, label: str) -> Iterator[Watch]:
-        """Take a step."""
         try:
             yield lambda line: self.seen.append(f"  {line}")
         except BaseException:
@@ -330,12 +311,10 @@ class World:
 
     @property
     def stack(self) -> Lifecycle:
-        """The stack over these parts."""
         return Lifecycle(self.backend, self.caches, self.engine, self.warmth, self.networks, self.home)
 
     @property
     def on_none(self) -> Lifecycle:
-        """The same where nothing runs."""
         caches = HostCaches(self.engine, Path("/nowhere"))
         return Lifecycle(NoBackend(), caches, self.engine, self.warmth, self.networks, self.home)
 

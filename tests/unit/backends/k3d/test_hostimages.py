@@ -26,12 +26,10 @@ class World:
     lines: list[str] = field(default_factory=list)
 
     async def obtain(self, version: str = "v5.9.0") -> None:
-        """Have what k3d needs."""
         await self.images.obtain(Version(version), {}, self.lines.append)
 
     @property
     def images(self) -> HostImages:
-        """The unit under test."""
         return HostImages(Docker(self.machine), self.environ)
 
 

@@ -32,7 +32,6 @@ class SlowPodman(FakePodman):
         env: Mapping[str, str] | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the signature of the port
     ) -> Completed:
-        """Carry out one command."""
         if argv[1] == "pull":
             await self.gates[argv[-1]].wait()
         return await super().run(argv, stdin=stdin, env=env, timeout=timeout)

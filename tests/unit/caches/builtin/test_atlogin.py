@@ -40,13 +40,11 @@ class World(BuiltinEngine):
     """How often a service that was started does not answer yet."""
 
     def start(self) -> Started:
-        """Start it in the background."""
         self.acts.append("start")
         already, self.runs = self.runs, True
         return Started(answer(), already)
 
     def stop(self) -> bool:
-        """Stop it."""
         self.acts.append("stop")
         ran, self.runs = self.runs, False
         return ran

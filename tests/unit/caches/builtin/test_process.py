@@ -33,7 +33,6 @@ class FakeChild:
     code: int | None = None
 
     def poll(self) -> int | None:
-        """Give the exit code."""
         return self.code
 
 
@@ -69,17 +68,14 @@ class FakePorts:
     spare: int = 40000
 
     def is_free(self, address: str, port: int) -> bool:
-        """Tell by the list."""
         del address
         return port not in self.taken
 
     def pick_free(self, addresses: tuple[str, ...]) -> int:
-        """Give always the same."""
         del addresses
         return self.spare
 
     def holder(self, port: int) -> Holder | None:
-        """Always the same."""
         return Holder(7, "nginx") if port in self.taken else None
 
 

@@ -42,7 +42,6 @@ class World:
     ours: set[str] = field(default_factory=lambda: {GATEWAY})
 
     def gateway(self) -> GatewayMirrors:
-        """The unit under test."""
         docker = Docker(self.runner)
         return GatewayMirrors(
             docker,
@@ -54,11 +53,9 @@ class World:
         )
 
     def info(self, system: str = "Debian", option: str = "name=seccomp") -> None:
-        """What the daemon says of itself."""
         self.runner.script("docker", "info", stdout=INFO % (system, option))
 
     def on_gateway(self) -> list[Listener]:
-        """What the engine was told."""
         return [listener for listener in self.caches.listeners if listener.address == GATEWAY]
 
 

@@ -254,7 +254,6 @@ class FakeWarmth:
         progress: Progress,
         before: Callable[[Holding], None] | None = None,
     ) -> tuple[Outcome, ...]:
-        """As told."""
         assert engine.pid == 4711
         for outcome in self.outcomes:
             progress.done(outcome) if isinstance(outcome, PulledImage) else progress.failed(outcome)

@@ -48,7 +48,6 @@ class Docker:
     calls: list[str] = field(default_factory=list)
 
     async def look(self) -> tuple[ContainerSeen, ...]:
-        """Look."""
         self.calls.append("look")
         if self.silent:
             await asyncio.Event().wait()
@@ -57,18 +56,15 @@ class Docker:
         return tuple(self.there)
 
     async def stop(self) -> tuple[str, ...]:
-        """Stop."""
         if self.problem:
             raise self.problem
         return tuple(one.cache.name for one in self.there if one.cache.upstream and one.state == "running")
 
     async def discard(self) -> tuple[str, ...]:
-        """Remove."""
         self.calls.append("discard")
         return tuple(one.cache.name for one in self.there if one.cache.upstream)
 
     async def logs(self, lines: int) -> tuple[str, ...]:
-        """Tell."""
         return (f"docker.io: the last {lines}",)
 
 

@@ -47,7 +47,6 @@ class FakeWarmth:
         progress: Progress,
         before: Callable[[Holding], None] | None = None,
     ) -> tuple[Outcome, ...]:
-        """As told."""
         assert engine.pid == 4711
         assert before is not None
         before(Holding({}, self.missing))

@@ -24,7 +24,6 @@ class Engine:
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
     def __call__(self, images: Sequence[str], /) -> ProgressStatus | None:
-        """Answer."""
         self.asked.append(tuple(images))
         present = 100 * len(self.asked)
         return ProgressStatus(7, (ImageProgress(NAME, 1000, present, present, 1000, present, 1),), ())

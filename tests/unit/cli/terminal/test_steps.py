@@ -24,11 +24,9 @@ class Notes:
     lines: list[str] = field(default_factory=list)
 
     def note(self, text: str) -> None:
-        """Keep a line."""
         self.lines.append(text)
 
     def warn(self, text: str) -> None:
-        """Keep a sentence."""
         self.lines.append(f"! {text}")
 
 

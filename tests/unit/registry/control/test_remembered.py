@@ -34,7 +34,6 @@ class FakePorts:
         return wanted
 
     async def drop(self, settings: Listener) -> bool:
-        """Close one."""
         return settings in self.open
 
 

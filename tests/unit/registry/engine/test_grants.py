@@ -188,7 +188,6 @@ class FullNames(MemoryMetadata):
     """Names on a disk that is full."""
 
     async def revoke(self, repo: RepositoryKey) -> bool:
-        """Fail."""
         raise StoreError("full")
 
 

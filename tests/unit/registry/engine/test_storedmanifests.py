@@ -30,7 +30,6 @@ class Counting(MemoryContent):
         self.most = 0
 
     async def read(self, digest: Digest) -> bytes | None:
-        """All of an object."""
         self.reads.append(digest)
         self.reading += 1
         self.most = max(self.most, self.reading)

@@ -174,7 +174,6 @@ class Walk:
             self.health = probing(self.health, self.now)
 
     def come_back(self, event: str, seconds: float) -> None:
-        """One question comes back."""
         match event:
             case "answer":
                 self.health = after_answer(self.health)

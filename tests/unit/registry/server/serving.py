@@ -92,15 +92,12 @@ class Session:
         return await self.answer(method)
 
     def send(self, data: bytes) -> None:
-        """Send bytes as they are."""
         self._writer.write(data)
 
     def leave(self) -> None:
-        """Drop the connection."""
         self._writer.transport.abort()
 
     async def answer(self, method: str = "GET") -> Reply:
-        """Read the next answer."""
         conversation = Conversation(self.reader, method, 0.0)
         await conversation.head()
         body, complete = await conversation.body()

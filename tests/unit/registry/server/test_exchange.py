@@ -90,7 +90,6 @@ class Incoming:
             self.transport.unsent = 0
 
     def request(self) -> web.BaseRequest:
-        """As the type that is declared."""
         return cast("web.BaseRequest", self)
 
 

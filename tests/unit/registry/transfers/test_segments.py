@@ -182,7 +182,6 @@ class Fetching:
             self.taken.append(rest)
 
     def write(self, start: int, stop: int) -> None:
-        """Bytes arrive."""
         assert not any(self.written[start:stop])
         self.written[start:stop] = [True] * (stop - start)
         before = self.segments.frontier

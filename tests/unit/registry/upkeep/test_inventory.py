@@ -65,11 +65,9 @@ class Shelf:
         return {str(blob.digest) for blob in manifest.blobs}
 
     async def images(self) -> tuple[HeldImage, ...]:
-        """What is there."""
         return (await take_inventory(self.store)).images
 
     async def image(self) -> HeldImage:
-        """The only image that is there."""
         (image,) = await self.images()
         return image
 

@@ -52,7 +52,6 @@ class CountingLink(SlowLink):
     made = 0
 
     def connection(self) -> LinkConnection:
-        """One more."""
         self.made += 1
         return super().connection()
 

@@ -378,7 +378,6 @@ class Dribble:
         self._left = [data[at : at + 1] for at in range(len(data))]
 
     async def readany(self) -> bytes:
-        """The next byte."""
         return self._left.pop(0) if self._left else b""
 
 

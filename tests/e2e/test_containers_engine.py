@@ -12,8 +12,7 @@ import pytest
 from obol.backends.k3d.node import NodeDocker
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.builtin.process import BuiltinEngine
-from obol.caches.containers.engine import ContainersEngine
-from obol.caches.containers.existing import CacheContainers
+from obol.caches.containers.engine import CacheContainers, ContainersEngine
 from obol.caches.containers.plan import CacheContainer, ContainersPlan, push_registry
 from obol.caches.docker.gateway import GatewayMirrors, Reached, Unreached
 from obol.caches.docker.network import ensure_network, remove_network

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.oci.references import Repository, Tag
-from obol.registry.control.remembered import RememberedPorts
+from obol.registry.control.openports import RememberedPorts
 from obol.registry.store.disk.opening import open_store
 from obol.registry.store.ports import RepositoryKey, StoreError
 from obol.registry.upkeep.graph import Graph

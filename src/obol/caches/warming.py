@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from obol.caches.reachable import addresses_of
-from obol.client.failures import not_kept, not_served
 from obol.client.platforms import parse_platform
-from obol.client.ports import Limits, PulledImage, PullFailed
+from obol.client.ports import Limits, PulledImage, PullFailed, not_kept, not_served
 from obol.client.pull import ImagePull
 from obol.client.session import RegistryClient
 from obol.errors import ObolError, UsageError

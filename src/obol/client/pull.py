@@ -14,21 +14,53 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from obol.client.blobs import BlobPull, pause
-from obol.client.config import Kept, platform_of
-from obol.client.failures import failed
-from obol.client.ports import Kind, Limits, Origin, Progress, PulledImage, Refused, Silence, Sink
+from obol.client.ports import Kind, Limits, Origin, Progress, PulledImage, Refused, Silence, Sink, failed
 from obol.client.session import Document, Lost, RegistryClient
 from obol.machine.tasks import members
-from obol.oci.manifests import choose
+from obol.oci.manifests import Platform, choose
 from obol.oci.mediatypes import is_distributable, is_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from obol.client.platforms import Selection
-    from obol.oci.manifests import Descriptor, Manifest, Platform
+    from obol.oci.manifests import Descriptor, Manifest
     from obol.oci.references import Digest, ImageReference, Reference
+
+
+class _Config(msgspec.Struct, frozen=True):
+    os: str | None = None
+    architecture: str | None = None
+    variant: str | None = None
+
+
+@dataclass
+class Kept:
+    """A `Sink` that keeps the bytes of one small blob, and hands them on to another sink if there is one."""
+
+    beyond: Sink | None
+    data: bytearray = field(default_factory=bytearray)
+
+    async def write(self, blob: Descriptor, offset: int, data: bytes) -> None:
+        """Keep, and hand on."""
+        self.data += data
+        if self.beyond is not None:
+            await self.beyond.write(blob, offset, data)
+
+
+def platform_of(config: bytes) -> Platform | None:
+    """What a configuration says; None where it is that of something else than an image."""
+    try:
+        read = msgspec.json.decode(config, type=_Config)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    if not read.os or not read.architecture:
+        return None
+    return Platform(read.os, read.architecture, read.variant or "")
+
 
 DEFAULT_LIMITS = Limits()
 MANIFEST_ATTEMPTS = 2

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from obol.caches.containers.engine import ContainerSeen, ContainersStarted
     from obol.caches.containers.plan import CacheContainer
     from obol.caches.docker.gateway import GatewayMirrors
-    from obol.caches.substitutes import Substitute
+    from obol.caches.reachable import Substitute
     from obol.config.background import CachePlans
     from obol.machine.docker.cli import Docker
     from obol.machine.docker.values import Network

@@ -10,8 +10,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.builtin.plan import BuiltinPlan
-    from obol.caches.containers.engine import ContainersStarted
-    from obol.caches.containers.existing import CacheContainers
+    from obol.caches.containers.engine import CacheContainers, ContainersStarted
     from obol.caches.containers.plan import ContainersPlan
     from obol.caches.warming import Warming
     from obol.client.platforms import Selection
@@ -25,7 +24,7 @@ def builtin_cache(plan: BuiltinPlan) -> BuiltinEngine:
 
 def cache_containers(root: Path) -> CacheContainers:
     """The cache containers over a cache root."""
-    from obol.caches.containers.existing import CacheContainers  # noqa: PLC0415 - loads Docker, which few who ask have use for
+    from obol.caches.containers.engine import CacheContainers  # noqa: PLC0415 - loads Docker, which few who ask have use for
     from obol.machine.commands import SystemRunner  # noqa: PLC0415
     from obol.machine.docker.cli import Docker  # noqa: PLC0415
 

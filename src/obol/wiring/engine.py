@@ -19,8 +19,7 @@ from obol.machine.clock import Clock, SystemClock
 from obol.machine.system import allow_many_open_files, open_files_limit, return_large_pieces
 from obol.machine.tasks import spawn
 from obol.registry.control.api import EngineStatus, Listener
-from obol.registry.control.measuring import Measuring
-from obol.registry.control.remembered import RememberedPorts
+from obol.registry.control.openports import Measuring, RememberedPorts
 from obol.registry.control.server import ControlServer, Views
 from obol.registry.engine.accounts import upstream_status
 from obol.registry.engine.engine import Engine

@@ -10,7 +10,7 @@ import pytest
 
 from obol.backends.ports import BACKENDS, Program, Runtimes
 from obol.caches.builtin.process import BuiltinEngine, Running, Started
-from obol.caches.substitutes import Substitute
+from obol.caches.reachable import Substitute
 from obol.cli import main
 from obol.cli.cache import engines
 from obol.cli.stack import commands

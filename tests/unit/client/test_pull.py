@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.client.ports import Kind, Origin, PullFailed
-from obol.client.pull import LARGEST_CONFIG
-from obol.oci.manifests import Platform
+from obol.client.pull import LARGEST_CONFIG, Kept, platform_of
+from obol.oci.manifests import Descriptor, Platform
 from obol.oci.references import Digest, ImageReference
 from tests.fakes import behaviours
 from tests.fakes.content import OCI_INDEX, FakeImage, Stored, digest_of, make_image
@@ -19,6 +19,7 @@ from tests.unit.client.reach import AMD64, APP, Basket, FakeCache, Told, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
 
 TWO = ("linux/amd64", "linux/arm64")
 IMAGE = make_image(200_000, 100_000, platforms=TWO)
@@ -298,3 +299,36 @@ async def test_unwatched() -> None:
 def test_platform_of_the_tests() -> None:
     """What these tests pull by default."""
     assert (str(reach.AMD64[0]), Digest(IMAGE.top).algorithm) == ("linux/amd64", "sha256")
+
+
+BLOB = Descriptor("", Digest.of(b"12"), 2)
+
+
+@pytest.mark.parametrize(
+    ("config", "meant"),
+    [
+        (b'{"os":"linux","architecture":"arm","variant":"v7"}', Platform("linux", "arm", "v7")),
+        (b'{"os":"linux","architecture":"amd64","variant":null}', Platform("linux", "amd64")),
+        (b'{"os":"linux"}', None),
+        (b"{}", None),
+        (b"", None),
+        (b"[" * 100_000, None),
+        (b'{"os":1}', None),
+        (b'{"os":"\xff"}', None),
+    ],
+)
+def test_platform(config: bytes, meant: Platform | None) -> None:
+    """A configuration says what an image runs on, or is that of something else."""
+    assert platform_of(config) == meant
+
+
+async def test_kept() -> None:
+    """What is looked into reaches the sink all the same."""
+    basket = Basket()
+    kept, alone = Kept(basket), Kept(None)
+
+    for sink in (kept, alone):
+        await sink.write(BLOB, 0, b"1")
+        await sink.write(BLOB, 1, b"2")
+
+    assert kept.data == alone.data == basket.blobs[BLOB.digest] == bytearray(b"12")

@@ -14,7 +14,7 @@ from obol.caches.containers.container import Serving
 from obol.caches.containers.engine import ContainerSeen, ContainersEngine, ContainersStarted, LeftOut
 from obol.caches.containers.plan import CacheContainer, ContainersPlan
 from obol.caches.docker.gateway import GatewayMirrors, Offer, Reached, Unreached
-from obol.caches.substitutes import Substitute
+from obol.caches.reachable import Substitute
 from obol.config.background import CachePlans
 from obol.errors import ObolError
 from obol.machine.docker.cli import Docker

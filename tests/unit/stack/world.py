@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Step, Watch
     from obol.caches.containers.engine import ContainerSeen
-    from obol.caches.substitutes import Substitute
+    from obol.caches.reachable import Substitute
     from obol.caches.warming import Held
     from obol.client.ports import Progress
     from obol.workloads.sources import Manifest

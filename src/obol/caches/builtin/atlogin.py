@@ -10,7 +10,7 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from obol.caches.clients.edits import WholeFile
+from obol.caches.clients.files import WholeFile
 from obol.caches.reachable import planned_listeners
 from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
 from obol.machine.clock import SystemClock

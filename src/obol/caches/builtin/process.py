@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from obol import __version__
 from obol.caches.builtin import log as enginelog
-from obol.caches.reachable import EVERYWHERE
-from obol.caches.substitutes import Substitute, as_it_is, not_ours, recall, remember, settle
+from obol.caches.reachable import EVERYWHERE, Substitute, as_it_is, not_ours, recall, remember, settle
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
 from obol.machine import locks, ports, processes
 from obol.machine.clock import SystemClock

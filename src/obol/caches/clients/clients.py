@@ -5,15 +5,18 @@ A client's files are those of this person or of the whole machine. Nothing is re
 
 from __future__ import annotations
 
+import asyncio
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from obol.caches.clients import containerd, containers
 from obol.caches.clients.docker import SNAP, docker_conflicts, file_of, usual_file
-from obol.caches.clients.edits import DockerMirror, MarkedBlock, WholeFile
-from obol.errors import ObolError
+from obol.caches.clients.files import DockerMirror, MarkedBlock, WholeFile
+from obol.errors import DependencyMissing, ObolError
+from obol.machine.commands import last_line
 from obol.machine.regular import explained
 from obol.machine.texts import in_shell, shown
 from obol.rendering.mirrors import Trust, buildkitd_block, hosts_toml, registries_drop_in
@@ -21,9 +24,11 @@ from obol.rendering.mirrors import Trust, buildkitd_block, hosts_toml, registrie
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from obol.caches.clients.place import Place
+    from obol.caches.clients.files import ConfigHome
+    from obol.machine.commands import Completed, Runner
     from obol.machine.originals import Edit, EditedFile, Originals
     from obol.rendering.registries import Mirror
+
 
 ClientName = Literal["docker", "podman", "containerd", "buildkit", "skopeo"]
 
@@ -44,7 +49,7 @@ _K3S = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ClientFile:
     """One file, and what is to be in it."""
 
     path: Path
@@ -61,7 +66,7 @@ class Setup:
     """All that one client needs."""
 
     client: ClientName
-    files: tuple[Wanted, ...]
+    files: tuple[ClientFile, ...]
     restart: str
     """The command after which it holds; "" where it holds at once."""
     notes: tuple[str, ...]
@@ -70,29 +75,29 @@ class Setup:
     """Those that are mirrored."""
 
 
-def roots_of(client: ClientName, place: Place) -> tuple[Path, ...]:
+def roots_of(client: ClientName, where: ConfigHome) -> tuple[Path, ...]:
     """The files or directories at or below which all of a client's files are: that which is written, then others.
 
     Where a client was started otherwise before, a file of ours may be in the usual place, too.
     """
     if client in {"podman", "skopeo"}:
-        return tuple(folder / containers.DROP_IN for folder in containers.folders(place))
-    if place.given is not None:
-        return (place.given,)
+        return tuple(folder / containers.DROP_IN for folder in containers.folders(where))
+    if where.given is not None:
+        return (where.given,)
     match client:
         case "containerd":
-            usual = (place.config if place.per_user else place.etc) / "containerd/certs.d"
-            named = () if place.per_user else containerd.settings_of(place).folders
+            usual = (where.config if where.per_user else where.etc) / "containerd/certs.d"
+            named = () if where.per_user else containerd.settings_of(where).folders
             found = usual if usual in named or not named else named[0]
             return tuple(dict.fromkeys((found, usual)))
         case "docker":
-            snap = () if place.per_user else (usual_file("docker", place, SNAP),)
-            return tuple(dict.fromkeys((file_of("docker", place), usual_file("docker", place), *snap)))
+            snap = () if where.per_user else (usual_file("docker", where, SNAP),)
+            return tuple(dict.fromkeys((file_of("docker", where), usual_file("docker", where), *snap)))
         case _:
-            return tuple(dict.fromkeys((file_of("buildkit", place), usual_file("buildkit", place))))
+            return tuple(dict.fromkeys((file_of("buildkit", where), usual_file("buildkit", where))))
 
 
-def setup(client: ClientName, mirrors: Sequence[Mirror], place: Place) -> Setup:
+def setup(client: ClientName, mirrors: Sequence[Mirror], where: ConfigHome) -> Setup:
     """Find out what `client` has to be told. Raises ObolError."""
     if not mirrors:
         raise ObolError(
@@ -100,48 +105,48 @@ def setup(client: ClientName, mirrors: Sequence[Mirror], place: Place) -> Setup:
             why="they are left to the system, which has not chosen them yet",
             hint="start the caches once: obol cache start",
         )
-    roots = roots_of(client, place)
+    roots = roots_of(client, where)
     match client:
         case "docker":
-            files, notes = _docker(mirrors, roots[0], place)
+            files, notes = _docker(mirrors, roots[0], where)
         case "podman" | "skopeo":
-            files, notes = _containers(mirrors, roots, place)
+            files, notes = _containers(mirrors, roots, where)
         case "containerd":
-            files, notes = _containerd(mirrors, roots[0], place)
+            files, notes = _containerd(mirrors, roots[0], where)
         case "buildkit":
             files, notes = _buildkit(mirrors, roots[0])
-    return Setup(client, files, restart_of(client, place), notes, tuple(mirror.registry for mirror in mirrors))
+    return Setup(client, files, restart_of(client, where), notes, tuple(mirror.registry for mirror in mirrors))
 
 
-def restart_of(client: ClientName, place: Place) -> str:
+def restart_of(client: ClientName, where: ConfigHome) -> str:
     """The command after which a client goes by its changed files; "" where it reads them at each pull."""
     if client not in {"docker", "buildkit"}:
         return ""
-    if client == "docker" and roots_of("docker", place)[0] == usual_file("docker", place, SNAP):
+    if client == "docker" and roots_of("docker", where)[0] == usual_file("docker", where, SNAP):
         return "sudo snap restart docker"
-    return f"systemctl --user restart {client}" if place.per_user else f"sudo systemctl restart {client}"
+    return f"systemctl --user restart {client}" if where.per_user else f"sudo systemctl restart {client}"
 
 
-def write(wanted: Setup, place: Place, originals: Originals) -> tuple[EditedFile, ...]:
+def write(wanted: Setup, where: ConfigHome, originals: Originals) -> tuple[EditedFile, ...]:
     """Let the files say it. What we wrote before for registries that are no longer served goes. Raises ObolError.
 
     All files are written, or none: what was written before a failure is taken back.
     """
     for one in wanted.files:  # all or none
         originals.check(one.path, one.edit)
-    if conflicts := list(_conflicts(wanted, place, originals)):
+    if conflicts := list(_conflicts(wanted, where, originals)):
         raise ObolError(
             f"{wanted.client} has other settings for these registries already",
             why="\n".join(conflicts),
             hint=f"remove them, or add the mirrors there by hand: obol cache config {wanted.client} shows them",
         )
     current = {Path(os.path.realpath(one.path)) for one in wanted.files}
-    changed = _changed(wanted.client, place, originals)
-    fresh: list[Wanted] = []
+    changed = _changed(wanted.client, where, originals)
+    fresh: list[ClientFile] = []
     done: list[EditedFile] = []
     try:
         for one in wanted.files:
-            done.append(originals.write(one.path, one.edit, place.owner))
+            done.append(originals.write(one.path, one.edit, where.owner))
             fresh += [one] if Path(os.path.realpath(one.path)) not in changed else []
     except ObolError:
         for one in reversed(fresh):
@@ -151,17 +156,17 @@ def write(wanted: Setup, place: Place, originals: Originals) -> tuple[EditedFile
     return (*former, *done)
 
 
-def undo(client: ClientName, place: Place, originals: Originals) -> tuple[EditedFile, ...]:
+def undo(client: ClientName, where: ConfigHome, originals: Originals) -> tuple[EditedFile, ...]:
     """Put all of a client's files back that we changed, whatever the settings say now. Raises ObolError."""
-    changed = _changed(client, place, originals)
+    changed = _changed(client, where, originals)
     for path in changed:  # all or none
         originals.check_undo(path, _edit_of(client, str(path)))
     # The last first: a directory that we made for several is empty when the first one goes.
     return tuple(originals.undo(path, _edit_of(client, str(path))) for path in reversed(changed))
 
 
-def _changed(client: ClientName, place: Place, originals: Originals) -> tuple[Path, ...]:
-    found = (path for root in roots_of(client, place) for path in originals.changed_below(root))
+def _changed(client: ClientName, where: ConfigHome, originals: Originals) -> tuple[Path, ...]:
+    found = (path for root in roots_of(client, where) for path in originals.changed_below(root))
     return tuple(dict.fromkeys(found))
 
 
@@ -175,7 +180,7 @@ def _edit_of(client: ClientName, path: str) -> Edit:
             return WholeFile(path, "")
 
 
-def _docker(mirrors: Sequence[Mirror], path: Path, place: Place) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
+def _docker(mirrors: Sequence[Mirror], path: Path, where: ConfigHome) -> tuple[tuple[ClientFile, ...], tuple[str, ...]]:
     hub = next((mirror for mirror in mirrors if mirror.registry == DOCKER_HUB), None)
     if hub is None:
         raise ObolError(
@@ -185,56 +190,58 @@ def _docker(mirrors: Sequence[Mirror], path: Path, place: Place) -> tuple[tuple[
         )
     others = " and ".join(mirror.registry for mirror in mirrors if mirror.registry != DOCKER_HUB)
     notes = [f"Docker takes mirrors for Docker Hub only: images of {others} do not come through the caches."]
-    if path != usual_file("docker", place) and place.given is None:
+    if path != usual_file("docker", where) and where.given is None:
         notes.append(f"dockerd is started with {shown(path)} as its file of settings.")
-    if (place.home / ".docker/desktop").is_dir():
+    if (where.home / ".docker/desktop").is_dir():
         notes.append(_DESKTOP)
     edit = DockerMirror(str(path), hub.endpoint)
-    notes += [f"warning: {conflict}." for conflict in docker_conflicts(path, edit.applied(None), place)]
-    return (Wanted(path, edit),), (*(notes if others else notes[1:]), _RELOAD)
+    notes += [f"warning: {conflict}." for conflict in docker_conflicts(path, edit.applied(None), where)]
+    return (ClientFile(path, edit),), (*(notes if others else notes[1:]), _RELOAD)
 
 
 def _containers(
-    mirrors: Sequence[Mirror], paths: tuple[Path, ...], place: Place
-) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
+    mirrors: Sequence[Mirror], paths: tuple[Path, ...], where: ConfigHome
+) -> tuple[tuple[ClientFile, ...], tuple[str, ...]]:
     notes = ["podman, skopeo and buildah read the same file: obol writes, and undoes, for all three."]
-    if not place.per_user:
+    if not where.per_user:
         notes.append(
             "If you have a registries.conf in ~/.config/containers, use --user: podman then reads only your own files."
         )
     if len(paths) > 1:
         notes.append("Older versions do not follow XDG_CONFIG_HOME, and newer ones do: obol writes for both.")
-    if place.given is None and place.environ.get(containers.FOLDER_VARIABLE):
+    if where.given is None and where.environ.get(containers.FOLDER_VARIABLE):
         notes.append(f"{containers.FOLDER_VARIABLE} names the directory; skopeo does not follow it.")
-    notes += containers.narrower([mirror.registry for mirror in mirrors], place)
+    notes += containers.narrower([mirror.registry for mirror in mirrors], where)
     text = registries_drop_in(mirrors)
-    return tuple(Wanted(path, WholeFile(str(path), text)) for path in paths), tuple(notes)
+    return tuple(ClientFile(path, WholeFile(str(path), text)) for path in paths), tuple(notes)
 
 
-def _containerd(mirrors: Sequence[Mirror], directory: Path, place: Place) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
+def _containerd(
+    mirrors: Sequence[Mirror], directory: Path, where: ConfigHome
+) -> tuple[tuple[ClientFile, ...], tuple[str, ...]]:
     files = []
-    settings = containerd.settings_of(place)
+    settings = containerd.settings_of(where)
     notes = ["nerdctl reads these files as they are; ctr needs --hosts-dir."]
     for mirror in mirrors:
         path = containerd.folder_of(mirror.registry, directory) / containerd.HOSTS
-        trust, told = _trusted(mirror.registry, _beside(directory, place))
+        trust, told = _trusted(mirror.registry, _beside(directory, where))
         notes += told
         try:
-            files.append(Wanted(path, WholeFile(str(path), hosts_toml(mirror, trust))))
+            files.append(ClientFile(path, WholeFile(str(path), hosts_toml(mirror, trust))))
         except ValueError as problem:
             raise ObolError(f"{shown(path)} cannot be written", why=str(problem), hint="rename that file") from problem
-    if not place.per_user and (note := containerd.config_path_note(settings, directory)):
+    if not where.per_user and (note := containerd.config_path_note(settings, directory)):
         notes.append(note)
-    notes += [_K3S.format(one) for one in ("rancher/k3s", "rancher/rke2") if (place.etc / one).is_dir()]
+    notes += [_K3S.format(one) for one in ("rancher/k3s", "rancher/rke2") if (where.etc / one).is_dir()]
     return tuple(files), tuple(notes)
 
 
-def _beside(directory: Path, place: Place) -> tuple[Path, ...]:
+def _beside(directory: Path, where: ConfigHome) -> tuple[Path, ...]:
     """Where else a registry's certificates and hosts.toml are looked for, after this directory."""
-    if place.given is not None:
+    if where.given is not None:
         return (directory,)
-    base = place.config if place.per_user else place.etc
-    read = () if place.per_user else containerd.settings_of(place).folders
+    base = where.config if where.per_user else where.etc
+    read = () if where.per_user else containerd.settings_of(where).folders
     return tuple(dict.fromkeys((directory, *read, base / "containerd/certs.d", base / "docker/certs.d")))
 
 
@@ -250,7 +257,7 @@ def _trusted(registry: str, directories: tuple[Path, ...]) -> tuple[Trust, tuple
     return trust, (f"The certificates for {registry} are named in the file: {listed}.",) if named else ()
 
 
-def _buildkit(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...], tuple[str, ...]]:
+def _buildkit(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[ClientFile, ...], tuple[str, ...]]:
     notes = (
         (
             "This is for a buildkitd on this machine's own network. `docker build` with Docker's own builder uses "
@@ -261,21 +268,90 @@ def _buildkit(mirrors: Sequence[Mirror], path: Path) -> tuple[tuple[Wanted, ...]
             f"network=host --buildkitd-config {in_shell(path)}"
         ),
     )
-    return (Wanted(path, MarkedBlock(str(path), buildkitd_block(mirrors))),), notes
+    return (ClientFile(path, MarkedBlock(str(path), buildkitd_block(mirrors))),), notes
 
 
-def _conflicts(wanted: Setup, place: Place, originals: Originals) -> Iterator[str]:
+def _conflicts(wanted: Setup, where: ConfigHome, originals: Originals) -> Iterator[str]:
     """Where the client goes by something else, too, so that ours would break it, or not be seen."""
     match wanted.client:
         case "podman" | "skopeo":
-            yield from containers.conflicts(wanted.registries, place)
+            yield from containers.conflicts(wanted.registries, where)
         case "containerd":
-            directory = roots_of("containerd", place)[0]
+            directory = roots_of("containerd", where)[0]
             with explained(directory, "looked at"):
                 for registry in wanted.registries:
-                    yield from containerd.conflicts(registry, _beside(directory, place))
+                    yield from containerd.conflicts(registry, _beside(directory, where))
         case "docker":
             (file,) = wanted.files
-            yield from docker_conflicts(file.path, originals.check(file.path, file.edit), place)
+            yield from docker_conflicts(file.path, originals.check(file.path, file.edit), where)
         case "buildkit":
             pass
+
+
+_WITHIN = 20.0
+_NOWHERE = "docker://127.0.0.1:1/nothing"
+"""An image on a port at which nobody listens: skopeo reads all files of settings before it looks there."""
+
+
+async def write_checked(
+    wanted: Setup, where: ConfigHome, originals: Originals, runner: Runner
+) -> tuple[EditedFile, ...]:
+    """Let the files say it, and ask the client whether it reads them.
+
+    Raises ObolError, and nothing of ours is in them then.
+    """
+    changes = write(wanted, where, originals)
+    if all(change.action == "unchanged" for change in changes):
+        return changes
+    try:
+        why = await _refusal(wanted, where, runner)
+    except asyncio.CancelledError:  # nobody knows whether it would take them
+        undo(wanted.client, where, originals)
+        raise
+    if why:
+        undo(wanted.client, where, originals)
+        raise ObolError(
+            f"{wanted.client} refuses the new files, so obol took out again what it had written",
+            why=why,
+            hint="mend what it names, and repeat the command",
+        )
+    return changes
+
+
+async def _refusal(wanted: Setup, where: ConfigHome, runner: Runner) -> str:
+    """What the client says of its files; "" where it reads them, or has no check, or is not here."""
+    match wanted.client:
+        case "docker":
+            return await _dockerd(wanted, runner)
+        case "podman" | "skopeo" if where.given is None:
+            return await _registries(runner)
+        case _:
+            return ""
+
+
+async def _dockerd(wanted: Setup, runner: Runner) -> str:
+    for one in wanted.files:
+        done = await _run(runner, "dockerd", "--validate", f"--config-file={one.path}")
+        # Before version 23 there is no such flag.
+        if done is not None and done.code and "unknown flag: --validate" not in done.stderr:
+            return last_line(done.stderr, f"`dockerd --validate` ended with {done.code}")
+    return ""
+
+
+async def _registries(runner: Runner) -> str:
+    done = await _run(runner, "skopeo", "inspect", _NOWHERE)
+    if done is None:
+        with tempfile.TemporaryDirectory(prefix="obol-") as aside:  # podman makes its store, wherever it is looked at
+            store = ("--root", f"{aside}/root", "--runroot", f"{aside}/run", "--storage-driver", "vfs")
+            done = await _run(runner, "podman", *store, "info")
+    if done is None or "registries" not in done.stderr:
+        return ""
+    return last_line(done.stderr, "") if done.code else ""
+
+
+async def _run(runner: Runner, *argv: str) -> Completed | None:
+    """A program that is not here, or does not end, says nothing."""
+    try:
+        return await runner.run(argv, timeout=_WITHIN)
+    except (DependencyMissing, ObolError):
+        return None

@@ -23,7 +23,7 @@ from obol.rendering.mirrors import Trust
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from obol.caches.clients.place import Place
+    from obol.caches.clients.files import ConfigHome
 
 HOSTS = "hosts.toml"
 _DEFAULT = "_default"
@@ -46,9 +46,9 @@ class Settings:
     """Why a file of it cannot be read."""
 
 
-def settings_of(place: Place) -> Settings:
+def settings_of(where: ConfigHome) -> Settings:
     """Read the configuration, and the files that it imports."""
-    file = _config_file(place)
+    file = _config_file(where)
     try:
         tables = list(_tables(file, set()))
     except (OSError, ValueError, RecursionError) as problem:
@@ -130,14 +130,14 @@ def _kind(path: Path) -> int | None:
         return None
 
 
-def _config_file(place: Place) -> Path:
-    commands = [unit_command("containerd.service", system_folders(place.root), place.root)]
-    commands += running_commands("containerd", place.root, 0)
+def _config_file(where: ConfigHome) -> Path:
+    commands = [unit_command("containerd.service", system_folders(where.root), where.root)]
+    commands += running_commands("containerd", where.root, 0)
     for words in commands:
         for flag in flags_of(words, "containerd"):
             if flag.name in {"config", "c"} and flag.value.startswith("/"):
                 return Path(flag.value)
-    return place.etc / "containerd/config.toml"
+    return where.etc / "containerd/config.toml"
 
 
 def _tables(file: Path, seen: set[str]) -> Iterator[Mapping[str, object]]:

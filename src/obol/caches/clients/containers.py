@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from pathlib import Path
 
-    from obol.caches.clients.place import Place
+    from obol.caches.clients.files import ConfigHome
 
 DROP_IN = "obol.conf"
 _FOLDER = "containers/registries.conf.d"
@@ -25,23 +25,23 @@ _FILE_VARIABLES = ("CONTAINERS_REGISTRIES_CONF", "REGISTRIES_CONFIG_PATH")
 FOLDER_VARIABLE = "CONTAINERS_REGISTRIES_CONF_DIR"
 
 
-def folders(place: Place) -> tuple[Path, ...]:
+def folders(where: ConfigHome) -> tuple[Path, ...]:
     """Where a drop-in belongs.
 
     Programs until 2025 look for a person's files in ~/.config whatever `XDG_CONFIG_HOME` says, and newer ones there.
     """
-    if place.given is not None:
-        return (place.given,)
-    if (named := _named(place, FOLDER_VARIABLE)) is not None:
+    if where.given is not None:
+        return (where.given,)
+    if (named := _named(where, FOLDER_VARIABLE)) is not None:
         return (named,)
-    if not place.per_user:
-        return (place.etc / _FOLDER,)
-    return tuple(dict.fromkeys((place.home / ".config" / _FOLDER, place.config / _FOLDER)))
+    if not where.per_user:
+        return (where.etc / _FOLDER,)
+    return tuple(dict.fromkeys((where.home / ".config" / _FOLDER, where.config / _FOLDER)))
 
 
-def conflicts(mirrored: Collection[str], place: Place) -> Iterator[str]:
+def conflicts(mirrored: Collection[str], where: ConfigHome) -> Iterator[str]:
     """Where other files speak of the same registries, or cannot be read, so that podman does not start either."""
-    for path, main in _others(place):
+    for path, main in _others(where):
         try:
             theirs = registries_configured(read_text(path), drop_in=not main)
         except (OSError, ValueError, RecursionError) as problem:
@@ -51,9 +51,9 @@ def conflicts(mirrored: Collection[str], place: Place) -> Iterator[str]:
             yield f"{shown(path)} has a [[registry]] for {name}"
 
 
-def narrower(mirrored: Collection[str], place: Place) -> Iterator[str]:
+def narrower(mirrored: Collection[str], where: ConfigHome) -> Iterator[str]:
     """What is said of a part of a registry elsewhere: its images do not come through the caches."""
-    for path, main in _others(place):
+    for path, main in _others(where):
         try:
             theirs = registries_configured(read_text(path), drop_in=not main)
         except (OSError, ValueError, RecursionError):
@@ -63,18 +63,18 @@ def narrower(mirrored: Collection[str], place: Place) -> Iterator[str]:
                 yield f"{shown(path)} has a [[registry]] for {name}: its images do not come through the caches."
 
 
-def _others(place: Place) -> list[tuple[Path, bool]]:
+def _others(where: ConfigHome) -> list[tuple[Path, bool]]:
     """All files that podman would read besides ours, and whether they are main files."""
     main: list[Path] = []
-    drop_ins = list(folders(place))
-    if place.given is not None:
-        main.append(place.given.with_name("registries.conf"))
-    elif (named := next(filter(None, (_named(place, name) for name in _FILE_VARIABLES)), None)) is not None:
+    drop_ins = list(folders(where))
+    if where.given is not None:
+        main.append(where.given.with_name("registries.conf"))
+    elif (named := next(filter(None, (_named(where, name) for name in _FILE_VARIABLES)), None)) is not None:
         main.append(named)
     else:
         main += [folder.with_name("registries.conf") for folder in drop_ins]
-    machine = place.etc / _FOLDER
-    if place.per_user and place.given is None and not any(_there(path) for path in main):
+    machine = where.etc / _FOLDER
+    if where.per_user and where.given is None and not any(_there(path) for path in main):
         # Whoever has a registries.conf of their own does not get the machine's files at all.
         main.append(machine.with_name("registries.conf"))
         drop_ins.append(machine)
@@ -92,6 +92,6 @@ def _there(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - the other one raises
 
 
-def _named(place: Place, variable: str) -> Path | None:
-    text = place.environ.get(variable, "")
-    return type(place.home)(text) if text.startswith("/") else None
+def _named(where: ConfigHome, variable: str) -> Path | None:
+    text = where.environ.get(variable, "")
+    return type(where.home)(text) if text.startswith("/") else None

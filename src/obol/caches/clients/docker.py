@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from obol.caches.clients.place import Place
+    from obol.caches.clients.files import ConfigHome
 
 Daemon = Literal["docker", "buildkit"]
 
@@ -46,43 +46,43 @@ class Started:
     """Its file of settings."""
 
 
-def file_of(daemon: Daemon, place: Place) -> Path:
+def file_of(daemon: Daemon, where: ConfigHome) -> Path:
     """The file that the daemon reads: as its unit says, or as it runs, or the usual one."""
-    found = started(daemon, place)
-    return found[0].reads if found else usual_file(daemon, place)
+    found = started(daemon, where)
+    return found[0].reads if found else usual_file(daemon, where)
 
 
-def started(daemon: Daemon, place: Place) -> tuple[Started, ...]:
+def started(daemon: Daemon, where: ConfigHome) -> tuple[Started, ...]:
     """How the daemon is started: by its unit first, and then as it runs."""
-    program, uid = _PROGRAMS[daemon], place.uid if place.per_user else 0
+    program, uid = _PROGRAMS[daemon], where.uid if where.per_user else 0
     found = []
-    folders = user_folders(place.root, place.config, place.data) if place.per_user else system_folders(place.root)
+    folders = user_folders(where.root, where.config, where.data) if where.per_user else system_folders(where.root)
     for unit in _UNITS[daemon]:
-        if words := unit_command(unit, folders, place.root):
-            found.append(_started(daemon, flags_of(words, program), usual_file(daemon, place, unit)))
+        if words := unit_command(unit, folders, where.root):
+            found.append(_started(daemon, flags_of(words, program), usual_file(daemon, where, unit)))
             break
     # An init script reads them; a unit does so only where it says so.
-    init = () if found or place.per_user or daemon != "docker" else [place.root / name for name in _INIT_FILES]
+    init = () if found or where.per_user or daemon != "docker" else [where.root / name for name in _INIT_FILES]
     if words := init_words(init):
-        found.append(_started(daemon, flags_of(words, program), usual_file(daemon, place)))
-    for words in running_commands(program, place.root, uid):
-        usual = found[0].reads if found else usual_file(daemon, place)
+        found.append(_started(daemon, flags_of(words, program), usual_file(daemon, where)))
+    for words in running_commands(program, where.root, uid):
+        usual = found[0].reads if found else usual_file(daemon, where)
         found.append(_started(daemon, flags_of(words, program), usual))
     return tuple(found)
 
 
-def usual_file(daemon: Daemon, place: Place, unit: str = "") -> Path:
+def usual_file(daemon: Daemon, where: ConfigHome, unit: str = "") -> Path:
     """The file that the daemon reads unless it is told otherwise."""
     if daemon == "docker" and unit == SNAP:
-        return place.root / "var/snap/docker/current/config/daemon.json"
-    base = place.config if place.per_user else place.etc
+        return where.root / "var/snap/docker/current/config/daemon.json"
+    base = where.config if where.per_user else where.etc
     return base / ("docker/daemon.json" if daemon == "docker" else "buildkit/buildkitd.toml")
 
 
-def docker_conflicts(path: Path, text: str, place: Place) -> Iterator[str]:
+def docker_conflicts(path: Path, text: str, where: ConfigHome) -> Iterator[str]:
     """Why dockerd would not start with this text in its file: a sentence each."""
     told = set()
-    for one in started("docker", place):
+    for one in started("docker", where):
         if os.path.realpath(one.reads) != os.path.realpath(path):
             continue
         for flag, key in given_twice(text, [flag.name for flag in one.flags]):

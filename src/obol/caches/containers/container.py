@@ -7,15 +7,20 @@ trusted but an answer to `/v2/`: the registry in a container gives up at its sta
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from obol.caches.containers.directories import make_directory
 from obol.caches.containers.plan import STORAGE, published_port
-from obol.errors import EngineUnresponsive, PortTaken
+from obol.errors import EngineUnresponsive, ObolError, PortTaken, StoreUnusable
+from obol.machine.docker.cli import CHANGE_WITHIN
 from obol.machine.docker.errors import DockerFailed, DockerNameTaken
+from obol.machine.files import failing_as
 from obol.machine.polling import Polling
+from obol.machine.texts import in_shell, shown
 from obol.rendering.names import LOOPBACK, loopback_name
 
 if TYPE_CHECKING:
@@ -23,10 +28,55 @@ if TYPE_CHECKING:
 
     from obol.caches.containers.plan import CacheContainer, ContainersPlan
     from obol.machine.clock import Clock
+    from obol.machine.commands import User
     from obol.machine.docker.cli import Docker
     from obol.machine.docker.values import Container, Network
     from obol.machine.ports import PortProbe
     from obol.machine.probe import Probe
+
+
+_CLEAR_WITHIN = 10 * CHANGE_WITHIN
+
+
+def make_directory(directory: Path, account: User | None) -> None:
+    """Make it and what is missing above it, for `account` where sudo made us root. Raises StoreUnusable."""
+    if ":" in str(directory):
+        raise StoreUnusable(
+            f"{directory} cannot be given to a container",
+            why="Docker reads a colon as the end of the path",
+            hint="choose another directory for all caches: OBOL_REGISTRY_CACHE_DIR",
+        )
+    hint = "choose another directory for all caches: OBOL_REGISTRY_CACHE_DIR"
+    with failing_as(f"{directory} cannot be used", hint, StoreUnusable):
+        for missing in [path for path in (*reversed(directory.parents), directory) if not path.exists()]:
+            missing.mkdir(mode=0o755, exist_ok=True)
+            if account:
+                os.chown(missing, account.uid, account.gid)
+
+
+async def clear_directory(docker: Docker, directory: Path, image: str) -> str:
+    """Remove it with its content; gives a sentence where that did not work, "" where it did.
+
+    Its files are root's, so a plain user removes them as they were written: in a container.
+    """
+    if await asyncio.to_thread(_cleared, directory):
+        return ""
+    options = ("--network", "none", "--volume", f"{directory}:{STORAGE}:z", "--entrypoint", "find")
+    with contextlib.suppress(ObolError):
+        await docker.fetch(image)
+        await docker.run_once(image, (STORAGE, "-mindepth", "1", "-delete"), options=options, within=_CLEAR_WITHIN)
+    if await asyncio.to_thread(_cleared, directory):
+        return ""
+    return f"{shown(directory)} cannot be removed by this user: sudo rm -r {in_shell(directory)}"
+
+
+def _cleared(directory: Path) -> bool:
+    """Remove what we may; tells whether nothing is left. A link to elsewhere is not ours to follow."""
+    if directory.is_dir() and not directory.is_symlink():
+        shutil.rmtree(directory, ignore_errors=True)
+        return not directory.exists()
+    return True
+
 
 _ATTEMPTS = 4
 """How often a container is made, each time on another port: somebody else may take ports at this moment."""
@@ -50,7 +100,7 @@ class Serving:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class ContainerEnvironment:
     """What bringing a container up takes besides Docker."""
 
     clock: Clock
@@ -73,11 +123,13 @@ def is_over(root: Path, container: Container) -> bool:
 class ContainerStart:
     """Brings up the containers of one plan on one network."""
 
-    def __init__(self, docker: Docker, plan: ContainersPlan, network: Network, around: Surroundings) -> None:
+    def __init__(
+        self, docker: Docker, plan: ContainersPlan, network: Network, environment: ContainerEnvironment
+    ) -> None:
         self._docker = docker
         self._plan = plan
         self._network = network
-        self._around = around
+        self._environment = environment
         self._fetching = asyncio.Lock()
 
     async def bring_up(self, cache: CacheContainer, found: Container | None, port: int) -> Serving:
@@ -150,7 +202,7 @@ class ContainerStart:
             raise _of_others(cache, found)
         await self._docker.remove_container(cache.name, force=True)
         had = published_port(found)
-        return await self._make(cache, had if had and self._around.probe.is_free(LOOPBACK, had) else port)
+        return await self._make(cache, had if had and self._environment.probe.is_free(LOOPBACK, had) else port)
 
     async def _make(self, cache: CacheContainer, port: int) -> int:
         make_directory(self._plan.directory(cache), self._plan.account)
@@ -165,7 +217,7 @@ class ContainerStart:
 
     def _spare(self, cache: CacheContainer) -> int:
         try:
-            return self._around.probe.pick_free((LOOPBACK,))
+            return self._environment.probe.pick_free((LOOPBACK,))
         except OSError as problem:
             raise PortTaken(f"there is no free port for {cache.name}", why=problem.strerror or "") from problem
 
@@ -180,8 +232,8 @@ class ContainerStart:
         """Wait until it answers, unless it crashes first."""
         if not port:
             raise _unusable(cache, "it publishes no port", f"docker rm -f {cache.name}")
-        async for _ in Polling(self._around.clock, every=_LOOK_EVERY, within=ANSWER_WITHIN):
-            if await self._around.answers(port):
+        async for _ in Polling(self._environment.clock, every=_LOOK_EVERY, within=ANSWER_WITHIN):
+            if await self._environment.answers(port):
                 return Serving(cache, port, deed)
             if (await self._look(cache)).status != "running":
                 raise await self._crashing(cache)

@@ -9,14 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
-from obol.caches.containers.container import ContainerStart, Serving, Surroundings, is_over
-from obol.caches.containers.directories import clear_directory, make_directory
-from obol.caches.containers.plan import PREFIX, STORAGE, notes_on, published_port
-from obol.caches.substitutes import Substitute, as_it_is, recall, remember, settle
+from obol.caches.containers.container import (
+    ContainerEnvironment,
+    ContainerStart,
+    Serving,
+    clear_directory,
+    is_over,
+    make_directory,
+)
+from obol.caches.containers.plan import (
+    PREFIX,
+    STORAGE,
+    UPSTREAM,
+    CacheContainer,
+    ContainersPlan,
+    notes_on,
+    published_port,
+)
+from obol.caches.reachable import Substitute, as_it_is, has_traces, recall, remember, settle
 from obol.errors import ObolError, StoreUnusable
 from obol.machine import ports
 from obol.machine.clock import SystemClock
@@ -25,15 +40,16 @@ from obol.registry.control.api import Amount, Listener
 from obol.rendering.names import LOOPBACK, loopback_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
-    from obol.caches.containers.plan import CacheContainer, ContainersPlan
     from obol.machine.clock import Clock
     from obol.machine.docker.cli import Docker
     from obol.machine.docker.values import Container, Network
     from obol.machine.ports import PortProbe
     from obol.machine.probe import Probe
     from obol.rendering.registries import Mirror
+
 
 _AT_REST = frozenset({"created", "exited", "dead"})
 
@@ -102,7 +118,7 @@ class ContainersEngine:
     ) -> None:
         self._docker = docker
         self._plan = plan
-        self._around = Surroundings(clock or SystemClock(), probe, ask)
+        self._environment = ContainerEnvironment(clock or SystemClock(), probe, ask)
 
     async def start(self, network: Network) -> ContainersStarted:
         """Make all of them answer on `network`; those that do already are left alone. Safe to repeat.
@@ -112,7 +128,7 @@ class ContainersEngine:
         found = list(zip(self._plan.caches, await self._look(self._plan.caches), strict=True))
         remembered = recall(self._plan.memory)
         settled = await self._settle([cache for cache, container in found if container is None], remembered)
-        starting = ContainerStart(self._docker, self._plan, network, self._around)
+        starting = ContainerStart(self._docker, self._plan, network, self._environment)
         results = await asyncio.gather(
             *(_one(starting, cache, container, settled.get(cache.registry)) for cache, container in found)
         )
@@ -177,7 +193,7 @@ class ContainersEngine:
         """Choose ports for the containers that are to be made, where the wanted ones are taken."""
         wanted = [Listener(cache.registry, LOOPBACK, cache.port) for cache in caches]
         chosen = {}
-        for substitute in settle(wanted, remembered, self._around.probe):
+        for substitute in settle(wanted, remembered, self._environment.probe):
             chosen[substitute.registry] = await self._with_holder(substitute)
         return chosen
 
@@ -187,7 +203,7 @@ class ContainersEngine:
             [
                 one
                 if (known := fresh.get(one.registry)) and known.port == one.port
-                else await self._with_holder(as_it_is(one, (LOOPBACK,), self._around.probe))
+                else await self._with_holder(as_it_is(one, (LOOPBACK,), self._environment.probe))
                 for one in found
             ]
         )
@@ -222,7 +238,7 @@ class ContainersEngine:
         port, ours = published_port(container), is_over(self._plan.root, container)
         if container.status in _AT_REST:
             return ContainerSeen(cache, "stopped", port, ours)
-        answering = container.status == "running" and await self._around.answers(port)
+        answering = container.status == "running" and await self._environment.answers(port)
         return ContainerSeen(cache, "running" if answering else "failing", port, ours)
 
 
@@ -243,3 +259,85 @@ def _substitutes(serving: Sequence[Serving], known: Mapping[str, Substitute]) ->
         for one in serving
         if one.port != one.cache.port
     )
+
+
+_ROLE = ("app=k3d", "k3d.role=registry")
+_MOST = 200_000
+"""So many files are counted of one directory; who has more waits no longer for a number."""
+_DIGEST = 64
+"""Digits of a SHA-256: in our own image a blob's file is called by it, in others its directory is."""
+
+
+class CacheContainers:
+    """The cache containers over one cache root."""
+
+    def __init__(
+        self,
+        docker: Docker,
+        root: Path,
+        build: Callable[[Docker, ContainersPlan], ContainersEngine] = ContainersEngine,
+    ) -> None:
+        self._docker = docker
+        self._root = root
+        self._build = build
+
+    def traces(self) -> bool:
+        """Whether there may be any: each has a directory. It spares those who have none a question to Docker."""
+        return has_traces(self._root)
+
+    async def look(self) -> tuple[ContainerSeen, ...]:
+        """Look at all of them, with what they hold. Raises DependencyMissing, DockerFailed."""
+        seen = await self._engine(await self._found()).status()
+        return tuple([replace(one, content=await asyncio.to_thread(self._content, one.cache)) for one in seen])
+
+    async def stop(self) -> tuple[str, ...]:
+        """Stop the caches, and no registry to push to; names those that ran. Raises DependencyMissing, DockerFailed."""
+        caches = [cache for cache in await self._found() if cache.upstream]
+        running = [one.cache.name for one in await self._engine(caches).status() if one.state in {"running", "failing"}]
+        await self._engine(caches).stop()
+        return tuple(running)
+
+    async def discard(self) -> tuple[str, ...]:
+        """Remove the caches, and nothing that they hold; names them. Raises DependencyMissing, DockerFailed."""
+        return await self._engine([cache for cache in await self._found() if cache.upstream]).discard()
+
+    async def logs(self, lines: int) -> tuple[str, ...]:
+        """The last lines of each, after the name of its registry. Raises DependencyMissing, DockerFailed."""
+        told = []
+        for cache in await self._found():
+            said = await self._docker.logs(cache.name, lines=lines)
+            told += [f"{cache.registry}: {line}" for line in said.splitlines()]
+        return tuple(told)
+
+    def _engine(self, caches: list[CacheContainer]) -> ContainersEngine:
+        return self._build(self._docker, ContainersPlan(self._root, tuple(caches)))
+
+    async def _found(self) -> list[CacheContainer]:
+        moved = recall(ContainersPlan(self._root, ()).memory)
+        found = []
+        for container in await self._docker.containers(labels=_ROLE):
+            registry = PurePosixPath(container.mounts.get(STORAGE, "")).name.replace("_", ":")
+            known = moved.get(registry)
+            port = known.wanted if known else published_port(container)
+            cache = CacheContainer(registry, container.environment.get(UPSTREAM, ""), port)
+            if is_over(self._root, container) and cache.name == container.name:
+                found.append(cache)
+        return sorted(found, key=lambda cache: cache.name)
+
+    def _content(self, cache: CacheContainer) -> Amount | None:
+        """Count its blobs and their bytes; None where these are too many, or not ours to read."""
+        count = size = seen = 0
+        problems: list[OSError] = []
+        for where, _, names in os.walk(self._root / cache.directory, onerror=problems.append):
+            blobs = "/blobs/" in f"{where}/"
+            for name in names:
+                seen += 1
+                if seen > _MOST:
+                    return None
+                try:
+                    size += os.lstat(f"{where}/{name}").st_size
+                except OSError:  # it has gone
+                    continue
+                count += blobs and (name == "data" or len(name) == _DIGEST)
+        denied = any(isinstance(problem, PermissionError) for problem in problems)
+        return None if denied else Amount(count, size)

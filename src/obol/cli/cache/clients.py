@@ -7,8 +7,8 @@ import os
 from typing import TYPE_CHECKING
 
 from obol.caches.clients import clients
-from obol.caches.clients.checks import write_checked
-from obol.caches.clients.place import Place
+from obol.caches.clients.clients import write_checked
+from obol.caches.clients.files import ConfigHome
 from obol.caches.reachable import addresses_of, planned_listeners
 from obol.cli.cache import engines
 from obol.cli.cache.options import Client
@@ -46,15 +46,15 @@ def config(say: Speaker, client: Client, options: ConfigOptions) -> None:
         raise UsageError("--write and --undo exclude each other", hint="leave one of them out")
     around = Invocation.of_process()
     given, wrong = (options.file, options.directory)[:: 1 if client in _IN_A_FILE else -1]
-    place = _place(client, options.per_user, given, around)
+    where = _config_home(client, options.per_user, given, around)
     if wrong is not None:
         right, other = ("--file", "--directory") if client in _IN_A_FILE else ("--directory", "--file")
         raise UsageError(f"{other} does not fit {client}", hint=f"use {right}")
     if options.undo:
-        _undo(say, client, place, originals(around))
+        _undo(say, client, where, originals(around))
         return
-    wanted = clients.setup(client.value, _mirrors(say, around, options.store), place)
-    writing = write_checked(wanted, place, originals(around), runner()) if options.write else None
+    wanted = clients.setup(client.value, _mirrors(say, around, options.store), where)
+    writing = write_checked(wanted, where, originals(around), runner()) if options.write else None
     changes = run(say, writing, _TAKEN_OUT) if writing is not None else ()
     _show(say, wanted, changes)
 
@@ -64,15 +64,15 @@ def runner() -> Runner:
     return SystemRunner()
 
 
-def _undo(say: Speaker, client: Client, place: Place, records: Originals) -> None:
-    changes = clients.undo(client.value, place, records)
+def _undo(say: Speaker, client: Client, where: ConfigHome, records: Originals) -> None:
+    changes = clients.undo(client.value, where, records)
     if not changes:
         raise NotThere(
             "there is nothing to undo",
             why=f"obol has written nothing for {client} there",
             hint="an undo takes the options that the --write had: --user, --system, --file, --directory",
         )
-    restart = clients.restart_of(client.value, place)
+    restart = clients.restart_of(client.value, where)
     lines = [_SAID[change.action].format(tilde(change.path)) for change in changes]
     result = ConfigResult(client, (), _told(changes), restart, ())
     say.result(result, lambda: lines)
@@ -118,11 +118,11 @@ def _lines(files: Iterable[FileText], changes: tuple[EditedFile, ...]) -> list[s
     return lines
 
 
-def _place(client: Client, per_user: bool | None, given: str | None, around: Invocation) -> Place:
+def _config_home(client: Client, per_user: bool | None, given: str | None, around: Invocation) -> ConfigHome:
     own = (client in _PER_PERSON and os.geteuid() != 0) if per_user is None else per_user
     path = None if given is None else expand(given, around)
     owner = sudo_account(around.environ, os.geteuid()) if own else None
-    return Place(around.home, own, path, owner=owner, environ=around.environ)
+    return ConfigHome(around.home, own, path, owner=owner, environ=around.environ)
 
 
 def originals(around: Invocation) -> Originals:

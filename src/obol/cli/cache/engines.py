@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from obol.caches.builtin.plan import BuiltinPlan
-from obol.caches.traces import has_traces
+from obol.caches.reachable import has_traces
 from obol.cli.later import later
 from obol.cli.results.cache import CacheContainer, StartResult
 from obol.cli.verb import run
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.caches.builtin.process import BuiltinEngine
-    from obol.caches.containers.engine import ContainerSeen, ContainersStarted
-    from obol.caches.containers.existing import CacheContainers
+    from obol.caches.containers.engine import CacheContainers, ContainerSeen, ContainersStarted
     from obol.caches.containers.plan import ContainersPlan
     from obol.cli.terminal.present import Speaker
     from obol.config import background, settings

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from obol.caches.containers.engine import ContainerSeen
-    from obol.caches.substitutes import Substitute
+    from obol.caches.reachable import Substitute
     from obol.registry.control.api import EngineStatus, HeldImage, HeldPlatform, UpstreamStatus
 
 NAMED = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from obol.caches.substitutes import Substitute
+from obol.caches.reachable import Substitute
 from obol.client.ports import Kind
 from obol.registry.control.api import Amount, EngineStatus
 

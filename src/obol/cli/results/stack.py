@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from obol.backends.ports import BackendName, Node, Workload
-from obol.caches.substitutes import Substitute
+from obol.caches.reachable import Substitute
 from obol.cli.results.cache import CacheContainer, ImageProblem
 from obol.registry.control.api import EngineStatus
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from obol.caches.builtin.process import Started
     from obol.caches.containers.engine import ContainerSeen
-    from obol.caches.substitutes import Substitute
+    from obol.caches.reachable import Substitute
     from obol.client.ports import PullFailed
     from obol.registry.control.api import EngineStatus
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from obol.registry.control.measuring import Measuring
+    from obol.registry.control.openports import Measuring
 
 
 @dataclass(frozen=True, slots=True)

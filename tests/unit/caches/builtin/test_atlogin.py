@@ -11,7 +11,7 @@ import pytest
 from obol.caches.builtin.atlogin import LoginService, service_of, unit_file
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.builtin.process import BuiltinEngine, Running, Started
-from obol.caches.substitutes import Substitute, remember
+from obol.caches.reachable import Substitute, remember
 from obol.errors import EngineUnresponsive, ObolError
 from obol.machine.commands import User
 from obol.machine.originals import Originals

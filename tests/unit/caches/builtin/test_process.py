@@ -10,7 +10,7 @@ import pytest
 
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.builtin.process import BuiltinEngine, Host, Started
-from obol.caches.substitutes import Substitute, recall, remember
+from obol.caches.reachable import Substitute, recall, remember
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken, StoreUnusable
 from obol.machine.commands import User
 from obol.machine.ports import Holder

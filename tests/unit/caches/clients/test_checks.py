@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.clients.checks import write_checked
-from obol.caches.clients.clients import ClientName, setup
-from obol.caches.clients.place import Place
+from obol.caches.clients.clients import ClientName, setup, write_checked
+from obol.caches.clients.files import ConfigHome
 from obol.errors import ObolError
 from obol.machine.originals import Originals
 from obol.rendering.registries import Mirror
@@ -23,9 +22,9 @@ MIRRORS = (Mirror("docker.io", "http://127.0.0.1:54100"),)
 
 async def written(client: ClientName, tmp_path: Path, runner: FakeRunner, given: Path | None = None) -> list[str]:
     """What became of the files."""
-    place = Place(tmp_path / "home", per_user=False, root=tmp_path, given=given)
-    wanted = setup(client, MIRRORS, place)
-    return [one.action for one in await write_checked(wanted, place, Originals(tmp_path / "state"), runner)]
+    where = ConfigHome(tmp_path / "home", per_user=False, root=tmp_path, given=given)
+    wanted = setup(client, MIRRORS, where)
+    return [one.action for one in await write_checked(wanted, where, Originals(tmp_path / "state"), runner)]
 
 
 async def test_dockerd_refuses(tmp_path: Path) -> None:

@@ -5,16 +5,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.clients.containerd import config_path_note, conflicts, folder_of, settings_of, trust
-from obol.caches.clients.place import Place
+from obol.caches.clients.files import ConfigHome
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def where(tmp_path: Path) -> ConfigHome:
     """A whole machine below a temporary directory."""
-    return Place(tmp_path / "home", per_user=False, root=tmp_path)
+    return ConfigHome(tmp_path / "home", per_user=False, root=tmp_path)
 
 
 def put(path: Path, text: str = "") -> Path:
@@ -24,9 +24,9 @@ def put(path: Path, text: str = "") -> Path:
     return path
 
 
-def config(place: Place, text: str) -> Path:
+def config(where: ConfigHome, text: str) -> Path:
     """Let containerd have this configuration."""
-    return put(place.etc / "containerd/config.toml", text)
+    return put(where.etc / "containerd/config.toml", text)
 
 
 @pytest.mark.parametrize(
@@ -38,48 +38,48 @@ def config(place: Place, text: str) -> Path:
         'version = 2\nimports = ["conf.d/*.toml", 3]\n',
     ],
 )
-def test_folders(text: str, place: Place) -> None:
+def test_folders(text: str, where: ConfigHome) -> None:
     """The folders of hosts.toml are found in each version of the format, and in a file that is imported."""
     put(
-        place.etc / "containerd/conf.d/x.toml",
+        where.etc / "containerd/conf.d/x.toml",
         '[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/a:/b"\n',
     )
-    config(place, text)
+    config(where, text)
 
-    found = settings_of(place)
+    found = settings_of(where)
 
     assert [str(folder) for folder in found.folders] == ["/a", "/b"]
     assert config_path_note(found, found.folders[1]) == ""
 
 
-def test_imported_in_a_circle(place: Place) -> None:
+def test_imported_in_a_circle(where: ConfigHome) -> None:
     """Files that import each other are read once each, and not for ever."""
-    folder = config(place, 'imports = ["*.toml"]\n').parent
+    folder = config(where, 'imports = ["*.toml"]\n').parent
     for number in range(30):
         put(folder / f"{number}.toml", 'imports = ["*.toml"]\n')
 
-    assert settings_of(place).folders == ()
+    assert settings_of(where).folders == ()
 
 
-def test_older_forms(place: Place, tmp_path: Path) -> None:
+def test_older_forms(where: ConfigHome, tmp_path: Path) -> None:
     """What containerd refuses beside a folder is named with the line that is missing."""
     config(
-        place,
+        where,
         "version = 1\n[plugins.cri.registry.mirrors.x]\n[plugins.cri.registry.configs.y.tls]\n"
         "[plugins.cri.registry.configs.z.auth]\n",
     )
 
-    note = config_path_note(settings_of(place), tmp_path)
+    note = config_path_note(settings_of(where), tmp_path)
 
     assert "; its mirrors section and the tls of its configs section must go then" in note
     assert "[plugins.cri.registry] config_path" in note
 
 
-def test_other_file(place: Place, tmp_path: Path) -> None:
+def test_other_file(where: ConfigHome, tmp_path: Path) -> None:
     """The configuration is the file that the unit names."""
     put(tmp_path / "etc/systemd/system/containerd.service", "[Service]\nExecStart=/x/containerd -c /y/config.toml\n")
 
-    assert str(settings_of(place).file) == "/y/config.toml"
+    assert str(settings_of(where).file) == "/y/config.toml"
 
 
 def test_trust(tmp_path: Path) -> None:
@@ -118,8 +118,8 @@ def test_conflicts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["true", '"2"', "2.0"])
-def test_version_of_an_odd_kind(version: str, place: Place) -> None:
+def test_version_of_an_odd_kind(version: str, where: ConfigHome) -> None:
     """A version that is no number is passed over."""
-    config(place, f"version = {version}\n")
+    config(where, f"version = {version}\n")
 
-    assert settings_of(place).version == 2
+    assert settings_of(where).version == 2

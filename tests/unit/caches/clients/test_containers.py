@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.clients.containers import conflicts, folders, narrower
-from obol.caches.clients.place import Place
+from obol.caches.clients.files import ConfigHome
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -15,9 +15,9 @@ QUAY = '[[registry]]\nlocation = "quay.io"\n'
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Place:
+def where(tmp_path: Path) -> ConfigHome:
     """A whole machine below a temporary directory."""
-    return Place(tmp_path / "home", per_user=True, root=tmp_path)
+    return ConfigHome(tmp_path / "home", per_user=True, root=tmp_path)
 
 
 def put(path: Path, text: str) -> Path:
@@ -27,17 +27,17 @@ def put(path: Path, text: str) -> Path:
     return path
 
 
-def test_folders(place: Place, tmp_path: Path) -> None:
+def test_folders(where: ConfigHome, tmp_path: Path) -> None:
     """A drop-in goes where podman looks: also where a variable says so."""
     usual = tmp_path / "home/.config/containers/registries.conf.d"
-    moved = replace(place, environ={"XDG_CONFIG_HOME": str(tmp_path / "cfg")})
-    named = replace(place, environ={"CONTAINERS_REGISTRIES_CONF_DIR": str(tmp_path / "x")})
+    moved = replace(where, environ={"XDG_CONFIG_HOME": str(tmp_path / "cfg")})
+    named = replace(where, environ={"CONTAINERS_REGISTRIES_CONF_DIR": str(tmp_path / "x")})
 
-    assert folders(place) == (usual,)
+    assert folders(where) == (usual,)
     assert folders(moved) == (usual, tmp_path / "cfg/containers/registries.conf.d")
     assert folders(named) == (tmp_path / "x",)
     assert folders(replace(named, given=tmp_path / "y")) == (tmp_path / "y",)
-    assert folders(replace(place, per_user=False)) == (tmp_path / "etc/containers/registries.conf.d",)
+    assert folders(replace(where, per_user=False)) == (tmp_path / "etc/containers/registries.conf.d",)
 
 
 @pytest.mark.parametrize(
@@ -52,31 +52,31 @@ def test_folders(place: Place, tmp_path: Path) -> None:
         ("registries.conf.d/x.txt", QUAY, ""),
     ],
 )
-def test_conflicts(name: str, text: str, told: str, place: Place, tmp_path: Path) -> None:
+def test_conflicts(name: str, text: str, told: str, where: ConfigHome, tmp_path: Path) -> None:
     """Another file for the same registry is told of in both versions of the format, and so is a file that is spoilt."""
     put(tmp_path / "home/.config/containers" / name, text)
 
-    found = list(conflicts(["quay.io"], place))
+    found = list(conflicts(["quay.io"], where))
 
     assert len(found) == bool(told)
     assert told in "".join(found)
 
 
-def test_named_file(place: Place, tmp_path: Path) -> None:
+def test_named_file(where: ConfigHome, tmp_path: Path) -> None:
     """The main file may be another one, by a variable."""
     named = put(tmp_path / "x.conf", QUAY)
     put(tmp_path / "home/.config/containers/registries.conf", "=")
 
-    (told,) = conflicts(["quay.io"], replace(place, environ={"CONTAINERS_REGISTRIES_CONF": str(named)}))
+    (told,) = conflicts(["quay.io"], replace(where, environ={"CONTAINERS_REGISTRIES_CONF": str(named)}))
 
     assert told == f"{named} has a [[registry]] for quay.io"
 
 
-def test_narrower(place: Place, tmp_path: Path) -> None:
+def test_narrower(where: ConfigHome, tmp_path: Path) -> None:
     """A table for a part of a registry is no conflict, but its images are not mirrored: that is said."""
     path = put(tmp_path / "etc/containers/registries.conf", '[[registry]]\nprefix = "quay.io/team"\n')
     put(tmp_path / "etc/containers/registries.conf.d/x.conf", "=")
 
-    (told,) = narrower(["quay.io"], place)
+    (told,) = narrower(["quay.io"], where)
 
     assert told.startswith(f"{path} has a [[registry]] for quay.io/team")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.containers.container import ContainerStart, Serving, Surroundings
+from obol.caches.containers.container import ContainerEnvironment, ContainerStart, Serving
 from obol.errors import EngineUnresponsive, PortTaken
 from obol.machine.docker.errors import DockerAbsent, DockerFailed
 from obol.machine.docker.values import read_containers
@@ -40,8 +40,8 @@ def look(one: Json) -> Container:
 
 async def bring_up(world: World, found: Json | None = None, *, cache: CacheContainer = HUB) -> Serving:
     """Bring one up, which is found so."""
-    around = Surroundings(world.clock, world.ports, world.ask)
-    starting = ContainerStart(world.docker, world.plan(cache), NETWORK, around)
+    environment = ContainerEnvironment(world.clock, world.ports, world.ask)
+    starting = ContainerStart(world.docker, world.plan(cache), NETWORK, environment)
     return await starting.bring_up(cache, look(found) if found else None, cache.port)
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.containers.directories import clear_directory, make_directory
+from obol.caches.containers.container import clear_directory, make_directory
 from obol.errors import StoreUnusable
 from obol.machine.commands import User
 from obol.machine.docker.cli import Docker
@@ -63,7 +63,7 @@ async def test_files_of_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wo
     runner, content = FakeRunner(), tmp_path / "c"
     content.mkdir()
     tries = [False, works]
-    monkeypatch.setattr("obol.caches.containers.directories._cleared", lambda _: tries.pop(0))
+    monkeypatch.setattr("obol.caches.containers.container._cleared", lambda _: tries.pop(0))
 
     left = await clear_directory(Docker(runner), content, "registry:3")
 

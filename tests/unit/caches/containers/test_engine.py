@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.containers.engine import ContainerSeen, ContainersEngine
-from obol.caches.substitutes import Substitute, recall, remember
+from obol.caches.reachable import Substitute, recall, remember
 from obol.errors import DependencyMissing
 from obol.machine.docker.errors import DockerNotRunning
 from obol.machine.ports import Holder

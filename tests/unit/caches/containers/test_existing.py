@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.containers.engine import ContainersEngine
-from obol.caches.containers.existing import CacheContainers
-from obol.caches.substitutes import Substitute, remember
+from obol.caches.containers.engine import CacheContainers, ContainersEngine
+from obol.caches.reachable import Substitute, remember
 from obol.registry.control.api import Amount
 from tests.fakes import docker as fake
 from tests.unit.caches.containerworld import GHCR, HUB, PUSH, World
@@ -113,7 +112,7 @@ async def test_not_ours_to_count(world: World, monkeypatch: pytest.MonkeyPatch) 
 
 async def test_too_many(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has very many files does not wait for a number."""
-    monkeypatch.setattr("obol.caches.containers.existing._MOST", 1)
+    monkeypatch.setattr("obol.caches.containers.engine._MOST", 1)
     (world.root / "docker.io").mkdir()
     for name in "ab":
         (world.root / "docker.io" / name).touch()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.builtin.process import Running
-from obol.caches.substitutes import remember
+from obol.caches.reachable import remember
 from obol.errors import EngineUnresponsive
 from tests.fakes.runner import FakeRunner
 from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
@@ -23,7 +23,7 @@ MIRROR = '{\n  "registry-mirrors": ["http://127.0.0.1:54100"]\n}\n'
 @pytest.fixture(autouse=True)
 def _etc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's configuration is below the temporary directory, and we are a plain user."""
-    monkeypatch.setattr("obol.caches.clients.place.ROOT", tmp_path)
+    monkeypatch.setattr("obol.caches.clients.files.ROOT", tmp_path)
     monkeypatch.setattr("obol.cli.cache.clients.runner", FakeRunner)
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
 

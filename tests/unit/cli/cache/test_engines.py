@@ -11,7 +11,7 @@ from obol.caches.builtin.process import Running
 from obol.caches.containers.container import Serving
 from obol.caches.containers.engine import ContainerSeen, ContainersStarted, LeftOut
 from obol.caches.containers.plan import CacheContainer, push_registry
-from obol.caches.substitutes import Substitute
+from obol.caches.reachable import Substitute
 from obol.cli.cache import engines
 from obol.errors import ObolError
 from obol.machine.docker.errors import DockerNotRunning

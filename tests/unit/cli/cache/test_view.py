@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from obol.caches.containers.engine import ContainerSeen
 from obol.caches.containers.plan import CacheContainer
-from obol.caches.substitutes import Substitute
+from obol.caches.reachable import Substitute
 from obol.cli.cache.view import engine_parts, images_lines
 from obol.cli.terminal.caches import container_result, listeners_table, moved_note, substitute_note
 from obol.cli.terminal.present import Table

@@ -11,7 +11,7 @@ from obol.backends.ports import Details, Node, Workload
 from obol.caches.builtin.process import Running
 from obol.caches.containers.engine import ContainerSeen
 from obol.caches.containers.plan import CacheContainer, push_registry
-from obol.caches.substitutes import Substitute
+from obol.caches.reachable import Substitute
 from obol.cli.results.stack import GainResult, LastUpResult
 from obol.cli.stack.view import status_code, status_parts, status_result
 from obol.cli.terminal.present import Table

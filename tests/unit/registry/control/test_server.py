@@ -23,7 +23,7 @@ from obol.registry.control.api import (
     ProgressRequest,
     ProgressStatus,
 )
-from obol.registry.control.measuring import Measuring
+from obol.registry.control.openports import Measuring
 from obol.registry.control.server import ControlServer, Views
 from obol.registry.store.ports import StoreError
 from tests.fakes.http import request

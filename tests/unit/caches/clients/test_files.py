@@ -1,11 +1,35 @@
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 import pytest
 
-from obol.caches.clients.edits import DockerMirror, MarkedBlock, WholeFile
+from obol.caches.clients.files import ConfigHome, DockerMirror, MarkedBlock, WholeFile
 from obol.errors import ObolError
+from obol.machine.commands import User
 from obol.rendering.mirrors import buildkitd_block
 from obol.rendering.registries import Mirror
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_directories(tmp_path: Path) -> None:
+    """A person's directories are those that XDG's variables name, if these are absolute."""
+    given = {"XDG_CONFIG_HOME": "/cfg", "XDG_DATA_HOME": "relative"}
+
+    where = ConfigHome(tmp_path, per_user=True, environ=given)
+
+    assert (str(where.config), where.data) == ("/cfg", tmp_path / ".local/share")
+    assert str(where.etc) == "/etc"
+
+
+def test_uid(tmp_path: Path) -> None:
+    """Under sudo the person is whom sudo made root."""
+    assert ConfigHome(tmp_path, per_user=True).uid == os.geteuid()
+    assert ConfigHome(tmp_path, per_user=True, owner=User(4711, 1)).uid == 4711
+
 
 MIRROR = "http://127.0.0.1:54100"
 BLOCK = buildkitd_block([Mirror("docker.io", MIRROR)])

@@ -91,6 +91,11 @@ class Session:
         self.send("\r\n".join([*lines, "", ""]).encode("latin-1"))
         return await self.answer(method)
 
+    async def give(self, data: bytes) -> Reply:
+        """Send bytes as they are, and read the next answer."""
+        self.send(data)
+        return await self.answer()
+
     def send(self, data: bytes) -> None:
         self._writer.write(data)
 

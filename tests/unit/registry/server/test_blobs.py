@@ -49,20 +49,23 @@ def held(data: bytes = DATA) -> tuple[FakeUpstream, FakeBlob]:
     return one, blob
 
 
+async def ranged(header: str, *, is_warm: bool) -> Reply:
+    """The answer to a range of the large blob, which is fetched once, before or for it."""
+    one, blob = held()
+    async with serving(one) as s:
+        if is_warm:
+            await warm(s)
+        reply = await s.ask("GET", TARGET, ("Range", header))
+        await s.world.idle()
+    assert blob.sent == SIZE
+    return reply
+
+
 async def warm(s: Serving) -> None:
     """Pull both once."""
     for target in (TARGET, TINY):
         assert (await s.ask("GET", target)).status == 200
     await s.world.idle()
-
-
-def check_range(reply: Reply, header: str) -> None:
-    """Compare an answer with what the slice of the blob is."""
-    part = parse_range(header, SIZE)
-    assert isinstance(part, Part)
-    assert (reply.status, reply.body, reply.complete) == (206, DATA[part.start : part.stop], True)
-    assert reply.header("Content-Range") == f"bytes {part.start}-{part.stop - 1}/{SIZE}"
-    assert reply.header("Content-Length") == str(part.stop - part.start)
 
 
 async def test_cold_and_warm() -> None:
@@ -88,24 +91,20 @@ async def test_cold_and_warm() -> None:
 @pytest.mark.parametrize("is_warm", [False, True])
 async def test_range(header: str, is_warm: bool) -> None:
     """A single range is given exactly, whether the blob is held or on its way, and is fetched once."""
-    one, blob = held()
-    async with serving(one) as s:
-        if is_warm:
-            await warm(s)
-        check_range(await s.ask("GET", TARGET, ("Range", header)), header)
-        await s.world.idle()
-    assert blob.sent == SIZE
+    part = parse_range(header, SIZE)
+    assert isinstance(part, Part)
+    reply = await ranged(header, is_warm=is_warm)
+
+    assert (reply.status, reply.body, reply.complete) == (206, DATA[part.start : part.stop], True)
+    assert reply.header("Content-Range") == f"bytes {part.start}-{part.stop - 1}/{SIZE}"
+    assert reply.header("Content-Length") == str(part.stop - part.start)
 
 
 @pytest.mark.parametrize("header", IGNORED)
 @pytest.mark.parametrize("is_warm", [False, True])
 async def test_ignored_range(header: str, is_warm: bool) -> None:
     """What we do not follow (several ranges, other units, nonsense) gives the whole blob."""
-    one, _ = held()
-    async with serving(one) as s:
-        if is_warm:
-            await warm(s)
-        reply = await s.ask("GET", TARGET, ("Range", header))
+    reply = await ranged(header, is_warm=is_warm)
 
     assert (reply.status, reply.body, reply.header("Content-Range")) == (200, DATA, None)
 
@@ -114,11 +113,7 @@ async def test_ignored_range(header: str, is_warm: bool) -> None:
 @pytest.mark.parametrize("is_warm", [False, True])
 async def test_outside(header: str, is_warm: bool) -> None:
     """A range outside the blob is 416 with its size, also while it is on its way."""
-    one, _ = held()
-    async with serving(one) as s:
-        if is_warm:
-            await warm(s)
-        reply = await s.ask("GET", TARGET, ("Range", header))
+    reply = await ranged(header, is_warm=is_warm)
 
     assert (reply.status, reply.header("Content-Range")) == (416, f"bytes */{SIZE}")
     assert json.loads(reply.body)["errors"][0]["code"] == "RANGE_INVALID"
@@ -330,7 +325,7 @@ async def test_joined_client_counts_as_a_hit() -> None:
         await eventually(lambda: s.world.scope.counters.bytes_from_cache == SIZE)
 
 
-async def test_hot_small_blob() -> None:
+async def test_ready_small_blob() -> None:
     """A small blob is given from memory the second time, whatever becomes of the store; and counted."""
     one, _ = held()
     async with serving(one) as s, session(s.ports[0]) as client:
@@ -362,7 +357,7 @@ async def test_how_large_a_hot_blob_may_be(size: int, kept: int) -> None:
 
 @pytest.mark.parametrize("target", [TARGET, TINY])
 async def test_truncated_while_served(target: str) -> None:
-    """A stored file that is shorter than it should be is never served as if it were whole, and never kept hot."""
+    """A stored file that is shorter than it should be is never served as if it were whole, and never kept ready."""
     one, _ = held()
     async with serving(one) as s:
         await warm(s)

@@ -16,11 +16,9 @@ from tests.unit.registry.server.serving import serving, session
 async def test_repeated() -> None:
     """A request that comes again byte for byte is answered without being parsed, also on a connection of its own."""
     async with serving(upstream()) as s, session(s.ports[0]) as first, session(s.ports[0]) as second:
-        first.send(get("v1"))
-        asked = await first.answer()
+        asked = await first.give(get("v1"))
         for client in (first, second, second, first):
-            client.send(get("v1"))
-            asked = await client.answer()
+            asked = await client.give(get("v1"))
             assert same(asked)
 
         assert parsed(s) == 1
@@ -31,8 +29,7 @@ async def test_other_bytes() -> None:
     """One byte that is another makes it another request, and the connection goes on with it."""
     async with serving(upstream()) as s, session(s.ports[0]) as client:
         for request in (get("v1"), get("v1"), get("v2"), get("v1", "Accept: */*"), get("v1"), get("v2")):
-            client.send(request)
-            reply = await client.answer()
+            reply = await client.give(request)
             assert reply.body == (OTHER if b"/v2 " in request else IMAGE).index.body
 
         assert parsed(s) == 3
@@ -41,8 +38,7 @@ async def test_other_bytes() -> None:
 async def test_little_is_received_at_once() -> None:
     """What a client sends is read into a small piece of memory."""
     async with serving(upstream()) as s, session(s.ports[0]) as client:
-        client.send(get("v1"))
-        await client.answer()
+        await client.give(get("v1"))
 
         (connection,) = connections(s)
         assert getattr(connection.transport, "max_size", None) == RECEIVED
@@ -52,8 +48,7 @@ async def test_same_meaning() -> None:
     """Other bytes that mean the same are parsed once, then they are known as well."""
     async with serving(upstream()) as s, session(s.ports[0]) as client:
         for request in (get("v1"), get("v1", "User-Agent: a"), get("v1", "User-Agent: a"), get("v1")):
-            client.send(request)
-            assert same(await client.answer())
+            assert same(await client.give(request))
 
         assert parsed(s) == 2
         assert s.world.scope.counters.hit == 3
@@ -63,14 +58,11 @@ async def test_in_pieces() -> None:
     """A request that comes in pieces is parsed, and so is all that follows it on this connection."""
     for cut in (1, 3, 30, len(get("v1")) - 2):
         async with serving(upstream()) as s, session(s.ports[0]) as whole, session(s.ports[0]) as pieces:
-            whole.send(get("v1"))
-            await whole.answer()
+            await whole.give(get("v1"))
             pieces.send(get("v1")[:cut])
             await handed_over(s)
-            pieces.send(get("v1")[cut:])
-            assert same(await pieces.answer())
-            pieces.send(get("v1"))
-            assert same(await pieces.answer())
+            assert same(await pieces.give(get("v1")[cut:]))
+            assert same(await pieces.give(get("v1")))
 
             assert parsed(s) == 3
 
@@ -88,8 +80,7 @@ async def test_several_at_once() -> None:
 async def test_in_order() -> None:
     """A ready answer does not overtake one that is still on its way."""
     async with serving(upstream()) as s, session(s.ports[0]) as warm, session(s.ports[0]) as client:
-        warm.send(get("v1"))
-        await warm.answer()
+        await warm.give(get("v1"))
         gate = s.world.upstream.gates["get_manifest"] = asyncio.Event()
         client.send(get("v2"))
         await eventually(lambda: s.world.upstream.count("get_manifest", "v2") == 1)
@@ -100,8 +91,7 @@ async def test_in_order() -> None:
         assert (await client.answer()).body == OTHER.index.body
         assert same(await client.answer())
         for either in (warm, client):
-            either.send(get("v2"))
-            assert (await either.answer()).body == OTHER.index.body
+            assert (await either.give(get("v2"))).body == OTHER.index.body
 
 
 @pytest.mark.parametrize("chunked", [False, True])
@@ -113,18 +103,15 @@ async def test_body_is_no_request(method: str, chunked: bool) -> None:
     async with serving(upstream()) as s:
         for _ in range(2):
             async with session(s.ports[0]) as client:
-                client.send(get("v1"))
-                await client.answer()
+                await client.give(get("v1"))
                 client.send(head)
                 await handed_over(s)
                 if chunked:
                     client.send(b"%x\r\n" % len(body))
                     await asyncio.sleep(0)
-                client.send(body)
-                assert not same(await client.answer())
+                assert not same(await client.give(body))
                 client.send(b"\r\n0\r\n\r\n" if chunked else b"")
-                client.send(get("v2"))
-                assert (await client.answer()).body == OTHER.index.body
+                assert (await client.give(get("v2"))).body == OTHER.index.body
 
 
 @pytest.mark.parametrize(
@@ -143,8 +130,7 @@ async def test_not_kept(line: str, version: str) -> None:
     async with serving(upstream()) as s:
         for _ in range(3):
             async with session(s.ports[0]) as client:
-                client.send(get("v1", line, version=version))
-                assert same(await client.answer())
+                assert same(await client.give(get("v1", line, version=version)))
 
         assert parsed(s) == 3
         assert len(s.handlers[0]._ready._by_bytes) == 0
@@ -163,12 +149,10 @@ async def test_not_kept(line: str, version: str) -> None:
 async def test_found_by_meaning(monkeypatch: pytest.MonkeyPatch, line: str, version: str, told: str | None) -> None:
     """What changes no answer does not make the engine find it again; the connection is kept as this client wishes."""
     async with serving(upstream()) as s, session(s.ports[0]) as first, session(s.ports[0]) as client:
-        first.send(get("v1"))
-        await first.answer()
+        await first.give(get("v1"))
         monkeypatch.setattr(s.world.engine.manifests, "get", None)
 
-        client.send(get("v1", line, version=version))
-        reply = await client.answer()
+        reply = await client.give(get("v1", line, version=version))
 
         assert same(reply)
         assert (reply.header("Obol-Cache"), reply.header("Connection")) == ("hit", told)
@@ -179,8 +163,7 @@ async def test_found_by_meaning(monkeypatch: pytest.MonkeyPatch, line: str, vers
 async def test_always_looked_at(line: str) -> None:
     """The answer to a request with a condition or a range is not kept at all."""
     async with serving(upstream()) as s, session(s.ports[0]) as client:
-        client.send(get("v1", line))
-        assert same(await client.answer())
+        assert same(await client.give(get("v1", line)))
 
         assert s.kept() == 0
 
@@ -188,15 +171,13 @@ async def test_always_looked_at(line: str) -> None:
 async def test_kept_alive() -> None:
     """A connection whose requests are all repeated is not closed as an idle one: aiohttp hears of some of them."""
     async with serving(upstream()) as s, session(s.ports[0]) as client:
-        client.send(get("v1"))
-        await client.answer()
+        await client.give(get("v1"))
         (connection,) = connections(s)
         now, clock = connection._now(), FakeClock(now=0.0)
         connection._now = lambda: now + clock.monotonic()
         for pause, expected in ((2.4, 1), (0.2, 2), (0.2, 2), (2.5, 3)):
             clock.advance(pause)
-            client.send(get("v1"))
-            assert same(await client.answer())
+            assert same(await client.give(get("v1")))
             assert parsed(s) == expected
 
 
@@ -210,8 +191,7 @@ async def test_client_that_takes_nothing() -> None:
     one.add_blob("team/app", digest, data)
     async with serving(one) as s, session(s.ports[0]) as client:
         for _ in range(2):  # the second one from the store
-            client.send(ask)
-            await client.answer()
+            await client.give(ask)
             await s.world.idle()
         (connection,) = connections(s)
         assert connection.transport is not None
@@ -227,9 +207,7 @@ async def test_client_that_takes_nothing() -> None:
 async def test_forgotten() -> None:
     """An answer whose time has passed is found out anew."""
     async with serving(upstream(), tag_ttl=60.0) as s, session(s.ports[0]) as client:
-        client.send(get("v1"))
-        assert same(await client.answer())
+        assert same(await client.give(get("v1")))
         s.world.upstream.add("team/app", "v1", OTHER)
         s.world.clock.advance(60.0)
-        client.send(get("v1"))
-        assert (await client.answer()).body == OTHER.index.body
+        assert (await client.give(get("v1"))).body == OTHER.index.body

@@ -163,7 +163,7 @@ async def test_absolute_form(authority: str) -> None:
     ],
 )  # fmt: skip
 async def test_foreign_absolute_form(start: str) -> None:
-    """A target that names another host or protocol is refused whatever the Host header says, also when hot."""
+    """A target that names another host or protocol is refused whatever the Host header says, also when ready."""
     async with serving(upstream()) as s, session(s.ports[0]) as warm_one:
         await warm_one.ask("GET", TAG)
         asked = list(s.world.upstream.asked)
@@ -241,7 +241,7 @@ SITES = [
 @pytest.mark.parametrize("header", SITES)
 @pytest.mark.parametrize("target", [*PULLED, *REST, "/v2/team/app/tags/list"])
 async def test_other_web_site(target: str, header: tuple[str, str]) -> None:
-    """What another web site makes a browser ask is refused on every path, cold and hot, and nothing is fetched."""
+    """What another web site makes a browser ask is refused on every path, cold and ready, and nothing is fetched."""
     async with serving(upstream()) as s:
         for method in ("GET", "HEAD", "OPTIONS", "POST"):
             reply = await s.ask(method, target, header, ("Sec-Fetch-Mode", "no-cors"), ("Sec-Fetch-Dest", "image"))

@@ -36,24 +36,20 @@ async def test_upgrade(wish: tuple[str, ...]) -> None:
         for request in (asked, asked, get("v1"), together, asked, together):
             client.send(request)
             assert same(*[await client.answer() for _ in range(request.count(END))])
-        client.send(get("v2"))
-        assert (await client.answer()).body == OTHER.index.body
+        assert (await client.give(get("v2"))).body == OTHER.index.body
 
 
 async def test_upgrade_with_a_body() -> None:
     """Nor is anything lost behind a body that follows such a wish, or behind a wish that comes in pieces."""
     asked = get("v2", "Connection: Upgrade", "Upgrade: h2c", "Content-Length: 5", method="PUT")
     async with serving(upstream()) as s, session(s.ports[0]) as client:
-        client.send(asked + b"abcde" + get("v1"))
-        assert (await client.answer()).status == 405
+        assert (await client.give(asked + b"abcde" + get("v1"))).status == 405
         assert same(await client.answer())
         wish = get("v1", "Connection: Upgrade", "Upgrade: websocket")
         client.send(wish[:-20])
         await handed_over(s)
-        client.send(wish[-20:])
-        assert same(await client.answer())
-        client.send(get("v1"))
-        assert same(await client.answer())
+        assert same(await client.give(wish[-20:]))
+        assert same(await client.give(get("v1")))
 
 
 @pytest.mark.parametrize("cut", range(1, 10))
@@ -76,8 +72,7 @@ async def test_a_refused_client_that_has_gone(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr("asyncio.selector_events._SelectorSocketTransport.write_eof", gone)
     async with serving(upstream()) as s, session(s.ports[0]) as client:
-        client.send(b"rubbish\r\n\r\n")
-        assert (await client.answer()).status == 400
+        assert (await client.give(b"rubbish\r\n\r\n")).status == 400
 
         assert {event for event, _ in s.shared.seldom._told} == {"bad requests"}
 
@@ -86,8 +81,7 @@ async def test_chunks_of_an_old_version() -> None:
     """Behind chunks in HTTP/1.0 nothing is taken for another request, and the connection ends."""
     wish = get("v1", "Transfer-Encoding: chunked", "Connection: keep-alive").replace(b"HTTP/1.1", b"HTTP/1.0")
     async with serving(upstream()) as s, session(s.ports[0]) as client:
-        client.send(wish + b"0\r\n\r\n" + get("v2"))
-        assert same(await client.answer())
+        assert same(await client.give(wish + b"0\r\n\r\n" + get("v2")))
         assert await client.reader.read() == b""
 
 
@@ -135,8 +129,7 @@ async def test_half_a_head_behind_a_request() -> None:
     async with serving(upstream(), limits=short()) as s:
         for before, after in ((get("v1") + get("v1")[:20], b""), (get("v1"), get("v1")[:20])):
             async with session(s.ports[0]) as client:
-                client.send(before)
-                assert same(await client.answer())
+                assert same(await client.give(before))
                 client.send(after)
                 await rest(client)
 
@@ -146,8 +139,7 @@ async def test_body_that_does_not_come() -> None:
     async with serving(upstream(), limits=short()) as s:
         for line in ("Content-Length: 5", "Transfer-Encoding: chunked", "Content-Length: 5\r\nExpect: 100-continue"):
             async with session(s.ports[0]) as client:
-                client.send(get("v1", line))
-                assert same(await client.answer())
+                assert same(await client.give(get("v1", line)))
                 await rest(client)
 
 
@@ -159,8 +151,7 @@ async def test_idle_connection_stays() -> None:
             for _ in range(request.count(END)):
                 await client.answer()
             await asyncio.sleep(0.05)
-        client.send(get("v1"))
-        assert same(await client.answer())
+        assert same(await client.give(get("v1")))
         assert len(connections(s)) == 1
 
 
@@ -192,8 +183,11 @@ async def test_large_head(line: str) -> None:
 async def test_head_that_is_large_enough() -> None:
     """A head as registry clients send them at most is no trouble: a long token and many types."""
     async with serving(upstream()) as s, session(s.ports[0]) as client:
-        client.send(get("v1", "Authorization: Bearer " + "x" * 8000, *[f"Accept: a/b{number}" for number in range(40)]))
-        assert same(await client.answer())
+        assert same(
+            await client.give(
+                get("v1", "Authorization: Bearer " + "x" * 8000, *[f"Accept: a/b{number}" for number in range(40)])
+            )
+        )
 
 
 async def test_little_is_taken_while_a_client_waits() -> None:

@@ -104,7 +104,7 @@ async def test_ipv6() -> None:
 
 
 async def test_ports_of_one_registry_share() -> None:
-    """Two ports of one registry share what is hot."""
+    """Two ports of one registry share what is ready."""
     one = FakeUpstream()
     one.add_blob("team/app", DIGEST, DATA)
     async with serving(one) as s:

@@ -80,6 +80,11 @@ async def answering(answer: Callable[[Outlet], Awaitable[None]], stall: float = 
         await runner.cleanup()
 
 
+def sending(file: int, stop: int) -> Callable[[Outlet], Awaitable[None]]:
+    """An answer with the beginning of a file."""
+    return lambda outlet: outlet.file(FileRun(file, 0, stop))
+
+
 async def runs(*given: Run) -> AsyncGenerator[Run, None]:
     """These runs."""
     for run in given:
@@ -135,10 +140,7 @@ async def test_file_too_short(file: int) -> None:
     """A file that ends too early cuts the body short: nothing is made up."""
     os.ftruncate(file, 100)
 
-    async def answer(outlet: Outlet) -> None:
-        await outlet.file(FileRun(file, 0, 1000))
-
-    async with answering(answer) as client:
+    async with answering(sending(file, 1000)) as client:
         assert await client.rest() == DATA[:100]
         assert await client.outcome == "OSError"
 
@@ -160,11 +162,7 @@ async def test_stalled_client(file: int, run: str) -> None:
 
 async def test_slow_client(file: int) -> None:
     """A client that is slow, but takes something now and then, is served to the end."""
-
-    async def answer(outlet: Outlet) -> None:
-        await outlet.file(FileRun(file, 0, 16 * 1024 * 1024))
-
-    async with answering(answer, stall=0.15) as client:
+    async with answering(sending(file, 16 * 1024 * 1024), stall=0.15) as client:
         taken = 0
         while len(data := await client.reader.read(1 << 20)):
             taken += len(data)
@@ -177,11 +175,7 @@ async def test_slow_client(file: int) -> None:
 
 async def test_client_leaves(file: int) -> None:
     """A client that goes away in the middle ends the sending."""
-
-    async def answer(outlet: Outlet) -> None:
-        await outlet.file(FileRun(file, 0, LARGE))
-
-    async with answering(answer) as client:
+    async with answering(sending(file, LARGE)) as client:
         await client.reader.readexactly(1000)
         client.writer.transport.abort()
 
@@ -229,11 +223,7 @@ async def test_after_what_was_written(file: int) -> None:
 
 async def test_client_that_has_said_all(file: int) -> None:
     """A client that closes its own half of the connection is served to the end."""
-
-    async def answer(outlet: Outlet) -> None:
-        await outlet.file(FileRun(file, 0, LARGE))
-
-    async with answering(answer) as client:
+    async with answering(sending(file, LARGE)) as client:
         taken = len(await client.reader.readexactly(1))
         client.writer.write_eof()
         while data := await client.reader.read(1 << 20):
@@ -295,10 +285,7 @@ async def test_no_limit_without_a_count(file: int, monkeypatch: pytest.MonkeyPat
     """Where nothing is known of what was taken, nobody is let go for it."""
     monkeypatch.setattr(outlet_module, "acknowledged", lambda _: None)
 
-    async def answer(outlet: Outlet) -> None:
-        await outlet.file(FileRun(file, 0, LARGE))
-
-    async with answering(answer, stall=0.02) as client:
+    async with answering(sending(file, LARGE), stall=0.02) as client:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is a two-way transport
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(asyncio.shield(client.outcome), 0.2)
@@ -344,10 +331,7 @@ async def test_file_fails(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(os, "sendfile", send)
 
-    async def answer(outlet: Outlet) -> None:
-        await outlet.file(FileRun(file, 0, LARGE))
-
-    async with answering(answer) as client:
+    async with answering(sending(file, LARGE)) as client:
         assert await client.outcome == "OSError"
 
 

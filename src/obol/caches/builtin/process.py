@@ -22,7 +22,7 @@ from obol.machine import locks, ports, processes
 from obol.machine.clock import SystemClock
 from obol.machine.files import failing_as
 from obol.machine.polling import Polling
-from obol.registry.control.api import LAST_TRANSFERS, AccountStatus, EngineStatus, Inventory, Listener
+from obol.registry.control.api import LAST_TRANSFERS, AccountStatus, EngineStatus, Inventory, Listener, gives_way
 from obol.registry.control.client import ControlClient
 
 if TYPE_CHECKING:
@@ -117,10 +117,13 @@ class BuiltinEngine:
         return Running(found, self._substitutes_of(found))
 
     def start(self) -> Started:
-        """Make it run, if it does not."""
+        """Make it run, if it does not; one of an older version that is idle is started again."""
         if self._lock_holder() is not None:
             with contextlib.suppress(EngineNotRunning):  # it was about to end
-                return self._already(self._await_answer(None, 0))
+                found = self._await_answer(None, 0)
+                if not gives_way(found, __version__):
+                    return self._already(found)
+                self.stop()
         account = self._prepare_store()
         substitutes = self._settle()
         for _ in range(_TRIES):

@@ -7,6 +7,7 @@ client of ours more than a status can.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Literal
 
@@ -163,6 +164,19 @@ class EngineStatus(msgspec.Struct, frozen=True):
     """ok; with full, read-only or failing the engine passes on what comes, and does not keep it."""
     store_detail: str = ""
     """The last trouble; "" where there was none."""
+
+
+def gives_way(engine: EngineStatus, command: str) -> bool:
+    """Whether a command of that version starts this engine again: it is older, and fetches nothing now.
+
+    This is the rule where versions meet. An engine that is older and busy goes on, and so does one that is newer; the
+    command says so in one sentence. They understand each other, because fields are only ever added to this schema.
+    """
+    return not engine.fills and _release(engine.version) < _release(command)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])
 
 
 class HeldPlatform(msgspec.Struct, frozen=True):

@@ -199,16 +199,40 @@ def test_start_twice(store: Path) -> None:
 def test_start_with_other_wishes(store: Path) -> None:
     """What runs already may not be what was asked for, and then that is told."""
     wishes = (Listener("docker.io", "127.0.0.1", 1), Listener("x.io", "127.0.0.1", 0))
-    body = status_body(store).replace(b"0.1.0", b"0.0.9")
+    body = status_body(store).replace(b"0.1.0", b"0.2.0")
     with FakeEngine(store, answers={"GET /status": (200, body)}):
         started = builtin(store, FakeHost(), *wishes, offline=True).start()
 
     assert started.differs == (
         "docker.io is not served on 127.0.0.1 port 1",
         "x.io is not served on 127.0.0.1",
-        "it is of version 0.0.9, not 0.1.0",
+        "it is of version 0.2.0, not 0.1.0",
         "it is online",
     )
+
+
+def test_start_over_an_older_one_that_is_busy(store: Path) -> None:
+    """An engine of an older version goes on while it fetches something, and that is told."""
+    body = status_body(store).replace(b'"version": "0.1.0"', b'"fills": 1, "version": "0.0.9"')
+    with FakeEngine(store, answers={"GET /status": (200, body)}):
+        started = builtin(store, FakeHost()).start()
+
+    assert (started.already, started.differs) == (True, ("it is of version 0.0.9, not 0.1.0",))
+
+
+def test_start_over_an_older_one_that_is_idle(store: Path) -> None:
+    """An engine of an older version that fetches nothing is ended, and ours started."""
+    older = status_body(store).replace(b"0.1.0", b"0.0.9")
+    with FakeEngine(store, answers={"GET /status": (200, older)}) as fake:
+
+        def replace_it(_output: int) -> None:
+            fake.answers["GET /status"] = (200, status_body(store))
+            fake.lock()
+
+        started = builtin(store, FakeHost(on_detach=replace_it)).start()
+
+    assert [asked for asked, _ in fake.asked] == ["GET /status", "POST /stop", "GET /status"]
+    assert (started.already, started.differs, started.status.version) == (False, (), "0.1.0")
 
 
 def test_start_where_everybody_is_served(store: Path) -> None:

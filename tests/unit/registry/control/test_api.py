@@ -3,8 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import pytest
 
-from obol.registry.control.api import Amount, EngineStatus, Listener, RateLimit, RequestCounts
+from obol.registry.control.api import Amount, EngineStatus, Listener, RateLimit, RequestCounts, gives_way
 from tests.fakes.control import status_body
 
 
@@ -58,3 +59,23 @@ def test_json() -> None:
         "store_state": "ok",
         "store_detail": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("engine", "command", "fills", "expected"),
+    [
+        ("0.1.0", "0.1.0", 0, False),
+        ("0.1.0", "0.2.0", 0, True),
+        ("0.1.0", "0.2.0", 1, False),
+        ("0.9.0", "0.10.0", 0, True),
+        ("0.10.0", "0.9.0", 0, False),
+        ("1.0.0", "1.0.0.dev3", 0, False),
+        ("", "0.1.0", 0, True),
+        ("of tomorrow", "", 0, False),
+    ],
+)
+def test_which_engine_gives_way(engine: str, command: str, fills: int, *, expected: bool) -> None:
+    """An older engine gives way to a newer command, unless it fetches something; a newer one never does."""
+    body = msgspec.json.decode(status_body(Path("/s"))) | {"version": engine, "fills": fills}
+
+    assert gives_way(msgspec.convert(body, EngineStatus), command) == expected

@@ -13,7 +13,7 @@ import pytest
 from obol.machine.tasks import spawn
 from obol.oci.errors import BLOB_UNKNOWN, OciError
 from obol.oci.references import Digest, Repository, parse_reference
-from obol.registry.engine.answers import Document, DocumentHead, StoredBlob
+from obol.registry.engine.answers import HeadAnswer, ManifestAnswer, StoredBlob
 from obol.registry.engine.engine import Engine
 from obol.registry.engine.refusals import refusal
 from obol.registry.engine.scopes import Scope
@@ -86,19 +86,19 @@ class World:
 
     async def manifest(
         self, reference: str, *accept: str, repository: str = REPOSITORY, head: bool = False, scope: Scope | None = None
-    ) -> Document | DocumentHead:
+    ) -> ManifestAnswer | HeadAnswer:
         reference = parse_reference(reference)
         answer = await self.engine.manifests.get(
             scope or self.scope, Repository(repository), reference, accept, head=head
         )
-        if isinstance(answer, Document):
+        if isinstance(answer, ManifestAnswer):
             self.engine.used(answer.repo, answer.digest)  # as the server does
         return answer
 
-    async def document(self, reference: str, *accept: str) -> Document:
+    async def document(self, reference: str, *accept: str) -> ManifestAnswer:
         """Ask for a manifest that must come whole."""
         answer = await self.manifest(reference, *accept)
-        assert isinstance(answer, Document)
+        assert isinstance(answer, ManifestAnswer)
         return answer
 
     async def blob(

@@ -191,7 +191,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
-class Meter:
+class AnswerMeter:
     """One answer, in the accounts that were open when it began."""
 
     accounts: Sequence[tuple[Account, bool]]
@@ -240,6 +240,6 @@ class Accounts:
         for account in self.running.values():
             account.fetches(digest)
 
-    def meter(self, ends: Ends, registry: str, digest: Digest) -> Meter:
+    def meter(self, ends: Ends, registry: str, digest: Digest) -> AnswerMeter:
         """Begin to count an answer."""
-        return Meter([(one, one.holds(digest)) for one in self.running.values()], ends, registry, digest)
+        return AnswerMeter([(one, one.holds(digest)) for one in self.running.values()], ends, registry, digest)

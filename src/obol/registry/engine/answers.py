@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class ManifestAnswer:
     """A manifest of `size` bytes: its `body` or, where it is large, the open file, which the caller closes.
 
     Where only the head was asked for there is neither. `fresh_for`: seconds for which the same answer may be given
@@ -35,7 +35,7 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class DocumentHead:
+class HeadAnswer:
     """What is known of a manifest whose bytes we do not hold."""
 
     digest: Digest

@@ -21,7 +21,7 @@ from obol.oci.manifests import STEP, is_opaque
 from obol.oci.mediatypes import MANIFEST_TYPES, SCHEMA1, accept_class, accepted, upstream_accept
 from obol.oci.references import Digest, Reference, Repository, Tag
 from obol.registry.control.api import Problem, Source
-from obol.registry.engine.answers import Document, DocumentHead
+from obol.registry.engine.answers import HeadAnswer, ManifestAnswer
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.engine.storedmanifests import IN_MEMORY, StoredManifest, StoredManifests
 from obol.registry.policy.freshness import (
@@ -95,14 +95,14 @@ class Manifests:
         self._sparing = logs.Sparing(clock)
         self._absent: Recent[tuple[RepositoryKey, Reference]] = Recent(clock)
         self._fetches: Flights[tuple[RepositoryKey, Reference, str, str], ManifestBody] = Flights(settings.unattended)
-        self._heads: Flights[tuple[RepositoryKey, Reference, str, str], DocumentHead | None] = Flights(
+        self._heads: Flights[tuple[RepositoryKey, Reference, str, str], HeadAnswer | None] = Flights(
             settings.unattended
         )
         self._checks: Flights[tuple[RepositoryKey, Tag, str], HeldTag] = Flights(settings.unattended)
 
     async def get(
         self, scope: Scope, repository: Repository, reference: Reference, accept: Sequence[str], *, head: bool
-    ) -> Document | DocumentHead:
+    ) -> ManifestAnswer | HeadAnswer:
         """A manifest, or with `head` at least what is known of it. Raises OciError.
 
         `accept`: the values of the Accept header.
@@ -126,7 +126,7 @@ class Manifests:
         if age is not None and age < self._settings.negative_ttl:
             raise OciError(MANIFEST_UNKNOWN, "the upstream does not have it", problem=Problem.ABSENT)
 
-    async def _by_tag(self, wanted: ManifestLookup, tag: Tag) -> Document | DocumentHead:
+    async def _by_tag(self, wanted: ManifestLookup, tag: Tag) -> ManifestAnswer | HeadAnswer:
         held, variant = await self._held(wanted, tag)
         key = (wanted.repo, tag, variant)
         age = self._confirmed.age(key)
@@ -146,7 +146,7 @@ class Manifests:
 
     async def _meant(
         self, wanted: ManifestLookup, held: HeldTag, source: Source, fresh_for: float
-    ) -> Document | DocumentHead:
+    ) -> ManifestAnswer | HeadAnswer:
         """What a fresh tag means; asked anew where the upstream does not have the digest that it told."""
         try:
             return await self._by_digest(wanted, held.digest, source, fresh_for)
@@ -168,7 +168,7 @@ class Manifests:
         variant = accept_class(wanted.accepted)
         return await self._metadata.tag(wanted.repo, tag, variant), variant
 
-    async def _revalidated(self, wanted: ManifestLookup, held: HeldTag) -> Document | DocumentHead:
+    async def _revalidated(self, wanted: ManifestLookup, held: HeldTag) -> ManifestAnswer | HeadAnswer:
         """Ask whether the tag moved; a late or broken answer leaves what we hold."""
         key = (wanted.repo, held.tag, held.variant)
         limit = self._settings.limits.stale_after
@@ -199,20 +199,20 @@ class Manifests:
             await self._metadata.set_tag(repo, held)
             self._confirmed.mark((repo, held.tag, held.variant))
 
-    async def _first_time(self, wanted: ManifestLookup, tag: Tag, variant: str) -> Document | DocumentHead:
+    async def _first_time(self, wanted: ManifestLookup, tag: Tag, variant: str) -> ManifestAnswer | HeadAnswer:
         """A tag of which we hold nothing (for this class of clients)."""
         if wanted.head and (told := await self._head(wanted, variant)) is not None:
             return told
         got = await self._fetch(wanted, tag, variant)
         return await self._fetched(wanted, got, self._settings.tag_ttl)
 
-    async def _head(self, wanted: ManifestLookup, variant: str = "") -> DocumentHead | None:
+    async def _head(self, wanted: ManifestLookup, variant: str = "") -> HeadAnswer | None:
         """What the upstream says of a manifest, or None if that is not enough to answer a HEAD with."""
         accept = wanted.upstream_accept
         key = (wanted.repo, wanted.reference, accept, variant)
         return await self._heads.join(key, lambda: self._ask_head(wanted, accept, variant))
 
-    async def _ask_head(self, wanted: ManifestLookup, accept: str, variant: str) -> DocumentHead | None:
+    async def _ask_head(self, wanted: ManifestLookup, accept: str, variant: str) -> HeadAnswer | None:
         told = await wanted.scope.upstream.head_manifest(wanted.repo.name, wanted.reference, accept)
         if told.digest is None or told.size is None or not told.media_type:
             return None
@@ -222,11 +222,11 @@ class Manifests:
                 await self._set_tag(wanted.repo, self._meaning(wanted.reference, variant, told.digest, told.media_type))
         elif told.digest != wanted.reference:
             return None
-        return DocumentHead(told.digest, told.media_type, told.size)
+        return HeadAnswer(told.digest, told.media_type, told.size)
 
     async def _by_digest(
         self, wanted: ManifestLookup, digest: Digest, source: Source, fresh_for: float | None
-    ) -> Document | DocumentHead:
+    ) -> ManifestAnswer | HeadAnswer:
         grant = await self._grants.find(wanted.repo, digest, ContentKind.MANIFEST)
         if grant is None:
             await self._refuse_blob(wanted.repo, digest)
@@ -290,7 +290,7 @@ class Manifests:
             await self._set_tag(wanted.repo, self._meaning(reference, variant, got.digest, got.manifest.media_type))
         return got
 
-    async def _fetched(self, wanted: ManifestLookup, got: ManifestBody, fresh_for: float | None) -> Document:
+    async def _fetched(self, wanted: ManifestLookup, got: ManifestBody, fresh_for: float | None) -> ManifestAnswer:
         """What was fetched, as a file where it is large: those who read slowly then keep nothing in memory."""
         media_type = got.manifest.media_type
         held = None
@@ -310,8 +310,8 @@ class Manifests:
 
 def _document(
     wanted: ManifestLookup, digest: Digest, held: StoredManifest, source: Source, fresh_for: float | None
-) -> Document:
-    return Document(
+) -> ManifestAnswer:
+    return ManifestAnswer(
         wanted.repo, digest, held.media_type, held.size, source, fresh_for, body=held.body, content=held.content
     )
 

@@ -22,7 +22,7 @@ class OverBudget(Exception):
     """There is no room, and no client that could be let go."""
 
 
-class Kept:
+class KeptAnswer:
     """What is kept for one client: an object, by itself or together with others, or bytes of its own."""
 
     __slots__ = ("_budget", "body", "let_go", "moved_at", "size")
@@ -50,7 +50,7 @@ class Budget:
         self.total = total
         self.kept = 0
         self._now = now
-        self._clients: OrderedDict[Kept, None] = OrderedDict()
+        self._clients: OrderedDict[KeptAnswer, None] = OrderedDict()
         """The one that has taken nothing for longest comes first."""
         self._bodies: dict[int, tuple[bytes, int]] = {}
         """By identity: the object, which cannot become another one as long as it is here, and how many have it."""
@@ -70,27 +70,27 @@ class Budget:
             return False
         return True
 
-    def keep(self, body: bytes, let_go: Callable[[], None]) -> Kept:
+    def keep(self, body: bytes, let_go: Callable[[], None]) -> KeptAnswer:
         """Keep an object for a client, who is given up by `let_go`. Raises OverBudget."""
         known = self._bodies.get(id(body))
         if known is None:
             self._make_room(len(body))
             self.kept += len(body)
         self._bodies[id(body)] = (body, 1 if known is None else known[1] + 1)
-        return self._enter(Kept(self, body, len(body), let_go))
+        return self._enter(KeptAnswer(self, body, len(body), let_go))
 
-    def keep_unsent(self, size: int, let_go: Callable[[], None]) -> Kept:
+    def keep_unsent(self, size: int, let_go: Callable[[], None]) -> KeptAnswer:
         """Keep bytes that only this client is to get. Raises OverBudget."""
         self._make_room(size)
         self.kept += size
-        return self._enter(Kept(self, None, size, let_go))
+        return self._enter(KeptAnswer(self, None, size, let_go))
 
-    def moved(self, kept: Kept) -> None:
+    def moved(self, kept: KeptAnswer) -> None:
         """A client has taken something."""
         if kept in self._clients:
             self._enter(kept)
 
-    def release(self, kept: Kept) -> None:
+    def release(self, kept: KeptAnswer) -> None:
         """Something is kept no longer; safe to repeat."""
         if kept not in self._clients:
             return
@@ -102,7 +102,7 @@ class Budget:
                 return
         self.kept -= kept.size
 
-    def _enter(self, kept: Kept) -> Kept:
+    def _enter(self, kept: KeptAnswer) -> KeptAnswer:
         kept.moved_at = self._now()
         self._clients[kept] = None
         self._clients.move_to_end(kept)

@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from obol.machine.logs import Seldom
     from obol.oci.references import Digest
     from obol.registry.control.api import Source
-    from obol.registry.engine.accounts import Accounts, Meter
+    from obol.registry.engine.accounts import Accounts, AnswerMeter
     from obol.registry.engine.scopes import Scope
-    from obol.registry.server.budget import Budget, Kept
+    from obol.registry.server.budget import Budget, KeptAnswer
     from obol.registry.server.connection import Connection
     from obol.registry.server.hosts import Hosts
     from obol.registry.server.ready import Keys
@@ -129,7 +129,7 @@ class Exchange:
         self._shared = shared
         self._source: Source | None = None
         self._refused = False
-        self._meter: Meter | None = None
+        self._meter: AnswerMeter | None = None
         self._start = 0
         self._sent = 0
         self._begun = False
@@ -254,7 +254,7 @@ class Exchange:
 
 def meter_of(
     accounts: Accounts, transport: asyncio.BaseTransport | None, registry: str, digest: Digest
-) -> Meter | None:
+) -> AnswerMeter | None:
     """The meter of an answer that begins now; None for what is no TCP connection."""
     if transport is None:
         return None
@@ -265,7 +265,9 @@ def meter_of(
 
 
 @contextlib.contextmanager
-def _kept(keep: Callable[[T, Callable[[], None]], Kept], what: T, transport: asyncio.Transport) -> Iterator[Kept]:
+def _kept(
+    keep: Callable[[T, Callable[[], None]], KeptAnswer], what: T, transport: asyncio.Transport
+) -> Iterator[KeptAnswer]:
     """Something is in memory for a client meanwhile. Raises ConnectionResetError where there is no room for it."""
     try:
         kept = keep(what, transport.abort)

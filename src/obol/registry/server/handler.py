@@ -16,7 +16,7 @@ from obol.oci.ranges import not_modified
 from obol.oci.references import Digest
 from obol.oci.requests import BlobRequest, ManifestRequest, Ping, ReferrersRequest, TagsRequest, parse
 from obol.registry.control.api import CACHE_HEADER, Source
-from obol.registry.engine.answers import DocumentHead
+from obol.registry.engine.answers import HeadAnswer
 from obol.registry.server.blobs import answer_blob
 from obol.registry.server.connection import keys_of
 from obol.registry.server.exchange import Exchange, Header, Rendered, content_headers, meter_of
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from obol.registry.engine.answers import Document
+    from obol.registry.engine.answers import ManifestAnswer
     from obol.registry.engine.engine import Engine
     from obol.registry.server.exchange import Shared
 
@@ -129,7 +129,7 @@ class Handler:
         headers = content_headers(
             answer.digest, answer.media_type, answer.size, immutable=isinstance(asked.reference, Digest)
         )
-        if isinstance(answer, DocumentHead):
+        if isinstance(answer, HeadAnswer):
             exchange.serves(Source.MISS)
             await exchange.reply(Rendered(200, (*headers, *exchange.namespace, (CACHE_HEADER, "miss"))))
             return
@@ -149,7 +149,7 @@ class Handler:
             else:
                 await exchange.send(rendered, answer.content.run(0, answer.size))
 
-    def _keep(self, exchange: Exchange, answer: Document, headers: list[Header]) -> None:
+    def _keep(self, exchange: Exchange, answer: ManifestAnswer, headers: list[Header]) -> None:
         now = self._clock.monotonic()
         until = math.inf if answer.fresh_for is None else now + answer.fresh_for
         if exchange.keys is None or until <= now:

@@ -12,7 +12,7 @@ from obol.oci.references import Digest, Repository, Tag
 from obol.registry.control.api import Source
 from obol.registry.engine import engine as engine_module
 from obol.registry.engine import storedmanifests as documents_module
-from obol.registry.engine.answers import DocumentHead, StoredBlob
+from obol.registry.engine.answers import HeadAnswer, StoredBlob
 from obol.registry.store.ports import ContentKind, Grant, HeldTag, Partial, RepositoryKey, StoreError, transfer_id
 from obol.registry.upkeep.inventory import take_inventory
 from tests.fakes.content import make_image
@@ -190,7 +190,7 @@ async def test_full_disk() -> None:
     async with world(upstream(), store=MemoryStore(FailingContent(), metadata)) as w:
         for _ in range(2):
             assert (await w.document("v1")).body == IMAGE.index.body
-        assert isinstance(await w.manifest("v1", head=True), DocumentHead)
+        assert isinstance(await w.manifest("v1", head=True), HeadAnswer)
 
 
 async def test_tag_that_cannot_be_noted() -> None:
@@ -353,6 +353,6 @@ async def test_heads_for_kinds_that_there_are_not() -> None:
         await w.document("v1")
         for number in range(3):
             told = await w.manifest("v1", f"application/vnd.x{number}", head=True)
-            assert isinstance(told, DocumentHead)
+            assert isinstance(told, HeadAnswer)
             held = await w.store.metadata.tag(REPO, Tag("v1"), f"application/vnd.x{number}")
             assert held is None

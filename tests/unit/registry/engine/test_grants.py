@@ -8,7 +8,7 @@ import pytest
 from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, OciError
 from obol.oci.references import Digest, Repository
 from obol.registry.control.api import Source
-from obol.registry.engine.answers import Document, StoredBlob
+from obol.registry.engine.answers import ManifestAnswer, StoredBlob
 from obol.registry.engine.grants import Grants
 from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
 from obol.registry.upstream.ports import Denied, Unavailable, UpstreamError
@@ -123,7 +123,7 @@ async def test_revoked_access_ends_the_rights_of_the_repository() -> None:
         assert (await refused(w, BLOB, w.scope)).problem == "denied"
 
         other = await w.manifest(IMAGE.top, repository="team/other")
-        assert isinstance(other, Document)
+        assert isinstance(other, ManifestAnswer)
         assert other.source is Source.HIT
 
 
@@ -157,7 +157,7 @@ async def test_other_trouble_revokes_nothing(problem: UpstreamError) -> None:
         with suppress(OciError):
             await w.manifest("v1")
 
-        assert isinstance(await w.manifest(IMAGE.top), Document)
+        assert isinstance(await w.manifest(IMAGE.top), ManifestAnswer)
         assert isinstance(await w.blob(BLOB), StoredBlob)
 
 

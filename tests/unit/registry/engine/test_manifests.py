@@ -8,7 +8,7 @@ from obol.oci.errors import MANIFEST_UNKNOWN, UNAVAILABLE, UPSTREAM_BROKEN, OciE
 from obol.oci.mediatypes import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from obol.oci.references import Digest
 from obol.registry.control.api import Source
-from obol.registry.engine.answers import Document, DocumentHead
+from obol.registry.engine.answers import HeadAnswer, ManifestAnswer
 from obol.registry.policy.health import Hold, Reason
 from obol.registry.upstream.ports import Absent, Denied, Misbehaved, RateLimited, Unavailable, UpstreamError
 from tests.fakes.content import make_image
@@ -336,7 +336,7 @@ async def test_head_then_get() -> None:
     """HEAD of a tag and GET of the digest that it told fit together, though the tag moved in between."""
     async with world(upstream()) as w:
         told = await w.manifest("v1", head=True)
-        assert isinstance(told, DocumentHead)
+        assert isinstance(told, HeadAnswer)
         w.upstream.add(REPOSITORY, "v1", MOVED)
 
         assert (await w.document(told.digest)).body == IMAGE.index.body
@@ -348,7 +348,7 @@ async def test_cold_head() -> None:
         told = await w.manifest("v1", head=True)
         got = await w.document("v1")
 
-    assert told == DocumentHead(Digest(IMAGE.top), OCI_INDEX, len(IMAGE.index.body))
+    assert told == HeadAnswer(Digest(IMAGE.top), OCI_INDEX, len(IMAGE.index.body))
     assert got.digest == IMAGE.top
     assert [(asked.method, asked.about) for asked in w.upstream.asked] == [
         ("head_manifest", "v1"),
@@ -361,7 +361,7 @@ async def test_cold_head_by_digest() -> None:
     async with world(upstream()) as w:
         told = await w.manifest(IMAGE.top, head=True)
 
-    assert isinstance(told, DocumentHead)
+    assert isinstance(told, HeadAnswer)
     assert told.size == len(IMAGE.index.body)
 
 
@@ -373,7 +373,7 @@ async def test_head_of_a_silent_upstream(reference: str) -> None:
 
         told = await w.manifest(reference, head=True)
 
-    assert isinstance(told, Document)
+    assert isinstance(told, ManifestAnswer)
     assert told.digest == IMAGE.top
 
 
@@ -392,4 +392,4 @@ async def test_warm_head() -> None:
     async with world(upstream()) as w:
         await w.document("v1")
 
-        assert isinstance(await w.manifest("v1", head=True), Document)
+        assert isinstance(await w.manifest("v1", head=True), ManifestAnswer)

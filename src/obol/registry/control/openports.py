@@ -155,9 +155,9 @@ class Measuring:
 
     async def sweep(self) -> None:
         """Close the accounts of processes that have ended."""
-        for name, owner in self._accounts.owners().items():
-            if not self._alive(owner):
-                await self.close(name)
+        for account in list(self._accounts.running.values()):
+            if not self._alive(account.owner):
+                await self.close(account.name)
 
     async def _drop(self, ports: Sequence[Listener]) -> None:
         """Close ports, which takes as long as what is being sent there."""

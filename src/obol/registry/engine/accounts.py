@@ -208,14 +208,11 @@ class AnswerMeter:
 
 
 class Accounts:
-    """The open accounts; false where there are none, which is all that most answers look at."""
+    """The open accounts."""
 
     def __init__(self) -> None:
         self.running: dict[str, Account] = {}
         """By name; empty for most of the time, which is all that an answer from memory looks at."""
-
-    def __bool__(self) -> bool:
-        return bool(self.running)
 
     def open(self, owner: int, busy: Iterable[Digest]) -> Account | None:
         """Open an account; None where there are too many. `busy` is what is being fetched now."""
@@ -230,10 +227,6 @@ class Accounts:
     def close(self, name: str) -> Account | None:
         """Close an account, and give what it came to."""
         return self.running.pop(name, None)
-
-    def owners(self) -> dict[str, int]:
-        """By the name of each account: whose it is."""
-        return {name: account.owner for name, account in self.running.items()}
 
     def fetches(self, digest: Digest) -> None:
         """Content is being fetched, or was fetched just now."""

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
-from obol.registry.store.disk.index import BlobIndex
+from obol.registry.store.disk.content import BlobIndex
 
 if TYPE_CHECKING:
     from collections.abc import Callable

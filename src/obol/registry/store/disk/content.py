@@ -5,26 +5,31 @@ time when it was written are looked at whenever it is opened. Whatever does not 
 of that digest: a row without a file is removed; a file without a row, with a row that a repair made, or written since,
 is read and hashed before it counts; a file of another size than its row says, or of another hash than its name, goes
 to quarantine. Bytes that decay without being written are not noticed: hashing every hit would cost more than the hit.
+A row follows its file, never the other way round.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from obol.machine.bounded import Bounded
 from obol.oci.references import Digest
+from obol.registry.control.api import Amount
 from obol.registry.store.disk.files import BlobFile
 from obol.registry.store.disk.partials import DiskPartial
 from obol.registry.store.disk.pool import failure
 from obol.registry.store.ports import FileRun, StoreError
 
 if TYPE_CHECKING:
-    from obol.registry.control.api import Amount
+    import sqlite3
+    from collections.abc import Callable, Iterable
+
+    from obol.registry.store.disk.database import Database
     from obol.registry.store.disk.files import BlobTree
-    from obol.registry.store.disk.index import BlobIndex
     from obol.registry.store.disk.pool import BlockingPool
     from obol.registry.store.ports import Partial
 
@@ -39,6 +44,80 @@ _WITHOUT_WAITING = getattr(os, "RWF_NOWAIT", 0)
 
 VERIFIED_AT_ONCE = 2
 """Hashing a large file holds a thread for seconds; others must be left for writing."""
+
+
+_ADD = "INSERT OR REPLACE INTO blobs (digest, size, stored_at, verified) VALUES (?, ?, ?, ?)"
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRow:
+    """What the index knows about one object; `size` in bytes."""
+
+    size: int
+    verified: bool
+    stored_at: float
+    """When the file was written, as the file system tells: a file that was written later is another one."""
+
+
+class BlobIndex:
+    """The table of blobs. Its totals are counted once, then kept."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._totals = Amount(0, 0)
+        self._counted_in = 0
+
+    async def find(self, digest: Digest) -> BlobRow | None:
+        """The row, or None. Raises StoreError."""
+        return await self.database.lookup("look up content", lambda asked: _find(asked, digest))
+
+    async def add(self, file: BlobFile) -> None:
+        """Record a file that was verified and is in its place. Raises StoreError."""
+
+        def work(connection: sqlite3.Connection) -> BlobRow | None:
+            before = _find(connection, file.digest)
+            connection.execute(_ADD, (file.digest, file.size, file.stored_at, 1))
+            return before
+
+        await self._counting("record content", work, file.size)
+
+    async def forget(self, digest: Digest) -> None:
+        """Remove the row, if there is one. Raises StoreError."""
+
+        def work(connection: sqlite3.Connection) -> BlobRow | None:
+            before = _find(connection, digest)
+            connection.execute("DELETE FROM blobs WHERE digest = ?", (digest,))
+            return before
+
+        await self._counting("forget content", work, None)
+
+    async def usage(self) -> Amount:
+        """Number of objects and their bytes. Raises StoreError."""
+        return await self.database.read("count content", self._count)
+
+    async def _counting(
+        self, what: str, change: Callable[[sqlite3.Connection], BlobRow | None], after: int | None
+    ) -> None:
+        """Do a change that returns the row from before; `after` is the size in the row that it leaves, if any."""
+
+        def counted(connection: sqlite3.Connection) -> None:
+            totals = self._count(connection)
+            before = change(connection)
+            count = totals.count - (before is not None) + (after is not None)
+            self._totals = Amount(count, totals.size - (before.size if before else 0) + (after or 0))
+
+        try:
+            await self.database.write(what, counted)
+        except StoreError:
+            # The change may have been undone after it was counted.
+            self._counted_in = 0
+            raise
+
+    def _count(self, connection: sqlite3.Connection) -> Amount:
+        if self._counted_in != self.database.generation:
+            row = connection.execute("SELECT count(*), coalesce(sum(size), 0) FROM blobs").fetchone()
+            self._totals, self._counted_in = Amount(*row), self.database.generation
+        return self._totals
 
 
 class DiskReadable:
@@ -230,3 +309,13 @@ def _in_memory(file: int, size: int) -> bytes | None:
     except OSError:  # BlockingIOError, or a file system that cannot tell
         return None
     return bytes(buffer) if count == size else None
+
+
+def _find(connection: sqlite3.Connection, digest: Digest) -> BlobRow | None:
+    row = connection.execute("SELECT size, verified, stored_at FROM blobs WHERE digest = ?", (digest,)).fetchone()
+    return None if row is None else BlobRow(row[0], bool(row[1]), row[2])
+
+
+def record_files(connection: sqlite3.Connection, files: Iterable[BlobFile]) -> None:
+    """Put into an empty index what the names and sizes of files say; their bytes are still to be verified."""
+    connection.executemany(_ADD, ((file.digest, file.size, file.stored_at, 0) for file in files))

@@ -88,11 +88,7 @@ class SqliteMetadata:
 
     async def tag(self, repo: RepositoryKey, tag: Tag, variant: str) -> HeldTag | None:
         """What the tag last meant, or None. Raises StoreError."""
-
-        def work(connection: sqlite3.Connection) -> HeldTag | None:
-            return _find_tag(connection, repo, tag, variant)
-
-        return await self._database.lookup("look up a tag", work)
+        return await self._database.lookup("look up a tag", lambda asked: _find_tag(asked, repo, tag, variant))
 
     async def set_tag(self, repo: RepositoryKey, held: HeldTag) -> None:
         """Let a tag mean a digest from now on. Raises StoreError."""
@@ -151,11 +147,11 @@ class SqliteMetadata:
 
     async def edges(self, digest: Digest) -> Manifest | None:
         """What a manifest refers to; None where that was not recorded. Raises StoreError."""
-        return await self._database.read("look up a manifest", lambda connection: _edges(connection, digest))
+        return await self._database.read("look up a manifest", lambda asked: _edges(asked, digest))
 
     async def add_edges(self, digest: Digest, manifest: Manifest) -> None:
         """Record what a manifest refers to. Raises StoreError."""
-        await self._database.write("record a manifest", lambda connection: _add_edges(connection, digest, manifest))
+        await self._database.write("record a manifest", lambda changed: _add_edges(changed, digest, manifest))
 
     async def without_edges(self) -> Sequence[tuple[Digest, str]]:
         """Manifests that may be held and whose edges were not recorded. Raises StoreError."""
@@ -203,11 +199,7 @@ class SqliteMetadata:
 
     async def known(self) -> Sequence[KnownManifest]:
         """Every tag, then what was used and has none. Raises StoreError."""
-
-        def work(connection: sqlite3.Connection) -> list[KnownManifest]:
-            return [*_tagged(connection), *_untagged(connection)]
-
-        return await self._database.read("list what is known", work)
+        return await self._database.read("list what is known", lambda asked: [*_tagged(asked), *_untagged(asked)])
 
 
 def replay(connection: sqlite3.Connection, journal: Journal) -> None:

@@ -18,10 +18,9 @@ from obol.errors import StoreInUse, StoreUnusable
 from obol.machine.files import PRIVATE_DIRECTORY, Folder, make_private_directory
 from obol.machine.locks import LockHeld, locked
 from obol.registry.store import layout
-from obol.registry.store.disk.content import DiskContent
+from obol.registry.store.disk.content import BlobIndex, DiskContent, record_files
 from obol.registry.store.disk.database import Database
 from obol.registry.store.disk.files import BlobTree
-from obol.registry.store.disk.index import BlobIndex, fill
 from obol.registry.store.disk.journal import Journal
 from obol.registry.store.disk.metadata import SqliteMetadata, compact, replay
 from obol.registry.store.disk.partials import DiskPartials, boot_id
@@ -90,7 +89,7 @@ def _open(root: Path, busy_timeout: float, resources: ExitStack, *, any_owner: b
     asking = BlockingPool("obol-index", 1)
 
     def refill(connection: sqlite3.Connection) -> None:
-        fill(connection, tree.walk())
+        record_files(connection, tree.walk())
         replay(connection, journal)
 
     database = Database(root / layout.INDEX, asking, refill, busy_timeout)

@@ -6,9 +6,9 @@ import pytest
 
 from obol.oci.references import Digest
 from obol.registry.control.api import Amount
+from obol.registry.store.disk.content import BlobIndex, BlobRow, record_files
 from obol.registry.store.disk.database import Database
 from obol.registry.store.disk.files import BlobFile
-from obol.registry.store.disk.index import BlobIndex, BlobRow, fill
 from obol.registry.store.disk.pool import BlockingPool
 from obol.registry.store.ports import StoreError
 
@@ -24,7 +24,7 @@ ONE, TWO = (BlobFile(Digest.of(data), len(data), 5.0) for data in (b"one", b"two
 def database(tmp_path: Path) -> Iterator[Database]:
     """An index that finds the file of ONE when it is made."""
     pool = BlockingPool("test", 1)
-    made = Database(tmp_path / "index.sqlite", pool, lambda connection: fill(connection, [ONE]), 0.05)
+    made = Database(tmp_path / "index.sqlite", pool, lambda connection: record_files(connection, [ONE]), 0.05)
     pool.call(made.open)
     yield made
     pool.close()

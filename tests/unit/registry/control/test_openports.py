@@ -245,7 +245,7 @@ async def test_without_its_ports_there_is_no_account() -> None:
         with pytest.raises(PortTaken):
             await m.measuring.open(AccountRequest(COMMAND, (OWN, other)))
         await eventually(lambda: len(m.serving.listeners.list()) == 1)
-        assert not m.serving.world.engine.accounts
+        assert not m.serving.world.engine.accounts.running
 
 
 def test_processes_are_looked_for() -> None:

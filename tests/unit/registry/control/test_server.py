@@ -298,7 +298,7 @@ async def test_accounts(one: Controlled) -> None:
 async def test_an_account_that_cannot_be(one: Controlled, bad: bytes | dict[str, Any]) -> None:
     """What is no request for an account opens none."""
     assert (await one.ask("POST", "/accounts", bad))[0] == 400
-    assert not one.serving.world.engine.accounts
+    assert not one.serving.world.engine.accounts.running
 
 
 async def test_too_many_accounts(one: Controlled) -> None:

@@ -91,7 +91,7 @@ def test_few_are_open() -> None:
     assert opened[0] is not None
     accounts.close(opened[0].name)
 
-    assert accounts
+    assert accounts.running
     assert accounts.open(1, ()) is not None
 
 

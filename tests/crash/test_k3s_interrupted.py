@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.workloads.sources import Manifest
+from obol.workloads.sources import ManifestFile
 from tests.crash.killing import WHEN, killed_at_each_call
 from tests.fakes.k3s import ELSEWHERE, ID, Stack, on_fresh_machine
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 WORKLOADS = (
-    Manifest(
+    ManifestFile(
         "llm.yaml",
         '{"kind": "Namespace", "metadata": {"name": "llm"}}\n---\n'
         '{"kind": "Deployment", "metadata": {"name": "litellm", "namespace": "llm"}, "spec": {"replicas": 1}}\n',

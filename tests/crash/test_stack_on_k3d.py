@@ -107,7 +107,6 @@ class World:
         return Lifecycle(backend, caches, self.builtin, FakeWarmth(), LeakedNetworks(docker), self.home)
 
     async def up(self, *, use_caches: bool = True) -> UpOutcome:
-        """Bring it up."""
         wanted = UpRequest(WHO, self.root / "data", packaged(), (LITELLM,), use_caches=use_caches)
         return await self.stack().up(wanted, FakeReporter(), FakeClock())
 

@@ -26,7 +26,7 @@ from obol.registry.control.api import Listener
 from obol.registry.control.client import ControlClient
 from obol.rendering.registries import Mirror
 from obol.workloads.images import images_in
-from obol.workloads.sources import Manifest, packaged
+from obol.workloads.sources import ManifestFile, packaged
 from tests.clients.sandbox import Sandbox, needs_root, open_sandbox
 from tests.clients.servers import Engine, Upstream, get
 from tests.e2e.podmanhost import REGISTRIES, filled, podman_environment, slow_line
@@ -104,7 +104,7 @@ class World:
         mirrors = tuple(Mirror(name, f"http://127.0.0.1:{self.engine.port_of(name)}") for name in REGISTRIES)
         return ClusterSpec(STACK, self.config, self.workdir / "data", mirrors)
 
-    async def up(self, manifests: Sequence[Manifest] = ()) -> Deployed:
+    async def up(self, manifests: Sequence[ManifestFile] = ()) -> Deployed:
         await self.backend.check()
         step = Step(self.lines.append)
         await self.backend.up(self.spec, step)
@@ -203,7 +203,9 @@ async def test_only_what_changed_is_replaced(world: World) -> None:
     deployed = await world.up()
     assert deployed.url == "http://127.0.0.1:41234"
     before = {pod["Name"]: pod["Id"] for pod in await world.json("pod", "ps")}
-    changed = [Manifest(one.name, one.text.replace("drop_params: true", "drop_params: false")) for one in packaged()]
+    changed = [
+        ManifestFile(one.name, one.text.replace("drop_params: true", "drop_params: false")) for one in packaged()
+    ]
 
     await world.up(changed)
 
@@ -254,7 +256,8 @@ async def test_purge_leaves_what_is_not_ours(world: World) -> None:
 async def test_a_gateway_that_does_not_stay_up(world: World) -> None:
     """A container that ends again and again is told of with its last words, and left for a look."""
     broken = [
-        Manifest(one.name, one.text.replace("mountPath: /app/config.yaml", "mountPath: /app/x")) for one in packaged()
+        ManifestFile(one.name, one.text.replace("mountPath: /app/config.yaml", "mountPath: /app/x"))
+        for one in packaged()
     ]
 
     with pytest.raises(ObolError, match="litellm is not ready") as caught:

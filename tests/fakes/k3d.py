@@ -81,7 +81,6 @@ class FakeMachine(FakeRunner):
     """before the program was started, during its work, or after it."""
 
     def _unscripted(self, argv: tuple[str, ...], stdin: str) -> Completed:
-        """Do it, or die."""
         dies = len(self.ran) - 1 == self.kill_at
         if dies and self.kill_when == "before":
             raise Killed

@@ -195,7 +195,6 @@ class Stack:
         return ClusterSpec(ID, self.config, self.folder / "data", mirrors)
 
     async def up(self, mirrors: tuple[Mirror, ...] = MIRRORS) -> tuple[str, ...]:
-        """Bring it up; the notes."""
         await self.backend.up(self.spec(mirrors), self.step)
         return tuple(self.notes)
 

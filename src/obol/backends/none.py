@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from obol.backends.ports import BackendEnvironment, BackendName, ClusterSpec, ClusterState, Step
-    from obol.workloads.sources import Manifest
+    from obol.workloads.sources import ManifestFile
 
 
 class NoBackend:
@@ -34,7 +34,7 @@ class NoBackend:
         del spec, step
         return Up(created=False)
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[ManifestFile], step: Step) -> Deployed:
         """Warm the caches, and wait until every image is there or has failed."""
         del manifests, step
         return Deployed("", tuple(await spec.warm()))

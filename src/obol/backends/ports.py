@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from obol.client.ports import PulledImage, PullFailed
     from obol.rendering.registries import Mirror
-    from obol.workloads.sources import Manifest
+    from obol.workloads.sources import ManifestFile
 
 BackendName = Literal["k3d", "k3s", "podman", "none"]
 """The names of the rows of BACKENDS, for types and for the schema of results."""
@@ -332,7 +332,7 @@ class Backend(Protocol):
         """Create or start the cluster with its mirrors, and wait until it answers. Raises ObolError."""
         ...
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[ManifestFile], step: Step) -> Deployed:
         """Deploy, and wait until all is ready. Raises ObolError and leaves everything running to be looked at."""
         ...
 

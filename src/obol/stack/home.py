@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from obol.backends.ports import BackendName
-    from obol.workloads.sources import Manifest
+    from obol.workloads.sources import ManifestFile
 
 
 STACK_ID = ".stack-id"
@@ -159,7 +159,7 @@ class Home:
             write_atomically(self.config / BACKEND, f"{identity.backend}\n".encode())
             write_atomically(self.config / STACK_ID, f"{identity.stack_id}\n".encode())
 
-    def refresh(self, packaged: Sequence[Manifest]) -> tuple[str, ...]:
+    def refresh(self, packaged: Sequence[ManifestFile]) -> tuple[str, ...]:
         """Put the manifests of this version where the person can see and change them.
 
         Those that they changed are left alone and named. Raises ObolError.
@@ -218,7 +218,7 @@ class Home:
             return {}
 
 
-def _file(manifest: Manifest) -> str:
+def _file(manifest: ManifestFile) -> str:
     return manifest.name.rpartition("/")[2]
 
 

@@ -100,7 +100,7 @@ class HotSwap:
         self._deployments = deployments
         self._stack = stack
 
-    async def push(self, source: Source, target: Target, reporter: Reporter) -> Swapped:
+    async def push(self, source: LocalImage, target: Target, reporter: Reporter) -> Swapped:
         """Have a container run an image, and wait until it does. Raises ObolError, UsageError."""
         with reporter.step("Looking at the stack"):
             port = await self._stack.push_port()
@@ -217,7 +217,7 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class LocalImage:
     """An image of this machine's Docker, as the person named it."""
 
     name: str

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from obol.stack.home import Identity, LastUp
     from obol.stack.plan import Choice, Gain
     from obol.workloads.images import StackImage
-    from obol.workloads.sources import Manifest
+    from obol.workloads.sources import ManifestFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class UpRequest:
     identity: Identity | None
     """None where nothing runs."""
     data: Path
-    manifests: tuple[Manifest, ...]
+    manifests: tuple[ManifestFile, ...]
     images: tuple[StackImage, ...]
     use_caches: bool = True
     prefetch: bool = True

@@ -31,7 +31,7 @@ _CLUSTER, _ROLE, _WANTED = "k3d.cluster", "k3d.role", "k3d.cluster.network"
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
+class NeededNetwork:
     """A cluster, running or stopped, is on the network."""
 
     by: str
@@ -52,7 +52,7 @@ class Leaked:
     caches: tuple[str, ...]
 
 
-Verdict = Needed | Foreign | Leaked
+Verdict = NeededNetwork | Foreign | Leaked
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +69,16 @@ def judge(network: Network, containers: Sequence[Container]) -> Verdict:
     others = [container for container in containers if not _is_cache(container)]
     for container in others:
         if container.labels.get(_WANTED) == network.name:
-            return Needed(container.name)
+            return NeededNetwork(container.name)
     known = {container.id for container in containers}
     # An endpoint of a container that was not there when the others were listed is left to whoever it is of.
     foreign = [name for id_, name in network.attached.items() if id_ not in known]
     for container in filter(lambda one: _is_on(one, network), others):
         if container.labels.get(_CLUSTER):
-            return Needed(container.name)
+            return NeededNetwork(container.name)
         foreign.append(container.name)
     for name in filter(is_node, foreign):
-        return Needed(name)
+        return NeededNetwork(name)
     if foreign:
         return Foreign(tuple(sorted(foreign)))
     return Leaked(tuple(sorted(one.name for one in containers if _is_on(one, network))))
@@ -126,7 +126,7 @@ class LeakedNetworks:
         freed, left = [], []
         for network in networks:
             match judge(network, containers):
-                case Needed():
+                case NeededNetwork():
                     continue
                 case Foreign(containers=names):
                     left.append(f"The Docker network {network.name} is left: {_listed(names)} on it.")

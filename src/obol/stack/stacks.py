@@ -124,7 +124,7 @@ class Stacks:
                 hint="bring it up with `obol stack up`, or begin anew with `obol stack init --force`",
             )
         choice = await self._choose(wish, None)
-        if choice.backend == NONE:
+        if not BACKENDS[choice.backend].runs:
             raise (
                 needed(choice)
                 if choice.looked
@@ -135,7 +135,7 @@ class Stacks:
             )
         with self._at_work():
             await self._idle(choice.backend).check()
-            if before is not None and before.backend not in {choice.backend, NONE}:
+            if before is not None and before.backend != choice.backend and BACKENDS[before.backend].runs:
                 await self._forget(before)
             return self._establish(before, choice.backend)
 
@@ -246,11 +246,12 @@ class Stacks:
 
         The wish of the environment counts where there is no stack yet.
         """
-        recorded = identity.backend if identity is not None and identity.backend != NONE else None
+        recorded = identity.backend if identity is not None and BACKENDS[identity.backend].runs else None
         lasting = backend_wish(self._around.environ) if ask_environment else None  # a wrong word is always refused
         if wish is None and recorded is None:
             wish = lasting
-        if identity is not None and recorded is not None and wish not in {None, NONE, recorded}:
+        other = wish is not None and wish != recorded and BACKENDS[wish].runs
+        if identity is not None and recorded is not None and other:
             raise UsageError(
                 f"the stack {identity.stack_id} runs on {recorded}",
                 hint=f"`obol stack init --force --backend {wish}` changes that",

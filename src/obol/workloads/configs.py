@@ -15,14 +15,14 @@ from obol.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from obol.workloads.sources import Manifest
+    from obol.workloads.sources import ManifestFile
 
 _YAML, _JSON = (".yaml", ".yml"), ".json"
 _TEMPLATE = ("{{", "{%")
 """What a text has that becomes YAML or JSON only later."""
 
 
-def check_configs(manifests: Iterable[Manifest]) -> None:
+def check_configs(manifests: Iterable[ManifestFile]) -> None:
     """Parse each entry of a ConfigMap whose name ends as that of a YAML or JSON file does.
 
     Raises UsageError for one that cannot be parsed, with its line. Manifests that are not YAML are left to others.
@@ -32,7 +32,7 @@ def check_configs(manifests: Iterable[Manifest]) -> None:
             _check(manifest, key, value)
 
 
-def _entries(manifest: Manifest) -> Iterator[tuple[str, yaml.ScalarNode]]:
+def _entries(manifest: ManifestFile) -> Iterator[tuple[str, yaml.ScalarNode]]:
     try:
         waiting: list[yaml.Node | None] = list(yaml.compose_all(manifest.text, yaml.SafeLoader))
     except (yaml.YAMLError, ValueError, RecursionError):
@@ -53,7 +53,7 @@ def _fields(node: yaml.Node | None) -> dict[str, yaml.Node]:
     return {str(key.value): value for key, value in node.value if isinstance(key, yaml.ScalarNode)}
 
 
-def _check(manifest: Manifest, key: str, value: yaml.ScalarNode) -> None:
+def _check(manifest: ManifestFile, key: str, value: yaml.ScalarNode) -> None:
     text = str(value.value)
     found = _yaml_trouble(text) if key.endswith(_YAML) else _json_trouble(text) if key.endswith(_JSON) else None
     if found is None or any(mark in text for mark in _TEMPLATE):

@@ -18,7 +18,7 @@ from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
 from obol.workloads import k3s
 from obol.workloads.configs import check_configs
-from obol.workloads.sources import Manifest, packaged
+from obol.workloads.sources import ManifestFile, packaged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +48,7 @@ class UsedImage:
     """The name of the manifest that says so."""
 
 
-def images_in(manifest: Manifest) -> tuple[UsedImage, ...]:
+def images_in(manifest: ManifestFile) -> tuple[UsedImage, ...]:
     """Read the images of all containers of all documents, in their order; one that is used twice comes twice.
 
     Raises UsageError for text that is not YAML, with the line, and for an image that is not a reference.
@@ -60,7 +60,7 @@ def images_in(manifest: Manifest) -> tuple[UsedImage, ...]:
     )
 
 
-def documents_of(manifest: Manifest) -> list[object]:
+def documents_of(manifest: ManifestFile) -> list[object]:
     """The documents of a manifest, as YAML reads them. Raises UsageError, with the line."""
     try:
         return list(yaml.safe_load_all(manifest.text))
@@ -101,7 +101,7 @@ def pod_containers(document: object) -> Iterator[dict[str, object]]:
         waiting += reversed(list(node.values()))
 
 
-def _reference(image: object, container: str, manifest: Manifest) -> ImageReference:
+def _reference(image: object, container: str, manifest: ManifestFile) -> ImageReference:
     named = f"the image of container {container}" if container else "an image"
     if not isinstance(image, str):
         raise _unusable(manifest, f"{named} is not text: {image}")
@@ -111,13 +111,13 @@ def _reference(image: object, container: str, manifest: Manifest) -> ImageRefere
         raise _unusable(manifest, f"{named} is not a reference: {problem.detail or image}") from problem
 
 
-def _unusable(manifest: Manifest, why: str) -> UsageError:
+def _unusable(manifest: ManifestFile, why: str) -> UsageError:
     return UsageError(
         f"the manifest {manifest.name} cannot be used", why=why, hint="mend that line, or leave the file out"
     )
 
 
-def with_images(manifest: Manifest, overrides: Mapping[str, ImageReference]) -> Manifest:
+def with_images(manifest: ManifestFile, overrides: Mapping[str, ImageReference]) -> ManifestFile:
     """The manifest with these images, by container name; the same where it has none of the containers.
 
     Comments and layout of a changed one are lost: it goes to a cluster, not to a person. Raises UsageError.
@@ -132,11 +132,14 @@ def with_images(manifest: Manifest, overrides: Mapping[str, ImageReference]) -> 
                 changed = True
     if not changed:
         return manifest
-    return Manifest(manifest.name, yaml.safe_dump_all(documents, sort_keys=False))
+    return ManifestFile(manifest.name, yaml.safe_dump_all(documents, sort_keys=False))
 
 
 def stack_images(
-    brought: Iterable[Manifest] = (), overrides: Mapping[str, ImageReference] | None = None, *, kubernetes: bool = True
+    brought: Iterable[ManifestFile] = (),
+    overrides: Mapping[str, ImageReference] | None = None,
+    *,
+    kubernetes: bool = True,
 ) -> tuple[StackImage, ...]:
     """List every image once, in the order in which they are worth fetching: large ones first.
 
@@ -148,8 +151,8 @@ def stack_images(
 
 
 def deployed(
-    workloads: Iterable[Manifest], brought: Iterable[Manifest], overrides: Mapping[str, ImageReference]
-) -> tuple[Manifest, ...]:
+    workloads: Iterable[ManifestFile], brought: Iterable[ManifestFile], overrides: Mapping[str, ImageReference]
+) -> tuple[ManifestFile, ...]:
     """The manifests that go to a cluster: the stack's own, with the images that run instead, and a person's as written.
 
     Raises UsageError, SettingsError as `stack_images` does; UsageError for a file in a ConfigMap, too.
@@ -159,7 +162,7 @@ def deployed(
     return (*_ours(workloads, overrides), *brought)
 
 
-def images_of(manifests: Iterable[Manifest], *, kubernetes: bool) -> tuple[StackImage, ...]:
+def images_of(manifests: Iterable[ManifestFile], *, kubernetes: bool) -> tuple[StackImage, ...]:
     """List the images of manifests once, in their order. Raises UsageError."""
     needs = [(used.reference, used.container or used.manifest) for one in manifests for used in images_in(one)]
     if kubernetes:
@@ -172,7 +175,7 @@ def images_of(manifests: Iterable[Manifest], *, kubernetes: bool) -> tuple[Stack
     return tuple(StackImage(reference, tuple(whos)) for reference, whos in needed_by.items())
 
 
-def _ours(manifests: Iterable[Manifest], overrides: Mapping[str, ImageReference]) -> list[Manifest]:
+def _ours(manifests: Iterable[ManifestFile], overrides: Mapping[str, ImageReference]) -> list[ManifestFile]:
     own = list(manifests)
     if overrides:
         _check(overrides, sorted({used.container for manifest in own for used in images_in(manifest)}))

@@ -17,7 +17,7 @@ SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class ManifestFile:
     """One file."""
 
     name: str
@@ -25,22 +25,22 @@ class Manifest:
     text: str
 
 
-def packaged() -> tuple[Manifest, ...]:
+def packaged() -> tuple[ManifestFile, ...]:
     """The manifests of the stack's own workloads, by name."""
     folder = resources.files("obol.workloads") / "manifests"
     files = sorted(folder.iterdir(), key=lambda file: file.name)
-    return tuple(Manifest(file.name, file.read_text(encoding="utf-8")) for file in files)
+    return tuple(ManifestFile(file.name, file.read_text(encoding="utf-8")) for file in files)
 
 
-def brought(paths: Iterable[Path]) -> tuple[Manifest, ...]:
+def brought(paths: Iterable[Path]) -> tuple[ManifestFile, ...]:
     """The manifests in these files, and in these directories (not those below them).
 
     Raises UsageError for a path that cannot be read, and for a directory without a manifest.
     """
-    found: list[Manifest] = []
+    found: list[ManifestFile] = []
     for path in paths:
         files = _within(path) if path.is_dir() else [path]
-        found += [Manifest(str(file), _read(file)) for file in files]
+        found += [ManifestFile(str(file), _read(file)) for file in files]
     return tuple(found)
 
 

@@ -10,7 +10,7 @@ from obol.backends.ports import ClusterSpec, Step, never
 from obol.machine.podman import Podman
 from obol.machine.ports import Holder
 from obol.rendering.registries import Mirror
-from obol.workloads.sources import Manifest, packaged
+from obol.workloads.sources import ManifestFile, packaged
 from tests.fakes.clock import FakeClock
 from tests.fakes.podman import FakePodman
 
@@ -78,7 +78,7 @@ class World:
         podman = Podman(self.podman, {"CONTAINERS_CONF": "/mine.conf"}, scratch=self.scratch)
         return PodmanBackend(podman, self.config, PodmanEnvironment(self.clock, self.ports, self._probe, self._listen))
 
-    async def up(self, *manifests: Manifest) -> Deployed:
+    async def up(self, *manifests: ManifestFile) -> Deployed:
         """Bring the stack up as `obol stack up` does."""
         data = self.config / "data"
         backend, spec = self.backend, ClusterSpec(STACK, self.config, data, self.mirrors, self.own, died=self.died)

@@ -29,15 +29,15 @@ from obol.stack.home import (
     two_words,
 )
 from obol.stack.plan import Gain
-from obol.workloads.sources import Manifest, packaged
+from obol.workloads.sources import ManifestFile, packaged
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 WHO = Identity("brave-otter", "k3d")
-OWN = (Manifest("litellm.yaml", "a: 1\n"), Manifest("prometheus.yaml", "b: 1\n"))
-NEWER = (Manifest("litellm.yaml", "a: 2\n"), OWN[1])
+OWN = (ManifestFile("litellm.yaml", "a: 1\n"), ManifestFile("prometheus.yaml", "b: 1\n"))
+NEWER = (ManifestFile("litellm.yaml", "a: 2\n"), OWN[1])
 
 
 @pytest.fixture

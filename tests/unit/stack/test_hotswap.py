@@ -10,7 +10,7 @@ from obol.errors import NotThere, ObolError, UsageError
 from obol.machine.docker.errors import DockerFailed
 from obol.machine.docker.values import Pushed
 from obol.stack.home import Identity
-from obol.stack.hotswap import Restored, Source, Swapped, Target, chosen, released, stack_of, to_restore
+from obol.stack.hotswap import LocalImage, Restored, Swapped, Target, chosen, released, stack_of, to_restore
 from tests.fakes.k3d import Killed
 from tests.unit.stack.devworld import APP, PUSHED, RELEASED, REMEMBERED, DevWorld, deployment, dev_world
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 LITELLM, WEB = Target.parse("llm/litellm"), Target.parse("llm/pair:web")
-SOURCE = Source.parse("app:dev")
+SOURCE = LocalImage.parse("app:dev")
 NEXT = "sha256:fedcba9876543210" + "0" * 48
 PUSHED_NEXT = "localhost:54103/app:dev-fedcba987654"
 
@@ -105,7 +105,7 @@ async def test_image_without_another_name(world: DevWorld) -> None:
     """The last name of an image is not taken away: the image would be gone."""
     world.machine.script("docker", "image", "inspect", stdout=f'[{{"Id":"{APP}","RepoTags":[]}}]')
 
-    await world.stack.push(Source.parse("0123456789ab"), LITELLM, world.reporter)
+    await world.stack.push(LocalImage.parse("0123456789ab"), LITELLM, world.reporter)
 
     assert not [line for line in world.machine.lines if "rmi" in line]
 
@@ -146,7 +146,7 @@ async def test_ground_is_missing(
 async def test_nothing_to_push_or_nowhere(world: DevWorld, image: str, target: str, said: str) -> None:
     """A Deployment, container or image that is not there is said before anything is changed."""
     with pytest.raises(ObolError, match=said):
-        await world.stack.push(Source.parse(image), Target.parse(target), world.reporter)
+        await world.stack.push(LocalImage.parse(image), Target.parse(target), world.reporter)
 
     assert {line.split()[1] for line in world.machine.lines} <= {"get", "image"}
 
@@ -333,7 +333,7 @@ def test_no_target(text: str) -> None:
 )
 def test_pushed_as(text: str, name: str) -> None:
     """An image keeps its repository and gets a tag of its ID."""
-    source = Source.parse(text)
+    source = LocalImage.parse(text)
 
     assert source.name == text
     assert source.pushed_as(54103, "sha256:" + "0123456789abcdef" * 4) == name
@@ -344,7 +344,7 @@ def test_pushed_as(text: str, name: str) -> None:
 def test_no_image(text: str) -> None:
     """What is no reference is refused, and never reaches Docker as an option."""
     with pytest.raises(UsageError, match="is not an image"):
-        Source.parse(text)
+        LocalImage.parse(text)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from obol.backends.ports import ClusterSpec, Deployed, Step
     from obol.caches.containers.engine import ContainerSeen
-    from obol.workloads.sources import Manifest
+    from obol.workloads.sources import ManifestFile
     from tests.unit.stack.world import FakeCaches
 
 
@@ -376,7 +376,7 @@ class Mortuary(FakeBackend):
     engine: FakeCaches
     died = False
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[ManifestFile], step: Step) -> Deployed:
         """Deploy, and ask whether the caches died."""
         self.engine.running = None
         self.died = await spec.died()

@@ -7,7 +7,7 @@ import pytest
 
 from obol.machine.docker.cli import Docker
 from obol.machine.docker.values import Container, Network, read_containers, read_networks
-from obol.stack.reclaim import Foreign, Leaked, LeakedNetworks, Needed, Reclaimed, Verdict, is_node, judge
+from obol.stack.reclaim import Foreign, Leaked, LeakedNetworks, NeededNetwork, Reclaimed, Verdict, is_node, judge
 from tests.fakes.docker import all_containers, all_networks
 from tests.fakes.docker import container as container_json
 from tests.fakes.docker import network as network_json
@@ -47,11 +47,11 @@ def cache(name: str = CACHE, *, status: str = "running") -> Container:
     [
         ([], Leaked(())),
         ([cache()], Leaked((CACHE,))),
-        ([on_it(f"{NAME}-serverlb")], Needed(f"{NAME}-serverlb")),
-        ([on_it(f"{NAME}-server-0")], Needed(f"{NAME}-server-0")),
-        ([on_it(f"{NAME}-server-12")], Needed(f"{NAME}-server-12")),
+        ([on_it(f"{NAME}-serverlb")], NeededNetwork(f"{NAME}-serverlb")),
+        ([on_it(f"{NAME}-server-0")], NeededNetwork(f"{NAME}-server-0")),
+        ([on_it(f"{NAME}-server-12")], NeededNetwork(f"{NAME}-server-12")),
         ([on_it("unrelated-server-foo")], Foreign(("unrelated-server-foo",))),
-        ([cache(), on_it(f"{NAME}-server-0")], Needed(f"{NAME}-server-0")),
+        ([cache(), on_it(f"{NAME}-server-0")], NeededNetwork(f"{NAME}-server-0")),
     ],
 )
 def test_liveness(containers: list[Container], verdict: Verdict) -> None:
@@ -62,9 +62,9 @@ def test_liveness(containers: list[Container], verdict: Verdict) -> None:
 @pytest.mark.parametrize(
     ("containers", "verdict"),
     [
-        ([node(f"{NAME}-server-0", status="exited")], Needed(f"{NAME}-server-0")),
-        ([node(f"{NAME}-tools", role="noRole")], Needed(f"{NAME}-tools")),
-        ([on_it("db"), node(f"{NAME}-server-0", status="exited")], Needed(f"{NAME}-server-0")),
+        ([node(f"{NAME}-server-0", status="exited")], NeededNetwork(f"{NAME}-server-0")),
+        ([node(f"{NAME}-tools", role="noRole")], NeededNetwork(f"{NAME}-tools")),
+        ([on_it("db"), node(f"{NAME}-server-0", status="exited")], NeededNetwork(f"{NAME}-server-0")),
         ([on_it("db", status="exited"), on_it("app")], Foreign(("app", "db"))),
         ([cache(), on_it("db")], Foreign(("db",))),
         ([cache(status="exited"), cache("k3d-obol-local.localhost")], Leaked((CACHE, "k3d-obol-local.localhost"))),
@@ -83,13 +83,13 @@ def test_wanted_by_label() -> None:
     away = read_containers(json.dumps([container_json("n", status="exited", labels=labels)]))[0]
     elsewhere = read_containers(json.dumps([container_json("m", labels={"k3d.cluster": "y"}, networks={"o": "n2"})]))[0]
 
-    assert judge(network(), [away]) == Needed("n")
+    assert judge(network(), [away]) == NeededNetwork("n")
     assert judge(network(), [elsewhere]) == Leaked(())
 
 
 def test_attached_and_unknown() -> None:
     """Who came after the containers were listed is told by name: a node needs it, all others are not ours."""
-    assert judge(network({"c1": f"{NAME}-serverlb"}), []) == Needed(f"{NAME}-serverlb")
+    assert judge(network({"c1": f"{NAME}-serverlb"}), []) == NeededNetwork(f"{NAME}-serverlb")
     assert judge(network({"c1": "db"}), []) == Foreign(("db",))
     assert judge(network({cache().id: CACHE}), [cache()]) == Leaked((CACHE,))
 

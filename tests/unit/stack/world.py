@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from obol.caches.reachable import Substitute
     from obol.caches.warming import Held
     from obol.client.ports import Progress
-    from obol.workloads.sources import Manifest
+    from obol.workloads.sources import ManifestFile
 
 
 NOTHING = Holding({}, 0)
@@ -207,7 +207,7 @@ class FakeBackend:
         created, self.running = self.running == "absent", "running"
         return Up(created=created)
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[ManifestFile], step: Step) -> Deployed:
         self._do("apply")
         return Deployed("http://localhost")
 

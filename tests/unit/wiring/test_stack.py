@@ -10,7 +10,7 @@ from obol.config.background import idle_plans
 from obol.config.paths import Directories
 from obol.errors import DependencyMissing
 from obol.stack.home import Home, Identity
-from obol.stack.hotswap import Source, Target
+from obol.stack.hotswap import LocalImage, Target
 from obol.stack.lifecycle import Lifecycle
 from obol.wiring.stack import hot_swap_on_k3d, look_for_runtimes, this_computer
 from tests.unit.stack.world import FakeReporter
@@ -50,4 +50,4 @@ async def test_hot_swap_on_k3d(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     stack = hot_swap_on_k3d("brave-otter", ContainersPlan(tmp_path, ()), Home(tmp_path / "config"), {})
 
     with pytest.raises(DependencyMissing, match="Docker is not installed"):
-        await stack.push(Source.parse("app:dev"), Target.parse("llm/litellm"), FakeReporter())
+        await stack.push(LocalImage.parse("app:dev"), Target.parse("llm/litellm"), FakeReporter())

@@ -4,14 +4,14 @@ import pytest
 
 from obol.errors import UsageError
 from obol.workloads.configs import check_configs
-from obol.workloads.sources import Manifest, packaged
+from obol.workloads.sources import ManifestFile, packaged
 
 HEAD = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n"
 
 
 def check(text: str) -> None:
     """Look at one manifest."""
-    check_configs([Manifest("mine.yaml", text)])
+    check_configs([ManifestFile("mine.yaml", text)])
 
 
 def test_own_manifests() -> None:

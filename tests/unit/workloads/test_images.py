@@ -10,7 +10,7 @@ from obol.errors import SettingsError, UsageError
 from obol.oci.references import ImageReference
 from obol.workloads import k3s
 from obol.workloads.images import deployed, images_in, images_of, stack_images, with_images
-from obol.workloads.sources import Manifest, packaged
+from obol.workloads.sources import ManifestFile, packaged
 
 POD = """
 apiVersion: v1
@@ -50,7 +50,7 @@ spec: {properties: {containers: {type: array, items: {image: {type: string}}}}}
 
 def read(text: str) -> list[tuple[str, str]]:
     """Containers and their images."""
-    return [(used.container, str(used.reference)) for used in images_in(Manifest("m.yaml", text))]
+    return [(used.container, str(used.reference)) for used in images_in(ManifestFile("m.yaml", text))]
 
 
 def refused(text: str) -> UsageError:
@@ -123,7 +123,7 @@ def test_unusable(text: str, why: str) -> None:
 def test_no_text_is_a_surprise(text: str) -> None:
     """Any text at all has images, or is wrong usage."""
     with suppress(UsageError):
-        images_in(Manifest("m.yaml", text))
+        images_in(ManifestFile("m.yaml", text))
 
 
 OTHER = ImageReference.parse("ghcr.io/own/litellm:1")
@@ -141,12 +141,12 @@ def test_named_containers_run_other_images() -> None:
 
 def test_a_manifest_without_the_container_stays_as_it_is() -> None:
     """Where nothing is replaced, comments and layout are kept."""
-    manifest = Manifest("x.yaml", "# mine\nspec: {containers: [{name: a, image: b}]}\n")
+    manifest = ManifestFile("x.yaml", "# mine\nspec: {containers: [{name: a, image: b}]}\n")
 
     assert with_images(manifest, {"litellm": OTHER}) is manifest
 
 
-MINE = Manifest(
+MINE = ManifestFile(
     "mine.yaml",
     """
     spec:
@@ -218,7 +218,7 @@ def test_deployed() -> None:
 @pytest.mark.parametrize("ours", [True, False])
 def test_spoilt_config(ours: bool) -> None:
     """A file in a ConfigMap that cannot be parsed is refused before anything is deployed, whoever wrote it."""
-    spoilt = Manifest("spoilt.yaml", "kind: ConfigMap\ndata: {config.yaml: 'a: ['}\n")
+    spoilt = ManifestFile("spoilt.yaml", "kind: ConfigMap\ndata: {config.yaml: 'a: ['}\n")
 
     with pytest.raises(UsageError, match=r"the entry config.yaml in the manifest spoilt.yaml"):
         deployed(*(([spoilt], []) if ours else ([], [spoilt])), {})

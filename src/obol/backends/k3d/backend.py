@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from obol.machine.commands import Runner
     from obol.machine.ports import PortProbe
     from obol.machine.probe import Probe
-    from obol.workloads.sources import Manifest
+    from obol.workloads.sources import ManifestFile
 
 REGISTRIES, KUBECONFIG, BEING_MADE = "registries.yaml", "kubeconfig.yaml", ".k3d-being-made"
 """Files in the directory of the stack; the last holds the name of a cluster for as long as it is being made."""
@@ -124,7 +124,7 @@ class K3dBackend:
         await wait_for_api(Access.of(kubeconfig), self._around.clock, self._around.api)
         return Up(created=cluster is None)
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[ManifestFile], step: Step) -> Deployed:
         """Bring the manifests to the cluster and wait until their Deployments are ready.
 
         Raises ObolError, UsageError; the cluster is left running.

@@ -59,7 +59,7 @@ class Version:
     @property
     def released(self) -> bool:
         """Whether it is a release, and not one that somebody has built."""
-        return _numbers(self.text) is not None
+        return re.match(r"v?\d+\.\d+", self.text) is not None
 
     @property
     def image_tag(self) -> str:
@@ -200,12 +200,6 @@ class K3d:
             return await (by or self._runner).run(["k3d", *arguments], timeout=limit)
         except DependencyMissing as problem:
             raise DependencyMissing("k3d is not installed", why=problem.why, hint=_INSTALL) from problem
-
-
-def _numbers(version: str) -> tuple[int, int] | None:
-    """The first two numbers of a version; None for one that was built by hand, as in v5-dev."""
-    found = re.match(r"v?(\d+)\.(\d+)", version)
-    return (int(found[1]), int(found[2])) if found else None
 
 
 def _succeeded(what: str, done: Completed) -> Completed:

@@ -37,7 +37,7 @@ class HostPullFailed(ObolError):
 
 
 @dataclass(frozen=True, slots=True)
-class Needed:
+class NeededImage:
     """An image that k3d has Docker run."""
 
     name: str
@@ -45,14 +45,15 @@ class Needed:
     """Whether it is known to be the one; a k3d that was built by hand may run others."""
 
 
-def needed_images(version: Version, environ: Mapping[str, str]) -> tuple[Needed, ...]:
+def needed_images(version: Version, environ: Mapping[str, str]) -> tuple[NeededImage, ...]:
     """The images that this k3d takes to make a cluster with a load balancer."""
     tag = environ.get(HELPER_TAG) or version.image_tag
     sure = bool(environ.get(HELPER_TAG)) or version.released
     helpers = (
-        Needed(environ[own], sure=True) if environ.get(own) else Needed(f"{name}:{tag}", sure) for own, name in HELPERS
+        NeededImage(environ[own], sure=True) if environ.get(own) else NeededImage(f"{name}:{tag}", sure)
+        for own, name in HELPERS
     )
-    return (Needed(k3s.NODE_IMAGE, sure=True), *helpers)
+    return (NeededImage(k3s.NODE_IMAGE, sure=True), *helpers)
 
 
 class HostImages:

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from obol.machine.commands import Runner
     from obol.machine.ports import Holder
     from obol.machine.processes import Processes
-    from obol.workloads.sources import Manifest
+    from obol.workloads.sources import ManifestFile
 
 CONFIG, REGISTRIES, KUBECONFIG = "k3s-config.yaml", "registries.yaml", "kubeconfig.yaml"
 """Files in the directory of the stack."""
@@ -156,7 +156,7 @@ class K3sBackend:
         await wait_for_api(Access.of(kubeconfig), self._around.clock, self._api, look=f"see {self._config / LOG}")
         return Up(created)
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[ManifestFile], step: Step) -> Deployed:
         """Bring the manifests to the cluster and wait until their Deployments are ready.
 
         Raises ObolError, UsageError; the cluster is left running.
@@ -295,7 +295,7 @@ class K3sBackend:
             hint = f"see {self._config / LOG}, mend it, then run `obol stack up` again"
             raise ObolError("k3s has ended", why=self._server.last_words(), hint=hint)
 
-    async def _gateway(self, kubectl: Kubectl, manifests: Sequence[Manifest], step: Step) -> Deployed:
+    async def _gateway(self, kubectl: Kubectl, manifests: Sequence[ManifestFile], step: Step) -> Deployed:
         """Find the gateway by the address of its Service, which this machine reaches, being the node."""
         if GATEWAY not in applied(manifests).deployments:
             return Deployed("")

@@ -47,7 +47,7 @@ _START = (
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class RunningServer:
     """A server that runs."""
 
     pid: int
@@ -65,7 +65,7 @@ class K3sServer:
         self._processes = processes
         self._clock = clock
 
-    def serving(self) -> Serving | None:
+    def serving(self) -> RunningServer | None:
         """The server, if it runs: a process of another moment, or that is no k3s, is somebody else's."""
         try:
             number, started, told = read_text(self._pid).split()
@@ -76,7 +76,7 @@ class K3sServer:
             return None
         # While a process becomes another program, there are no words of it for a moment.
         is_k3s = not found.command or "k3s" in found.command
-        return Serving(pid, told) if found.started == started and is_k3s else None
+        return RunningServer(pid, told) if found.started == started and is_k3s else None
 
     async def start(self, argv: Sequence[str], told: str, environ: Mapping[str, str]) -> None:
         """Start a server, which runs on by itself. Raises ObolError.

@@ -23,7 +23,7 @@ from obol.rendering.kubernetes import dump, encode
 from obol.rendering.podman import CACHE_TARGETS
 from obol.rendering.registries import local_registry_hosting
 from obol.workloads.images import documents_of
-from obol.workloads.sources import Manifest
+from obol.workloads.sources import ManifestFile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,7 +41,7 @@ GATEWAY_PATH = "/health/readiness"
 _READY = frozenset({200})
 
 
-async def deploy(kubectl: Kubectl, config: Path, manifests: Sequence[Manifest], watch: Watch) -> None:
+async def deploy(kubectl: Kubectl, config: Path, manifests: Sequence[ManifestFile], watch: Watch) -> None:
     """Bring manifests to the cluster, and wait until their Deployments are ready.
 
     Namespaces come first, because what is in them may be in an earlier file; then the gateway's key, which is made if
@@ -74,7 +74,7 @@ def ingress_url(port: int) -> str:
 
 
 async def gateway(
-    kubectl: Kubectl, manifests: Sequence[Manifest], port: int | None, probe: Probe, step: Step
+    kubectl: Kubectl, manifests: Sequence[ManifestFile], port: int | None, probe: Probe, step: Step
 ) -> Deployed:
     """Wait until the gateway answers by the ingress, which comes up by itself, and later than what it leads to.
 
@@ -105,7 +105,7 @@ async def wait_for_gateway(
     return Deployed(url)
 
 
-def scraping(manifests: Sequence[Manifest], mirrors: Sequence[Mirror]) -> tuple[Manifest, ...]:
+def scraping(manifests: Sequence[ManifestFile], mirrors: Sequence[Mirror]) -> tuple[ManifestFile, ...]:
     """The manifests with the addresses of the registry caches where Prometheus looks for them.
 
     Mirrors on one host are one process, which counts for all of them; a cache in a container has no figures on the port
@@ -120,7 +120,7 @@ def scraping(manifests: Sequence[Manifest], mirrors: Sequence[Mirror]) -> tuple[
     return tuple(_with_targets(manifest, targets) for manifest in manifests) if hosts else tuple(manifests)
 
 
-def _with_targets(manifest: Manifest, targets: str) -> Manifest:
+def _with_targets(manifest: ManifestFile, targets: str) -> ManifestFile:
     changed, documents = False, []
     for document in documents_of(manifest):
         match document:
@@ -129,7 +129,7 @@ def _with_targets(manifest: Manifest, targets: str) -> Manifest:
                 changed = True
         if isinstance(document, dict):
             documents.append(document)
-    return Manifest(manifest.name, dump(documents)) if changed else manifest
+    return ManifestFile(manifest.name, dump(documents)) if changed else manifest
 
 
 ANNOTATION = "obol.config-hash"
@@ -150,7 +150,7 @@ _READ_AGAIN = frozenset({CACHE_TARGETS})
 _Name = tuple[str, str, str]
 
 
-def restarting(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
+def restarting(manifests: Sequence[ManifestFile]) -> tuple[ManifestFile, ...]:
     """The manifests, with the hash in each workload whose configuration is among them. Raises UsageError."""
     read = [documents_of(manifest) for manifest in manifests]
     held = dict(_held(one for documents in read for one in documents))
@@ -158,7 +158,7 @@ def restarting(manifests: Sequence[Manifest]) -> tuple[Manifest, ...]:
     for manifest, documents in zip(manifests, read, strict=True):
         marked = [_marked(one, held) for one in documents]
         text = dump(one for one in documents if isinstance(one, dict)) if any(marked) else manifest.text
-        found.append(Manifest(manifest.name, text))
+        found.append(ManifestFile(manifest.name, text))
     return tuple(found)
 
 

@@ -14,7 +14,7 @@ from obol.workloads.images import documents_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from obol.workloads.sources import Manifest
+    from obol.workloads.sources import ManifestFile
 
 _STARTING = frozenset({"ContainerCreating", "PodInitializing"})
 """What every pod waits for at first."""
@@ -64,7 +64,7 @@ class Applied:
     """The Services that an Ingress leads to."""
 
 
-def applied(manifests: Iterable[Manifest]) -> Applied:
+def applied(manifests: Iterable[ManifestFile]) -> Applied:
     """Read manifests. Raises UsageError for text that is not YAML."""
     namespaces: dict[str, str] = {}
     deployments: dict[Deployment, None] = {}
@@ -82,7 +82,7 @@ def applied(manifests: Iterable[Manifest]) -> Applied:
     return Applied(tuple(namespaces.values()), frozenset(namespaces), tuple(deployments), frozenset(ingresses))
 
 
-def _objects(manifest: Manifest) -> Iterator[dict[str, Any]]:
+def _objects(manifest: ManifestFile) -> Iterator[dict[str, Any]]:
     waiting = documents_of(manifest)
     for document in waiting:
         match document:

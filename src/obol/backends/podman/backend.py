@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obol.backends import masterkey
+from obol.backends.podman.publishing import HeldPort, on_free_ports, publish
 from obol.backends.podman.pulls import pull_missing
 from obol.backends.podman.ready import Readiness
 from obol.backends.ports import Deployed, Details, Up, Workload, never, no_caches
-from obol.backends.publishing import Held, on_free_ports, publish
 from obol.errors import ObolError, UsageError
 from obol.machine import ports as machine_ports
 from obol.machine.clock import SystemClock
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from obol.backends.podman.publishing import Published
     from obol.backends.ports import BackendEnvironment, BackendName, ClusterSpec, ClusterState, Step, Watch
-    from obol.backends.publishing import Published
     from obol.machine.clock import Clock
     from obol.machine.podman import Installation, Pod
     from obol.machine.ports import PortProbe
     from obol.machine.probe import Probe
     from obol.rendering.podman import Played
-    from obol.workloads.sources import Manifest
+    from obol.workloads.sources import ManifestFile
 
 RUNNING = frozenset({"Running", "Degraded"})
 """States of a pod in which containers of it run, and its ports are held."""
@@ -119,7 +119,7 @@ class PodmanBackend:
         await self._podman.network(spec.name, _label(spec.stack_id))
         return Up(created=not await self._podman.pods(_label(spec.stack_id)))
 
-    async def apply(self, spec: ClusterSpec, manifests: Sequence[Manifest], step: Step) -> Deployed:
+    async def apply(self, spec: ClusterSpec, manifests: Sequence[ManifestFile], step: Step) -> Deployed:
         """Make the pods as the manifests say, and wait until they answer.
 
         Raises UsageError for manifests that cannot be used, ObolError; what runs by then is left running.
@@ -196,11 +196,11 @@ class PodmanBackend:
         if self._folder.is_dir():
             shutil.rmtree(self._folder)
 
-    async def _held(self, stack_id: str) -> dict[Port, Held]:
+    async def _held(self, stack_id: str) -> dict[Port, HeldPort]:
         """The ports that pods of this stack have, or had when they were stopped."""
         pods = {pod.id: pod for pod in await self._podman.pods(_label(stack_id))}
         return {
-            Port(pods[container.pod].label(WORKLOAD_LABEL), published.container_port): Held(
+            Port(pods[container.pod].label(WORKLOAD_LABEL), published.container_port): HeldPort(
                 published.host_port, pods[container.pod].status in RUNNING
             )
             for container in await self._podman.containers(_label(stack_id))

@@ -41,7 +41,7 @@ LATELY = 60.0
 LOG_LINES = 10
 
 
-class Question(msgspec.Struct, frozen=True):
+class ReadinessProbe(msgspec.Struct, frozen=True):
     """Where a pod is asked whether it is ready."""
 
     port: int
@@ -80,16 +80,16 @@ class Readiness:
             return ", ".join(filter(None, (why, told)))
         return why
 
-    async def _asked(self, question: Question) -> str:
+    async def _asked(self, question: ReadinessProbe) -> str:
         status = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LOOK):
                 status = await self.probe(question.port, question.path)
         return "" if _is_ready(status) else _answer(status)
 
-    def _kept(self, workload: str) -> Question | None:
+    def _kept(self, workload: str) -> ReadinessProbe | None:
         try:
-            return msgspec.json.decode(read(self._file(workload)), type=Question)
+            return msgspec.json.decode(read(self._file(workload)), type=ReadinessProbe)
         except (OSError, msgspec.DecodeError):
             return None
 
@@ -103,7 +103,7 @@ class Readiness:
         if pod.check is None or port is None:
             self._file(pod.workload).unlink(missing_ok=True)
             return ""
-        write_atomically(self._file(pod.workload), msgspec.json.encode(Question(port, pod.check.path)))
+        write_atomically(self._file(pod.workload), msgspec.json.encode(ReadinessProbe(port, pod.check.path)))
         async for passed in Polling(self.clock, every=PAUSE, within=READY_WITHIN):
             status = await self.probe(port, pod.check.path)
             if _is_ready(status):

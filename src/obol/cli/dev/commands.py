@@ -58,7 +58,7 @@ def push(say: Speaker, image: Image, deployment: Into) -> None:
     Needs development mode (OBOL_DEVELOPMENT=true) on k3d. Pushes only layers that changed. The Deployment keeps the
     name of the image that ran before, and `obol dev reset` goes back to it.
     """
-    source, target = hotswap.Source.parse(image), hotswap.Target.parse(deployment)
+    source, target = hotswap.LocalImage.parse(image), hotswap.Target.parse(deployment)
     around = Invocation.of_process()
     stack, reporter = _stack(around), steps.TerminalReporter(say, around)
     began = time.monotonic()

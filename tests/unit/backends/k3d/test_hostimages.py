@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from obol.backends.k3d.cli import Version
-from obol.backends.k3d.hostimages import HostImages, HostPullFailed, Needed, needed_images
+from obol.backends.k3d.hostimages import HostImages, HostPullFailed, NeededImage, needed_images
 from obol.errors import ObolError
 from obol.machine.docker.cli import Docker
 from tests.fakes.k3d import FakeMachine
@@ -45,7 +45,11 @@ class World:
 )
 def test_needed(version: str, environ: dict[str, str], proxy: str, tools: str, sure: bool) -> None:
     """The images are those of this version of k3d, or those that its own variables name."""
-    assert needed_images(Version(version), environ) == (Needed(K3S, True), Needed(proxy, sure), Needed(tools, sure))
+    assert needed_images(Version(version), environ) == (
+        NeededImage(K3S, True),
+        NeededImage(proxy, sure),
+        NeededImage(tools, sure),
+    )
 
 
 async def test_there() -> None:

@@ -10,7 +10,7 @@ import yaml
 from obol.backends.k3s.backend import K3sEnvironment
 from obol.errors import DependencyMissing, ObolError
 from obol.rendering.registries import registries_yaml
-from obol.workloads.sources import Manifest, packaged
+from obol.workloads.sources import ManifestFile, packaged
 from tests.fakes.k3s import ELSEWHERE, ID, MIRRORS, PROGRAM, Stack, on_fresh_machine
 
 
@@ -186,8 +186,8 @@ async def test_apply(stack: Stack) -> None:
     assert ran.env["KUBECONFIG"] == f"{stack.config}/kubeconfig.yaml"
 
 
-NAMESPACE = Manifest("x.yaml", '{"kind": "Namespace", "metadata": {"name": "x"}}')
-GATEWAY = Manifest(
+NAMESPACE = ManifestFile("x.yaml", '{"kind": "Namespace", "metadata": {"name": "x"}}')
+GATEWAY = ManifestFile(
     "llm.yaml",
     '{"kind": "Deployment", "metadata": {"name": "litellm", "namespace": "llm"}, "spec": {"replicas": 1}}',
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.k3s.server import K3sServer, Serving
+from obol.backends.k3s.server import K3sServer, RunningServer
 from obol.errors import ObolError
 from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
@@ -33,8 +33,8 @@ def server(host: FakeHost, config: Path, clock: FakeClock | None = None) -> K3sS
 @pytest.mark.parametrize(
     ("text", "running", "seen"),
     [
-        ("70 99 abc\n", K3S, Serving(70, "abc")),
-        ("70 99 abc\n", Process(70, 1, "99", ""), Serving(70, "abc")),
+        ("70 99 abc\n", K3S, RunningServer(70, "abc")),
+        ("70 99 abc\n", Process(70, 1, "99", ""), RunningServer(70, "abc")),
         ("70 98 abc\n", K3S, None),
         ("70 99 abc\n", Process(70, 1, "99", "firefox"), None),
         ("71 99 abc\n", K3S, None),
@@ -45,7 +45,7 @@ def server(host: FakeHost, config: Path, clock: FakeClock | None = None) -> K3sS
         ("", K3S, None),
     ],
 )
-async def test_serving(tmp_path: Path, text: str, running: Process, seen: Serving | None) -> None:
+async def test_serving(tmp_path: Path, text: str, running: Process, seen: RunningServer | None) -> None:
     """A server was started at that moment and is a k3s, or becomes one; a number of another is never signalled."""
     host = FakeHost(running={running.pid: running})
     (tmp_path / ".k3s.pid").write_text(text)

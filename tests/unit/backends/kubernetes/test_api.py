@@ -25,7 +25,6 @@ class Answers:
         self.asked: list[Access] = []
 
     async def __call__(self, access: Access) -> int | None:
-        """Remember, and answer."""
         self.asked.append(access)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 

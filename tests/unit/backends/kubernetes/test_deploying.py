@@ -14,7 +14,7 @@ from obol.errors import ObolError, UsageError
 from obol.rendering.kubernetes import encode
 from obol.rendering.podman import CACHE_TARGETS
 from obol.rendering.registries import Mirror
-from obol.workloads.sources import Manifest, packaged
+from obol.workloads.sources import ManifestFile, packaged
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import FakeMachine
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 KEY_FILE = "litellm-master-key"
-OTHER = Manifest("mine.yaml", "kind: ConfigMap\nmetadata: {name: mine}\n")
+OTHER = ManifestFile("mine.yaml", "kind: ConfigMap\nmetadata: {name: mine}\n")
 
 
 def kubectl(machine: FakeMachine) -> Kubectl:
@@ -39,7 +39,6 @@ class Answers:
         self.asked: list[tuple[int, str]] = []
 
     async def __call__(self, port: int, path: str) -> int | None:
-        """Remember, and answer."""
         self.asked.append((port, path))
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
@@ -104,7 +103,7 @@ async def test_no_manifest(tmp_path: Path) -> None:
     machine = FakeMachine()
 
     with pytest.raises(UsageError, match=r"mine\.yaml"):
-        await deploy(kubectl(machine), tmp_path, [*packaged(), Manifest("mine.yaml", "a: [")], lambda _: None)
+        await deploy(kubectl(machine), tmp_path, [*packaged(), ManifestFile("mine.yaml", "a: [")], lambda _: None)
 
     assert machine.ran == []
 
@@ -132,7 +131,7 @@ async def test_ingress_does_not_come(status: int | None, said: str) -> None:
 
 
 @pytest.mark.parametrize(("manifests", "port"), [(packaged(), None), ([OTHER], 80)])
-async def test_no_gateway(manifests: list[Manifest], port: int | None) -> None:
+async def test_no_gateway(manifests: list[ManifestFile], port: int | None) -> None:
     """Without a gateway, or a port that leads to it, there is no address."""
     probe = Answers(200)
 
@@ -172,7 +171,7 @@ def test_nothing_to_scrape(mirrors: tuple[Mirror, ...]) -> None:
 
 def test_odd_documents() -> None:
     """What is no ConfigMap of ours is nothing to change, and an empty document none to fail at."""
-    manifest = Manifest("mine.yaml", "---\n---\nkind: ConfigMap\n---\nkind: ConfigMap\ndata: {caches.json: x}\n")
+    manifest = ManifestFile("mine.yaml", "---\n---\nkind: ConfigMap\n---\nkind: ConfigMap\ndata: {caches.json: x}\n")
 
     (changed,) = scraping([manifest], BUILTIN)
 
@@ -226,7 +225,7 @@ def workload(kind: str = "Deployment", **names: str) -> str:
 
 def marks(*texts: str) -> list[str | None]:
     """The hash in each workload of a manifest of these documents."""
-    manifest = Manifest("mine.yaml", "---\n".join(texts))
+    manifest = ManifestFile("mine.yaml", "---\n".join(texts))
     found: list[str | None] = []
     for document in yaml.safe_load_all(restarting((manifest,))[0].text):
         if "spec" in document:
@@ -258,10 +257,10 @@ def test_secrets() -> None:
 
 def test_nothing_to_mark() -> None:
     """A workload whose configuration is not among the manifests stays as it is, byte for byte."""
-    manifest = Manifest("mine.yaml", f"# mine\n{config('a')}---\n{workload(volume='elsewhere')}")
+    manifest = ManifestFile("mine.yaml", f"# mine\n{config('a')}---\n{workload(volume='elsewhere')}")
 
     assert restarting((manifest,)) == (manifest,)
-    assert restarting((Manifest("empty.yaml", "# nothing\n"),)) == (Manifest("empty.yaml", "# nothing\n"),)
+    assert restarting((ManifestFile("empty.yaml", "# nothing\n"),)) == (ManifestFile("empty.yaml", "# nothing\n"),)
 
 
 def test_other_namespaces() -> None:
@@ -280,7 +279,7 @@ def test_across_files() -> None:
     """A ConfigMap may be in another file than who reads it, and annotations of one's own stay."""
     theirs = workload(volume="app").replace("    spec:", "    metadata: {annotations: {mine: yes}}\n    spec:", 1)
 
-    untouched, changed = restarting((Manifest("a.yaml", config("a")), Manifest("b.yaml", theirs)))
+    untouched, changed = restarting((ManifestFile("a.yaml", config("a")), ManifestFile("b.yaml", theirs)))
 
     assert untouched.text == config("a")
     annotations = yaml.safe_load(changed.text)["spec"]["template"]["metadata"]["annotations"]
@@ -291,7 +290,8 @@ def test_the_models_of_the_gateway() -> None:
     """Adding a model to our own manifest restarts LiteLLM, and nothing else."""
     before = restarting(packaged())
     changed = [
-        Manifest(one.name, one.text.replace("model_list: []", "model_list: [{model_name: x}]")) for one in packaged()
+        ManifestFile(one.name, one.text.replace("model_list: []", "model_list: [{model_name: x}]"))
+        for one in packaged()
     ]
 
     after = restarting(changed)

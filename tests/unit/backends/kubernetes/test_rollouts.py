@@ -7,7 +7,7 @@ import pytest
 
 from obol.backends.kubernetes.rollouts import Deployment, Rollout, applied, deployed, rollouts
 from obol.errors import ObolError, UsageError
-from obol.workloads.sources import Manifest, packaged
+from obol.workloads.sources import ManifestFile, packaged
 
 LITELLM = Deployment("llm", "litellm")
 
@@ -56,7 +56,7 @@ def test_lists_and_odd_documents() -> None:
         "kind: Ingress\nspec: {defaultBackend: {service: {name: b}}}\n"
     )
 
-    found = applied([Manifest("m", text)])
+    found = applied([ManifestFile("m", text)])
 
     assert found.deployments == (Deployment("default", "a"),)
     assert found.ingresses == {"b"}
@@ -66,7 +66,7 @@ def test_lists_and_odd_documents() -> None:
 def test_not_yaml() -> None:
     """A manifest that cannot be read is named."""
     with pytest.raises(UsageError, match=r"the manifest mine\.yaml cannot be used"):
-        applied([Manifest("mine.yaml", "a: [")])
+        applied([ManifestFile("mine.yaml", "a: [")])
 
 
 @pytest.mark.parametrize(

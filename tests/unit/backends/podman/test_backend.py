@@ -10,7 +10,7 @@ from obol.backends.ports import ClusterSpec, Details, Workload, no_caches
 from obol.errors import DependencyMissing, ObolError, PortTaken
 from obol.machine.podman import Podman
 from obol.machine.scratch import Scratch
-from obol.workloads.sources import Manifest, packaged
+from obol.workloads.sources import ManifestFile, packaged
 from tests.fakes.podman import FakePod, refused
 from tests.unit.backends.podmanworld import LITELLM, LITELLM_POD, MIRRORS, PROMETHEUS, PROMETHEUS_POD, STACK
 
@@ -118,7 +118,7 @@ async def test_only_what_changed_is_replaced(world: World) -> None:
     before = dict(world.podman.pods)
     world.podman.ran.clear()
 
-    await world.up(*(Manifest(one.name, one.text.replace("interval: 15s", "interval: 5s")) for one in packaged()))
+    await world.up(*(ManifestFile(one.name, one.text.replace("interval: 15s", "interval: 5s")) for one in packaged()))
 
     assert world.podman.pods[LITELLM_POD] is before[LITELLM_POD]
     assert world.podman.pods[PROMETHEUS_POD] is not before[PROMETHEUS_POD]
@@ -181,7 +181,7 @@ spec: {containers: [{name: c, image: quay.io/me/app:1, ports: [{containerPort: 8
 """
     world.podman.available |= {"quay.io/me/quiet:1", "quay.io/me/app:1"}
 
-    deployed = await world.up(Manifest("mine.yaml", text))
+    deployed = await world.up(ManifestFile("mine.yaml", text))
 
     assert deployed.url == "http://127.0.0.1:8080"
     assert world.notes == ["podman has nothing for these, so obol leaves them out: CronJob nightly."]
@@ -189,7 +189,7 @@ spec: {containers: [{name: c, image: quay.io/me/app:1, ports: [{containerPort: 8
 
 async def test_nothing_to_deploy(world: World) -> None:
     """Manifests without a workload are deployed to nothing."""
-    assert (await world.up(Manifest("mine.yaml", ""))).url == ""
+    assert (await world.up(ManifestFile("mine.yaml", ""))).url == ""
 
 
 async def test_check(world: World) -> None:

@@ -9,7 +9,7 @@ from obol.backends.podman.ready import LATELY, READY_WITHIN
 from obol.backends.ports import Workload
 from obol.errors import ObolError
 from obol.machine.commands import Completed
-from obol.workloads.sources import Manifest
+from obol.workloads.sources import ManifestFile
 from tests.fakes.podman import refused
 from tests.unit.backends.podmanworld import LITELLM_POD, STACK
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 async def test_not_ready_in_time(world: World) -> None:
     """A workload that does not get ready is told of with what it answered and said last; it is left running."""
     world.answers[4000] = 503
-    await world.up(Manifest("mine.yaml", ""))
+    await world.up(ManifestFile("mine.yaml", ""))
     key = (world.config / "litellm-master-key").read_text().strip()
     world.podman.logs = f"\x1b[31mthe database is gone\x1b[0m\nkey {key}\n"
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.backends.publishing import ATTEMPTS, Held, Published, on_free_ports, publish
+from obol.backends.podman.publishing import ATTEMPTS, HeldPort, Published, on_free_ports, publish
 from obol.errors import PortTaken
 from obol.rendering.podman import Port
 from tests.unit.backends.podmanworld import FakePorts
@@ -36,7 +36,7 @@ def test_taken() -> None:
 
 def test_own_port() -> None:
     """A workload that runs has its port itself, so that it counts as taken, and keeps it."""
-    published = publish([GATEWAY], {GATEWAY: Held(41234, runs=True)}, FakePorts({41234}))
+    published = publish([GATEWAY], {GATEWAY: HeldPort(41234, runs=True)}, FakePorts({41234}))
 
     assert published.ports == {GATEWAY: 41234}
     assert published.notes == ()
@@ -44,7 +44,7 @@ def test_own_port() -> None:
 
 def test_earlier_port() -> None:
     """A workload that was stopped gets the port that people know, else the one that it had."""
-    held = {GATEWAY: Held(41777, runs=False)}
+    held = {GATEWAY: HeldPort(41777, runs=False)}
 
     assert publish([GATEWAY], held, FakePorts()).ports == {GATEWAY: 4000}
     assert publish([GATEWAY], held, FakePorts({4000})).ports == {GATEWAY: 41777}
@@ -59,7 +59,9 @@ def test_two_that_want_the_same() -> None:
 
 def test_refused() -> None:
     """A port that the runtime has refused is not tried again, though it looks free."""
-    assert publish([GATEWAY], {GATEWAY: Held(41777, runs=False)}, FakePorts(), {4000, 41777}).ports == {GATEWAY: 41234}
+    assert publish([GATEWAY], {GATEWAY: HeldPort(41777, runs=False)}, FakePorts(), {4000, 41777}).ports == {
+        GATEWAY: 41234
+    }
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class HeldPort:
     """The port of this machine that a workload was given before."""
 
     port: int
@@ -39,7 +39,7 @@ class Published:
 
 
 def publish(
-    wanted: Iterable[Port], held: Mapping[Port, Held], ports: PortProbe, refused: Collection[int] = ()
+    wanted: Iterable[Port], held: Mapping[Port, HeldPort], ports: PortProbe, refused: Collection[int] = ()
 ) -> Published:
     """Choose: a workload that runs keeps its port; then comes the port's own number, then the earlier one, then any.
 

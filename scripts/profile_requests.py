@@ -39,9 +39,9 @@ READY, WARM, TAG, COLD, ABSENT = "ready answer", "warm blob", "cold tag", "cold 
 MOST: Mapping[str, tuple[int, int]] = {
     READY: (8, 10),
     WARM: (16, 60),
-    TAG: (34, 151),
-    COLD: (39, 220),
-    ABSENT: (35, 149),
+    TAG: (33, 151),
+    COLD: (35, 218),
+    ABSENT: (33, 147),
 }
 """The most modules and functions that a request may enter."""
 SIZE = 300_000

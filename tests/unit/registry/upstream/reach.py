@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
-from obol.oci.references import Repository
+import pytest
+
+from obol.oci.mediatypes import upstream_accept
+from obol.oci.references import Digest, Repository, Tag
 from obol.registry.settings import TimeLimits, UpstreamSettings
 from obol.registry.upstream.asking import About, Asking
 from obol.registry.upstream.auth import Authenticator
 from obol.registry.upstream.blobs import RegistryBlob
 from obol.registry.upstream.client import RegistryUpstream
+from obol.registry.upstream.ports import Unavailable
 from obol.registry.upstream.slots import Share, SlotPool
 from obol.registry.upstream.transport import Transport
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
+from tests.fakes.content import make_image
+from tests.fakes.ghcr import FakeGhcr
+from tests.fakes.hostile import HostileRegistry
+from tests.fakes.hub import FakeHub
 from tests.fakes.link import LinkConnection, SlowLink
+from tests.fakes.quay import FakeQuay
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry import Repository as Shelf
-from tests.limits import short_limits
+from tests.limits import scaled, short_limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -37,8 +46,15 @@ LIMITS = short_limits(
     trickle_window=5.0,
     trickle_bytes=1000,
 )
+QUICK = replace(LIMITS, manifest=scaled(0.1), late_answer=scaled(0.1))
 APP = Repository("library/app")
 OTHER = Repository("library/other")
+THIRD = Repository("library/third")
+IMAGE = make_image(1000)
+TOP = Digest(IMAGE.top)
+TAG, NONE = Tag("1"), Tag("none")
+ACCEPT = upstream_accept(())
+SECRET = "canary-of-the-test"
 NOWHERE = "http://localhost:1"
 """An upstream that nobody listens for, whose own name is not 127.0.0.1."""
 
@@ -59,6 +75,23 @@ class CountingLink(SlowLink):
 def settings(url: str) -> UpstreamSettings:
     """An upstream at `url`."""
     return UpstreamSettings("registry.test", url)
+
+
+Fake = TypeVar("Fake", FakeRegistry, FakeHub, FakeGhcr, FakeQuay, HostileRegistry)
+
+
+def filled(fake: Fake, *repositories: Repository) -> Fake:
+    """The fake with the same image in these repositories; in three, if none is named."""
+    for repository in repositories or (APP, OTHER, THIRD):
+        fake.add(repository, TAG, IMAGE)
+    return fake
+
+
+async def failures(upstream: RegistryUpstream, number: int) -> None:
+    """Ask about so many repositories, in vain."""
+    for one in range(number):
+        with pytest.raises(Unavailable):
+            await upstream.get_manifest(Repository(f"library/bad{one}"), TAG, ACCEPT)
 
 
 @asynccontextmanager

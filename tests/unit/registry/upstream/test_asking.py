@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.machine.tasks import spawn
-from obol.oci.mediatypes import upstream_accept
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.policy.health import FAILURES_TO_OPEN, FIRST_COOLDOWN, Ask, Hold, Reason
 from obol.registry.upstream.asking import ATTEMPTS, UNKNOWN_BURST
@@ -30,47 +29,34 @@ from tests.fakes.hostile import HostileRegistry
 from tests.fakes.hub import FakeHub
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.fakes.server import Answer
-from tests.limits import eventually
+from tests.limits import eventually, scaled
 from tests.unit.registry.upstream.reach import (
+    ACCEPT,
     APP,
     DATA,
     DIGEST,
+    IMAGE,
     LIMITS,
+    NONE,
     NOWHERE,
+    QUICK,
     SIZE,
+    TAG,
+    TOP,
     everything,
+    failures,
+    filled,
     shelved,
     upstream_at,
 )
 
 if TYPE_CHECKING:
-    from obol.registry.upstream.client import RegistryUpstream
     from tests.fakes.behaviours import Behaviour, Exchange
-
-IMAGE = make_image(1000)
-TOP = Digest(IMAGE.top)
-TAG = Tag("1")
-NONE = Tag("none")
-LAYER = Digest(DIGEST)
-ACCEPT = upstream_accept(())
-QUICK = replace(LIMITS, manifest=0.1, late_answer=0.1)
-
-
-def served(fake: FakeRegistry | FakeHub) -> None:
-    """Push the image."""
-    fake.add(APP, TAG, IMAGE)
 
 
 async def unavailable(exchange: Exchange) -> None:
     """503."""
     await exchange.say(Answer(503))
-
-
-async def failures(upstream: RegistryUpstream, number: int) -> None:
-    """Ask about so many repositories, in vain."""
-    for one in range(number):
-        with pytest.raises(Unavailable):
-            await upstream.get_manifest(Repository(f"library/bad{one}"), TAG, ACCEPT)
 
 
 async def test_what_may_pass_is_tried_again() -> None:
@@ -83,7 +69,7 @@ async def test_what_may_pass_is_tried_again() -> None:
 
     clock = FakeClock()
     async with HostileRegistry({"manifest": recovering}) as server, upstream_at(server.url, clock=clock) as upstream:
-        served(server)
+        filled(server, APP)
 
         assert (await upstream.get_manifest(APP, TAG, ACCEPT)).digest == TOP
 
@@ -113,14 +99,14 @@ async def test_attempts_are_few() -> None:
 async def test_a_silent_upstream_is_given_up_in_time(behaviour: Behaviour) -> None:
     """The whole question has a time limit, whatever the attempts do."""
     async with HostileRegistry({"manifest": behaviour}) as server, upstream_at(server.url, QUICK) as upstream:
-        served(server)
+        filled(server, APP)
         loop = asyncio.get_running_loop()
         asked = loop.time()
 
         with pytest.raises(Unavailable):
             await upstream.get_manifest(APP, TAG, ACCEPT)
 
-        assert loop.time() - asked < 0.5
+        assert loop.time() - asked < scaled(0.5)
         assert upstream.health.failures == 1
 
 
@@ -128,7 +114,7 @@ async def test_the_breaker_opens_and_closes() -> None:
     """A broken upstream is soon not asked at all; after the cool-down one question decides."""
     clock = FakeClock()
     async with FakeRegistry() as server, upstream_at(server.url, clock=clock) as upstream:
-        served(server)
+        filled(server, APP)
         server.status_for = {"/manifests/": 500}
         await failures(upstream, FAILURES_TO_OPEN)
         asked = server.count()
@@ -152,7 +138,7 @@ async def test_only_one_probe_is_sent() -> None:
     """While the breaker is open and the cool-down over, one of many who ask is let through."""
     clock = FakeClock()
     async with FakeRegistry() as server, upstream_at(server.url, clock=clock) as upstream:
-        served(server)
+        filled(server, APP)
         server.status_for = {"/manifests/": 500}
         await failures(upstream, FAILURES_TO_OPEN)
         server.status_for = {}
@@ -187,7 +173,7 @@ async def test_one_bad_path_leaves_the_others_alone() -> None:
     """What always fails is soon not asked for itself, for a while; other paths are asked as ever."""
     clock = FakeClock()
     async with FakeRegistry() as server, upstream_at(server.url, clock=clock) as upstream:
-        served(server)
+        filled(server, APP)
         server.status_for = {"bad": 500}
         bad = Repository("library/bad")
         for _ in range(FAILURES_TO_OPEN):
@@ -211,7 +197,7 @@ async def test_a_busy_path_is_asked_when_it_said() -> None:
     """503 with Retry-After is not asked again at once, and holds this path only."""
     clock = FakeClock()
     async with FakeRegistry() as server, upstream_at(server.url, clock=clock) as upstream:
-        served(server)
+        filled(server, APP)
         server.status_for = {"/manifests/none": Forced(503, (("Retry-After", "30"),))}
 
         with pytest.raises(Busy):
@@ -233,10 +219,10 @@ async def test_a_store_that_is_away_leaves_the_registry() -> None:
         HostileRegistry({"blob": behaviours.redirect_to("http://127.0.0.1:1/x")}) as server,
         upstream_at(server.url) as upstream,
     ):
-        served(server)
+        filled(server, APP)
         for _ in range(FAILURES_TO_OPEN + 1):
             with pytest.raises((NoConnection, OnHold)):
-                await upstream.blob(APP, LAYER, SIZE).open(0, 10)
+                await upstream.blob(APP, Digest(DIGEST), SIZE).open(0, 10)
 
         assert isinstance(upstream.gate(), Ask)
         assert (await upstream.get_manifest(APP, TAG, ACCEPT)).digest == TOP
@@ -249,9 +235,9 @@ async def test_a_rate_limit_of_the_store_leaves_the_registry() -> None:
         hub.cdn.status_for = {"/": Forced(429, (("Retry-After", "30"),))}
 
         with pytest.raises(Busy, match="429"):
-            await upstream.blob(APP, LAYER, SIZE).open(0, None)
+            await upstream.blob(APP, Digest(DIGEST), SIZE).open(0, None)
         with pytest.raises(OnHold, match="next try in 30 s"):
-            await upstream.blob(APP, LAYER, SIZE).open(0, None)
+            await upstream.blob(APP, Digest(DIGEST), SIZE).open(0, None)
 
         assert isinstance(upstream.gate(), Ask)
 
@@ -269,7 +255,7 @@ async def test_nobody_there_closes_the_registry() -> None:
 async def test_a_late_answer_comes() -> None:
     """An upstream that is slower than clients wait is a failing one until it answers, and then a good one."""
     async with FakeRegistry() as server, upstream_at(server.url, replace(LIMITS, manifest=0.05)) as upstream:
-        served(server)
+        filled(server, APP)
         server.delay = asyncio.Event()
         asking = spawn(upstream.get_manifest(APP, TAG, ACCEPT), name="asking")
         await server.until(1)
@@ -286,7 +272,7 @@ async def test_a_rate_limit_stops_all_questions(retry_after: str) -> None:
     """After one 429 nothing is asked until the moment it named, about any repository; then again."""
     clock = FakeClock(date=START)
     async with FakeRegistry() as server, upstream_at(server.url, clock=clock) as upstream:
-        served(server)
+        filled(server, APP)
         server.status_for = {"/manifests/": Forced(429, (("Retry-After", retry_after),), b"x" * 1000)}
         with pytest.raises(RateLimited, match="next try in 30 s"):
             await upstream.get_manifest(APP, TAG, ACCEPT)
@@ -294,7 +280,7 @@ async def test_a_rate_limit_stops_all_questions(retry_after: str) -> None:
         with pytest.raises(OnHold, match="rate-limited"):
             await upstream.head_manifest(Repository("library/other"), TAG, ACCEPT)
         with pytest.raises(OnHold):
-            await upstream.blob(APP, LAYER, None).open(0, None)
+            await upstream.blob(APP, Digest(DIGEST), None).open(0, None)
 
         assert server.count() == 1
         assert "rate limit" in upstream.last_problem
@@ -311,13 +297,13 @@ async def test_opening_a_blob_observes_health() -> None:
     ):
         shelved(server)
 
-        assert await everything(await upstream.blob(APP, LAYER, SIZE).open(0, None)) == DATA
+        assert await everything(await upstream.blob(APP, Digest(DIGEST), SIZE).open(0, None)) == DATA
         server.behaviours["blob"] = unavailable
         for _ in range(FAILURES_TO_OPEN):
             with pytest.raises(Unavailable):
-                await upstream.blob(APP, LAYER, SIZE).open(0, 10)
+                await upstream.blob(APP, Digest(DIGEST), SIZE).open(0, 10)
         with pytest.raises(OnHold):
-            await upstream.blob(APP, LAYER, SIZE).open(0, 10)
+            await upstream.blob(APP, Digest(DIGEST), SIZE).open(0, 10)
 
 
 @pytest.mark.parametrize(
@@ -326,7 +312,7 @@ async def test_opening_a_blob_observes_health() -> None:
 async def test_a_healthy_no_is_asked_for_once(status: int, kind: type[UpstreamError]) -> None:
     """Absent, denied, limited: no second attempt, no failure, and the next question starts afresh."""
     async with FakeRegistry() as server, upstream_at(server.url) as upstream:
-        served(server)
+        filled(server, APP)
         server.status_for = {"/manifests/none": status}
 
         with pytest.raises(kind):

@@ -2,42 +2,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
 import pytest
 
-from obol.oci.references import Repository
 from obol.registry.upstream import auth as subject
 from obol.registry.upstream.ports import Denied, Misbehaved, Unavailable
 from tests.fakes.behaviours import redirect_to
-from tests.fakes.content import make_image
 from tests.fakes.ghcr import FakeGhcr
 from tests.fakes.hostile import CHALLENGES, HostileRegistry
 from tests.fakes.hub import FakeHub
 from tests.fakes.optional import answers
 from tests.fakes.quay import FakeQuay
 from tests.fakes.registry import FakeRegistry, Forced
-from tests.unit.registry.upstream.reach import APP, OTHER, login_at
+from tests.unit.registry.upstream.reach import APP, IMAGE, OTHER, SECRET, THIRD, filled, login_at
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.fakes.server import Seen
 
-IMAGE = make_image(10)
-THIRD = Repository("library/third")
 MANIFEST = f"/v2/{APP}/manifests/1"
-SECRET = "canary-of-the-test"
-
-Fake = TypeVar("Fake", FakeHub, FakeGhcr, FakeQuay, HostileRegistry)
-
-
-def filled(fake: Fake) -> Fake:
-    """The fake with the same image in three repositories."""
-    for repository in (APP, OTHER, THIRD):
-        fake.add(repository, "1", IMAGE)
-    return fake
 
 
 def sent(log: Sequence[Seen]) -> list[str]:

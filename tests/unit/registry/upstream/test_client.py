@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -8,52 +7,37 @@ import pytest
 from obol.oci.mediatypes import DOCKER_SCHEMA1, OCI_INDEX, upstream_accept
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.control.api import RateLimit
+from obol.registry.upstream.asking import HEADLESS_FOR
 from obol.registry.upstream.ports import Absent, ManifestHead, MethodRefused, Misbehaved, Unavailable
 from tests.fakes import behaviours
-from tests.fakes.content import make_image
+from tests.fakes.clock import FakeClock
 from tests.fakes.ghcr import FakeGhcr
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.hub import FakeHub
 from tests.fakes.optional import answers, refuses_ranges, tells_by_head
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.unit.registry.upstream.reach import (
+    ACCEPT,
     APP,
     DIGEST,
-    LIMITS,
+    IMAGE,
+    NONE,
     SIZE,
+    TAG,
+    TOP,
+    filled,
     shelved,
     upstream_at,
 )
 
 if TYPE_CHECKING:
-    from obol.registry.upstream.client import RegistryUpstream
     from tests.fakes.behaviours import Behaviour
-
-IMAGE = make_image(1000)
-TOP = Digest(IMAGE.top)
-TAG = Tag("1")
-NONE = Tag("none")
-LAYER = Digest(DIGEST)
-ACCEPT = upstream_accept(())
-QUICK = replace(LIMITS, manifest=0.1, late_answer=0.1)
-
-
-def served(fake: FakeRegistry | FakeHub) -> None:
-    """Push the image."""
-    fake.add(APP, TAG, IMAGE)
-
-
-async def failures(upstream: RegistryUpstream, number: int) -> None:
-    """Ask about so many repositories, in vain."""
-    for one in range(number):
-        with pytest.raises(Unavailable):
-            await upstream.get_manifest(Repository(f"library/bad{one}"), TAG, ACCEPT)
 
 
 async def test_a_head_tells_what_a_tag_means() -> None:
     """Digest, type and size, without the body, and without using up a pull."""
     async with FakeHub() as hub, upstream_at(hub.url) as upstream:
-        served(hub)
+        filled(hub, APP)
 
         head = await upstream.head_manifest(APP, TAG, ACCEPT)
 
@@ -95,7 +79,7 @@ async def test_a_length_that_cannot_be_the_manifests_is_not_repeated(headers: tu
         HostileRegistry({"manifest": tells_by_head(*headers)}) as server,
         upstream_at(server.url) as upstream,
     ):
-        served(server)
+        filled(server, APP)
 
         assert await upstream.head_manifest(APP, TAG, ACCEPT) == ManifestHead(TOP, OCI_INDEX, None)
 
@@ -104,7 +88,7 @@ async def test_a_length_that_cannot_be_the_manifests_is_not_repeated(headers: tu
 async def test_a_head_without_a_digest_says_so(behaviour: Behaviour) -> None:
     """A page, or a digest that is none: nothing of it is believed."""
     async with HostileRegistry({"manifest": behaviour}) as server, upstream_at(server.url) as upstream:
-        served(server)
+        filled(server, APP)
 
         assert (await upstream.head_manifest(APP, TAG, ACCEPT)).digest is None
 
@@ -112,7 +96,7 @@ async def test_a_head_without_a_digest_says_so(behaviour: Behaviour) -> None:
 async def test_a_manifest_by_tag_and_by_digest() -> None:
     """Its bytes as they were sent, and the digest of these bytes."""
     async with FakeGhcr() as ghcr, upstream_at(ghcr.url) as upstream:
-        served(ghcr)
+        filled(ghcr, APP)
 
         by_tag = await upstream.get_manifest(APP, TAG, ACCEPT)
         by_digest = await upstream.get_manifest(APP, TOP, ACCEPT)
@@ -145,7 +129,7 @@ async def test_schema_1_comes_to_who_takes_anything() -> None:
 async def test_a_lying_digest_header_is_a_lie_by_tag_and_ignored_by_digest() -> None:
     """By tag the two cannot both be true; by digest we know what we asked for."""
     async with HostileRegistry({"manifest": behaviours.lying_digest}) as server, upstream_at(server.url) as upstream:
-        served(server)
+        filled(server, APP)
 
         with pytest.raises(Misbehaved, match="digest"):
             await upstream.get_manifest(APP, TAG, ACCEPT)
@@ -157,7 +141,7 @@ async def test_a_lying_digest_header_is_a_lie_by_tag_and_ignored_by_digest() -> 
 async def test_an_encoded_manifest_is_decoded(behaviour: Behaviour, reference: Tag | Digest, *, told: bool) -> None:
     """Raw bytes are tried before decoded ones; where no digest decides, what can be decoded is."""
     async with HostileRegistry({"manifest": behaviour}) as server, upstream_at(server.url) as upstream:
-        served(server)
+        filled(server, APP)
         server.digest_header = told
 
         found = await upstream.get_manifest(APP, reference, ACCEPT)
@@ -173,7 +157,7 @@ async def test_a_wrong_manifest_is_not_believed(name: str, reference: Tag | Dige
         HostileRegistry({"manifest": behaviours.WRONG_CONTENT[name]}) as server,
         upstream_at(server.url) as upstream,
     ):
-        served(server)
+        filled(server, APP)
 
         with pytest.raises(Misbehaved):
             await upstream.get_manifest(APP, reference, ACCEPT)
@@ -189,7 +173,7 @@ async def test_a_bad_document_is_refused(name: str) -> None:
         HostileRegistry({"manifest": behaviours.BAD_DOCUMENTS[name]}) as server,
         upstream_at(server.url) as upstream,
     ):
-        served(server)
+        filled(server, APP)
 
         with pytest.raises(Misbehaved):
             await upstream.get_manifest(APP, TAG, ACCEPT)
@@ -198,7 +182,7 @@ async def test_a_bad_document_is_refused(name: str) -> None:
 async def test_the_budget_is_remembered() -> None:
     """What the last answer that spoke of it said; an answer that is silent changes nothing."""
     async with FakeHub() as hub, upstream_at(hub.url) as upstream:
-        served(hub)
+        filled(hub, APP)
         for hub.api.rate_headers in (True, False):
             await upstream.get_manifest(APP, TAG, ACCEPT)
 
@@ -214,7 +198,7 @@ async def test_the_size_of_a_blob(*, with_head: bool, with_length: bool, size: i
         shelved(server)
         server.head_supported, server.content_length = with_head, with_length
 
-        assert await upstream.head_blob(APP, LAYER) == size
+        assert await upstream.head_blob(APP, Digest(DIGEST)) == size
         assert server.body_bytes() <= 100
         with pytest.raises(Absent):
             await upstream.head_blob(APP, Digest.of(b""))
@@ -224,7 +208,7 @@ async def test_a_page_has_no_size_of_a_blob() -> None:
     """The length of a captive portal's page is not the blob's."""
     async with HostileRegistry({"blob": behaviours.html}) as server, upstream_at(server.url) as upstream:
         with pytest.raises(Misbehaved, match="web page"):
-            await upstream.head_blob(APP, LAYER)
+            await upstream.head_blob(APP, Digest(DIGEST))
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 405, 500, 501])
@@ -233,11 +217,11 @@ async def test_the_size_of_a_blob_where_head_is_refused(status: int) -> None:
     async with HostileRegistry({"blob": answers(status)}) as server, upstream_at(server.url) as upstream:
         shelved(server)
         server.methods = {"HEAD"}
-        assert await upstream.head_blob(APP, LAYER) == SIZE
+        assert await upstream.head_blob(APP, Digest(DIGEST)) == SIZE
         server.methods = {"GET"}
         server.behaviours = {"blob": refuses_ranges(status)}
 
-        assert await upstream.head_blob(APP, LAYER) == SIZE
+        assert await upstream.head_blob(APP, Digest(DIGEST)) == SIZE
 
 
 @pytest.mark.parametrize("told", [("Content-Length", "0"), ("Content-Encoding", "gzip")])
@@ -246,13 +230,13 @@ async def test_a_length_that_cannot_be_the_blobs_is_not_believed(told: tuple[str
     async with HostileRegistry({"blob": tells_by_head(told)}) as server, upstream_at(server.url) as upstream:
         shelved(server)
 
-        assert await upstream.head_blob(APP, LAYER) == SIZE
+        assert await upstream.head_blob(APP, Digest(DIGEST)) == SIZE
 
 
 async def test_questions_do_not_wait_behind_blobs() -> None:
     """With every connection for blobs in use a HEAD is answered as ever."""
     async with FakeRegistry() as server, upstream_at(server.url) as upstream:
-        served(server)
+        filled(server, APP)
         await upstream.slots.first(0)
         while upstream.slots.more():
             pass
@@ -299,7 +283,7 @@ async def test_a_page_is_no_list_of_referrers(behaviour: Behaviour) -> None:
 async def test_a_registry_that_had_referrers_is_broken_without(status: int) -> None:
     """Where the list was given before, or the registry is busy, an error of the server's is one."""
     async with FakeRegistry() as server, upstream_at(server.url) as upstream:
-        served(server)
+        filled(server, APP)
         server.referrers_supported = True
         await upstream.listing(APP, f"{APP}/referrers/{TOP}", OCI_INDEX)
         server.status_for = {"/referrers/": status}
@@ -330,3 +314,37 @@ async def test_a_number_of_tags_that_is_refused_is_not_asked_for(status: int) ->
         server.status_for = {"/tags/": status}
         with pytest.raises(MethodRefused):
             await upstream.listing(APP, f"{APP}/tags/list?n=5000", "application/json")
+
+
+@pytest.mark.parametrize(("status", "others"), [(404, True), (403, True), (405, False), (501, False)])
+async def test_where_head_does_not_work_it_is_not_sent_for_a_while(status: int, *, others: bool) -> None:
+    """Once a GET has brought what a HEAD refused: of the repository, or of all where HEAD as such is unknown."""
+    clock = FakeClock()
+    async with (
+        HostileRegistry({"manifest": answers(status)}) as server,
+        upstream_at(server.url, clock=clock) as upstream,
+    ):
+        filled(server, APP)
+        server.methods = {"HEAD"}
+        await upstream.head_manifest(APP, TAG, ACCEPT)
+        await upstream.get_manifest(APP, TAG, ACCEPT)
+        asked = server.count()
+
+        await upstream.head_manifest(APP, TAG, ACCEPT)
+        assert server.count() == asked
+        await upstream.head_manifest(Repository("library/other"), TAG, ACCEPT)
+        assert (server.count() > asked) is others
+        server.methods = set()
+        clock.advance(HEADLESS_FOR)
+        assert (await upstream.head_manifest(APP, TAG, ACCEPT)).digest == TOP
+
+
+async def test_a_head_that_was_right_is_sent_again() -> None:
+    """A tag that is absent for HEAD and GET says nothing against HEAD."""
+    async with FakeRegistry() as server, upstream_at(server.url) as upstream:
+        filled(server, APP)
+        await upstream.head_manifest(APP, NONE, ACCEPT)
+        with pytest.raises(Absent):
+            await upstream.get_manifest(APP, NONE, ACCEPT)
+
+        assert (await upstream.head_manifest(APP, TAG, ACCEPT)).digest == TOP

@@ -3,39 +3,22 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
-from typing import TypeVar
 
 import pytest
 
 from obol.machine.tasks import spawn
-from obol.oci.references import Repository
 from obol.oci.tokens import Bearer, FetchToken
 from obol.registry.upstream import auth as subject
 from obol.registry.upstream.auth import Tokens
 from obol.registry.upstream.ports import Misbehaved, RateLimited, Unavailable, UpstreamError
 from tests.fakes.behaviours import Behaviour, endless_body, garbage, stall_before_headers
 from tests.fakes.clock import FakeClock
-from tests.fakes.content import make_image
-from tests.fakes.ghcr import FakeGhcr
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.hub import FakeHub
-from tests.fakes.quay import FakeQuay
 from tests.fakes.registry import Forced
-from tests.unit.registry.upstream.reach import APP, OTHER, login_at, transport_to
+from tests.unit.registry.upstream.reach import APP, OTHER, SECRET, THIRD, filled, login_at, transport_to
 
-IMAGE = make_image(10)
-THIRD = Repository("library/third")
 MANIFEST = f"/v2/{APP}/manifests/1"
-SECRET = "canary-of-the-test"
-
-Fake = TypeVar("Fake", FakeHub, FakeGhcr, FakeQuay, HostileRegistry)
-
-
-def filled(fake: Fake) -> Fake:
-    """The fake with the same image in three repositories."""
-    for repository in (APP, OTHER, THIRD):
-        fake.add(repository, "1", IMAGE)
-    return fake
 
 
 @pytest.mark.parametrize("fields", [("token",), ("access_token",), ("token", "access_token")])

@@ -11,7 +11,7 @@ from obol.backends.k3d.backend import K3dBackend, K3dEnvironment
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.builtin.process import Started
 from obol.caches.containers.engine import ContainersEngine
-from obol.caches.containers.plan import CacheContainer, ContainersPlan
+from obol.caches.containers.plan import ContainersPlan, RegistryContainer
 from obol.caches.docker.gateway import GatewayMirrors
 from obol.config.background import CachePlans
 from obol.machine.docker.cli import Docker
@@ -41,8 +41,8 @@ WHO = Identity("calm-otter", "k3d")
 NAME = "obol-stack-calm-otter"
 ON_GATEWAY = {"docker.io": ("http://172.18.0.1:54100",), "ghcr.io": ("http://172.18.0.1:54101",)}
 CONTAINERS = (
-    CacheContainer("docker.io", "https://registry-1.docker.io", 54100),
-    CacheContainer("ghcr.io", "https://ghcr.io", 54101),
+    RegistryContainer("docker.io", "https://registry-1.docker.io", 54100),
+    RegistryContainer("ghcr.io", "https://ghcr.io", 54101),
 )
 
 
@@ -67,7 +67,7 @@ class AnsweringCaches(DockerCaches):
     """Caches whose containers answer at once."""
 
     def containers_engine(
-        self, caches: tuple[CacheContainer, ...] | None = None, loopback: Mapping[str, int] | None = None
+        self, caches: tuple[RegistryContainer, ...] | None = None, loopback: Mapping[str, int] | None = None
     ) -> ContainersEngine:
         plan = super().containers_engine(caches, loopback)._plan
         return ContainersEngine(self._docker, plan, clock=FakeClock(), probe=FakePorts(), ask=_answer)

@@ -13,7 +13,7 @@ from obol.backends.k3d.node import NodeDocker
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.builtin.process import BuiltinEngine
 from obol.caches.containers.engine import CacheContainers, ContainersEngine
-from obol.caches.containers.plan import CacheContainer, ContainersPlan, push_registry
+from obol.caches.containers.plan import ContainersPlan, RegistryContainer, push_registry
 from obol.caches.docker.gateway import GatewayMirrors, Reached, Unreached
 from obol.caches.docker.network import ensure_network, remove_network
 from obol.errors import EngineUnresponsive
@@ -70,13 +70,13 @@ def root() -> Iterator[Path]:
 
 def hub(host: DockerHost, root: Path) -> ContainersPlan:
     """Only the cache of Docker Hub."""
-    return ContainersPlan(root, (CacheContainer("docker.io", host.origin.url, 54100),))
+    return ContainersPlan(root, (RegistryContainer("docker.io", host.origin.url, 54100),))
 
 
 def all_three(host: DockerHost, root: Path) -> ContainersPlan:
     """The default caches; the origin plays all registries."""
     ports = {"docker.io": 54100, "ghcr.io": 54101, "quay.io": 54102}
-    return ContainersPlan(root, tuple(CacheContainer(name, host.origin.url, port) for name, port in ports.items()))
+    return ContainersPlan(root, tuple(RegistryContainer(name, host.origin.url, port) for name, port in ports.items()))
 
 
 def start(host: DockerHost, plan: ContainersPlan) -> ContainersStarted:
@@ -238,7 +238,7 @@ def test_taken_port(host: DockerHost, root: Path) -> None:
 
 def test_crash_loop(host: DockerHost, root: Path) -> None:
     """A registry that ends at its start is left out with its last words, and the others serve."""
-    dead = CacheContainer("ghcr.io", "http://127.0.0.1:9", 54101)
+    dead = RegistryContainer("ghcr.io", "http://127.0.0.1:9", 54101)
     plan = ContainersPlan(root, (*hub(host, root).caches, dead, push_registry()))
 
     started = start(host, plan)
@@ -269,7 +269,7 @@ def test_removal(host: DockerHost, root: Path) -> None:
     start(host, plan)
     pull_anew(host)
     with tempfile.TemporaryDirectory(prefix="obol-") as other:
-        neighbour = ContainersPlan(Path(other), (CacheContainer("ghcr.io", host.origin.url, 54101),))
+        neighbour = ContainersPlan(Path(other), (RegistryContainer("ghcr.io", host.origin.url, 54101),))
         start(host, neighbour)
 
         (left,) = host.within(lambda docker: ContainersEngine(docker, plan).remove(content=True))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.containers.engine import ContainersEngine
-from obol.caches.containers.plan import CacheContainer, ContainersPlan
+from obol.caches.containers.plan import ContainersPlan, RegistryContainer
 from obol.caches.docker.network import ensure_network
 from tests.clients.containers import write_registries
 from tests.clients.sandbox import needs_root
@@ -215,8 +215,8 @@ def test_refusal(host: DockerHost) -> None:
 
 def test_containers_engine(host: DockerHost, volume: Path) -> None:
     """The containers engine runs on it, and starts while the registries are out of reach."""
-    hub = CacheContainer("docker.io", host.origin.url, 54100)
-    quay = CacheContainer("quay.io", "http://127.0.0.1:9", 54102)
+    hub = RegistryContainer("docker.io", host.origin.url, 54100)
+    quay = RegistryContainer("quay.io", "http://127.0.0.1:9", 54102)
     plan = ContainersPlan(volume, (hub, quay), image=IMAGE)
 
     async def start(docker: Docker) -> ContainersStarted:

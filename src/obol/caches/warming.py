@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from obol.caches.builtin.process import BuiltinEngine
     from obol.client.platforms import Selection
-    from obol.client.ports import Origin, Progress
+    from obol.client.ports import BytesFrom, Progress
     from obol.oci.references import ImageReference
     from obol.registry.control.api import EngineStatus, HeldPlatform, Inventory
 
@@ -95,7 +95,7 @@ class _Unended:
     def found(self, reference: ImageReference, size: int) -> None:
         self.beyond.found(reference, size)
 
-    def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
+    def moved(self, reference: ImageReference, count: int, source: BytesFrom) -> None:
         self.beyond.moved(reference, count, source)
 
     def done(self, image: PulledImage) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.client.ports import Kind, Origin, Refused
+from obol.client.ports import BytesFrom, Kind, Refused
 from obol.client.session import BlobAnswer, Lost, RegistryClient
 from obol.oci.references import new_hash
 
@@ -23,7 +23,7 @@ SMALL = 64 * 1024
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 
-Count = Callable[[int, Origin], None]
+Count = Callable[[int, BytesFrom], None]
 """Is told how many bytes more are there, and where they came from."""
 
 
@@ -104,7 +104,7 @@ class BlobPull:
         """Count the bytes up to an offset, those that the cache had apart from those that it had not."""
         border = min(max(self._held or 0, self._at), upto)
         if border > self._at:
-            self.count(border - self._at, Origin.CACHE)
+            self.count(border - self._at, BytesFrom.CACHE)
         if upto > border:
-            self.count(upto - border, Origin.UPSTREAM)
+            self.count(upto - border, BytesFrom.UPSTREAM)
         self._at = upto

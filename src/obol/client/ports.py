@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from obol.oci.references import Digest, ImageReference
 
 
-class Origin(StrEnum):
+class BytesFrom(StrEnum):
     """Where bytes came from: they were in the cache, or had to come from the upstream registry."""
 
     CACHE = "cache"
@@ -99,7 +99,7 @@ class Progress(Protocol):
         """The manifests are read: so many bytes are to come in all, manifests included."""
         ...
 
-    def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
+    def moved(self, reference: ImageReference, count: int, source: BytesFrom) -> None:
         """So many bytes more are there."""
         ...
 
@@ -118,7 +118,7 @@ class Silence:
     def found(self, reference: ImageReference, size: int) -> None:
         """Say nothing."""
 
-    def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
+    def moved(self, reference: ImageReference, count: int, source: BytesFrom) -> None:
         """Say nothing."""
 
     def done(self, image: PulledImage) -> None:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from obol.client.blobs import BlobPull, pause
-from obol.client.ports import Kind, Limits, Origin, Progress, PulledImage, Refused, Silence, Sink, failed
-from obol.client.session import Document, Lost, RegistryClient
+from obol.client.ports import BytesFrom, Kind, Limits, Progress, PulledImage, Refused, Silence, Sink, failed
+from obol.client.session import Lost, PulledManifest, RegistryClient
 from obol.machine.tasks import members
 from obol.oci.manifests import Platform, choose
 from obol.oci.mediatypes import is_distributable, is_index
@@ -38,7 +38,7 @@ class _Config(msgspec.Struct, frozen=True):
 
 
 @dataclass
-class Kept:
+class KeepingSink:
     """A `Sink` that keeps the bytes of one small blob, and hands them on to another sink if there is one."""
 
     beyond: Sink | None
@@ -100,10 +100,10 @@ class ImagePull:
     limits: Limits
     progress: Progress
     sink: Sink | None = None
-    manifests: dict[Digest, Document] = field(default_factory=dict)
-    counted: dict[Origin, int] = field(default_factory=lambda: dict.fromkeys(Origin, 0))
+    manifests: dict[Digest, PulledManifest] = field(default_factory=dict)
+    counted: dict[BytesFrom, int] = field(default_factory=lambda: dict.fromkeys(BytesFrom, 0))
     _seconds: float = 0.0
-    _top: Document | None = None
+    _top: PulledManifest | None = None
     _chosen: list[tuple[Platform | None, Manifest]] = field(default_factory=list)
 
     async def resolve(self, platforms: Selection) -> None:
@@ -134,8 +134,8 @@ class ImagePull:
             platforms=tuple(dict.fromkeys(str(platform) for platform in runs_on if platform is not None)),
             layers=len(self._blobs.keys() - configs),
             bytes_total=self._size,
-            bytes_from_cache=self.counted[Origin.CACHE],
-            bytes_from_upstream=self.counted[Origin.UPSTREAM],
+            bytes_from_cache=self.counted[BytesFrom.CACHE],
+            bytes_from_upstream=self.counted[BytesFrom.UPSTREAM],
             seconds=self._seconds,
         )
         self.progress.done(image)
@@ -164,7 +164,7 @@ class ImagePull:
         finally:
             self._seconds += self.client.clock.monotonic() - began
 
-    async def _choose(self, top: Document, platforms: Selection) -> list[tuple[Platform | None, Manifest]]:
+    async def _choose(self, top: PulledManifest, platforms: Selection) -> list[tuple[Platform | None, Manifest]]:
         """The manifests of the platforms that are wanted; what a lone manifest runs on is not known from it."""
         if not top.manifest.is_index:
             return [(None, top.manifest)]
@@ -207,11 +207,11 @@ class ImagePull:
         if config is None or config.size > LARGEST_CONFIG:
             return None
         del blobs[config.digest]
-        kept = Kept(self.sink)
+        kept = KeepingSink(self.sink)
         await self._blob(config, kept)
         return platform_of(bytes(kept.data))
 
-    async def _manifest(self, reference: Reference) -> Document:
+    async def _manifest(self, reference: Reference) -> PulledManifest:
         for left in reversed(range(MANIFEST_ATTEMPTS)):
             try:
                 document = await self.client.manifest(self.reference.repository, reference)
@@ -232,7 +232,7 @@ class ImagePull:
     async def _blob(self, blob: Descriptor, sink: Sink | None) -> None:
         await BlobPull(self.client, self.reference.repository, blob, self._count, sink).run()
 
-    def _count(self, count: int, source: Origin) -> None:
+    def _count(self, count: int, source: BytesFrom) -> None:
         self.counted[source] += count
         self.progress.moved(self.reference, count, source)
 

@@ -16,7 +16,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from obol.client.ports import Kind, Limits, Origin, Refused
+from obol.client.ports import BytesFrom, Kind, Limits, Refused
 from obol.machine.clock import Clock, SystemClock
 from obol.oci.errors import OciError, printable
 from obol.oci.manifests import MAX_MANIFEST, Manifest, parse_manifest
@@ -56,13 +56,13 @@ class Lost(Refused):
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
+class PulledManifest:
     """A manifest whose bytes have the digest that they should have."""
 
     digest: Digest
     manifest: Manifest
     size: int
-    source: Origin
+    source: BytesFrom
 
 
 class BlobAnswer:
@@ -128,7 +128,7 @@ class RegistryClient:
         if self._open is not None:
             await self._open.close()
 
-    async def manifest(self, repository: Repository, reference: Reference) -> Document:
+    async def manifest(self, repository: Repository, reference: Reference) -> PulledManifest:
         """A manifest, verified: against the digest that was asked for, if one was. Raises Refused, Lost."""
         try:
             async with asyncio.timeout(self.limits.manifest):
@@ -145,8 +145,8 @@ class RegistryClient:
             manifest = parse_manifest(body, response.headers.get("Content-Type", ""))
         except OciError as problem:
             raise Refused(Kind.UNTRUSTED, f"what it sent is not a manifest ({problem.detail})") from problem
-        source = Origin.CACHE if response.headers.get(CACHE_HEADER) in _HELD else Origin.UPSTREAM
-        return Document(digest, manifest, len(body), source)
+        source = BytesFrom.CACHE if response.headers.get(CACHE_HEADER) in _HELD else BytesFrom.UPSTREAM
+        return PulledManifest(digest, manifest, len(body), source)
 
     async def blob(self, repository: Repository, digest: Digest, start: int = 0) -> BlobAnswer:
         """A blob from byte `start` on, if the server honours ranges. Raises Refused, Lost."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from obol.caches.builtin.plan import BuiltinPlan
-from obol.caches.containers.plan import DEFAULT_IMAGE, CacheContainer, ContainersPlan
+from obol.caches.containers.plan import DEFAULT_IMAGE, ContainersPlan, RegistryContainer
 from obol.config.paths import development
 from obol.config.stack import cache_image
 from obol.machine.commands import User
@@ -69,7 +69,9 @@ def containers_plan(settings: CacheSettings, around: Invocation, directories: Di
     ports = {own.registry: own.port for own in settings.engine.listeners}
     return ContainersPlan(
         root=directories.cache_root,
-        caches=tuple(CacheContainer(own.registry, own.url, ports[own.registry]) for own in settings.engine.upstreams),
+        caches=tuple(
+            RegistryContainer(own.registry, own.url, ports[own.registry]) for own in settings.engine.upstreams
+        ),
         image=cache_image(around.environ) or DEFAULT_IMAGE,
         account=sudo_account(around.environ, os.geteuid()),
     )

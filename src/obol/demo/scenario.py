@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from obol.client.ports import Limits, Nowhere, Origin, PulledImage, Silence
+from obol.client.ports import BytesFrom, Limits, Nowhere, PulledImage, Silence
 from obol.client.pull import pull
 from obol.client.session import RegistryClient
 from obol.demo.base import REAL_STACK, DemoSettings, MeasuredPull, PhaseName, Result, Watcher, shortcomings
@@ -171,7 +171,7 @@ class _Counting(Silence):
     def __init__(self, moved: Callable[[int], None]) -> None:
         self._moved = moved
 
-    def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
+    def moved(self, reference: ImageReference, count: int, source: BytesFrom) -> None:
         """Pass on the count."""
         del reference, source
         self._moved(count)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from obol.backends.ports import Step
     from obol.caches.builtin.process import BuiltinEngine, Started
     from obol.caches.containers.engine import ContainerSeen, ContainersStarted
-    from obol.caches.containers.plan import CacheContainer
+    from obol.caches.containers.plan import RegistryContainer
     from obol.caches.docker.gateway import GatewayMirrors
     from obol.caches.reachable import Substitute
     from obol.config.background import CachePlans
@@ -267,7 +267,7 @@ class DockerCaches:
         return Wired(started.mirrors, started.loopback, by_builtin=False)
 
     async def _start_containers(
-        self, caches: tuple[CacheContainer, ...], network: Network, loopback: Mapping[str, int], step: Step
+        self, caches: tuple[RegistryContainer, ...], network: Network, loopback: Mapping[str, int], step: Step
     ) -> ContainersStarted:
         started = await self.containers_engine(caches, loopback).start(network)
         step.tell(_sentence(str(one)) for one in started.left_out)
@@ -276,12 +276,12 @@ class DockerCaches:
         return started
 
     @property
-    def _all(self) -> tuple[CacheContainer, ...]:
+    def _all(self) -> tuple[RegistryContainer, ...]:
         """The caches, and in development mode the registry to push into, last in order."""
         return (*self._plan.caches, *((push_registry(),) if self._development else ()))
 
     def containers_engine(
-        self, caches: tuple[CacheContainer, ...] | None = None, loopback: Mapping[str, int] | None = None
+        self, caches: tuple[RegistryContainer, ...] | None = None, loopback: Mapping[str, int] | None = None
     ) -> ContainersEngine:
         """The containers of these caches, or those of the plan; by `loopback` Docker finds their image in a cache."""
         wanted = self._plan.caches if caches is None else caches

@@ -6,7 +6,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.caches.containers.plan import CacheContainer, ContainersPlan, push_registry
+from obol.caches.containers.plan import ContainersPlan, RegistryContainer, push_registry
 from obol.machine.docker.cli import Docker
 from obol.machine.docker.values import Network
 from tests.fakes.clock import FakeClock
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-HUB = CacheContainer("docker.io", "https://registry-1.docker.io", 54100)
-GHCR = CacheContainer("ghcr.io", "https://ghcr.io", 54101)
-QUAY = CacheContainer("quay.io", "https://quay.io", 54102)
+HUB = RegistryContainer("docker.io", "https://registry-1.docker.io", 54100)
+GHCR = RegistryContainer("ghcr.io", "https://ghcr.io", 54101)
+QUAY = RegistryContainer("quay.io", "https://quay.io", 54102)
 PUSH = push_registry()
 NETWORK = Network("n1", "obol-net", gateway="172.18.0.1", bridge="br-n1")
 
@@ -41,7 +41,7 @@ class World:
     def docker(self) -> Docker:
         return Docker(self.runner)
 
-    def plan(self, *caches: CacheContainer, image: str = "registry:3") -> ContainersPlan:
+    def plan(self, *caches: RegistryContainer, image: str = "registry:3") -> ContainersPlan:
         return ContainersPlan(self.root, caches, image)
 
     async def ask(self, port: int, path: str) -> int | None:
@@ -55,7 +55,7 @@ class World:
     def changes(self) -> list[str]:
         return [line for line in self.runner.lines if not _ASKS.intersection(line.split()[1:3])]
 
-    def seen(self, cache: CacheContainer, *, status: str = "running", networks: Sequence[str] = ("n1",)) -> Json:
+    def seen(self, cache: RegistryContainer, *, status: str = "running", networks: Sequence[str] = ("n1",)) -> Json:
         return container(
             cache.name,
             status=status,

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from obol.client.ports import Limits, Origin, PulledImage, PullFailed
+from obol.client.ports import BytesFrom, Limits, PulledImage, PullFailed
 from obol.client.pull import pull
 from obol.client.session import RegistryClient
 from obol.oci.manifests import Platform
@@ -57,14 +57,14 @@ class Told:
     """A `Progress` that writes down what it is told."""
 
     sizes: list[int] = field(default_factory=list)
-    moves: dict[Origin, int] = field(default_factory=lambda: dict.fromkeys(Origin, 0))
+    moves: dict[BytesFrom, int] = field(default_factory=lambda: dict.fromkeys(BytesFrom, 0))
     ends: list[PulledImage | PullFailed] = field(default_factory=list)
 
     def found(self, reference: ImageReference, size: int) -> None:
         assert isinstance(reference, ImageReference)
         self.sizes.append(size)
 
-    def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
+    def moved(self, reference: ImageReference, count: int, source: BytesFrom) -> None:
         assert isinstance(reference, ImageReference)
         assert count > 0
         self.moves[source] += count

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.client.blobs import SMALL, BlobPull, pause
-from obol.client.ports import Kind, Origin, Refused
+from obol.client.ports import BytesFrom, Kind, Refused
 from obol.client.session import Lost
 from obol.oci.manifests import Descriptor
 from obol.oci.references import Digest, Repository
@@ -31,17 +31,17 @@ BLOB = Descriptor("", DIGEST, len(DATA))
 class Counted:
     """What a pull counted, and the pauses that it made."""
 
-    bytes: dict[Origin, int] = field(default_factory=lambda: dict.fromkeys(Origin, 0))
+    bytes: dict[BytesFrom, int] = field(default_factory=lambda: dict.fromkeys(BytesFrom, 0))
     clock: FakeClock = field(default_factory=FakeClock)
 
-    def count(self, count: int, source: Origin) -> None:
+    def count(self, count: int, source: BytesFrom) -> None:
         assert count > 0
         self.bytes[source] += count
 
     @property
     def both(self) -> tuple[int, int]:
         """From the cache, and from the upstream."""
-        return self.bytes[Origin.CACHE], self.bytes[Origin.UPSTREAM]
+        return self.bytes[BytesFrom.CACHE], self.bytes[BytesFrom.UPSTREAM]
 
 
 async def bring(
@@ -165,7 +165,7 @@ async def test_stored_meanwhile() -> None:
         cache.cuts = [70_000]
         hits = Counted()
 
-        def count(count: int, source: Origin) -> None:
+        def count(count: int, source: BytesFrom) -> None:
             cache.stored = {NAME}
             hits.count(count, source)
 

@@ -4,9 +4,9 @@ import pytest
 
 from obol.client.ports import (
     WORDS,
+    BytesFrom,
     Kind,
     Nowhere,
-    Origin,
     Progress,
     PulledImage,
     PullFailed,
@@ -54,7 +54,7 @@ def test_silence() -> None:
     silence: Progress = Silence()
 
     silence.found(APP, 1)
-    silence.moved(APP, 1, Origin.CACHE)
+    silence.moved(APP, 1, BytesFrom.CACHE)
     silence.done(PulledImage(APP, DIGEST, (), 0, 0, 0, 0, 0.0))
     silence.failed(PullFailed(APP, Kind.ABSENT, why="", hint=""))
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.client.ports import Kind, Origin, PullFailed
-from obol.client.pull import LARGEST_CONFIG, Kept, platform_of
+from obol.client.ports import BytesFrom, Kind, PullFailed
+from obol.client.pull import LARGEST_CONFIG, KeepingSink, platform_of
 from obol.oci.manifests import Descriptor, Platform
 from obol.oci.references import Digest, ImageReference
 from tests.fakes import behaviours
@@ -86,7 +86,7 @@ async def test_one_platform() -> None:
         assert registry.body_bytes() == total
     assert (image.reference, image.digest, image.platforms, image.layers) == (APP, IMAGE.top, ("linux/amd64",), 2)
     assert (image.bytes_total, image.bytes_from_cache, image.bytes_from_upstream) == (total, 0, total)
-    assert (told.sizes, told.moves[Origin.UPSTREAM], told.ends) == ([total], total, [image])
+    assert (told.sizes, told.moves[BytesFrom.UPSTREAM], told.ends) == ([total], total, [image])
     assert basket.blobs.keys() >= set(IMAGE.layers[:2])
     assert all(basket.blobs[digest] == IMAGE.blobs[digest] for digest in basket.blobs)
 
@@ -325,7 +325,7 @@ def test_platform(config: bytes, meant: Platform | None) -> None:
 async def test_kept() -> None:
     """What is looked into reaches the sink all the same."""
     basket = Basket()
-    kept, alone = Kept(basket), Kept(None)
+    kept, alone = KeepingSink(basket), KeepingSink(None)
 
     for sink in (kept, alone):
         await sink.write(BLOB, 0, b"1")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.client.ports import Kind, Origin, Refused
+from obol.client.ports import BytesFrom, Kind, Refused
 from obol.client.session import BlobAnswer, Lost, RegistryClient
 from obol.oci.mediatypes import OCI_INDEX
 from obol.oci.references import Digest, Repository, Tag
@@ -53,7 +53,7 @@ async def test_manifest() -> None:
         by_digest = await client.manifest(APP, TOP)
 
     assert by_tag == by_digest
-    assert (by_tag.digest, by_tag.size, by_tag.source) == (TOP, len(IMAGE.index.body), Origin.UPSTREAM)
+    assert (by_tag.digest, by_tag.size, by_tag.source) == (TOP, len(IMAGE.index.body), BytesFrom.UPSTREAM)
     assert by_tag.manifest.media_type == OCI_INDEX
     assert "oci.image.index" in (registry.log[0].header("Accept") or "")
 
@@ -98,8 +98,8 @@ async def test_a_cache() -> None:
     async with FakeCache() as cache, client_of(f"{cache.url}/", "localhost:5000") as client:
         cache.add(APP, "1", IMAGE)
         cache.stored = {TOP, LAYER}
-        assert (await client.manifest(APP, TOP)).source is Origin.CACHE
-        assert (await client.manifest(APP, Tag("1"))).source is Origin.UPSTREAM
+        assert (await client.manifest(APP, TOP)).source is BytesFrom.CACHE
+        assert (await client.manifest(APP, Tag("1"))).source is BytesFrom.UPSTREAM
         hit = await client.blob(APP, LAYER)
         hit.close()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from obol.caches.containers.plan import CacheContainer
+from obol.caches.containers.plan import RegistryContainer
 from obol.config.background import background_plan, cache_plans, idle_plans, sudo_account
 from obol.config.paths import Invocation, locate
 from obol.config.settings import load_cache_settings
@@ -55,7 +55,7 @@ def test_cache_plans(tmp_path: Path) -> None:
 
     plans = cache_plans(load_cache_settings(flags, around, directories), flags, around, directories, "containers")
 
-    assert plans.containers.caches == (CacheContainer("a.io", "https://a", 7),)
+    assert plans.containers.caches == (RegistryContainer("a.io", "https://a", 7),)
     assert (plans.containers.root, plans.containers.image) == (tmp_path / "caches", "registry:2")
     assert (plans.engine, plans.development) == ("containers", True)
 

@@ -10,9 +10,9 @@ from msgspec.structs import replace
 from obol.backends.ports import Step
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.builtin.process import Running
-from obol.caches.containers.container import Serving
+from obol.caches.containers.container import ServingContainer
 from obol.caches.containers.engine import ContainerSeen, ContainersEngine, ContainersStarted, LeftOut
-from obol.caches.containers.plan import CacheContainer, ContainersPlan
+from obol.caches.containers.plan import ContainersPlan, RegistryContainer
 from obol.caches.docker.gateway import GatewayMirrors, Offer, Reached, Unreached
 from obol.caches.reachable import Substitute
 from obol.config.background import CachePlans
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from obol.machine.docker.values import Network
     from obol.stack.caches import Wired
 
-HUB = CacheContainer("docker.io", "https://registry-1.docker.io", 54100)
+HUB = RegistryContainer("docker.io", "https://registry-1.docker.io", 54100)
 ON_GATEWAY = Mirror("docker.io", "http://172.18.0.1:54100")
 IN_CONTAINER = Mirror("docker.io", "http://k3d-obol-docker-io.localhost:5000")
 PUSH = Mirror("localhost:54103", "http://k3d-obol-local.localhost:5000", takes_pushes=True)
@@ -71,7 +71,7 @@ class Containers(ContainersEngine):
     async def start(self, network: Network) -> ContainersStarted:
         assert network.name == "obol-net"
         self.world.calls.append(f"start {[cache.registry for cache in self.plan.caches]} {dict(self.plan.loopback)}")
-        serving = tuple(Serving(cache, cache.port, "made") for cache in self.plan.caches)
+        serving = tuple(ServingContainer(cache, cache.port, "made") for cache in self.plan.caches)
         return ContainersStarted(serving, self.world.left_out)
 
     async def fetch_image(self) -> None:
@@ -99,7 +99,7 @@ class UnitCaches(DockerCaches):
     world: World
 
     def containers_engine(
-        self, caches: tuple[CacheContainer, ...] | None = None, loopback: Mapping[str, int] | None = None
+        self, caches: tuple[RegistryContainer, ...] | None = None, loopback: Mapping[str, int] | None = None
     ) -> ContainersEngine:
         return Containers(self.world, super().containers_engine(caches, loopback)._plan)
 

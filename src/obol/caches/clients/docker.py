@@ -38,7 +38,7 @@ _INIT_FILES = ("etc/default/docker", "etc/sysconfig/docker", "etc/conf.d/docker"
 
 
 @dataclass(frozen=True, slots=True)
-class Started:
+class DaemonStart:
     """One way in which the daemon is, or will be, started."""
 
     flags: tuple[Flag, ...]
@@ -52,7 +52,7 @@ def file_of(daemon: Daemon, where: ConfigHome) -> Path:
     return found[0].reads if found else usual_file(daemon, where)
 
 
-def started(daemon: Daemon, where: ConfigHome) -> tuple[Started, ...]:
+def started(daemon: Daemon, where: ConfigHome) -> tuple[DaemonStart, ...]:
     """How the daemon is started: by its unit first, and then as it runs."""
     program, uid = _PROGRAMS[daemon], where.uid if where.per_user else 0
     found = []
@@ -92,6 +92,6 @@ def docker_conflicts(path: Path, text: str, where: ConfigHome) -> Iterator[str]:
     yield from sorted(told)
 
 
-def _started(daemon: Daemon, flags: tuple[Flag, ...], usual: Path) -> Started:
+def _started(daemon: Daemon, flags: tuple[Flag, ...], usual: Path) -> DaemonStart:
     named = [flag.value for flag in flags if flag.name == _FILE_FLAGS[daemon] and flag.value.startswith("/")]
-    return Started(flags, type(usual)(named[-1]) if named else usual)
+    return DaemonStart(flags, type(usual)(named[-1]) if named else usual)

@@ -26,7 +26,7 @@ from obol.rendering.names import LOOPBACK, loopback_name
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from obol.caches.containers.plan import CacheContainer, ContainersPlan
+    from obol.caches.containers.plan import ContainersPlan, RegistryContainer
     from obol.machine.clock import Clock
     from obol.machine.commands import User
     from obol.machine.docker.cli import Docker
@@ -91,10 +91,10 @@ Deed = Literal["found", "started", "made"]
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
+class ServingContainer:
     """A cache that answers."""
 
-    cache: CacheContainer
+    cache: RegistryContainer
     port: int
     deed: Deed
 
@@ -132,7 +132,7 @@ class ContainerStart:
         self._environment = environment
         self._fetching = asyncio.Lock()
 
-    async def bring_up(self, cache: CacheContainer, found: Container | None, port: int) -> Serving:
+    async def bring_up(self, cache: RegistryContainer, found: Container | None, port: int) -> ServingContainer:
         """Make sure that `cache` answers; `port` is for the case that its container has to be made.
 
         Raises EngineUnresponsive, PortTaken, StoreUnusable and what Docker raises: then it is not to be used.
@@ -154,7 +154,7 @@ class ContainerStart:
             image = self._plan.image
             await self._docker.fetch(image, through=loopback_name(image, self._plan.loopback))
 
-    async def _use(self, cache: CacheContainer, found: Container, port: int) -> Serving:
+    async def _use(self, cache: RegistryContainer, found: Container, port: int) -> ServingContainer:
         deed: Deed = "found"
         match found.status:
             case "running":
@@ -193,7 +193,7 @@ class ContainerStart:
             return False
         return True
 
-    async def _make_anew(self, cache: CacheContainer, found: Container, port: int) -> int:
+    async def _make_anew(self, cache: RegistryContainer, found: Container, port: int) -> int:
         """Throw it away, and make it over the same directory and, where possible, on the same port.
 
         Raises EngineUnresponsive for one over another cache root: it, and what it has stored, may be somebody else's.
@@ -204,7 +204,7 @@ class ContainerStart:
         had = published_port(found)
         return await self._make(cache, had if had and self._environment.probe.is_free(LOOPBACK, had) else port)
 
-    async def _make(self, cache: CacheContainer, port: int) -> int:
+    async def _make(self, cache: RegistryContainer, port: int) -> int:
         make_directory(self._plan.directory(cache), self._plan.account)
         await self.fetch_image()
         for attempt in range(_ATTEMPTS):
@@ -215,38 +215,38 @@ class ContainerStart:
                 await self._docker.remove_container(cache.name, force=True)
         raise PortTaken(f"the ports for {cache.name} are taken again and again", hint="run the command again")
 
-    def _spare(self, cache: CacheContainer) -> int:
+    def _spare(self, cache: RegistryContainer) -> int:
         try:
             return self._environment.probe.pick_free((LOOPBACK,))
         except OSError as problem:
             raise PortTaken(f"there is no free port for {cache.name}", why=problem.strerror or "") from problem
 
-    async def _run(self, cache: CacheContainer, port: int) -> int:
+    async def _run(self, cache: RegistryContainer, port: int) -> int:
         directory = self._plan.directory(cache)
         await self._docker.run(
             cache.spec(image=self._plan.image, network=self._network.name, port=port, directory=directory)
         )
         return port
 
-    async def _answering(self, cache: CacheContainer, port: int, deed: Deed) -> Serving:
+    async def _answering(self, cache: RegistryContainer, port: int, deed: Deed) -> ServingContainer:
         """Wait until it answers, unless it crashes first."""
         if not port:
             raise _unusable(cache, "it publishes no port", f"docker rm -f {cache.name}")
         async for _ in Polling(self._environment.clock, every=_LOOK_EVERY, within=ANSWER_WITHIN):
             if await self._environment.answers(port):
-                return Serving(cache, port, deed)
+                return ServingContainer(cache, port, deed)
             if (await self._look(cache)).status != "running":
                 raise await self._crashing(cache)
         why = f"it has not answered on port {port} for {ANSWER_WITHIN:g} seconds"
         raise _unusable(cache, why, f"docker logs {cache.name}")
 
-    async def _look(self, cache: CacheContainer) -> Container:
+    async def _look(self, cache: RegistryContainer) -> Container:
         found = await self._docker.container(cache.name)
         if found is None:
             raise _unusable(cache, "another program removed it")
         return found
 
-    async def _crashing(self, cache: CacheContainer) -> EngineUnresponsive:
+    async def _crashing(self, cache: RegistryContainer) -> EngineUnresponsive:
         said = (await self._docker.logs(cache.name, lines=_LOG_LINES)).strip().splitlines()
         # The image `registry` panics, ours ends with an error; after either comes more.
         reasons = [line for line in said if line.startswith(("panic: ", "error: "))]
@@ -254,7 +254,7 @@ class ContainerStart:
         return _unusable(cache, f"it ends as soon as it is started: {last}", f"docker logs {cache.name}")
 
 
-def _of_others(cache: CacheContainer, found: Container) -> EngineUnresponsive:
+def _of_others(cache: RegistryContainer, found: Container) -> EngineUnresponsive:
     source = found.mounts.get(STORAGE) or "no directory of the host"
     return EngineUnresponsive(
         f"{cache.name} cannot be used",
@@ -263,5 +263,5 @@ def _of_others(cache: CacheContainer, found: Container) -> EngineUnresponsive:
     )
 
 
-def _unusable(cache: CacheContainer, why: str, command: str = "") -> EngineUnresponsive:
+def _unusable(cache: RegistryContainer, why: str, command: str = "") -> EngineUnresponsive:
     return EngineUnresponsive(f"{cache.name} cannot be used", why=why, hint=f"`{command}`" if command else "")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from obol.caches.containers.container import (
     ContainerEnvironment,
     ContainerStart,
-    Serving,
+    ServingContainer,
     clear_directory,
     is_over,
     make_directory,
@@ -26,8 +26,8 @@ from obol.caches.containers.plan import (
     PREFIX,
     STORAGE,
     UPSTREAM,
-    CacheContainer,
     ContainersPlan,
+    RegistryContainer,
     notes_on,
     published_port,
 )
@@ -60,7 +60,7 @@ State = Literal["running", "stopped", "failing", "absent"]
 class LeftOut:
     """A cache that is not used this time: nodes go to its registry directly."""
 
-    cache: CacheContainer
+    cache: RegistryContainer
     problem: ObolError
 
     def __str__(self) -> str:
@@ -73,7 +73,7 @@ class LeftOut:
 class ContainersStarted:
     """What `start` has done, in the order of the plan."""
 
-    serving: tuple[Serving, ...]
+    serving: tuple[ServingContainer, ...]
     left_out: tuple[LeftOut, ...] = ()
     substitutes: tuple[Substitute, ...] = ()
     notes: tuple[str, ...] = ()
@@ -94,7 +94,7 @@ class ContainersStarted:
 class ContainerSeen:
     """How one of them is."""
 
-    cache: CacheContainer
+    cache: RegistryContainer
     state: State
     port: int = 0
     """Where it is published, if it is there."""
@@ -132,7 +132,7 @@ class ContainersEngine:
         results = await asyncio.gather(
             *(_one(starting, cache, container, settled.get(cache.registry)) for cache, container in found)
         )
-        serving = tuple(result for result in results if isinstance(result, Serving))
+        serving = tuple(result for result in results if isinstance(result, ServingContainer))
         substitutes = await self._named(_substitutes(serving, remembered | settled), settled)
         self._remember(remembered, substitutes)
         return ContainersStarted(
@@ -188,7 +188,7 @@ class ContainersEngine:
         return tuple(filter(None, left))
 
     async def _settle(
-        self, caches: Sequence[CacheContainer], remembered: Mapping[str, Substitute]
+        self, caches: Sequence[RegistryContainer], remembered: Mapping[str, Substitute]
     ) -> dict[str, Substitute]:
         """Choose ports for the containers that are to be made, where the wanted ones are taken."""
         wanted = [Listener(cache.registry, LOOPBACK, cache.port) for cache in caches]
@@ -222,16 +222,16 @@ class ContainersEngine:
                 make_directory(self._plan.memory, self._plan.account)
             remember(self._plan.memory, kept)
 
-    async def _notes(self, serving: Sequence[Serving]) -> tuple[str, ...]:
+    async def _notes(self, serving: Sequence[ServingContainer]) -> tuple[str, ...]:
         caches = [one.cache for one in serving]
         found = zip(caches, await self._look(caches), strict=True)
         return tuple(note for cache, container in found if container for note in notes_on(self._plan, cache, container))
 
-    async def _look(self, caches: Sequence[CacheContainer]) -> Sequence[Container | None]:
+    async def _look(self, caches: Sequence[RegistryContainer]) -> Sequence[Container | None]:
         """The containers of these caches, None for each that is not there."""
         return await asyncio.gather(*(self._docker.container(cache.name) for cache in caches))
 
-    async def _see(self, cache: CacheContainer) -> ContainerSeen:
+    async def _see(self, cache: RegistryContainer) -> ContainerSeen:
         container = await self._docker.container(cache.name)
         if container is None:
             return ContainerSeen(cache, "absent")
@@ -243,15 +243,15 @@ class ContainersEngine:
 
 
 async def _one(
-    starting: ContainerStart, cache: CacheContainer, found: Container | None, settled: Substitute | None
-) -> Serving | LeftOut:
+    starting: ContainerStart, cache: RegistryContainer, found: Container | None, settled: Substitute | None
+) -> ServingContainer | LeftOut:
     try:
         return await starting.bring_up(cache, found, settled.port if settled else cache.port)
     except ObolError as problem:
         return LeftOut(cache, problem)
 
 
-def _substitutes(serving: Sequence[Serving], known: Mapping[str, Substitute]) -> tuple[Substitute, ...]:
+def _substitutes(serving: Sequence[ServingContainer], known: Mapping[str, Substitute]) -> tuple[Substitute, ...]:
     """Those ports that are not the wanted ones, with who holds these, as far as known."""
     holders = {(name, substitute.port): substitute.holder for name, substitute in known.items()}
     return tuple(
@@ -309,22 +309,22 @@ class CacheContainers:
             told += [f"{cache.registry}: {line}" for line in said.splitlines()]
         return tuple(told)
 
-    def _engine(self, caches: list[CacheContainer]) -> ContainersEngine:
+    def _engine(self, caches: list[RegistryContainer]) -> ContainersEngine:
         return self._build(self._docker, ContainersPlan(self._root, tuple(caches)))
 
-    async def _found(self) -> list[CacheContainer]:
+    async def _found(self) -> list[RegistryContainer]:
         moved = recall(ContainersPlan(self._root, ()).memory)
         found = []
         for container in await self._docker.containers(labels=_ROLE):
             registry = PurePosixPath(container.mounts.get(STORAGE, "")).name.replace("_", ":")
             known = moved.get(registry)
             port = known.wanted if known else published_port(container)
-            cache = CacheContainer(registry, container.environment.get(UPSTREAM, ""), port)
+            cache = RegistryContainer(registry, container.environment.get(UPSTREAM, ""), port)
             if is_over(self._root, container) and cache.name == container.name:
                 found.append(cache)
         return sorted(found, key=lambda cache: cache.name)
 
-    def _content(self, cache: CacheContainer) -> Amount | None:
+    def _content(self, cache: RegistryContainer) -> Amount | None:
         """Count its blobs and their bytes; None where these are too many, or not ours to read."""
         count = size = seen = 0
         problems: list[OSError] = []

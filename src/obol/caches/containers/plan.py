@@ -35,7 +35,7 @@ _SUFFIX = ".localhost"
 
 
 @dataclass(frozen=True, slots=True)
-class CacheContainer:
+class RegistryContainer:
     """One registry, and the container that stands in front of it."""
 
     registry: str
@@ -107,7 +107,7 @@ class ContainersPlan:
 
     root: Path
     """The cache root: content is in a directory for each registry."""
-    caches: tuple[CacheContainer, ...]
+    caches: tuple[RegistryContainer, ...]
     image: str = DEFAULT_IMAGE
     loopback: Mapping[str, int] = field(default_factory=dict)
     """Where the builtin engine serves which registry, if it runs: the image is pulled through it."""
@@ -124,14 +124,14 @@ class ContainersPlan:
         """Where the ports are remembered that the builtin engine has on the gateway of the network."""
         return self.root / "gateway"
 
-    def directory(self, cache: CacheContainer) -> Path:
+    def directory(self, cache: RegistryContainer) -> Path:
         """Where the content of one is."""
         return self.root / cache.directory
 
 
-def push_registry(port: int = PUSH_PORT) -> CacheContainer:
+def push_registry(port: int = PUSH_PORT) -> RegistryContainer:
     """The registry of development mode, into which images are pushed."""
-    return CacheContainer(f"localhost:{PUSH_PORT}", "", port)
+    return RegistryContainer(f"localhost:{PUSH_PORT}", "", port)
 
 
 def published_port(found: Container) -> int:
@@ -149,7 +149,7 @@ def forgets(image: str) -> bool:
     return reference.repository == "library/registry" and (reference.tag or "").partition(".")[0] == "2"
 
 
-def notes_on(plan: ContainersPlan, cache: CacheContainer, found: Container) -> tuple[str, ...]:
+def notes_on(plan: ContainersPlan, cache: RegistryContainer, found: Container) -> tuple[str, ...]:
     """What a container that runs is not as we would make it: a sentence each."""
     again = f"`docker rm -f {cache.name}`, and the next start makes it anew over the same directory"
     notes = []

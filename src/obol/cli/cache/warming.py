@@ -17,7 +17,7 @@ from obol.cli.terminal.imagewatch import engine_at
 from obol.cli.terminal.present import OutputFormat, counted, size, speed
 from obol.cli.terminal.progress import came_from, watching
 from obol.client.platforms import parse_platform, this_machine
-from obol.client.ports import Kind, Limits, Origin, PulledImage
+from obol.client.ports import BytesFrom, Kind, Limits, PulledImage
 from obol.config.paths import Invocation
 from obol.config.sources import CacheFlags
 from obol.errors import Interrupted, ObolError, UsageError
@@ -70,13 +70,13 @@ class _Remembering:
     beyond: Progress
     outcomes: dict[ImageReference, Outcome] = field(default_factory=dict)
     sizes: dict[ImageReference, int] = field(default_factory=dict)
-    moves: Counter[tuple[ImageReference, Origin]] = field(default_factory=Counter)
+    moves: Counter[tuple[ImageReference, BytesFrom]] = field(default_factory=Counter)
 
     def found(self, reference: ImageReference, size: int) -> None:
         self.sizes[reference] = size
         self.beyond.found(reference, size)
 
-    def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
+    def moved(self, reference: ImageReference, count: int, source: BytesFrom) -> None:
         self.moves[reference, source] += count
         self.beyond.moved(reference, count, source)
 
@@ -154,8 +154,8 @@ def _kept(
     for reference in names.values():
         known = engine.get(reference)
         found[reference] = Unfinished(
-            told.moves[reference, Origin.CACHE],
-            told.moves[reference, Origin.UPSTREAM],
+            told.moves[reference, BytesFrom.CACHE],
+            told.moves[reference, BytesFrom.UPSTREAM],
             known.kept if known else None,
             known.total if known else told.sizes.get(reference),
         )

@@ -11,7 +11,7 @@ from obol.cli.terminal import present
 from obol.cli.terminal.layout import amount, left
 from obol.cli.terminal.meter import Meter, Row
 from obol.cli.terminal.picture import Picture, may_draw, shown
-from obol.client.ports import Origin, Silence
+from obol.client.ports import BytesFrom, Silence
 from obol.machine.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class Count:
     """What of it came from the upstream."""
     meter: Meter = field(default_factory=Meter)
 
-    def add(self, count: int, source: Origin, now: float) -> None:
+    def add(self, count: int, source: BytesFrom, now: float) -> None:
         """So many bytes more are there."""
         self.done += count
-        self.fetched += count if source is Origin.UPSTREAM else 0
+        self.fetched += count if source is BytesFrom.UPSTREAM else 0
         self.meter.saw(now, self.fetched)
 
     def row(self, now: float) -> Row:
@@ -72,7 +72,7 @@ class Lines:
         self._counts[reference].meter.saw(now, 0)
         self._say(reference, f"{present.size(size)} in all")
 
-    def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
+    def moved(self, reference: ImageReference, count: int, source: BytesFrom) -> None:
         """Say how far it is, if nothing was said for a while."""
         entry, now = self._counts[reference], self._clock.monotonic()
         entry.add(count, source, now)
@@ -117,7 +117,7 @@ class LiveBars:
             for count in (self._counts[reference], self._all):
                 count.meter.saw(now, count.fetched)
 
-    def moved(self, reference: ImageReference, count: int, source: Origin) -> None:
+    def moved(self, reference: ImageReference, count: int, source: BytesFrom) -> None:
         """Move a bar on."""
         now = self._clock.monotonic()
         with self._lock:

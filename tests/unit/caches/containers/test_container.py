@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.containers.container import ContainerEnvironment, ContainerStart, Serving
+from obol.caches.containers.container import ContainerEnvironment, ContainerStart, ServingContainer
 from obol.errors import EngineUnresponsive, PortTaken
 from obol.machine.docker.errors import DockerAbsent, DockerFailed
 from obol.machine.docker.values import read_containers
@@ -16,7 +16,7 @@ from tests.unit.caches.containerworld import GHCR, HUB, NETWORK, World
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from obol.caches.containers.plan import CacheContainer
+    from obol.caches.containers.plan import RegistryContainer
     from obol.machine.docker.values import Container
     from tests.fakes.docker import Json
 
@@ -38,7 +38,7 @@ def look(one: Json) -> Container:
     return read_containers(json.dumps([one]))[0]
 
 
-async def bring_up(world: World, found: Json | None = None, *, cache: CacheContainer = HUB) -> Serving:
+async def bring_up(world: World, found: Json | None = None, *, cache: RegistryContainer = HUB) -> ServingContainer:
     """Bring one up, which is found so."""
     environment = ContainerEnvironment(world.clock, world.ports, world.ask)
     starting = ContainerStart(world.docker, world.plan(cache), NETWORK, environment)
@@ -51,7 +51,7 @@ async def test_made(world: World) -> None:
     there(world.runner, "container", world.seen(HUB))
     world.silent[54100] = 2
 
-    assert await bring_up(world) == Serving(HUB, 54100, "made")
+    assert await bring_up(world) == ServingContainer(HUB, 54100, "made")
     assert world.changes()[0] == "docker pull --quiet registry:3"
     assert world.changes()[1].startswith(RUN.format(port=54100))
     assert world.changes()[1].endswith("registry:3")
@@ -61,7 +61,7 @@ async def test_made(world: World) -> None:
 
 async def test_left_alone(world: World) -> None:
     """What runs, on our network, and answers is not touched."""
-    assert await bring_up(world, world.seen(HUB)) == Serving(HUB, 54100, "found")
+    assert await bring_up(world, world.seen(HUB)) == ServingContainer(HUB, 54100, "found")
     assert world.runner.lines == []
 
 
@@ -77,7 +77,7 @@ async def test_started(world: World, status: str) -> None:
     """What was stopped is started."""
     there(world.runner, "container", world.seen(HUB))
 
-    assert await bring_up(world, world.seen(HUB, status=status)) == Serving(HUB, 54100, "started")
+    assert await bring_up(world, world.seen(HUB, status=status)) == ServingContainer(HUB, 54100, "started")
     assert world.changes() == [f"docker start {NAME}"]
 
 
@@ -125,7 +125,7 @@ async def test_beyond_repair(world: World) -> None:
     stopped = world.seen(HUB, status="exited")
     stopped["HostConfig"]["PortBindings"]["5000/tcp"][0]["HostPort"] = "40009"
 
-    assert await bring_up(world, stopped) == Serving(HUB, 40009, "made")
+    assert await bring_up(world, stopped) == ServingContainer(HUB, 40009, "made")
     assert world.changes()[-2] == f"docker rm --force {NAME}"
     assert world.changes()[-1].startswith(RUN.format(port=40009))
 
@@ -137,7 +137,7 @@ async def test_port_was_taken_meanwhile(world: World) -> None:
     world.runner.script("docker", "run", code=0)
     world.ports.taken.add(("127.0.0.1", 54100))
 
-    assert await bring_up(world, world.seen(HUB, status="exited")) == Serving(HUB, 40000, "made")
+    assert await bring_up(world, world.seen(HUB, status="exited")) == ServingContainer(HUB, 40000, "made")
     assert [line.split("--")[0] for line in world.changes()] == [
         f"docker start {NAME}",
         *["docker rm ", "docker run "] * 2,
@@ -174,7 +174,7 @@ async def test_somebody_was_faster(world: World) -> None:
     world.runner.script("docker", "run", code=125, stderr='The container name "/x" is already in use by container "y"')
     there(world.runner, "container", world.seen(HUB))
 
-    assert await bring_up(world) == Serving(HUB, 54100, "found")
+    assert await bring_up(world) == ServingContainer(HUB, 54100, "found")
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ async def test_another_upstream(world: World) -> None:
     before = world.seen(HUB)
     before["Config"]["Env"] = ["REGISTRY_PROXY_REMOTEURL=https://mirror.example"]
 
-    assert await bring_up(world, before) == Serving(HUB, 54100, "made")
+    assert await bring_up(world, before) == ServingContainer(HUB, 54100, "made")
     assert world.changes()[0] == f"docker rm --force {NAME}"
 
 

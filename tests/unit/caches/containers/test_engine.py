@@ -18,7 +18,7 @@ from tests.unit.caches.containerworld import GHCR, HUB, NETWORK, PUSH, QUAY, Wor
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from obol.caches.containers.plan import CacheContainer
+    from obol.caches.containers.plan import RegistryContainer
 
 
 @pytest.fixture
@@ -33,19 +33,19 @@ def make(directory: Path) -> Path:
     return directory
 
 
-def engine(world: World, *caches: CacheContainer) -> ContainersEngine:
+def engine(world: World, *caches: RegistryContainer) -> ContainersEngine:
     """The unit under test."""
     plan = replace(world.plan(*caches), loopback={"docker.io": 40100})
     return ContainersEngine(world.docker, plan, clock=world.clock, probe=world.ports, ask=world.ask)
 
 
-def are_there(world: World, *caches: CacheContainer) -> None:
+def are_there(world: World, *caches: RegistryContainer) -> None:
     """These run."""
     for cache in caches:
         there(world.runner, "container", world.seen(cache))
 
 
-def are_absent_at_first(world: World, *caches: CacheContainer) -> None:
+def are_absent_at_first(world: World, *caches: RegistryContainer) -> None:
     """These are there as soon as they are made."""
     for cache in caches:
         absent(world.runner, "container", cache.name)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from obol.caches.containers.plan import CacheContainer, ContainersPlan, forgets, notes_on, published_port
+from obol.caches.containers.plan import ContainersPlan, RegistryContainer, forgets, notes_on, published_port
 from obol.machine.docker.values import Container, PortBinding
 from obol.rendering.registries import Mirror
 from tests.unit.caches.containerworld import GHCR, HUB, PUSH, QUAY
@@ -20,10 +20,10 @@ PLAN = ContainersPlan(Path("/root"), (HUB,))
         (GHCR, "k3d-obol-ghcr-io.localhost", "ghcr.io"),
         (QUAY, "k3d-obol-quay-io.localhost", "quay.io"),
         (PUSH, "k3d-obol-local.localhost", "localhost_54103"),
-        (CacheContainer("r.x.io:5000", "http://x", 0), "k3d-obol-r-x-io-5000.localhost", "r.x.io_5000"),
+        (RegistryContainer("r.x.io:5000", "http://x", 0), "k3d-obol-r-x-io-5000.localhost", "r.x.io_5000"),
     ],
 )
-def test_names(cache: CacheContainer, name: str, directory: str) -> None:
+def test_names(cache: RegistryContainer, name: str, directory: str) -> None:
     """Names and directories are those of the original system."""
     assert (cache.name, cache.directory) == (name, directory)
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.caches.builtin.process import Running
-from obol.caches.containers.container import Serving
+from obol.caches.containers.container import ServingContainer
 from obol.caches.containers.engine import ContainerSeen, ContainersStarted, LeftOut
-from obol.caches.containers.plan import CacheContainer, push_registry
+from obol.caches.containers.plan import RegistryContainer, push_registry
 from obol.caches.reachable import Substitute
 from obol.cli.cache import engines
 from obol.errors import ObolError
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from obol.cli.terminal.present import Speaker
     from tests.unit.cli.conftest import Terminal
 
-HUB = CacheContainer("docker.io", "https://registry-1.docker.io", 54100)
-GHCR = CacheContainer("ghcr.io", "https://ghcr.io", 54101)
+HUB = RegistryContainer("docker.io", "https://registry-1.docker.io", 54100)
+GHCR = RegistryContainer("ghcr.io", "https://ghcr.io", 54101)
 RUNS = (ContainerSeen(HUB, "running", 54100, content=Amount(2, 1024)), ContainerSeen(GHCR, "running", 40001))
 STOPPED = (ContainerSeen(HUB, "stopped", 54100), ContainerSeen(GHCR, "stopped", 54101))
 PUSH = (ContainerSeen(push_registry(), "running", 54103),)
@@ -42,7 +42,9 @@ class Docker:
     traced: bool = True
     silent: bool = False
     done: ContainersStarted = field(
-        default_factory=lambda: ContainersStarted((Serving(HUB, 54100, "started"), Serving(GHCR, 54101, "found")))
+        default_factory=lambda: ContainersStarted(
+            (ServingContainer(HUB, 54100, "started"), ServingContainer(GHCR, 54101, "found"))
+        )
     )
     plans: list[ContainersPlan] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -192,7 +194,7 @@ def test_start(terminal: Terminal, docker: Docker) -> None:
     docker.there = STOPPED
     docker.done = ContainersStarted(
         docker.done.serving,
-        (LeftOut(CacheContainer("quay.io", "https://quay.io", 54102), ObolError("it crashes")),),
+        (LeftOut(RegistryContainer("quay.io", "https://quay.io", 54102), ObolError("it crashes")),),
         (Substitute("ghcr.io", 54101, 40001, "nginx (pid 7)"),),
         ("one is old",),
     )
@@ -215,7 +217,7 @@ def test_start(terminal: Terminal, docker: Docker) -> None:
 
 def test_start_what_runs(terminal: Terminal, docker: Docker) -> None:
     """Containers that run already are left alone, which is said."""
-    docker.done = ContainersStarted((Serving(HUB, 54100, "found"),))
+    docker.done = ContainersStarted((ServingContainer(HUB, 54100, "found"),))
 
     assert terminal.run("cache start") == 0
 

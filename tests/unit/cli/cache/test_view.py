@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from obol.caches.containers.engine import ContainerSeen
-from obol.caches.containers.plan import CacheContainer
+from obol.caches.containers.plan import RegistryContainer
 from obol.caches.reachable import Substitute
 from obol.cli.cache.view import engine_parts, images_lines
 from obol.cli.terminal.caches import container_result, listeners_table, moved_note, substitute_note
@@ -110,7 +110,7 @@ def test_a_port_that_is_free_again() -> None:
 
 def test_container_result() -> None:
     """A container is shown to programs with its state and what it holds."""
-    cache = CacheContainer("docker.io", "https://registry-1.docker.io", 54100)
+    cache = RegistryContainer("docker.io", "https://registry-1.docker.io", 54100)
     seen = ContainerSeen(cache, "running", 54100, content=Amount(3, 10))
 
     result = container_result(seen)

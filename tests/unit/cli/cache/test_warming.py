@@ -16,7 +16,7 @@ from obol.cli.cache import warming
 from obol.cli.cache.warming import Unfinished, failures, warm_lines, warm_result
 from obol.cli.terminal.present import Speaker
 from obol.client.platforms import this_machine
-from obol.client.ports import Limits, Origin
+from obol.client.ports import BytesFrom, Limits
 from obol.errors import UsageError
 from obol.registry.control.api import ImageProgress, ProgressStatus
 from tests.unit.cli.conftest import FakeEngine, engine_status
@@ -53,12 +53,12 @@ class FakeWarmth:
         self.asked += references
         image, problem = pulled(), failed()
         progress.found(APP, 5)
-        progress.moved(APP, 5, Origin.UPSTREAM)
+        progress.moved(APP, 5, BytesFrom.UPSTREAM)
         progress.done(image)
         if self.interrupted:
             progress.found(LITELLM, 100)
-            progress.moved(LITELLM, 10, Origin.CACHE)
-            progress.moved(LITELLM, 30, Origin.UPSTREAM)
+            progress.moved(LITELLM, 10, BytesFrom.CACHE)
+            progress.moved(LITELLM, 30, BytesFrom.UPSTREAM)
             raise KeyboardInterrupt
         progress.failed(problem)
         return image, problem

@@ -10,7 +10,7 @@ from msgspec import structs
 from obol.backends.ports import Details, Node, Workload
 from obol.caches.builtin.process import Running
 from obol.caches.containers.engine import ContainerSeen
-from obol.caches.containers.plan import CacheContainer, push_registry
+from obol.caches.containers.plan import RegistryContainer, push_registry
 from obol.caches.reachable import Substitute
 from obol.cli.results.stack import GainResult, LastUpResult
 from obol.cli.stack.view import status_code, status_parts, status_result
@@ -105,7 +105,7 @@ def test_status_after_an_unmeasured_up() -> None:
 
 def test_containers() -> None:
     """Containers that are there are shown with their state, and one that runs is what serves."""
-    cache = CacheContainer("docker.io", "https://registry-1.docker.io", 54100)
+    cache = RegistryContainer("docker.io", "https://registry-1.docker.io", 54100)
     seen = (ContainerSeen(cache, "running", 54100), ContainerSeen(replace(cache, registry="quay.io"), "stopped"))
     shown = StackStatus(OTTER, "running", containers=seen)
 

@@ -8,7 +8,7 @@ import pytest
 from obol.cli.terminal import progress as progress_module
 from obol.cli.terminal.present import Speaker
 from obol.cli.terminal.progress import LINE_EVERY, Lines, LiveBars, came_from, watching
-from obol.client.ports import Origin, Silence
+from obol.client.ports import BytesFrom, Silence
 from obol.oci.references import ImageReference
 from tests.fakes.clock import FakeClock
 from tests.unit.cli.conftest import Screen
@@ -23,11 +23,11 @@ OTHER = ImageReference.parse("quay.io/team/other:1")
 def pull_all(progress: Progress, clock: FakeClock) -> None:
     """One image that comes, one that does not."""
     progress.found(APP, 12 * MIB)
-    progress.moved(APP, 2 * MIB, Origin.CACHE)
+    progress.moved(APP, 2 * MIB, BytesFrom.CACHE)
     clock.advance(LINE_EVERY)
-    progress.moved(APP, 4 * MIB, Origin.UPSTREAM)
+    progress.moved(APP, 4 * MIB, BytesFrom.UPSTREAM)
     clock.advance(1.0)
-    progress.moved(APP, 6 * MIB, Origin.UPSTREAM)
+    progress.moved(APP, 6 * MIB, BytesFrom.UPSTREAM)
     progress.done(pulled(cache=2 * MIB, upstream=10 * MIB))
     progress.failed(failed())
 
@@ -53,8 +53,8 @@ def test_bars() -> None:
     assert live.rows() == []
     live.found(LITELLM, 12 * MIB)
     clock.advance(2.0)
-    live.moved(LITELLM, MIB, Origin.CACHE)
-    live.moved(LITELLM, 3 * MIB, Origin.UPSTREAM)
+    live.moved(LITELLM, MIB, BytesFrom.CACHE)
+    live.moved(LITELLM, 3 * MIB, BytesFrom.UPSTREAM)
 
     one, overall = live.rows()
     assert (one.name, one.present, one.total, one.speed) == (str(LITELLM), 4 * MIB, 12 * MIB, 1.5 * MIB)
@@ -70,7 +70,7 @@ def test_bars_of_what_fails() -> None:
     """What is missing of an image that failed is not waited for any more; one that never began takes nothing away."""
     live = LiveBars(FakeClock(), 3)
     live.found(LITELLM, 12 * MIB)
-    live.moved(LITELLM, 4 * MIB, Origin.UPSTREAM)
+    live.moved(LITELLM, 4 * MIB, BytesFrom.UPSTREAM)
     live.found(APP, 4 * MIB)
 
     live.failed(failed())
@@ -94,7 +94,7 @@ def test_terminal(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
     monkeypatch.setattr(progress_module, "LiveBars", lambda *_: bars)
     bars.found(LITELLM, 12 * MIB)
     clock.advance(1.0)
-    bars.moved(LITELLM, MIB, Origin.UPSTREAM)
+    bars.moved(LITELLM, MIB, BytesFrom.UPSTREAM)
 
     with watching(Speaker(), 1, clock) as progress:
         assert progress is bars

@@ -26,9 +26,6 @@ from tests.fakes.server import Answer
 from tests.limits import scaled
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from obol.registry.store.ports import Grant, RepositoryKey
     from tests.engine.conftest import Start
 
 IMAGE = make_image(40_000, 1_500_000, seed=70, index=False)
@@ -159,7 +156,7 @@ async def test_blob_is_served_where_its_right_cannot_be_written(start: Start, mo
         upstream.add("library/other", "1", IMAGE)
         await cache.pull(IMAGE)
 
-        async def full(names: SqliteMetadata, place: RepositoryKey, grants: Sequence[Grant], given: Digest) -> None:
+        async def full(*_: object) -> None:
             raise StoreError("record rights: no space left", full=True)
 
         monkeypatch.setattr(SqliteMetadata, "add_grants", full)

@@ -231,12 +231,12 @@ async def test_right_after_the_first_transfer() -> None:
     assert one.count("head_blob") == 0
 
 
-async def test_right_that_cannot_be_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where the right cannot be written down the client has its blob all the same."""
+async def test_grant_that_cannot_be_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the grant cannot be written down the client has its blob all the same."""
     one, _ = one_blob()
     async with world(one) as w:
 
-        async def fail(repo: RepositoryKey, grants: list[Grant]) -> None:
+        async def fail(*_: object) -> None:
             raise StoreError("full", full=True)
 
         monkeypatch.setattr(w.store.metadata, "add_grants", fail)

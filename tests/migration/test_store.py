@@ -118,20 +118,20 @@ def files(root: Path) -> dict[Path, bytes]:
 async def test_second_start_does_nothing(root: Path) -> None:
     """What was upgraded and filled once is left as it is."""
     first = open_store(root)
-    assert await Graph(first).fill() == MANIFESTS
+    assert await Graph(first).catch_up() == MANIFESTS
     await first.close()
     before = files(root)
 
     second = open_store(root)
-    assert await Graph(second).fill() == 0
+    assert await Graph(second).catch_up() == 0
     await second.close()
 
     assert files(root) == before
 
 
 @pytest.mark.parametrize("steps", [0, 1, MANIFESTS - 1])
-async def test_interrupted_fill(root: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
-    """A fill that ends early goes on where it was."""
+async def test_interrupted_catch_up(root: Path, monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    """What ends early goes on where it was."""
     store = open_store(root)
     add, done = store.metadata.add_edges, 0
 
@@ -144,11 +144,11 @@ async def test_interrupted_fill(root: Path, monkeypatch: pytest.MonkeyPatch, ste
 
     monkeypatch.setattr(store.metadata, "add_edges", fail_at)
     with pytest.raises(StoreError):
-        await Graph(store).fill()
+        await Graph(store).catch_up()
     await store.close()
 
     again = open_store(root)
-    assert await Graph(again).fill() == MANIFESTS - steps
+    assert await Graph(again).catch_up() == MANIFESTS - steps
     await again.close()
 
 

@@ -125,16 +125,16 @@ async def running_engine(settings: EngineSettings, clock: Clock | None = None) -
         running = RunningEngine(engine, listeners, store, clock.wall())
         for wanted in settings.listeners:
             await listeners.add(wanted)
-        filling = spawn(_fill_edges(store), name="edges")
-        stack.push_async_callback(asyncio.wait, [filling])
-        stack.callback(filling.cancel)
+        catching_up = spawn(_catch_up(store), name="edges")
+        stack.push_async_callback(asyncio.wait, [catching_up])
+        stack.callback(catching_up.cancel)
         yield running
 
 
-async def _fill_edges(store: DiskStore) -> None:
+async def _catch_up(store: DiskStore) -> None:
     """Make up for the edges that an older version did not store; what fails is left for the next start."""
     with suppress(StoreError):
-        await Graph(store).fill()
+        await Graph(store).catch_up()
 
 
 def _scopes(settings: EngineSettings, shares: Shares, clock: Clock, stack: AsyncExitStack) -> tuple[Scope, ...]:

@@ -1,8 +1,8 @@
 """Who may read what: a grant of the repository, and content that its own upstream gave or confirmed.
 
-A manifest lets its repository read what it names. But anybody may write a manifest that names anything: content that
-only another registry gave is not served on the word of a manifest, the upstream is asked first. When an upstream says
-that a repository is not for us any more, all of its grants end, those of digests too.
+A manifest lets its repository read what it names. But a manifest may name anything. So content that only another
+registry gave is not served on the word of a manifest: the upstream is asked first. When an upstream says that a
+repository is not for us any more, all of its grants end, those of digests too.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Manifests: by digest, which never changes, and by tag, which may.
 
-What is stored is trusted as `policy.freshness` decides. Whatever is fetched is kept together with the grants that it
+`policy.freshness` decides how long a stored answer is trusted. What is fetched is kept together with the grants that it
 implies: a manifest of a repository lets the repository read all that it names. All of that is done in the flight of the
 question, so that an answer which comes too late for its client is there for the next one.
 """
@@ -217,7 +217,7 @@ class Manifests:
         if told.digest is None or told.size is None or not told.media_type:
             return None
         if isinstance(wanted.reference, Tag):
-            # A kind of document that nobody has would be a meaning of its own, and anybody may make up as many.
+            # A client may make up as many kinds of document as it likes, and each would have a row of its own.
             if not variant_of_others(variant):
                 await self._set_tag(wanted.repo, self._meaning(wanted.reference, variant, told.digest, told.media_type))
         elif told.digest != wanted.reference:
@@ -245,7 +245,7 @@ class Manifests:
     async def _stored(self, wanted: ManifestLookup, digest: Digest, grant: Grant) -> StoredManifest | None:
         """A manifest that is held and that the upstream of the scope gave.
 
-        A document that we do not read is what it was given as, whatever an index calls it.
+        A document that we do not read has the type that the upstream gave it with, not the one that an index names.
         """
         given = await self._grants.provenance(wanted.repo, digest)
         if given is None:

@@ -30,7 +30,7 @@ AT_ONCE = 2
 
 @dataclass(frozen=True, slots=True)
 class StoredManifest:
-    """A stored manifest: its bytes, or the open file that whoever gets it closes, or neither where none was wanted."""
+    """A stored manifest: its bytes, or the open file, which the caller closes, or neither for a HEAD."""
 
     media_type: str
     size: int

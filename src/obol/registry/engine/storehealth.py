@@ -1,4 +1,4 @@
-"""Whether the store can keep what comes. A cache serves on when it cannot; somebody has to hear of it all the same."""
+"""Whether the store can keep what comes. A cache serves on when it cannot, and its status says so."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What we hold: verified content by digest, downloads under way, and the index of who may read what.
+"""What we hold: verified content by digest, partials, and metadata: tags, grants, and what manifests refer to.
 
-Three small ports (`ports`): content, partials, and metadata (tags and grants). Called by `engine`; only `wiring` names
-an adapter. It never asks an upstream and never decides what may be removed.
+Three small ports (`ports`). Called by `engine`, `transfers` and `upkeep`; only `wiring` names an adapter. The store
+asks no upstream, and does not decide what may be removed.
 """

@@ -123,7 +123,7 @@ class Partial(Protocol):
         ...
 
     def close(self) -> None:
-        """Give the descriptor back, keeping the file (and its checkpoint) for a later attempt; safe to repeat."""
+        """Close the file, keeping it and its checkpoint for a later attempt; safe to repeat."""
         ...
 
 

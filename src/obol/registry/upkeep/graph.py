@@ -1,8 +1,8 @@
 """What needs what: a manifest its children, from the edges that are stored with it.
 
-Versions before the edges stored manifests without them, and an index that was repaired has lost them. Both are made up
-for: at once where somebody asks, and for the rest of the store by `fill`, beside requests. Each manifest is recorded by
-itself, so a transfer that was interrupted goes on where it was.
+Older versions stored manifests without their edges, and an index that was repaired has lost them. So a manifest without
+edges is read and recorded: at once where the graph is asked for it, else by `catch_up`, beside requests. Each is
+recorded by itself, so that an interrupted `catch_up` goes on where it was.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Graph:
         found = await self._metadata.edges(digest) or await self._read(digest, said)
         return found if found is None or bare(said) in VAGUE | {found.media_type} else None
 
-    async def fill(self) -> int:
+    async def catch_up(self) -> int:
         """Record the edges of all manifests that have none; tells how many. Raises StoreError."""
         missing = await self._metadata.without_edges()
         return sum([await self._read(digest, said) is not None for digest, said in missing])

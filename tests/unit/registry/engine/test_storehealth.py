@@ -16,8 +16,8 @@ BROKEN = StoreError("write a download: Input/output error")
 
 def over_quota() -> StoreError:
     """What a store raises when the user may not write more, however much the disk has."""
-    problem = StoreError("write a download: DiskSpace quota exceeded", full=True)
-    problem.__cause__ = OSError(errno.EDQUOT, "DiskSpace quota exceeded")
+    problem = StoreError("write a download: Disk quota exceeded", full=True)
+    problem.__cause__ = OSError(errno.EDQUOT, "Disk quota exceeded")
     return problem
 
 

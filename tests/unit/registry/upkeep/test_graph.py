@@ -37,20 +37,20 @@ async def test_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert await Graph(store).manifest(digest, INDEX) == first
 
 
-async def test_fill() -> None:
+async def test_catch_up() -> None:
     """All manifests that are held are recorded, those of kinds that we do not read as referring to nothing."""
     store, digest = await held(IMAGE.index.body, INDEX)
     artifact = Digest.of(b"anything")
     await store.content.put(artifact, b"anything")
     await store.metadata.add_grants(APP, [Grant(artifact, ContentKind.MANIFEST, ARTIFACT, 8)])
 
-    assert await Graph(store).fill() == 2
+    assert await Graph(store).catch_up() == 2
 
     assert await store.metadata.edges(digest) == parse_manifest(IMAGE.index.body, INDEX)
     opaque = await store.metadata.edges(artifact)
     assert opaque is not None
     assert (opaque.media_type, opaque.manifests, opaque.blobs) == (ARTIFACT, (), ())
-    assert await Graph(store).fill() == 0
+    assert await Graph(store).catch_up() == 0
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ async def test_none(body: bytes, said: str) -> None:
     store, digest = await held(body, said)
 
     assert await Graph(store).manifest(digest, said) is None
-    assert await Graph(store).fill() == 0
+    assert await Graph(store).catch_up() == 0
 
     await store.metadata.add_edges(digest, parse_manifest(IMAGE.index.body, INDEX))
     assert (await Graph(store).manifest(digest, said) is None) == (said != INDEX)
@@ -76,7 +76,7 @@ async def test_none(body: bytes, said: str) -> None:
 async def test_not_held() -> None:
     """Edges of a manifest that is not held any more count for nothing."""
     store, digest = await held(IMAGE.index.body, INDEX)
-    await Graph(store).fill()
+    await Graph(store).catch_up()
     await store.content.remove(digest)
 
     assert await Graph(store).manifest(digest, INDEX) is None

@@ -1,10 +1,10 @@
 """The port `Content` over the files and the rows of the index, which it keeps true to each other.
 
-What was settled once is remembered, so that most questions cost a dictionary look-up; still, a file's size and the
-time when it was written are looked at whenever it is opened. Whatever does not fit is settled on the spot, under a lock
-of that digest: a row without a file is removed; a file without a row, with a row that a repair made, or written since,
-is read and hashed before it counts; a file of another size than its row says, or of another hash than its name, goes
-to quarantine. Bytes that decay without being written are not noticed: hashing every hit would cost more than the hit.
+What was settled once is remembered, so that most questions cost a dictionary look-up. Each opening still compares the
+file's size and the time when it was written. What does not fit is settled on the spot, under a lock of that digest: a
+row without a file is removed; a file without a row, with a row that a repair made, or written since, is read and hashed
+before it counts; a file of another size than its row says, or of another hash than its name, goes to quarantine. Bytes
+that decay without being written are not noticed: hashing every hit would cost more than the hit.
 A row follows its file, never the other way round.
 """
 

@@ -1,10 +1,9 @@
 """The SQLite file of the index: opened, checked, repaired, and asked from one thread.
 
 SQLite wants one writer, and a statement may wait for a foreign process's lock, so statements run in a thread of their
-own. Only a row that is asked for by its key is looked up where it is wanted, by a connection that never waits: that
-takes microseconds, and going to a thread and back a hundred. What the file holds can be had again from the blobs and
-the journal; so a file that turns out to be damaged, be it at the start or while we run, is moved aside and filled anew,
-and the statement is tried once more.
+own. Only a row is looked up by its key on the event loop, by a connection that never waits: that takes a few
+microseconds, and a thread's round trip a hundred. What the file holds can be made again from the blobs and the journal.
+So a damaged file, at the start or later, is moved aside and filled anew, and the statement is tried once more.
 """
 
 from __future__ import annotations
@@ -85,8 +84,8 @@ class DamagedIndex(sqlite3.DatabaseError):
 class Database:
     """One SQLite file and the connection to it.
 
-    `fill` puts into a new, empty index whatever is known from elsewhere; it runs in the transaction that makes the
-    tables, so that an index is never there half-filled. `busy_timeout`: seconds to wait for a foreign lock.
+    `fill` puts into a new, empty index what the files and the journal say. It runs in the transaction that makes the
+    tables, so that no index is ever half filled. `busy_timeout`: seconds to wait for a foreign lock.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class Database:
         self._glancing: sqlite3.Connection | None = None
         self._glances_at = 0
         self.generation = 0
-        """Counts the times that the index was opened, so that who remembers what it said knows when to forget."""
+        """Counts the times that the index was opened: a cache of its rows compares it to know when they are stale."""
 
     def open(self) -> None:
         """Open the file, in the calling thread. Raises StoreUnusable, sqlite3.Error, OSError."""
@@ -118,7 +117,7 @@ class Database:
         return await self._pool.run(what, self._guarded, what, work)
 
     async def lookup(self, what: str, work: Work[T]) -> T:
-        """Ask for a row by its key: here, or in the thread if something is in the way. Raises StoreError."""
+        """Look up a row by its key: here, or in the thread where that would wait. Raises StoreError."""
         with suppress(sqlite3.Error):
             if (connection := self._glance()) is not None:
                 return work(connection)

@@ -1,7 +1,7 @@
 """The files of complete content: `blobs/<algorithm>/<first two digits>/<digits>`, and how they come and go.
 
 The order of a commit is law: write, fsync the file, rename it into place, fsync the directory, and only then the index
-row. A file under `blobs` is therefore complete, whatever happened; a row may be missing, never premature. Everything
+row. So a file under `blobs` is complete, also after a crash; a row may be missing, but is never premature. Everything
 here blocks and raises OSError; `content` is the port over it.
 """
 
@@ -121,7 +121,7 @@ class BlobTree:
         return found
 
     def isolate(self, digest: Digest) -> None:
-        """Take the file out of service, keeping the last damaged one of this digest for whoever looks into it."""
+        """Take the file out of service, keeping the last damaged one of this digest for a person to look into."""
         shard = self._shard(digest)
         if shard is None:
             return

@@ -1,7 +1,8 @@
 """Tags, grants and uses in the SQLite index, and how the journal fills them again.
 
-A change is appended to the journal inside the transaction, just before its commit: a line too many (the commit failed)
-only names what was true anyway, a line too few would be lost in a repair.
+A change is appended to the journal inside the transaction, just before its commit. Where the commit then fails, the
+journal has a line too many, which does no harm; a line too few would be lost in a repair. Edges are not in the journal:
+the manifests are read again.
 """
 
 from __future__ import annotations
@@ -268,7 +269,7 @@ def _find_tag(connection: sqlite3.Connection, repo: RepositoryKey, tag: Tag, var
 
 def _held(tag: str, variant: str, digest: str, media_type: str, checked_at: float) -> HeldTag | None:
     try:
-        # The digest becomes a path: nobody who wrote into the index by hand shall choose that.
+        # The digest becomes a path, which a hand that wrote into the index must not choose.
         return HeldTag(Tag(tag), variant, Digest.parse(digest), media_type, checked_at)
     except OciError:
         return None

@@ -36,7 +36,7 @@ WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 @dataclass(frozen=True, slots=True)
 class DiskStore:
-    """An open store. Whoever opened it closes it, after everything that uses it has ended."""
+    """An open store. Its opener closes it, after all that uses it has ended."""
 
     root: Path
     content: DiskContent

@@ -1,8 +1,8 @@
-"""The port `Partials`: downloads under way, as files `partial/<algorithm>-<digits>[-<scope>]`, each with a checkpoint.
+"""The port `Partials`: blobs that are not complete, as files `partial/<id>`, each with a checkpoint.
 
-A checkpoint says how much of the file an earlier attempt left in one piece. Bytes that were written but not synced are
-still there after a crash of this program, yet not after one of the machine; so a checkpoint counts only within the boot
-that wrote it, but for the part that was synced. What is resumed is hashed again by the caller in any case.
+A checkpoint says how many bytes from the start an earlier attempt left. Bytes that were written but not synced survive
+a crash of this program, but not one of the machine. So a checkpoint counts only within the boot that wrote it, except
+for the part that was synced. The caller hashes what it resumes again in any case.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Checkpoint(msgspec.Struct, frozen=True):
 class _Descriptor:
     """A file descriptor that threads use: made by the first of them where there is none yet, closed by the last.
 
-    So its number is not given anew while somebody reads or writes by it.
+    So the system does not give its number to another file while a thread reads or writes by it.
     """
 
     def __init__(self, number: int | None, make: Callable[[], int]) -> None:
@@ -105,7 +105,7 @@ class DiskPartial:
         self._partials = partials
         self._descriptor = _Descriptor(descriptor, self._make)
         self._durable = 0
-        # The names may be touched by a thread whose caller was cancelled, while the next call is in another.
+        # A thread whose caller was cancelled may still rename or unlink the file, while the next call is in another.
         self._names = threading.Lock()
         self._gone = False
 
@@ -136,7 +136,7 @@ class DiskPartial:
         self._partials.closed(self._name)
 
     def prepare(self) -> None:
-        """Make the file, in the calling thread. What goes wrong the first write will tell."""
+        """Make the file, in the calling thread. The first write meets what went wrong."""
         with suppress(OSError), self._descriptor.held():
             pass
 
@@ -189,10 +189,9 @@ class DiskPartial:
 
 
 class DiskPartials:
-    """Downloads under way or left behind, in one folder.
+    """Partials in use or left behind, in one folder.
 
-    `held` tells the size of complete content, or None; `boot` names the machine's current boot, "" if it cannot be
-    told.
+    `held` gives the size of complete content, or None. `boot` names the machine's current boot; "": it is not known.
     """
 
     def __init__(
@@ -229,7 +228,7 @@ class DiskPartials:
         return await self.pool.run("look for a download", self._frontier, name)
 
     async def sweep(self) -> int:
-        """Remove what cannot be resumed; tell how many downloads and foreign files that were.
+        """Remove what cannot be resumed; tells how many partials and foreign files that were.
 
         To be awaited before content is stored: the file that `put` is writing looks like one that a crash left.
         """
@@ -246,7 +245,7 @@ class DiskPartials:
         return await self.pool.run("count downloads", self._usage)
 
     def closed(self, name: str) -> None:
-        """Note that nobody writes this download any more."""
+        """Note that the partial is not in use any more."""
         self._in_use.discard(name)
 
     def create(self, name: str) -> int:
@@ -256,7 +255,7 @@ class DiskPartials:
         return self.folder.create(name)
 
     def remove(self, name: str) -> None:
-        """Remove a download and its checkpoint, in the calling thread. Raises OSError."""
+        """Remove a partial and its checkpoint, in the calling thread. Raises OSError."""
         self.folder.unlink(name)
         self.folder.unlink(name + _CHECKPOINT)
 
@@ -272,7 +271,7 @@ class DiskPartials:
     def _frontier(self, name: str) -> int:
         """How many bytes of this file count; 0 if it is not a file of ours, or has no valid checkpoint."""
         found = self.folder.stat(name)
-        # Somebody else's file, by a second name, would be written to.
+        # A second name may be that of a foreign file, which we would write to.
         if found is None or found.st_nlink != 1 or (descriptor := self.folder.open(name + _CHECKPOINT)) is None:
             return 0
         try:

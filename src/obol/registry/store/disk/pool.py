@@ -1,6 +1,6 @@
 """Threads in which the adapters of the store block, so that the event loop does not.
 
-Errors are translated here, once: whatever the operating system says becomes a StoreError.
+Errors are translated here, once: an OSError becomes a StoreError.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class BlockingPool:
     async def run(self, what: str, work: Callable[[*Ts], T], *args: *Ts, undo: Callable[[T], None] | None = None) -> T:
         """Do `work(*args)` in a thread. Raises StoreError for an OSError, or when the pool is closed.
 
-        Who awaits may be cancelled while the thread works on; its result then goes to `undo`, so that nothing leaks.
+        The caller may be cancelled while the thread works on; the result then goes to `undo`, so that nothing leaks.
         """
         try:
             future = self._pool.submit(work, *args)
@@ -59,8 +59,8 @@ class BlockingPool:
             raise failure(what, problem) from problem
 
     def ahead(self, work: Callable[[], None]) -> None:
-        """Do `work()` in a thread for somebody who will need it done; what it raises is not told to anybody."""
-        with suppress(RuntimeError):  # closed; who needs it is told so
+        """Do `work()` in a thread for a caller who will need it done, and meets there what went wrong."""
+        with suppress(RuntimeError):  # the pool is closed, and the caller's next step says so
             self._pool.submit(work)
 
     def call(self, work: Callable[[], T]) -> T:

@@ -7,7 +7,7 @@
 #   make soak    what the engine withstands: kills, damage, a full disk, crowds    ARGS="--only kills"
 #   make dev-frontend        build examples/frontend and run it in the stack of development mode   FRONTEND_DIR=…
 #   make dev-frontend-reset  go back to its released image; docs/development.md
-#   make check   all that must hold: format, lint, types, imports, sizes, mirror, docs, tests with coverage
+#   make check   all that must hold: format, lint, types, imports, names, sizes, mirror, docs, tests with coverage
 #   make format  put the code into the house format, mend what lint can mend
 #   make docs    write the generated pages, and make the site of all pages in site/
 #   make lock    write the locks from pyproject.toml, keeping what is pinned     UPGRADE=1 takes the newest of all
@@ -32,7 +32,7 @@ FRONTEND_IMAGE ?= obol-frontend:$(firstword $(shell printf %s '$(CURDIR)' | cksu
 OBOL ?= $(BIN)/obol
 
 PURE := src/obol/oci/*,src/obol/registry/policy/*,src/obol/rendering/*,src/obol/stack/plan.py
-STEPS := check-format check-lint check-types check-imports check-sizes check-mirror check-docs check-tests
+STEPS := check-format check-lint check-types check-imports check-names check-sizes check-mirror check-docs check-tests
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # No index, environment or settings file of the machine may show in a lock.
 COMPILE := env -u UV_DEFAULT_INDEX -u UV_INDEX -u UV_INDEX_URL -u UV_EXTRA_INDEX_URL -u UV_FIND_LINKS -u UV_CONSTRAINT \
@@ -90,6 +90,9 @@ check-types: $(READY)
 check-imports: $(READY)
 	$(call step,import contracts,$(BIN)/lint-imports --no-logo)
 	$(call step,descriptors of the store,$(BIN)/python -m scripts.check_descriptors)
+
+check-names: $(READY)
+	$(call step,names,$(BIN)/python -m scripts.check_names)
 
 check-sizes: $(READY)
 	$(call step,sizes,$(BIN)/python -m scripts.check_sizes)

@@ -13,7 +13,7 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING, Self
 
 from obol.demo.base import Link
-from obol.demo.origin import HOST, Origin, SlowLink
+from obol.demo.origin import HOST, OriginServer, SlowLink
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,7 +47,7 @@ class Counts:
         return Counts(self.size - before.size, self.requests - before.requests)
 
 
-class _CountingOrigin(Origin):
+class _CountingOrigin(OriginServer):
     """The demo's origin, which can come back on the port that it had."""
 
     def __init__(self, collection: Collection, link: SlowLink, port: int = 0) -> None:

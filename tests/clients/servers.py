@@ -122,7 +122,7 @@ class Child:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class LoggedRequest:
     """One request that reached the upstream, and the bytes of its answer's body."""
 
     method: str
@@ -170,7 +170,7 @@ class Upstream:
     def forget(self) -> None:
         self._forgotten += len(self.requests())
 
-    def requests(self) -> list[Seen]:
+    def requests(self) -> list[LoggedRequest]:
         """What it was asked since the last `forget`."""
         if self._child is not None:
             # A line is written when its answer is done, so that one of our own tells that the earlier ones are there.
@@ -179,10 +179,10 @@ class Upstream:
             self._child.wait_for(lambda: mark in self._access_log() or None)
         return [one for one in self.seen() if "/v2/?mark=" not in one.target][self._forgotten :]
 
-    def seen(self) -> list[Seen]:
+    def seen(self) -> list[LoggedRequest]:
         """What it has noted down since its beginning; what it answers just now may be missing."""
         found = filter(None, map(_ACCESS.search, self._access_log().splitlines()))
-        return [Seen(line["method"], line["target"], int(line["status"]), int(line["size"])) for line in found]
+        return [LoggedRequest(line["method"], line["target"], int(line["status"]), int(line["size"])) for line in found]
 
     def blob_bytes(self) -> dict[str, int]:
         """How many bytes of which blob left it since the last `forget`."""

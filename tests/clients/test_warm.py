@@ -29,7 +29,7 @@ APP = "app:oci"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Finished:
     """What one run said."""
 
     code: int
@@ -49,11 +49,11 @@ class Obol:
     workdir: Path
     upstream: str
 
-    def run(self, *arguments: str) -> Told:
+    def run(self, *arguments: str) -> Finished:
         done = subprocess.run(
             self._argv(*arguments), env=self._env(), capture_output=True, timeout=scaled(50), check=False
         )
-        return Told(done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr.decode())
+        return Finished(done.returncode, json.loads(done.stdout) if done.stdout else None, done.stderr.decode())
 
     def begin(self, *arguments: str) -> Child:
         return Child(self._argv(*arguments), out=self.workdir / "warm.out", env=self._env())

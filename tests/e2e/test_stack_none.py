@@ -22,7 +22,7 @@ from tests.fakes.quay import FakeQuay
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.fakes.server import Seen
+    from tests.fakes.server import ReceivedRequest
 
 IMAGES = tuple(image.reference for image in stack_images())
 LITELLM = IMAGES[0]
@@ -72,7 +72,7 @@ class Registries:
         }
 
     @property
-    def log(self) -> list[Seen]:
+    def log(self) -> list[ReceivedRequest]:
         return [*self.hub.log, *self.ghcr.log, *self.quay.log]
 
     @property

@@ -14,7 +14,7 @@ from itertools import count
 from urllib.parse import parse_qs
 
 from tests.fakes.content import digest_of
-from tests.fakes.server import Answer, FakeServer, Pairs, Seen, Wire, render_head
+from tests.fakes.server import Answer, FakeServer, Pairs, ReceivedRequest, Wire, render_head
 
 METADATA = "http://169.254.169.254/latest/meta-data/"
 MAPPED_METADATA = "http://[::ffff:169.254.169.254]/latest/meta-data/"
@@ -28,7 +28,7 @@ class Exchange:
     """One request, its wire, and what an honest registry would answer."""
 
     server: FakeServer
-    seen: Seen
+    seen: ReceivedRequest
     wire: Wire
     honest: Answer
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from tests.fakes.content import OCI_INDEX, OCI_MANIFEST, digest_of
-from tests.fakes.server import Answer, FakeServer, Seen, Wire, render_head
+from tests.fakes.server import Answer, FakeServer, ReceivedRequest, Wire, render_head
 from tests.limits import scaled
 
 KIB = 1024
@@ -27,7 +27,7 @@ BLOB = bytes(range(256)) * 1200
 class Asked:
     """One request, and the wire on which to answer it."""
 
-    seen: Seen
+    seen: ReceivedRequest
     wire: Wire
 
     @property
@@ -213,7 +213,7 @@ class EvilRegistry(FakeServer):
         super().__init__()
         self._attack = attack
 
-    async def handle(self, seen: Seen, wire: Wire) -> None:
+    async def handle(self, seen: ReceivedRequest, wire: Wire) -> None:
         await self._attack(Asked(seen, wire))
 
 

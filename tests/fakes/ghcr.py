@@ -10,7 +10,7 @@ from tests.fakes.tokens import TokenOffice, asked_scopes, bearer, covers, pull_s
 
 if TYPE_CHECKING:
     from tests.fakes.link import SlowLink
-    from tests.fakes.server import Answer, Seen
+    from tests.fakes.server import Answer, ReceivedRequest
 
 _NAMES = {
     OCI_INDEX: ("OCI index", "OCI indexes"),
@@ -35,7 +35,7 @@ class PrivateRegistry(FakeRegistry):
         """Whether a token of these scopes does not show a place."""
         return where is not None and (where.repository in self.private or not covers(scopes, where.repository))
 
-    def token(self, seen: Seen, refusal: Answer) -> Answer:
+    def token(self, seen: ReceivedRequest, refusal: Answer) -> Answer:
         """A token for what was asked for, unless one of the repositories is not there."""
         scopes = asked_scopes(seen)
         if any(name not in self.repositories or name in self.private for name in map(repository_of, scopes)):
@@ -46,7 +46,7 @@ class PrivateRegistry(FakeRegistry):
 class FakeGhcr(PrivateRegistry):
     """ghcr-like."""
 
-    async def answer(self, seen: Seen) -> Answer:
+    async def answer(self, seen: ReceivedRequest) -> Answer:
         """Tokens at `/token`; else what the token is good for."""
         if kind_of(seen.path) == "token":
             return self.token(seen, DENIED)
@@ -59,7 +59,7 @@ class FakeGhcr(PrivateRegistry):
             return DENIED
         return await super().answer(seen)
 
-    def manifest(self, seen: Seen, held: Repository, reference: str) -> Answer:
+    def manifest(self, seen: ReceivedRequest, held: Repository, reference: str) -> Answer:
         """A manifest whose type the client lists; `*/*` does not count as listing it."""
         stored = held.manifests.get(held.tags.get(reference, reference))
         accepted = {part.split(";")[0].strip() for part in (seen.header("Accept") or "").split(",")}

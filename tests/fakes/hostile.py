@@ -10,7 +10,7 @@ from tests.fakes.tokens import TokenOffice, asked_scopes
 
 if TYPE_CHECKING:
     from tests.fakes.link import SlowLink
-    from tests.fakes.server import Answer, Seen, Wire
+    from tests.fakes.server import Answer, ReceivedRequest, Wire
 
 __all__ = ["CHALLENGES", "Behaviour", "HostileRegistry"]
 
@@ -49,7 +49,7 @@ class HostileRegistry(FakeRegistry):
         self.office = TokenOffice()
         self.refuses_unknown_tokens: int | None = None
 
-    async def handle(self, seen: Seen, wire: Wire) -> None:
+    async def handle(self, seen: ReceivedRequest, wire: Wire) -> None:
         """Answer as told, or honestly."""
         behaviour = self.behaviours.get(kind_of(seen.path)) if seen.method in self.methods else None
         if behaviour is None or self._wants_token(seen):
@@ -57,7 +57,7 @@ class HostileRegistry(FakeRegistry):
             return
         await behaviour(Exchange(self, seen, wire, await self.answer(seen)))
 
-    async def answer(self, seen: Seen) -> Answer:
+    async def answer(self, seen: ReceivedRequest) -> Answer:
         """What an honest registry says, after its challenge."""
         if kind_of(seen.path) == "token":
             return self.office.issue(frozenset(asked_scopes(seen)))
@@ -69,9 +69,9 @@ class HostileRegistry(FakeRegistry):
             return error(self.refuses_unknown_tokens or 401, "DENIED", "the token is not valid", *lines)
         return await super().answer(seen)
 
-    def _refuses(self, seen: Seen) -> bool:
+    def _refuses(self, seen: ReceivedRequest) -> bool:
         given = seen.header("Authorization") is not None
         return self.refuses_unknown_tokens is not None and given and self.office.scopes_of(seen) is None
 
-    def _wants_token(self, seen: Seen) -> bool:
+    def _wants_token(self, seen: ReceivedRequest) -> bool:
         return self.challenge is not None and kind_of(seen.path) != "token" and seen.header("Authorization") is None

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Self
 
 from tests.fakes.registry import ContentServer, FakeRegistry, Repository, error, kind_of, route
-from tests.fakes.server import Answer, FakeServer, Seen
+from tests.fakes.server import Answer, FakeServer, ReceivedRequest
 from tests.fakes.tokens import TokenOffice, asked_scopes, bearer, covers, pull_scope, repository_of
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class AuthServer(FakeServer):
         self._office = office
         self._repositories = repositories
 
-    async def answer(self, seen: Seen) -> Answer:
+    async def answer(self, seen: ReceivedRequest) -> Answer:
         if seen.path != "/token":
             return error(404, "NOT_FOUND", "no such page")
         return self._office.issue(
@@ -77,7 +77,7 @@ class CdnServer(ContentServer):
         """Make every URL that was signed so far invalid."""
         self._oldest_good = self._serial + 1
 
-    async def answer(self, seen: Seen) -> Answer:
+    async def answer(self, seen: ReceivedRequest) -> Answer:
         """Content, where the URL is byte for byte the signed one."""
         if self.refuses_ranges is not None and seen.header("Range") is not None:
             return Answer(self.refuses_ranges, (), b"no ranges")
@@ -117,7 +117,7 @@ class ApiServer(FakeRegistry):
         self.retry_after: int | None = None
         self._cdn = cdn
 
-    async def answer(self, seen: Seen) -> Answer:
+    async def answer(self, seen: ReceivedRequest) -> Answer:
         """Check the token, then serve."""
         scopes = self.office.scopes_of(seen)
         where = route(seen.path)
@@ -130,7 +130,7 @@ class ApiServer(FakeRegistry):
         answer = await super().answer(seen)
         return self._counted(seen, answer) if kind_of(seen.path) == "manifest" else answer
 
-    def blob(self, seen: Seen, held: Repository, digest: str) -> Answer:
+    def blob(self, seen: ReceivedRequest, held: Repository, digest: str) -> Answer:
         honest = super().blob(seen, held, digest)
         if honest.status == 404:
             return honest
@@ -139,7 +139,7 @@ class ApiServer(FakeRegistry):
     def _challenge(self, scope: str, problem: str) -> Answer:
         return error(401, "UNAUTHORIZED", "authentication required", bearer(self.realm, SERVICE, scope, problem))
 
-    def _counted(self, seen: Seen, answer: Answer) -> Answer:
+    def _counted(self, seen: ReceivedRequest, answer: Answer) -> Answer:
         if seen.method == "GET" and answer.status == 200:
             if self.remaining <= 0:
                 waits = () if self.retry_after is None else (("Retry-After", str(self.retry_after)),)
@@ -178,7 +178,7 @@ class FakeHub:
         return self.api.url
 
     @property
-    def log(self) -> list[Seen]:
+    def log(self) -> list[ReceivedRequest]:
         """The requests to all three servers in the order of their time."""
         return sorted([*self.api.log, *self.auth.log, *self.cdn.log], key=lambda seen: seen.at)
 

@@ -9,13 +9,13 @@ from tests.fakes.registry import error, kind_of, route
 from tests.fakes.tokens import bearer
 
 if TYPE_CHECKING:
-    from tests.fakes.server import Answer, Seen
+    from tests.fakes.server import Answer, ReceivedRequest
 
 
 class FakeQuay(PrivateRegistry):
     """quay-like."""
 
-    async def answer(self, seen: Seen) -> Answer:
+    async def answer(self, seen: ReceivedRequest) -> Answer:
         """Tokens at `/v2/auth`; else what the token is good for."""
         kind = kind_of(seen.path)
         if kind == "token":

@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, quote
 
 from tests.fakes.content import OCI_INDEX, FakeImage, Stored
 from tests.fakes.link import SlowLink
-from tests.fakes.server import Answer, FakeServer, Forced, Pairs, Seen
+from tests.fakes.server import Answer, FakeServer, Forced, Pairs, ReceivedRequest
 
-__all__ = ["FakeRegistry", "Forced", "Repository", "Route", "Seen", "SlowLink", "error", "kind_of", "route"]
+__all__ = ["FakeRegistry", "Forced", "ReceivedRequest", "Repository", "Route", "SlowLink", "error", "kind_of", "route"]
 
 _ROUTE = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|tags|referrers)/(?P<reference>[^/]+)")
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
@@ -73,7 +73,7 @@ class ContentServer(FakeServer):
         self.advertise_ranges = True
         self.content_length = True
 
-    def content(self, seen: Seen, data: bytes, headers: Pairs) -> Answer:
+    def content(self, seen: ReceivedRequest, data: bytes, headers: Pairs) -> Answer:
         """`data`, or the range of it that was asked for."""
         chunked = not self.content_length
         if self.accept_ranges and self.advertise_ranges:
@@ -133,14 +133,14 @@ class FakeRegistry(ContentServer):
         held.blobs.pop(digest, None)
         held.manifests.pop(digest, None)
 
-    async def answer(self, seen: Seen) -> Answer:
+    async def answer(self, seen: ReceivedRequest) -> Answer:
         if seen.method not in {"GET", "HEAD"} or (seen.method == "HEAD" and not self.head_supported):
             return error(405, "UNSUPPORTED", "method not allowed", ("Allow", "GET"))
         if kind_of(seen.path) == "ping":
             return Answer(200, (("Content-Type", "application/json"),), b"{}")
         return self._content_of(seen, route(seen.path))
 
-    def _content_of(self, seen: Seen, where: Route | None) -> Answer:
+    def _content_of(self, seen: ReceivedRequest, where: Route | None) -> Answer:
         held = self.repositories.get(where.repository) if where else None
         if not where or held is None:
             return error(404, "NAME_UNKNOWN", "repository name not known to registry")
@@ -154,7 +154,7 @@ class FakeRegistry(ContentServer):
             case _:
                 return self._referrers(seen, held, where.reference)
 
-    def manifest(self, seen: Seen, held: Repository, reference: str) -> Answer:
+    def manifest(self, seen: ReceivedRequest, held: Repository, reference: str) -> Answer:
         digest = held.tags.get(reference, reference)
         stored = held.manifests.get(digest)
         if stored is None:
@@ -164,14 +164,14 @@ class FakeRegistry(ContentServer):
             headers = (*headers, ("Docker-Content-Digest", digest), ("ETag", f'"{digest}"'))
         return Answer(200, headers, stored.body, chunked=not self.content_length)
 
-    def blob(self, seen: Seen, held: Repository, digest: str) -> Answer:
+    def blob(self, seen: ReceivedRequest, held: Repository, digest: str) -> Answer:
         data = held.blobs.get(digest)
         if data is None:
             return error(404, "BLOB_UNKNOWN", "blob unknown to registry")
         headers = (("Content-Type", "application/octet-stream"), ("Docker-Content-Digest", digest))
         return self.content(seen, data, headers)
 
-    def _tags(self, seen: Seen, held: Repository, repository: str) -> Answer:
+    def _tags(self, seen: ReceivedRequest, held: Repository, repository: str) -> Answer:
         query = parse_qs(seen.query)
         last = query.get("last", [""])[0]
         names = sorted(tag for tag in held.tags if tag > last)
@@ -183,7 +183,7 @@ class FakeRegistry(ContentServer):
                 headers = (*headers, ("Link", f'<{following}>; rel="next"'))
         return Answer(200, headers, json.dumps({"name": repository, "tags": names}).encode())
 
-    def _referrers(self, seen: Seen, held: Repository, subject: str) -> Answer:
+    def _referrers(self, seen: ReceivedRequest, held: Repository, subject: str) -> Answer:
         if not self.referrers_supported:
             return error(404, "UNSUPPORTED", "404 page not found")
         wanted = parse_qs(seen.query).get("artifactType", [])

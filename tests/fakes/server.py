@@ -24,7 +24,7 @@ _LONGEST_HEAD = 1 << 17
 
 
 @dataclass(slots=True)
-class Seen:
+class ReceivedRequest:
     """One request as it came, and what became of it.
 
     `target` is the raw request target, `at` the loop's time in seconds, `sent` the bytes of body that were written,
@@ -141,7 +141,7 @@ class FakeServer:
     """
 
     def __init__(self, link: SlowLink | None = None) -> None:
-        self.log: list[Seen] = []
+        self.log: list[ReceivedRequest] = []
         self.link = link or SlowLink()
         self.status_for: StatusFor = {}
         self.delay: float | asyncio.Event = 0.0
@@ -156,7 +156,7 @@ class FakeServer:
         self._problems: list[BaseException] = []
         self._arrived = asyncio.Event()
 
-    async def answer(self, seen: Seen) -> Answer:
+    async def answer(self, seen: ReceivedRequest) -> Answer:
         """What to say to a request that no knob answers."""
         raise NotImplementedError
 
@@ -245,7 +245,7 @@ class FakeServer:
         finally:
             wire.writer.close()
 
-    async def _wait(self, seen: Seen) -> None:
+    async def _wait(self, seen: ReceivedRequest) -> None:
         if self.delay_on not in seen.target:
             return
         if isinstance(self.delay, asyncio.Event):
@@ -253,11 +253,11 @@ class FakeServer:
         elif self.delay:
             await asyncio.sleep(self.delay)
 
-    async def handle(self, seen: Seen, wire: Wire) -> None:
+    async def handle(self, seen: ReceivedRequest, wire: Wire) -> None:
         forced = self._forced(seen)
         await self.send(seen, wire, forced or await self.answer(seen))
 
-    def _forced(self, seen: Seen) -> Answer | None:
+    def _forced(self, seen: ReceivedRequest) -> Answer | None:
         rules = self.status_for
         if callable(rules):
             found = rules(seen.path)
@@ -267,7 +267,7 @@ class FakeServer:
             found = Forced(found)
         return Answer(found.status, found.headers, found.body) if found else None
 
-    async def send(self, seen: Seen, wire: Wire, answer: Answer) -> None:
+    async def send(self, seen: ReceivedRequest, wire: Wire, answer: Answer) -> None:
         """Write an answer as the knobs want it."""
         seen.status = answer.status
         head = render_head(answer)
@@ -279,7 +279,7 @@ class FakeServer:
         async with wire.connection:
             await self._send_body(seen, wire, answer)
 
-    async def _send_body(self, seen: Seen, wire: Wire, answer: Answer) -> None:
+    async def _send_body(self, seen: ReceivedRequest, wire: Wire, answer: Answer) -> None:
         view = memoryview(answer.body)
         matters = self.gate_on in seen.target
         cut = self.cuts.pop(0) if matters and self.cuts else None
@@ -314,7 +314,7 @@ def render_head(answer: Answer) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
-async def read_request(reader: asyncio.StreamReader) -> Seen | None:
+async def read_request(reader: asyncio.StreamReader) -> ReceivedRequest | None:
     """The next request of a connection, or None at its end."""
     try:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -323,7 +323,7 @@ async def read_request(reader: asyncio.StreamReader) -> Seen | None:
     lines = head.decode("latin-1").split("\r\n")
     method, target, _ = lines[0].split(" ", 2)
     pairs = tuple((key.strip(), value.strip()) for key, _, value in (line.partition(":") for line in lines[1:-2]))
-    seen = Seen(method, target, pairs, asyncio.get_running_loop().time())
+    seen = ReceivedRequest(method, target, pairs, asyncio.get_running_loop().time())
     if length := seen.header("Content-Length"):
         seen.body = await reader.readexactly(int(length))
     return seen

@@ -7,7 +7,7 @@ import json
 import secrets
 from urllib.parse import parse_qs
 
-from tests.fakes.server import Answer, Seen
+from tests.fakes.server import Answer, ReceivedRequest
 
 
 class TokenOffice:
@@ -32,7 +32,7 @@ class TokenOffice:
         document = dict.fromkeys(self.fields, token) | {"expires_in": told, "issued_at": "2026-01-02T03:04:05Z"}
         return Answer(200, (("Content-Type", "application/json"),), json.dumps(document).encode())
 
-    def scopes_of(self, seen: Seen) -> frozenset[str] | None:
+    def scopes_of(self, seen: ReceivedRequest) -> frozenset[str] | None:
         """What the request's bearer token is good for, or None without one that is known and fresh."""
         scheme, _, token = (seen.header("Authorization") or "").partition(" ")
         scopes, until = self._issued.get(token, (frozenset[str](), 0.0))
@@ -45,7 +45,7 @@ class TokenOffice:
         self._issued.clear()
 
 
-def asked_scopes(seen: Seen) -> tuple[str, ...]:
+def asked_scopes(seen: ReceivedRequest) -> tuple[str, ...]:
     """The scopes in a token request: repeated parameters, or several in one, apart by spaces."""
     return tuple(scope for value in parse_qs(seen.query).get("scope", []) for scope in value.split(" ") if scope)
 

@@ -31,7 +31,7 @@ class Held(msgspec.Struct, frozen=True):
     size: int
 
 
-class Told(msgspec.Struct, frozen=True):
+class EngineCounts(msgspec.Struct, frozen=True):
     """What the scenarios need of the engine's status."""
 
     fills: int
@@ -83,10 +83,10 @@ class WatchedEngine(EngineProcess):
     def alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
-    async def told(self) -> Told:
+    async def told(self) -> EngineCounts:
         connector = aiohttp.UnixConnector(path=str(self._store / "control.sock"))
         async with aiohttp.ClientSession(connector=connector) as session, session.get("http://x/status") as reply:
-            return msgspec.json.decode(await reply.read(), type=Told)
+            return msgspec.json.decode(await reply.read(), type=EngineCounts)
 
     async def idle(self, within: float) -> bool:
         """Wait until no blob is being fetched; False when that takes too long."""

@@ -80,7 +80,7 @@ async def files_back_to(engine: WatchedEngine, wanted: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Watched:
     """What the fast reader got, and the engine at its largest."""
 
     cold: Read
@@ -89,7 +89,7 @@ class Seen:
     peak: float
 
 
-async def gather(engine: WatchedEngine, port: int, blob: SparseBlob, readers: list[Slow], count: int) -> Seen:
+async def gather(engine: WatchedEngine, port: int, blob: SparseBlob, readers: list[Slow], count: int) -> Watched:
     """The slow ones begin on the cold blob; then a fast one comes, twice; the slow ones go on for a while."""
     loop, over = asyncio.get_running_loop(), asyncio.Event()
     until = loop.time() + LASTS
@@ -103,7 +103,7 @@ async def gather(engine: WatchedEngine, port: int, blob: SparseBlob, readers: li
             await engine.idle(60)
             warm = await asyncio.to_thread(fast)
             await asyncio.sleep(max(0.0, until - loop.time()))
-            seen = Seen(cold, warm, engine.open_files(), engine.peak_memory())
+            seen = Watched(cold, warm, engine.open_files(), engine.peak_memory())
             over.set()
         return seen
     finally:

@@ -61,7 +61,7 @@ class Holding:
 
 
 @dataclass(slots=True)
-class _Turns:
+class _Limits:
     """How many images at a time: manifests of all are read before most blobs, so that the whole size is known soon."""
 
     resolving: asyncio.Semaphore
@@ -126,7 +126,7 @@ class Warming:
         `before` is told what is there, and what is missing, before any blob is asked for. Raises EngineNotRunning,
         EngineUnresponsive where the cache cannot say what it has kept.
         """
-        turns = _Turns(asyncio.Semaphore(RESOLVED_AT_ONCE), asyncio.Semaphore(self.limits.images))
+        turns = _Limits(asyncio.Semaphore(RESOLVED_AT_ONCE), asyncio.Semaphore(self.limits.images))
         async with AsyncExitStack() as stack:
             if before is not None:
                 turns.wait_for(len(references))
@@ -152,7 +152,7 @@ class Warming:
         return {reference: self._held(inventory, reference) for reference in references}
 
     async def _look(
-        self, references: Sequence[ImageReference], turns: _Turns, before: Callable[[Holding], None]
+        self, references: Sequence[ImageReference], turns: _Limits, before: Callable[[Holding], None]
     ) -> None:
         """Tell what is there as soon as all manifests are, and let blobs be asked for."""
         try:
@@ -183,7 +183,7 @@ class Warming:
         }
 
     async def _pull(
-        self, client: RegistryClient, reference: ImageReference, progress: Progress, turns: _Turns
+        self, client: RegistryClient, reference: ImageReference, progress: Progress, turns: _Limits
     ) -> Outcome:
         image = ImagePull(client, reference, self.limits, progress)
         try:

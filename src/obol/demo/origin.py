@@ -106,7 +106,7 @@ def _text(status: int, headers: dict[str, str], body: bytes) -> _Answer:
     return _Answer(status, headers, body, 0, len(body))
 
 
-class Origin:
+class OriginServer:
     """A registry of one collection on a port of its own; `async with` starts and stops it."""
 
     def __init__(self, collection: Collection, link: SlowLink) -> None:
@@ -205,7 +205,7 @@ def tell(out: BinaryIO, what: OriginEvent) -> None:
 
 async def serve(collection: Collection, link: SlowLink, questions: BinaryIO, out: BinaryIO) -> None:
     """Serve until `questions` ends; to each of its lines, say how many bytes were sent."""
-    async with Origin(collection, link) as origin:
+    async with OriginServer(collection, link) as origin:
         tell(out, OriginReady(origin.port))
         while await asyncio.to_thread(questions.readline):
             tell(out, BytesSent(origin.sent))

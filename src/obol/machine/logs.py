@@ -151,7 +151,7 @@ class Seldom:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._told: dict[tuple[str, str], _Told] = {}
+        self._told: dict[tuple[str, str], _LastWarning] = {}
 
     def warning(self, event: str, *, registry: str = "", **about: object) -> None:
         """Tell it, or count it for the next line: each event of each registry by itself. There are few of both."""
@@ -166,7 +166,7 @@ class Seldom:
             about["left_out"] = told.left_out
         if registry:
             about["registry"] = registry
-        self._told[event, registry] = _Told(now, pause)
+        self._told[event, registry] = _LastWarning(now, pause)
         get().warning(event, **about)
 
     def failure(self, event: str, problem: BaseException) -> None:
@@ -211,7 +211,7 @@ class Sparing:
 
 
 @dataclass(slots=True)
-class _Told:
+class _LastWarning:
     at: float
     pause: float
     left_out: int = 0

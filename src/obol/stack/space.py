@@ -17,7 +17,7 @@ FILES = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Space:
+class SpaceOnDisk:
     """Sizes are in bytes."""
 
     caches: str
@@ -31,9 +31,9 @@ class Space:
     data_there: bool
 
 
-def space(caches: Path, data: Path) -> Space:
+def space(caches: Path, data: Path) -> SpaceOnDisk:
     """Measure. Takes as long as it takes to look at FILES files."""
-    return Space(str(caches), _size(caches), _free(caches), str(data), data.is_dir())
+    return SpaceOnDisk(str(caches), _size(caches), _free(caches), str(data), data.is_dir())
 
 
 def too_little_room(holding: Holding, engine: EngineStatus) -> str:

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from obol.stack.outcomes import PurgeOutcome, StackStatus
     from obol.stack.plan import Choice
     from obol.stack.reporter import Reporter
-    from obol.stack.space import Space
+    from obol.stack.space import SpaceOnDisk
 
 RUNTIMES = (
     ("k3d, which needs Docker", ("https://k3d.io/stable/#installation", "https://docs.docker.com/engine/install/")),
@@ -196,7 +196,7 @@ class Stacks:
         images = purged.removed and force
         return Removal(identity, purged, images, had_data and kept is None and force, had_caches, kept)
 
-    async def status(self, files: Sequence[Path]) -> tuple[StackStatus, Space]:
+    async def status(self, files: Sequence[Path]) -> tuple[StackStatus, SpaceOnDisk]:
         """Look at everything, and at the room on disk; nothing is changed."""
         here = any((self.home.config / name).exists() for name in homes.rendered())
         identity = await self.identify(remember=False) if here else self.home.identity()

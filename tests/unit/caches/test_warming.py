@@ -132,7 +132,7 @@ async def test_what_is_not_kept_is_not_called_done(served: FakeRegistry) -> None
     """An image is said to be there when the cache has it, and only then: nothing is taken back."""
     told: list[object] = []
 
-    class Told(Silence):
+    class Reports(Silence):
         def done(self, image: PulledImage) -> None:
             told.append(image)
 
@@ -141,7 +141,7 @@ async def test_what_is_not_kept_is_not_called_done(served: FakeRegistry) -> None
 
     async with served:
         partly = Inventory((held(APP, "partial"), held(OTHER, "complete")))
-        app, other = await warm(served, FakeCache([partly]), APP, OTHER, progress=Told())
+        app, other = await warm(served, FakeCache([partly]), APP, OTHER, progress=Reports())
 
     assert sorted(map(str, told)) == sorted(map(str, (app, other)))
 

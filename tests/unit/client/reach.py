@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from obol.client.platforms import Selection
     from obol.client.ports import Sink
     from obol.oci.manifests import Descriptor
-    from tests.fakes.server import Answer, Pairs, Seen
+    from tests.fakes.server import Answer, Pairs, ReceivedRequest
 
 LIMITS = Limits(images=2, layers=2, connect=0.5, manifest=0.5, headers=0.5, idle=0.3, attempts=3)
 AMD64 = (Platform("linux", "amd64"),)
@@ -41,7 +41,7 @@ class FakeCache(FakeRegistry):
         self.joined: set[str] = set()
         self.held = 0
 
-    async def answer(self, seen: Seen) -> Answer:
+    async def answer(self, seen: ReceivedRequest) -> Answer:
         answer = await super().answer(seen)
         where = route(seen.path)
         reference = where.reference if where else ""
@@ -53,7 +53,7 @@ class FakeCache(FakeRegistry):
 
 
 @dataclass
-class Told:
+class Reports:
     """A `Progress` that writes down what it is told."""
 
     sizes: list[int] = field(default_factory=list)
@@ -101,7 +101,7 @@ async def fetch(
     registry: FakeRegistry,
     reference: ImageReference = APP,
     platforms: Selection = AMD64,
-    told: Told | None = None,
+    told: Reports | None = None,
     sink: Sink | None = None,
 ) -> PulledImage:
     """Pull from a fake."""

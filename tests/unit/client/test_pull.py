@@ -15,7 +15,7 @@ from tests.fakes.content import OCI_INDEX, FakeImage, Stored, digest_of, make_im
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.unit.client import reach
-from tests.unit.client.reach import AMD64, APP, Basket, FakeCache, Told, fetch
+from tests.unit.client.reach import AMD64, APP, Basket, FakeCache, Reports, fetch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -67,7 +67,7 @@ def put(registry: FakeRegistry, tops: Iterable[Stored], *images: FakeImage) -> N
 
 async def failure(registry: FakeRegistry, reference: ImageReference = APP, **options: object) -> PullFailed:
     """How a pull fails; whoever watches is told the same."""
-    told = Told()
+    told = Reports()
     with pytest.raises(PullFailed) as caught:
         await fetch(registry, reference, told=told, **options)  # type: ignore[arg-type]  # one of its own options
     assert told.ends == [caught.value]
@@ -76,7 +76,7 @@ async def failure(registry: FakeRegistry, reference: ImageReference = APP, **opt
 
 async def test_one_platform() -> None:
     """Of an index, the platform that is wanted is pulled: every byte of it, and nothing else."""
-    told, basket = Told(), Basket()
+    told, basket = Reports(), Basket()
     async with FakeRegistry() as registry:
         registry.add(REPOSITORY, "1", IMAGE)
 

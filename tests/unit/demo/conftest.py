@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.demo.images import Collection, Shape, make
-from obol.demo.origin import Origin, SlowLink
+from obol.demo.origin import OriginServer, SlowLink
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,7 +25,7 @@ def collection(tmp_path: Path) -> Collection:
 
 
 @pytest.fixture
-async def origin(collection: Collection) -> AsyncIterator[Origin]:
+async def origin(collection: Collection) -> AsyncIterator[OriginServer]:
     """Their registry, on a link without limits."""
-    async with Origin(collection, SlowLink()) as running:
+    async with OriginServer(collection, SlowLink()) as running:
         yield running

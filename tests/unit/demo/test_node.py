@@ -11,17 +11,17 @@ from tests.fakes.clock import FakeClock
 from tests.unit.demo.conftest import SHAPES
 
 if TYPE_CHECKING:
-    from obol.demo.origin import Origin
+    from obol.demo.origin import OriginServer
 
 REFERENCES = tuple(ImageReference.parse(shape.reference) for shape in SHAPES)
 
 
-def registries(origin: Origin) -> dict[str, str]:
+def registries(origin: OriginServer) -> dict[str, str]:
     """Where both registries of the set are."""
     return dict.fromkeys(("ghcr.io", "quay.io"), f"http://127.0.0.1:{origin.port}")
 
 
-async def test_a_set_is_pulled(origin: Origin) -> None:
+async def test_a_set_is_pulled(origin: OriginServer) -> None:
     """A node gets every byte of every image, tells of them as they come, and knows that no cache had them."""
     moved: list[int] = []
 
@@ -35,12 +35,12 @@ async def test_a_set_is_pulled(origin: Origin) -> None:
     assert pulled.seconds > 0
 
 
-async def test_time_is_measured_by_the_clock(origin: Origin) -> None:
+async def test_time_is_measured_by_the_clock(origin: OriginServer) -> None:
     """The seconds are those of the clock that was given."""
     assert (await pull_set(REFERENCES, registries(origin), lambda _: None, FakeClock())).seconds == 0.0
 
 
-async def test_an_image_that_fails(origin: Origin) -> None:
+async def test_an_image_that_fails(origin: OriginServer) -> None:
     """An image that cannot be pulled ends the whole, with the client's own error."""
     missing = ImageReference.parse("ghcr.io/demo/none:1")
 

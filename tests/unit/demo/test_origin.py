@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from obol.demo.origin import BytesSent, ImagesMade, Order, Origin, OriginEvent, OriginReady, SlowLink, main, serve
+from obol.demo.origin import BytesSent, ImagesMade, Order, OriginEvent, OriginReady, OriginServer, SlowLink, main, serve
 from obol.oci.mediatypes import OCI_INDEX
 from tests.fakes.http import request, talk
 from tests.limits import scaled
@@ -30,12 +30,12 @@ def a_blob(collection: Collection) -> tuple[str, bytes]:
     return f"/v2/{repository}/blobs/{digest}", collection.path(digest).read_bytes()
 
 
-async def test_ping(origin: Origin) -> None:
+async def test_ping(origin: OriginServer) -> None:
     """It says that it is a registry."""
     assert (await request(origin.port, "GET", "/v2/")).status == 200
 
 
-async def test_manifest(origin: Origin, collection: Collection) -> None:
+async def test_manifest(origin: OriginServer, collection: Collection) -> None:
     """A tag gives the index, with its type and digest; HEAD gives the same headers."""
     reply = await request(origin.port, "GET", MANIFEST)
     head = await request(origin.port, "HEAD", MANIFEST)
@@ -48,7 +48,7 @@ async def test_manifest(origin: Origin, collection: Collection) -> None:
     assert head.header("Content-Length") == str(len(document.body))
 
 
-async def test_blob(origin: Origin, collection: Collection) -> None:
+async def test_blob(origin: OriginServer, collection: Collection) -> None:
     """A blob comes whole."""
     target, content = a_blob(collection)
 
@@ -59,7 +59,7 @@ async def test_blob(origin: Origin, collection: Collection) -> None:
     assert reply.header("Accept-Ranges") == "bytes"
 
 
-async def test_range(origin: Origin, collection: Collection) -> None:
+async def test_range(origin: OriginServer, collection: Collection) -> None:
     """A range of a blob comes as asked for, unless If-Range names something else."""
     target, content = a_blob(collection)
     wanted = ("Range", "bytes=100000-250000")
@@ -72,7 +72,7 @@ async def test_range(origin: Origin, collection: Collection) -> None:
     assert (other.status, len(other.body)) == (200, len(content))
 
 
-async def test_refusals(origin: Origin, collection: Collection) -> None:
+async def test_refusals(origin: OriginServer, collection: Collection) -> None:
     """What is not there, lies outside or is not offered is refused as the specification says."""
     target, content = a_blob(collection)
     absent = "sha256:" + "0" * 64
@@ -97,7 +97,7 @@ async def test_refusals(origin: Origin, collection: Collection) -> None:
     ]
 
 
-async def test_what_was_sent_is_counted(origin: Origin, collection: Collection) -> None:
+async def test_what_was_sent_is_counted(origin: OriginServer, collection: Collection) -> None:
     """Bodies count, parts as parts; HEAD counts nothing."""
     target, content = a_blob(collection)
 
@@ -113,7 +113,7 @@ async def test_the_link_slows_it(collection: Collection) -> None:
     """A body takes as long as the link says, after two round trips on a new connection."""
     target, content = a_blob(collection)
     loop = asyncio.get_running_loop()
-    async with Origin(collection, SlowLink(len(content) * 8 / 0.2, latency=0.02)) as slow:
+    async with OriginServer(collection, SlowLink(len(content) * 8 / 0.2, latency=0.02)) as slow:
         since = loop.time()
 
         reply = await request(slow.port, "GET", target)
@@ -127,7 +127,7 @@ async def test_a_client_that_goes_away(collection: Collection, caplog: pytest.Lo
     """A client that is gone before its answer, or in the middle of it, is nothing to write about."""
     target, content = a_blob(collection)
     link = SlowLink(len(content) * 8 / 0.2, latency=0.01)
-    async with Origin(collection, link) as origin:
+    async with OriginServer(collection, link) as origin:
         async with talk(origin.port, "GET", target):
             pass
         async with talk(origin.port, "GET", target) as conversation:

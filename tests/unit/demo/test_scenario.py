@@ -14,7 +14,7 @@ from obol.caches.builtin.process import BuiltinEngine
 from obol.demo import scenario
 from obol.demo.base import DemoSettings, Link, MeasuredPull
 from obol.demo.images import STACK, make, scaled
-from obol.demo.origin import Order, Origin, SlowLink
+from obol.demo.origin import Order, OriginServer, SlowLink
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Stage:
     temporary: Path
     happened: list[str] = field(default_factory=list)
     problem: BaseException | None = None
-    origin: Origin | None = None
+    origin: OriginServer | None = None
     port: int = 0
 
     @asynccontextmanager
@@ -48,7 +48,7 @@ class Stage:
         collection = make(scaled(STACK, order.size), Path(order.folder), lambda _: None)
         made(600_000)
         made(order.size)
-        self.origin = await Origin(collection, SlowLink()).__aenter__()
+        self.origin = await OriginServer(collection, SlowLink()).__aenter__()
         self.port = self.origin.port
 
     async def sent(self) -> int:

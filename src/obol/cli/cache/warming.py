@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from obol.caches.builtin.process import BuiltinEngine
     from obol.caches.warming import Holding, Outcome, Warming
     from obol.cli.cache.options import WarmOptions
-    from obol.cli.terminal.imagewatch import Ask
+    from obol.cli.terminal.imagewatch import AskProgress
     from obol.cli.terminal.present import Speaker
     from obol.client.platforms import Selection
     from obol.client.ports import Progress, PullFailed
@@ -113,7 +113,9 @@ def warming(cache: BuiltinEngine, platforms: Selection, jobs: int) -> Warming:
     return caches.warming(cache, platforms, Limits(images=jobs))
 
 
-def run(say: Speaker, warmth: Warming, references: Sequence[ImageReference], engine: EngineStatus, ask: Ask) -> Warmed:
+def run(
+    say: Speaker, warmth: Warming, references: Sequence[ImageReference], engine: EngineStatus, ask: AskProgress
+) -> Warmed:
     """Warm a running cache, showing how it goes on. Ctrl-C ends it, and is part of the result.
 
     `ask` then asks the engine what it keeps of what is not done.
@@ -138,13 +140,13 @@ def run(say: Speaker, warmth: Warming, references: Sequence[ImageReference], eng
     return warmed
 
 
-def asking(engine: EngineStatus, platforms: Selection) -> Ask:
+def asking(engine: EngineStatus, platforms: Selection) -> AskProgress:
     """The way to ask a running engine how far images are, for the chosen platforms."""
     return engine_at(Path(engine.store), [str(platform) for platform in platforms or ()])
 
 
 def _kept(
-    told: _Remembering, references: Sequence[ImageReference], ask: Ask
+    told: _Remembering, references: Sequence[ImageReference], ask: AskProgress
 ) -> dict[ImageReference, Outcome | Unfinished]:
     """What there is of images that are not done: by what was told of them, and by what the engine says now."""
     names = {str(reference): reference for reference in references if reference not in told.outcomes}

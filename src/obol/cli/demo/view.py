@@ -38,7 +38,7 @@ def watching(say: Speaker) -> Iterator[Watcher]:
         with live.progress:
             yield live
     else:
-        yield Lines(say)
+        yield DemoLines(say)
 
 
 def title(what: Literal["make"] | PhaseName) -> str:
@@ -65,7 +65,7 @@ class Unseen:
         """Say nothing."""
 
 
-class Lines(Unseen):
+class DemoLines(Unseen):
     """A `Watcher` that writes lines."""
 
     def __init__(self, say: Speaker) -> None:

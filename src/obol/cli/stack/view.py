@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from obol.stack.home import Home, LastUp
     from obol.stack.outcomes import StackStatus, UpImageOutcome, UpOutcome
     from obol.stack.plan import Gain
-    from obol.stack.space import Space
+    from obol.stack.space import SpaceOnDisk
     from obol.workloads.images import StackImage
 
 GATEWAY = "litellm"
@@ -231,7 +231,7 @@ def _when(moment: float, form: str) -> str:
     return datetime.fromtimestamp(moment).astimezone().strftime(form)
 
 
-def status_result(home: Home, status: StackStatus, disk: Space) -> StackStatusResult:
+def status_result(home: Home, status: StackStatus, disk: SpaceOnDisk) -> StackStatusResult:
     """How the stack is, for programs."""
     last, running, identity = status.last, status.caches, status.identity
     urls = (one.url for one in status.details.workloads if one.name == GATEWAY)
@@ -276,7 +276,7 @@ def _complete(status: StackStatus) -> int:
     return sum(held == "complete" for _image, held in status.images)
 
 
-def status_parts(home: Home, status: StackStatus, disk: Space) -> list[str | Table]:
+def status_parts(home: Home, status: StackStatus, disk: SpaceOnDisk) -> list[str | Table]:
     """How the stack is, for people: what it is first, then what runs, then what serves its images."""
     held = "an unknown amount" if disk.held is None else size(disk.held)
     free = "" if disk.free is None else f", {size(disk.free)} free"

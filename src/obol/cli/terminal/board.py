@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from obol.cli.terminal.meter import Meter, Row
+from obol.cli.terminal.meter import Row, SpeedMeter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -47,7 +47,7 @@ class _Entry:
     looked_at: float | None = None
     unknown: bool = False
     """The engine that speaks now did not know its size at first."""
-    meter: Meter = field(default_factory=Meter)
+    meter: SpeedMeter = field(default_factory=SpeedMeter)
 
     @property
     def complete(self) -> bool:
@@ -96,7 +96,7 @@ class Board:
         self._entries |= {name: _Entry(name, wanted=False) for name in others if name not in self._entries}
         self._expected: frozenset[str] | None = frozenset() if foretold else None
         self._lock = threading.Lock()
-        self._meter = Meter()
+        self._meter = SpeedMeter()
         self._came = 0
         self._pid: int | None = None
         self._finished: list[Finished] = []

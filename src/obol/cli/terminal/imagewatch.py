@@ -22,7 +22,7 @@ EVERY = 0.25
 _END_WITHIN = 2.0
 
 
-class Ask(Protocol):
+class AskProgress(Protocol):
     """Asks an engine."""
 
     def __call__(self, images: Sequence[str], /) -> ProgressStatus | None:
@@ -30,7 +30,7 @@ class Ask(Protocol):
         ...
 
 
-def engine_at(store: Path, platforms: Sequence[str]) -> Ask:
+def engine_at(store: Path, platforms: Sequence[str]) -> AskProgress:
     """The way to ask the engine of a store; it says None where none runs, or it does not answer at once."""
     from obol.registry.control.client import ControlClient
 
@@ -49,7 +49,7 @@ class ImageWatch:
     """Keeps a board up to date; `looked` is called after each reading."""
 
     board: Board
-    ask: Ask
+    ask: AskProgress
     clock: Clock
     looked: Callable[[], None] | None = None
     every: float = EVERY

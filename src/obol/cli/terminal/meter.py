@@ -50,7 +50,7 @@ class Row:
         return max(0, self.total - self.present) / self.speed
 
 
-class Meter:
+class SpeedMeter:
     """Measures one counter of bytes."""
 
     def __init__(self) -> None:

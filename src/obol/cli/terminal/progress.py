@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from obol.cli.terminal import present
 from obol.cli.terminal.layout import amount, left
-from obol.cli.terminal.meter import Meter, Row
+from obol.cli.terminal.meter import Row, SpeedMeter
 from obol.cli.terminal.picture import Picture, may_draw, shown
 from obol.client.ports import BytesFrom, Silence
 from obol.machine.clock import SystemClock
@@ -44,7 +44,7 @@ class Count:
     done: int = 0
     fetched: int = 0
     """What of it came from the upstream."""
-    meter: Meter = field(default_factory=Meter)
+    meter: SpeedMeter = field(default_factory=SpeedMeter)
 
     def add(self, count: int, source: BytesFrom, now: float) -> None:
         """So many bytes more are there."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from obol.backends.ports import Watch
     from obol.cli.terminal.board import Board, Finished
-    from obol.cli.terminal.imagewatch import Ask
+    from obol.cli.terminal.imagewatch import AskProgress
     from obol.cli.terminal.meter import Row
     from obol.cli.terminal.present import Speaker
     from obol.client.ports import Progress
@@ -49,7 +49,9 @@ class Teller(Writer, Protocol):
 class LineSteps:
     """The `Steps` for logs: a line when a step begins, when something new is known of it, and when it has ended."""
 
-    def __init__(self, writer: Teller, clock: Clock, board: Board | None = None, ask: Ask | None = None) -> None:
+    def __init__(
+        self, writer: Teller, clock: Clock, board: Board | None = None, ask: AskProgress | None = None
+    ) -> None:
         self._writer = writer
         self._clock = clock
         self._board = board
@@ -102,7 +104,7 @@ class LiveSteps:
     """The `Steps` for a terminal: a spinner while a step goes on, one line when it has ended."""
 
     def __init__(
-        self, writer: Teller, console: Console, clock: Clock, board: Board | None = None, ask: Ask | None = None
+        self, writer: Teller, console: Console, clock: Clock, board: Board | None = None, ask: AskProgress | None = None
     ) -> None:
         self._writer = writer
         self._console = console
@@ -180,7 +182,7 @@ class TerminalReporter:
 
 
 def steps_for(
-    say: Speaker, board: Board | None = None, ask: Ask | None = None, clock: Clock | None = None
+    say: Speaker, board: Board | None = None, ask: AskProgress | None = None, clock: Clock | None = None
 ) -> LineSteps | LiveSteps:
     """The way to show steps that fits where standard error goes; `board` has the images that are shown beside them."""
     clock = clock or SystemClock()

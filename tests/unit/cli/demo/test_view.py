@@ -7,7 +7,7 @@ import sys
 import pytest
 from rich.console import Console
 
-from obol.cli.demo.view import Lines, Live, Unseen, drawing, finding, title, watching
+from obol.cli.demo.view import DemoLines, Live, Unseen, drawing, finding, title, watching
 from obol.cli.terminal.present import Speaker
 from obol.demo.base import MeasuredPull
 from tests.unit.cli.conftest import Screen
@@ -27,7 +27,7 @@ def test_words() -> None:
 def test_lines(capsys: pytest.CaptureFixture[str]) -> None:
     """Without a terminal there is a line when something begins and one when it is done, all on standard error."""
     with watching(Speaker()) as watcher:
-        assert isinstance(watcher, Lines)
+        assert isinstance(watcher, DemoLines)
         watcher.began("make", 250_000_000)
         watcher.moved(5)
         watcher.began("warm", 250_000_000)

@@ -19,7 +19,7 @@ from obol.registry.control.api import Listener
 from obol.stack.home import Home, Identity, LastUp
 from obol.stack.outcomes import StackStatus
 from obol.stack.plan import Gain
-from obol.stack.space import Space
+from obol.stack.space import SpaceOnDisk
 from tests.unit.stack.world import LITELLM, PAUSE, engine_status
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 OTTER = Identity("brave-otter", "podman")
 HOME = Home(Path("/config"))
-DISK = Space("/caches", 2**30, None, "/data", data_there=False)
+DISK = SpaceOnDisk("/caches", 2**30, None, "/data", data_there=False)
 
 
 def text(parts: Sequence[object]) -> str:
@@ -177,7 +177,7 @@ def test_not_known() -> None:
 
 def test_room_that_is_not_known() -> None:
     """What cannot be counted is not told as nothing."""
-    told = text(status_parts(HOME, StackStatus(OTTER, "absent"), Space("/c", None, 2**30, "/d", data_there=True)))
+    told = text(status_parts(HOME, StackStatus(OTTER, "absent"), SpaceOnDisk("/c", None, 2**30, "/d", data_there=True)))
 
     assert "Disk     an unknown amount in /c, 1.0 GiB free" in told
 

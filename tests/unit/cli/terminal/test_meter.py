@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obol.cli.terminal.meter import SHORTEST, STALLED, WINDOW, Meter, Row
+from obol.cli.terminal.meter import SHORTEST, STALLED, WINDOW, Row, SpeedMeter
 
 
 def test_speed_over_a_window() -> None:
     """The speed is that of the last seconds, not of all time."""
-    meter = Meter()
+    meter = SpeedMeter()
     for second in range(21):
         meter.saw(float(second), second * 100 if second <= 10 else 1000 + (second - 10) * 700)
 
@@ -18,7 +18,7 @@ def test_speed_over_a_window() -> None:
 
 def test_too_little_seen() -> None:
     """One reading, or two at nearly the same moment, tell no speed."""
-    meter = Meter()
+    meter = SpeedMeter()
     assert meter.speed(0.0) is None
 
     meter.saw(0.0, 0)
@@ -30,7 +30,7 @@ def test_too_little_seen() -> None:
 
 def test_what_was_there_is_no_speed() -> None:
     """The first reading is where counting begins."""
-    meter = Meter()
+    meter = SpeedMeter()
 
     meter.saw(0.0, 1_000_000)
     meter.saw(1.0, 1_000_100)
@@ -40,7 +40,7 @@ def test_what_was_there_is_no_speed() -> None:
 
 def test_a_counter_that_goes_back() -> None:
     """An engine that was restarted counts from nothing: a new window begins, and no speed is negative."""
-    meter = Meter()
+    meter = SpeedMeter()
     meter.saw(0.0, 0)
     meter.saw(2.0, 1000)
 
@@ -54,7 +54,7 @@ def test_a_counter_that_goes_back() -> None:
 
 def test_stalled() -> None:
     """What brings nothing for a while stands still, and goes on when a byte comes; before any reading nothing does."""
-    meter = Meter()
+    meter = SpeedMeter()
     assert not meter.stalled(100.0)
     meter.saw(0.0, 10)
     meter.saw(1.0, 20)
@@ -69,7 +69,7 @@ def test_stalled() -> None:
 @given(st.lists(st.tuples(st.floats(0, 2), st.integers(0, 1000)), max_size=40))
 def test_a_speed_is_never_negative(readings: list[tuple[float, int]]) -> None:
     """Whatever the counter does, and however often it is read."""
-    meter, now = Meter(), 0.0
+    meter, now = SpeedMeter(), 0.0
     for passed, count in readings:
         now += passed
         meter.saw(now, count)

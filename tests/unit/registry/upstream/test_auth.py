@@ -21,12 +21,12 @@ from tests.unit.registry.upstream.reach import APP, IMAGE, OTHER, SECRET, THIRD,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tests.fakes.server import Seen
+    from tests.fakes.server import ReceivedRequest
 
 MANIFEST = f"/v2/{APP}/manifests/1"
 
 
-def sent(log: Sequence[Seen]) -> list[str]:
+def sent(log: Sequence[ReceivedRequest]) -> list[str]:
     """The paths of the requests, in order."""
     return [seen.path for seen in log]
 

@@ -20,14 +20,7 @@ from obol.registry.policy.freshness import Refuse, decide_digest
 from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
 from obol.registry.transfers.download import Download
 from obol.registry.transfers.follower import Follower
-from obol.registry.transfers.transfer import (
-    Abandoned,
-    BlobOrigin,
-    Transfer,
-    TransferEnvironment,
-    TransferFailed,
-    Watch,
-)
+from obol.registry.transfers.transfer import Abandoned, BlobOrigin, Transfer, TransferEnvironment, TransferFailed, Watch
 from obol.registry.upstream.ports import Absent, Denied, Misbehaved, RangesRefused, Unavailable, UpstreamError
 
 if TYPE_CHECKING:

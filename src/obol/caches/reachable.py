@@ -102,7 +102,7 @@ def _held_by(port: int, probe: PortProbe) -> str:
 
 
 def as_it_is(known: Substitute, addresses: Sequence[str], probe: PortProbe) -> Substitute:
-    """Look again who has the wanted port: whoever had it when another was chosen may have ended since."""
+    """Look again which process holds the wanted port: the one that did when another was chosen may have ended."""
     if not known.wanted:
         return known
     free = _free(addresses, known.wanted, probe)

@@ -67,7 +67,7 @@ class _Limits:
     resolving: asyncio.Semaphore
     bringing: asyncio.Semaphore
     waiting: int = 0
-    """Images whose manifests somebody waits for before blobs are asked for."""
+    """Images whose manifests have to be there before blobs are asked for."""
     known: asyncio.Event = field(default_factory=asyncio.Event)
     begin: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -123,7 +123,7 @@ class Warming:
     ) -> tuple[Outcome, ...]:
         """Bring what is missing of these images; the outcomes are in their order, and one failure stops no other.
 
-        `before` is told what is there, and what is missing, before any blob is asked for. Raises EngineNotRunning,
+        `before` gets what is there, and what is missing, before any blob is asked for. Raises EngineNotRunning,
         EngineUnresponsive where the cache cannot say what it has kept.
         """
         turns = _Limits(asyncio.Semaphore(RESOLVED_AT_ONCE), asyncio.Semaphore(self.limits.images))
@@ -156,7 +156,7 @@ class Warming:
     ) -> None:
         """Tell what is there as soon as all manifests are, and let blobs be asked for."""
         try:
-            # What is not known by then is not counted: nobody is to wait long for an estimate.
+            # What is not known by then is not counted: a person should not wait long for an estimate.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_KNOWN_WITHIN):
                     await turns.known.wait()

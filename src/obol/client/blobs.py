@@ -24,7 +24,7 @@ _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 
 Count = Callable[[int, BytesFrom], None]
-"""Is told how many bytes more are there, and where they came from."""
+"""Takes how many bytes more are there, and where they came from."""
 
 
 def pause(barren: int) -> float:

@@ -93,7 +93,7 @@ class PulledImage:
 
 
 class Progress(Protocol):
-    """Is told how pulls go on, from the event loop that they run on."""
+    """Hears how pulls go on, on the event loop that they run on."""
 
     def found(self, reference: ImageReference, size: int) -> None:
         """The manifests are read: so many bytes are to come in all, manifests included."""
@@ -113,7 +113,7 @@ class Progress(Protocol):
 
 
 class Silence:
-    """The `Progress` that nobody listens to."""
+    """The `Progress` that does nothing."""
 
     def found(self, reference: ImageReference, size: int) -> None:
         """Say nothing."""

@@ -2,7 +2,7 @@
 
 Who pulls many images reads the manifests of all of them first, which are small: then it is known how much is to come.
 No blob is fetched before it is known that every platform that was asked for is there. Large blobs begin first, so that
-the longest does not come last. Memory is a few buffers for each connection, whatever the size.
+the longest does not come last. Memory is a few buffers for each connection, however large the image is.
 """
 
 from __future__ import annotations

@@ -151,13 +151,13 @@ class LoginService:
             )
 
     def _refuse_strange(self, path: Path) -> None:
-        """Leave alone, before anything is stopped, what somebody else wrote or changed."""
+        """Leave alone, before anything is stopped, what another program or person wrote or changed."""
         if path.exists() and not self.originals.changed_below(path):
             raise ObolError(f"{shown(path)} is there already", why="obol did not write it", hint="move it away")
         self.originals.check_undo(path, WholeFile(str(path), ""))
 
     async def _ask_supervisor(self) -> None:
-        """Refuse where nobody would start the service."""
+        """Refuse where no supervisor of this user would start the service."""
         if self.supervisor == "systemd":
             argv: tuple[str, ...] = ("systemctl", "--user", "show", "--property=Version")
             hint = "log in as this user, not by su; where there is no systemd: `obol cache start` after each start"

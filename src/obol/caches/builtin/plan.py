@@ -53,7 +53,7 @@ class BuiltinPlan:
         return (sys.executable, "-m", "obol", "cache", "serve", *files, *self.arguments, *chosen)
 
     def child_environment(self) -> dict[str, str]:
-        """What the process is told: no token or key of ours that happens to be in the environment."""
+        """The environment of the process, without tokens and keys that happen to be in ours."""
         found = {
             name: value
             for name, value in self.environ.items()

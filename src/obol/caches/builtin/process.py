@@ -1,7 +1,7 @@
 """The builtin engine as a process of its own in the background, known by its store.
 
 It is found by its control socket and by the lock on its store, never by a pid file: the lock goes with the process,
-whatever ends it. Nobody supervises it; `start` is cheap to repeat, and is repeated by whoever needs the caches.
+however it ends. It has no supervisor; `start` is cheap to repeat, and each command that needs the caches repeats it.
 """
 
 from __future__ import annotations
@@ -131,12 +131,12 @@ class BuiltinEngine:
             try:
                 found = self._await_answer(child, since)
             except EngineUnresponsive:
-                # Somebody who starts at this moment, another user's engine for one, may have taken a port meanwhile.
+                # Another program that starts now, such as another user's engine, may have taken a port meanwhile.
                 if child.poll() is None or (now := self._settle()) == substitutes:
                     raise
                 substitutes = now
                 continue
-            if found.pid != child.pid:  # somebody else was faster
+            if found.pid != child.pid:  # another command was faster
                 return self._already(found)
             return Started(found, False, substitutes)
         raise PortTaken("the ports of the caches are taken again and again", hint="choose others: --port HOST=PORT")
@@ -149,7 +149,7 @@ class BuiltinEngine:
             if self._lock_holder() is None:
                 return False
         except EngineUnresponsive:
-            pass  # it is told by a signal instead
+            pass  # it gets a signal instead
         else:
             if self._freed_within(_END_WITHIN):
                 return True
@@ -217,7 +217,7 @@ class BuiltinEngine:
             os.close(output)
 
     def _await_answer(self, child: Child | None, since: int) -> EngineStatus:
-        """Wait for the control socket, unless the process ends first: the child, or whoever owns the store."""
+        """Wait for the control socket, unless the process ends first: the child, or the one that owns the store."""
         for _ in Polling(self._clock, every=_LOOK_EVERY, within=_START_WITHIN):
             ended = child is None or child.poll() is not None
             with contextlib.suppress(EngineNotRunning):

@@ -157,7 +157,10 @@ def write(wanted: Setup, where: ConfigHome, originals: Originals) -> tuple[Edite
 
 
 def undo(client: ClientName, where: ConfigHome, originals: Originals) -> tuple[EditedFile, ...]:
-    """Put all of a client's files back that we changed, whatever the settings say now. Raises ObolError."""
+    """Put back all of a client's files that our records name, also those that settings name no longer.
+
+    Raises ObolError.
+    """
     changed = _changed(client, where, originals)
     for path in changed:  # all or none
         originals.check_undo(path, _edit_of(client, str(path)))
@@ -249,7 +252,7 @@ def _trusted(registry: str, directories: tuple[Path, ...]) -> tuple[Trust, tuple
     """The certificates for a registry, with what is to be said of them."""
     try:
         trust = containerd.trust(registry, directories)
-    except OSError as problem:  # who writes is told again, and stopped
+    except OSError as problem:  # with --write it stops the command
         denied = f"{shown(problem.filename)} cannot be looked at ({problem.strerror})"
         return Trust(), (f"Certificates for {registry} may be missing here: {denied}. With sudo they are seen.",)
     named = [*trust.authorities, *(one for pair in trust.clients for one in pair)]
@@ -290,7 +293,7 @@ def _conflicts(wanted: Setup, where: ConfigHome, originals: Originals) -> Iterat
 
 _WITHIN = 20.0
 _NOWHERE = "docker://127.0.0.1:1/nothing"
-"""An image on a port at which nobody listens: skopeo reads all files of settings before it looks there."""
+"""An image on a port at which no server listens: skopeo reads all files of settings before it looks there."""
 
 
 async def write_checked(
@@ -305,7 +308,7 @@ async def write_checked(
         return changes
     try:
         why = await _refusal(wanted, where, runner)
-    except asyncio.CancelledError:  # nobody knows whether it would take them
+    except asyncio.CancelledError:  # it is not known whether the client would take them
         undo(wanted.client, where, originals)
         raise
     if why:

@@ -1,7 +1,7 @@
 """What podman, skopeo and buildah go by besides the file that we write: containers-registries.conf(5).
 
 The [[registry]] tables of all files add up, and one of the same name replaces those of earlier files. So another table
-for a registry that we mirror is told of, and nothing is written.
+for a registry that we mirror is an error, and nothing is written.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ FOLDER_VARIABLE = "CONTAINERS_REGISTRIES_CONF_DIR"
 def folders(where: ConfigHome) -> tuple[Path, ...]:
     """Where a drop-in belongs.
 
-    Programs until 2025 look for a person's files in ~/.config whatever `XDG_CONFIG_HOME` says, and newer ones there.
+    Programs until 2025 look for a person's files in ~/.config, also where `XDG_CONFIG_HOME` names another directory;
+    newer ones look in that one.
     """
     if where.given is not None:
         return (where.given,)
@@ -75,7 +76,7 @@ def _others(where: ConfigHome) -> list[tuple[Path, bool]]:
         main += [folder.with_name("registries.conf") for folder in drop_ins]
     machine = where.etc / _FOLDER
     if where.per_user and where.given is None and not any(_there(path) for path in main):
-        # Whoever has a registries.conf of their own does not get the machine's files at all.
+        # podman reads none of the machine's files for a person who has a registries.conf.
         main.append(machine.with_name("registries.conf"))
         drop_ins.append(machine)
     listed = [(path, True) for path in main]

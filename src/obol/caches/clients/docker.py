@@ -72,7 +72,7 @@ def started(daemon: Daemon, where: ConfigHome) -> tuple[DaemonStart, ...]:
 
 
 def usual_file(daemon: Daemon, where: ConfigHome, unit: str = "") -> Path:
-    """The file that the daemon reads unless it is told otherwise."""
+    """The file that the daemon reads unless its flags name another."""
     if daemon == "docker" and unit == SNAP:
         return where.root / "var/snap/docker/current/config/daemon.json"
     base = where.config if where.per_user else where.etc

@@ -30,7 +30,7 @@ class ConfigHome:
     per_user: bool
     """This person's, not the machine's."""
     given: Path | None = None
-    """A file or directory that somebody named in place of the usual one."""
+    """A file or directory that the person named in place of the usual one."""
     root: Path = field(default_factory=lambda: ROOT)
     """Of the file system."""
     owner: User | None = None
@@ -119,7 +119,7 @@ class WholeFile:
         return self.text
 
     def taken_out(self, now: str, original: str | None, written: str) -> str:
-        """Refuse: whoever changed our file may want to keep it."""
+        """Refuse: the person who changed our file may want to keep it."""
         del now, original, written
         raise ObolError(
             f"{shown(self.path)} was changed after we wrote it",

@@ -79,7 +79,7 @@ def _cleared(directory: Path) -> bool:
 
 
 _ATTEMPTS = 4
-"""How often a container is made, each time on another port: somebody else may take ports at this moment."""
+"""How often a container is made, each time on another port: another program may take ports at this moment."""
 
 ANSWER_WITHIN = 10.0
 _LOOK_EVERY = 0.1
@@ -140,7 +140,7 @@ class ContainerStart:
         if found is None:
             try:
                 return await self._answering(cache, await self._make(cache, port), "made")
-            except DockerNameTaken:  # somebody was faster
+            except DockerNameTaken:  # another command was faster
                 found = await self._look(cache)
         if cache.outdated(found):
             return await self._answering(cache, await self._make_anew(cache, found, port), "made")
@@ -196,7 +196,7 @@ class ContainerStart:
     async def _make_anew(self, cache: RegistryContainer, found: Container, port: int) -> int:
         """Throw it away, and make it over the same directory and, where possible, on the same port.
 
-        Raises EngineUnresponsive for one over another cache root: it, and what it has stored, may be somebody else's.
+        Raises EngineUnresponsive for one over another cache root, which may belong to another person.
         """
         if not is_over(self._plan.root, found):
             raise _of_others(cache, found)
@@ -211,7 +211,7 @@ class ContainerStart:
             chosen = port if port and not attempt else self._spare(cache)
             try:
                 return await self._run(cache, chosen)
-            except PortTaken:  # since somebody looked; the container is there nevertheless
+            except PortTaken:  # since the port was looked at; the container is there nevertheless
                 await self._docker.remove_container(cache.name, force=True)
         raise PortTaken(f"the ports for {cache.name} are taken again and again", hint="run the command again")
 

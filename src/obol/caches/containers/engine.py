@@ -81,7 +81,7 @@ class ContainersStarted:
 
     @property
     def mirrors(self) -> tuple[Mirror, ...]:
-        """What nodes are told."""
+        """The mirrors, for the configuration of nodes."""
         return tuple(serving.cache.mirror(serving.port) for serving in self.serving)
 
     @property
@@ -101,7 +101,7 @@ class ContainerSeen:
     ours: bool = True
     """Whether its content is in our cache root: names are shared by all who use this Docker."""
     content: Amount | None = None
-    """What its directory holds, where somebody has counted that."""
+    """What its directory holds; None where that was not counted."""
 
 
 class ContainersEngine:
@@ -263,7 +263,7 @@ def _substitutes(serving: Sequence[ServingContainer], known: Mapping[str, Substi
 
 _ROLE = ("app=k3d", "k3d.role=registry")
 _MOST = 200_000
-"""So many files are counted of one directory; who has more waits no longer for a number."""
+"""So many files are counted of one directory; with more, a command gives no number rather than wait."""
 _DIGEST = 64
 """Digits of a SHA-256: in our own image a blob's file is called by it, in others its directory is."""
 

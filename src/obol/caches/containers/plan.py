@@ -57,7 +57,7 @@ class RegistryContainer:
         return self.registry.replace(":", "_")
 
     def mirror(self, port: int) -> Mirror:
-        """What nodes are told, when it is published on `port`."""
+        """The mirror for the configuration of nodes, when it is published on `port`."""
         # An image that was pushed to localhost:40003 is called so in a manifest, too.
         registry = self.registry if self.upstream else f"localhost:{port}"
         return Mirror(registry, f"http://{self.name}:{INNER_PORT}", takes_pushes=not self.upstream)

@@ -1,11 +1,11 @@
 """The way of nodes to the builtin engine: the gateway of obol-net, which is an address of this machine.
 
-The engine listens on loopback, where no container can reach it, and is told to listen on the gateway too: never on all
+The engine listens on loopback, where no container can reach it, and obol has it listen on the gateway too: never on all
 addresses. Where Docker runs in a virtual machine the gateway is an address of that machine, and its name for ours leads
 to our loopback. A name would do elsewhere as well, but k3d writes it into a node after k3s has started, and it is lost
 with the node's next restart.
 
-Whether nodes get there is tried from inside the network before any node is told: a firewall that drops packets would
+Obol tries from inside the network whether nodes get there before it configures any: a firewall that drops packets would
 cost containerd 30 seconds for each request of each pull.
 """
 
@@ -56,7 +56,7 @@ def active_firewall(root: Path = Path("/")) -> Firewall:
 
 
 def opening(firewall: Firewall, bridge: str, ports: Sequence[int]) -> str:
-    """The command that lets containers on `bridge` reach these ports of the host, and nobody else."""
+    """The command that lets containers on `bridge` reach these ports of the host, and no other peer."""
     match firewall:
         case "ufw":
             return f"sudo ufw allow in on {bridge} to any port {_joined(ports, ':')} proto tcp"

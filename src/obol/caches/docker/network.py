@@ -25,7 +25,7 @@ async def ensure_network(docker: Docker) -> Network:
     """Find the network, or make it; safe for several who do so at once. Raises NoAddressPool, DockerFailed."""
     if (found := await find_network(docker)) is not None:
         return found
-    with suppress(DockerNameTaken):  # somebody was faster
+    with suppress(DockerNameTaken):  # another command was faster
         await docker.create_network(NAME, labels={LABEL: SHARED})
     if (found := await find_network(docker)) is not None:
         return found
@@ -60,5 +60,5 @@ async def remove_network(docker: Docker) -> bool:
         return False
     try:
         return await docker.remove_network(found.id)
-    except DockerFailed:  # somebody has come meanwhile
+    except DockerFailed:  # a container has come meanwhile
         return False

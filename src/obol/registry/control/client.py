@@ -44,7 +44,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 @dataclass(frozen=True, slots=True)
 class ControlClient:
-    """Talks to the engine that owns a store; every method raises EngineNotRunning where nobody listens."""
+    """Talks to the engine that owns a store; every method raises EngineNotRunning where no engine listens."""
 
     store: Path
     timeout: float = 5.0
@@ -68,7 +68,7 @@ class ControlClient:
         self._send("POST", api.STOP)
 
     def listen(self, listener: api.Listener) -> api.Listener:
-        """Open one more address; raises PortTaken where it is held by somebody else."""
+        """Open one more address; raises PortTaken where another program holds it."""
         return self._ask("POST", api.LISTENERS, api.Listener, listener)
 
     def open_account(self, listeners: Sequence[api.Listener]) -> api.AccountStatus:

@@ -93,7 +93,7 @@ class RememberedPorts:
 
 
 def _possible(one: Listener) -> bool:
-    """Whether one could listen there at all: nobody may be kept from starting by a number in a file."""
+    """Whether an engine could listen there at all: a number in a file must not keep it from starting."""
     try:
         ip_address(one.address)
     except ValueError:

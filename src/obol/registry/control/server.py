@@ -69,7 +69,7 @@ class ControlServer:
         self._path: Path | None = None
 
     async def start(self, path: Path) -> None:
-        """Listen on `path`; a socket that a dead process left there is replaced (whoever calls holds the store's lock).
+        """Listen on `path`; a socket that a dead process left there is replaced (the caller holds the store's lock).
 
         Raises StoreUnusable.
         """
@@ -143,7 +143,7 @@ def _bind(path: Path) -> socket.socket:
         raise OSError(errno.ENAMETOOLONG, "the path is too long for a unix socket")
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        # The directory is 0700 already; the socket is closed to others from its first moment, whatever the umask.
+        # The directory is 0700 already; the socket is closed to others from its first moment, under any umask.
         os.fchmod(bound.fileno(), 0o600)
         bound.bind(os.fspath(path))
         path.chmod(0o600)

@@ -9,68 +9,20 @@ from tests.unit.registry.server.serving import serving, session
 from tests.unit.registry.server.test_handler import IMAGE, PULLED, REST, SMALL, TAG, upstream, warm
 
 OURS = [
-    "localhost",
-    "localhost:54100",
-    "LocalHost.",
-    "app.localhost:80",
-    "127.0.0.1",
-    "127.0.0.1:54100",
-    "127.8.9.10",
-    "[::1]",
-    "[::1]:54100",
-    "host.docker.internal:54100",
-    "host.k3d.internal",
-    "host.containers.internal",
-    "host.lima.internal:80",
-    "host.minikube.internal",
-    "host.rancher-desktop.internal",
-    "host.orb.internal.",
-    "gateway.docker.internal",
-    "host.crc.testing:54100",
-    "docker.for.mac.localhost",
-    "10.0.2.2:54100",
-    "192.168.5.2:54100",
-    "192.168.127.254",
-    "192.168.65.254:54100",
-    "localhost:",
-    "kubernetes.docker.internal",
-    "cache.example",
-    "CACHE.example.:80",
-    "172.18.0.1:54100",
-    "[fd00:0:0::1]:5",
-]
+    "localhost", "localhost:54100", "LocalHost.", "app.localhost:80", "127.0.0.1", "127.0.0.1:54100", "127.8.9.10",
+    "[::1]", "[::1]:54100", "host.docker.internal:54100", "host.k3d.internal", "host.containers.internal",
+    "host.lima.internal:80", "host.minikube.internal", "host.rancher-desktop.internal", "host.orb.internal.",
+    "gateway.docker.internal", "host.crc.testing:54100", "docker.for.mac.localhost", "10.0.2.2:54100",
+    "192.168.5.2:54100", "192.168.127.254", "192.168.65.254:54100", "localhost:", "kubernetes.docker.internal",
+    "cache.example", "CACHE.example.:80", "172.18.0.1:54100", "[fd00:0:0::1]:5",
+]  # fmt: skip
 FOREIGN = [
-    None,
-    "",
-    "attacker.example",
-    "attacker.example:54100",
-    "localhost.attacker.example",
-    "host.lima.internal.attacker.example",
-    "hostinternal",
-    "notlocalhost",
-    "127.0.0.1.attacker.example",
-    "10.0.0.1",
-    "10.0.2.2.attacker.example",
-    "crc.testing",
-    "172.18.0.2:54100",
-    "0.0.0.0",
-    "[::]",
-    "[::ffff:10.0.0.1]",
-    "::1",
-    "[::1",
-    "[nonsense]",
-    "2130706433",
-    "0x7f000001",
-    "localhost:port",
-    "localhost:123456",
-    "localhost/path",
-    "user@localhost",
-    "localhost, attacker.example",
-    "localhost\t",
-    "loc%61lhost",
-    "\u212aocalhost",
-    "x" * 300,
-]
+    None, "", "attacker.example", "attacker.example:54100", "localhost.attacker.example",
+    "host.lima.internal.attacker.example", "hostinternal", "notlocalhost", "127.0.0.1.attacker.example", "10.0.0.1",
+    "10.0.2.2.attacker.example", "crc.testing", "172.18.0.2:54100", "0.0.0.0", "[::]", "[::ffff:10.0.0.1]", "::1",
+    "[::1", "[nonsense]", "2130706433", "0x7f000001", "localhost:port", "localhost:123456", "localhost/path",
+    "user@localhost", "localhost, attacker.example", "localhost\t", "loc%61lhost", "\u212aocalhost", "x" * 300,
+]  # fmt: skip
 
 
 @pytest.fixture
@@ -96,16 +48,9 @@ def test_foreign(hosts: Hosts, header: str | None) -> None:
 
 
 LOCAL = [
-    "registry:5000",
-    "k3d-hub",
-    "10.0.0.1:5000",
-    "0.0.0.0",
-    "[fd00::7]:5000",
-    "cache.local",
-    "Registry.kube-system.svc.cluster.local.:5000",
-    "build.internal",
-    "k3d-obol-docker-io.localhost:5000",
-]
+    "registry:5000", "k3d-hub", "10.0.0.1:5000", "0.0.0.0", "[fd00::7]:5000", "cache.local",
+    "Registry.kube-system.svc.cluster.local.:5000", "build.internal", "k3d-obol-docker-io.localhost:5000",
+]  # fmt: skip
 PUBLIC = [None, "", "attacker.example", "attacker.example:5000", "1.2.3.4.attacker.example", "a b"]
 
 

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,10 @@ UNIT_TESTS = Path(__file__).with_name("unit")
 UNIT_SECONDS = 20
 OTHER_SECONDS = 120
 """A test fails after so long. A unit test waits for nothing; one of many examples computes for some seconds."""
+
+# A shell starts what runs in its background deaf to Ctrl-C, and with it the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The workers of a run, and the programs that tests start, have the factor from here.
 if limits.VARIABLE not in os.environ:

@@ -3,10 +3,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import msgspec
 import pytest
 
-from obol.backends.k3d.cli import Cluster, HostPortTaken, K3d, NameTaken, NetworkGone, Version
+from obol.backends.k3d.cli import HostPortTaken, K3d, NameTaken, NetworkGone, Version
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.docker.errors import DockerForbidden, DockerNotRunning, NoAddressPool
 from tests.fakes.k3d import TOKEN
@@ -42,6 +41,7 @@ LISTED: list[dict[str, Any]] = [
                     "80/tcp": [
                         {"HostIp": "127.0.0.1", "HostPort": "8080"},
                         {"HostIp": "127.0.0.1", "HostPort": "80"},
+                        {"HostIp": "127.0.0.1", "HostPort": ""},
                     ],
                 },
                 "State": {"Running": False, "Status": "exited"},
@@ -103,6 +103,7 @@ async def test_cluster() -> None:
     assert (cluster.name, cluster.runs, cluster.stopped) == (NAME, False, False)
     assert cluster.host_port(80) == 80
     assert cluster.host_port(443) is None
+    assert cluster.host_ports == {80, 8080, 41234}
     assert cluster.network_name == "k3d-theirs"
     assert TOKEN not in repr(cluster)
     assert runner.lines == ["k3d cluster list -o json"]
@@ -153,26 +154,6 @@ async def test_list_that_is_none() -> None:
     assert caught.value.__cause__ is None
 
 
-async def test_verbs() -> None:
-    """Each verb is one call, with a limit."""
-    k3d, runner = answering(stdout="kind: Config\n")
-
-    await k3d.create(["cluster", "create", NAME])
-    await k3d.start(NAME)
-    await k3d.stop(NAME)
-    await k3d.delete(NAME)
-
-    assert await k3d.kubeconfig(NAME) == "kind: Config\n"
-    assert runner.lines == [
-        f"k3d cluster create {NAME}",
-        f"k3d cluster start {NAME}",
-        f"k3d cluster stop {NAME}",
-        f"k3d cluster delete {NAME}",
-        f"k3d kubeconfig get {NAME}",
-    ]
-    assert [ran.timeout for ran in runner.ran] == [1800, 300, 300, 300, 30]
-
-
 @pytest.mark.parametrize(
     ("said", "kind", "words"),
     [
@@ -215,32 +196,25 @@ async def test_refusals(said: str, kind: type[ObolError], words: str) -> None:
     assert "\x1b" not in str(caught.value)
 
 
-async def test_failed_create() -> None:
-    """Of a long log the lines about the failure are told: without colours, k3d's own progress, and tokens."""
-    log = (
-        "\x1b[33mWARN\x1b[0m[0000] No node filter specified\n"
-        f"\x1b[31mERRO\x1b[0m[0002] Failed Cluster Start: node exited, env K3S_TOKEN={TOKEN}\n"
-        "\x1b[31mERRO\x1b[0m[0002] Failed to create cluster >>> Rolling Back\n"
-        "\x1b[31mFATA\x1b[0m[0003] Cluster creation FAILED, all changes have been rolled back!\n"
-    )
-    k3d, _ = answering(code=1, stderr=log)
-
-    with pytest.raises(ObolError) as caught:
-        await k3d.create(["cluster", "create", NAME])
-
-    assert caught.value.why == "Failed Cluster Start: node exited, env K3S_TOKEN=…"
+LOG = (
+    "\x1b[33mWARN\x1b[0m[0000] No node filter specified\n"
+    f"\x1b[31mERRO\x1b[0m[0002] Failed Cluster Start: node exited, env K3S_TOKEN={TOKEN}\n"
+    "\x1b[31mERRO\x1b[0m[0002] Failed to create cluster >>> Rolling Back\n"
+    "\x1b[31mFATA\x1b[0m[0003] Cluster creation FAILED, all changes have been rolled back!\n"
+)
 
 
 @pytest.mark.parametrize(
     ("said", "why"),
     [
+        (LOG, "Failed Cluster Start: node exited, env K3S_TOKEN=…"),
         ("Error: unknown flag: --runtime-ulimit", "Error: unknown flag: --runtime-ulimit"),
         ("", "exit code 1"),
         ("FATA[0000] Cluster creation FAILED", "Cluster creation FAILED"),
     ],
 )
-async def test_failures_without_a_log(said: str, why: str) -> None:
-    """Something is told in any case."""
+async def test_failed_create(said: str, why: str) -> None:
+    """Of a log the lines about the failure are told: without colours, k3d's own progress, and tokens."""
     k3d, _ = answering(code=1, stderr=said)
 
     with pytest.raises(ObolError) as caught:
@@ -250,9 +224,10 @@ async def test_failures_without_a_log(said: str, why: str) -> None:
 
 
 async def test_what_may_be_shown() -> None:
-    """What changes a cluster goes to the loud runner; lists and kubeconfigs, which hold keys, never do."""
+    """Each verb is one call, with a limit. What makes changes is loud; lists and keys never are."""
     quiet, loud = FakeRunner(), FakeRunner()
     quiet.script("k3d", "cluster", "list", stdout="[]")
+    quiet.script("k3d", "kubeconfig", stdout="kind: Config\n")
     k3d = K3d(quiet, loud)
 
     await k3d.create(["cluster", "create", "a"])
@@ -260,16 +235,9 @@ async def test_what_may_be_shown() -> None:
     await k3d.stop("a")
     await k3d.delete("a")
     await k3d.cluster("a")
-    await k3d.kubeconfig("a")
 
-    assert [line.split()[2] for line in loud.lines] == ["create", "start", "stop", "delete"]
+    assert await k3d.kubeconfig("a") == "kind: Config\n"
+    assert loud.lines == [f"k3d cluster {verb} a" for verb in ("create", "start", "stop", "delete")]
+    assert [ran.timeout for ran in loud.ran] == [1800, 300, 300, 300]
     assert quiet.lines == ["k3d cluster list -o json", "k3d kubeconfig get a"]
-
-
-def test_host_ports() -> None:
-    """Every port of this machine that leads to a cluster is known, the one of the API too."""
-    mappings = {"80/tcp": [{"HostPort": "8080"}, {"HostPort": ""}], "6443/tcp": [{"HostPort": "41000"}], "9/tcp": None}
-    node = {"role": "loadbalancer", "portMappings": mappings}
-    found = msgspec.convert({"name": "x", "nodes": [{"role": "server"}, node]}, Cluster)
-
-    assert found.host_ports == {8080, 41000}
+    assert quiet.ran[1].timeout == 30

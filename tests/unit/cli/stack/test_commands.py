@@ -196,16 +196,6 @@ def test_up_on_podman(terminal: Terminal, cluster: World) -> None:
     assert json.loads(terminal.out)["stack"] == identity.stack_id
 
 
-def test_up_on_podman_without_caches(terminal: Terminal, cluster: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The stack comes up without touching a cache where these are turned off."""
-    monkeypatch.setenv("OBOL_DISABLE_REGISTRY_CACHE", "true")
-
-    assert terminal.run("stack up") == 0
-
-    assert cluster.caches.calls == []
-    assert "registry caches" not in terminal.out
-
-
 def test_init_down_status_purge(terminal: Terminal, cluster: World) -> None:
     """A stack is named once, stopped, looked at and removed; a second init wants --force, which keeps the name."""
     assert terminal.run("stack init") == 0
@@ -249,18 +239,6 @@ def test_purge_keeps_the_data_and_says_so(terminal: Terminal, cluster: World, tm
     assert terminal.run("stack purge --force") == 0
 
     assert not (tmp_path / "data").exists()
-
-
-def test_purge_leaves_a_directory_that_was_there_before(terminal: Terminal, cluster: World, tmp_path: Path) -> None:
-    """A directory of the person's, with something in it, is not the stack's to remove, and that is said."""
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data/thesis").write_text("")
-    assert terminal.run("stack up") == 0
-
-    assert terminal.run("stack purge --force") == 0
-
-    assert (tmp_path / "data/thesis").exists()
-    assert "was not made by obol" in terminal.out
 
 
 def test_up_that_cannot_run_writes_nothing_down(
@@ -312,16 +290,10 @@ def test_mistakes_in_the_settings_of_caches_stop_nothing_else(
     monkeypatch.setenv("OBOL_CACHE_PORT", "x")
     assert terminal.run("stack up") == 2
     assert terminal.run("stack up --no-registry-cache") == 0
+    assert cluster.caches.calls == []
+    assert "registry caches" not in terminal.out
     assert terminal.run("stack down") == 0
     assert terminal.run("stack purge") == 0
-
-
-def test_another_backend_than_the_stacks(terminal: Terminal, cluster: World) -> None:
-    """A stack keeps its backend until it is initialised anew."""
-    cluster.home.establish(Identity("brave-otter", "k3d"))
-
-    assert terminal.run("stack up --backend podman") == 2
-    assert "init --force" in terminal.err
 
 
 @pytest.mark.parametrize(("word", "asked"), [("", True), ("false", True), ("true", False)])

@@ -93,22 +93,6 @@ class Caches(Protocol):
         ...
 
 
-class Networks(Protocol):
-    """Docker's networks, which clusters leave behind."""
-
-    async def reclaim(self) -> tuple[str, ...]:
-        """Free those that no container needs; sentences for the person. Never raises."""
-        ...
-
-
-class NoNetworks:
-    """Networks of a backend that leaves none behind."""
-
-    async def reclaim(self) -> tuple[str, ...]:
-        """There is nothing to free."""
-        return ()
-
-
 @dataclass(frozen=True, slots=True)
 class HostCaches:
     """The builtin engine for what pulls images in this machine's own network, and reaches it on loopback."""

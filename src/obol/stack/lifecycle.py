@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from obol.oci.references import ImageReference
     from obol.registry.control.api import EngineStatus
     from obol.rendering.registries import Mirror
-    from obol.stack.caches import Caches, Networks
+    from obol.stack.caches import Caches
     from obol.stack.home import Home
     from obol.stack.outcomes import UpRequest
+    from obol.stack.reclaim import LeakedNetworks
     from obol.stack.reporter import Reporter
     from obol.workloads.images import StackImage
 
@@ -79,7 +80,13 @@ class Lifecycle:
     """One stack on one backend."""
 
     def __init__(
-        self, backend: Backend, caches: Caches, engine: BuiltinEngine, warmth: Warming, networks: Networks, home: Home
+        self,
+        backend: Backend,
+        caches: Caches,
+        engine: BuiltinEngine,
+        warmth: Warming,
+        networks: LeakedNetworks | None,
+        home: Home,
     ) -> None:
         self._backend = backend
         self._traits = BACKENDS[backend.name]
@@ -252,7 +259,7 @@ class Lifecycle:
             return await work()
         except NoAddressPool:
             step("reclaiming networks that were left behind")
-            freed = await self._networks.reclaim()
+            freed = await self._networks.reclaim() if self._networks is not None else ()
             if not freed:
                 raise
             step.tell(freed)
@@ -306,7 +313,7 @@ class Lifecycle:
             except ObolError as failed:
                 problem = failed
         with reporter.step("Reclaiming networks"):
-            notes += await self._networks.reclaim()
+            notes += await self._networks.reclaim() if self._networks is not None else ()
         if caches:
             with reporter.step("Removing the registry caches"):
                 notes += await self._caches.remove()

@@ -27,7 +27,7 @@ from obol.registry.control.api import Listener
 from obol.rendering.k3s import CACHES
 from obol.rendering.names import home_mark
 from obol.stack.adoption import look
-from obol.stack.caches import PUSHED, DockerCaches, HostCaches, NoNetworks
+from obol.stack.caches import PUSHED, DockerCaches, HostCaches
 from obol.stack.hotswap import HotSwap, Prerequisites
 from obol.stack.lifecycle import Lifecycle
 from obol.stack.reclaim import LeakedNetworks
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from obol.config.background import CachePlans
     from obol.machine.commands import Lines
     from obol.stack.adoption import Clusters
-    from obol.stack.caches import Caches, Networks
+    from obol.stack.caches import Caches
     from obol.stack.home import Home
 
 
@@ -70,7 +70,7 @@ def this_computer(
             note,
         )
         caches: Caches
-        networks: Networks = NoNetworks()
+        networks = None
         match row.caches:
             case "gateway":
                 caches = DockerCaches(docker, engine, GatewayMirrors(docker, engine, plans.containers), plans)

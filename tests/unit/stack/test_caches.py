@@ -21,7 +21,7 @@ from obol.machine.docker.cli import Docker
 from obol.machine.docker.errors import DockerFailed
 from obol.registry.control.api import Listener
 from obol.rendering.registries import Mirror
-from obol.stack.caches import PUSHED, DockerCaches, HostCaches, NoNetworks
+from obol.stack.caches import PUSHED, DockerCaches, HostCaches
 from obol.workloads.k3s import NODE_IMAGE
 from tests.fakes import docker as fake
 from tests.fakes.runner import FakeRunner
@@ -368,12 +368,11 @@ async def test_ports_that_are_taken(tmp_path: Path) -> None:
 
 
 async def test_removing_stops_the_engine(tmp_path: Path) -> None:
-    """The engine is stopped before its store goes; there are no networks to free."""
+    """The engine is stopped before its store goes."""
     engine = FakeCaches()
 
     assert await HostCaches(engine, tmp_path / "store").remove() == ()
     assert engine.calls == ["stop"]
-    assert await NoNetworks().reclaim() == ()
 
 
 async def test_nodes_that_are_told_once_ask_at_an_address_of_their_own(tmp_path: Path) -> None:

@@ -63,16 +63,15 @@ async def test_push(world: DevWorld) -> None:
     assert world.machine.ids == {"app:dev": APP}
 
 
-async def test_push_on_another_port(world: DevWorld) -> None:
-    """Where 54103 was taken, the image is called by the port that was chosen."""
-    world.port, world.known = 40003, ("localhost:40003",)
-
-    assert (await push(world)).image == "localhost:40003/app:dev-0123456789ab"
-
-
 async def test_next_build(world: DevWorld) -> None:
-    """A new build of the same name has a new tag; the released image is remembered, not the build before."""
+    """A new build of the same name has a new tag; the released image is remembered, not the build before.
+
+    Pushing what runs already is no error, and changes nothing.
+    """
     await push(world)
+    again = await push(world)
+    assert again.image == again.before == PUSHED
+    assert world.machine.remembered("litellm") == {f"{REMEMBERED}litellm": RELEASED}
     world.machine.ids["app:dev"] = NEXT
 
     swapped = await push(world)
@@ -82,23 +81,18 @@ async def test_next_build(world: DevWorld) -> None:
     assert world.machine.remembered("litellm") == {f"{REMEMBERED}litellm": RELEASED}
 
 
-async def test_same_build_again(world: DevWorld) -> None:
-    """Pushing what runs already is no error, and changes nothing."""
-    await push(world)
-
-    swapped = await push(world)
-
-    assert swapped.image == swapped.before == PUSHED
-    assert world.machine.remembered("litellm") == {f"{REMEMBERED}litellm": RELEASED}
-
-
 async def test_two_people(world: DevWorld) -> None:
-    """Two builds of one name, from two worktrees, are two images in the registry, each where it was pushed to."""
+    """Two builds of one name, from two worktrees, are two images in the registry, each where it was pushed to.
+
+    Where 54103 was taken, an image is called by the port that was chosen.
+    """
     await push(world)
     world.machine.ids["app:dev"] = NEXT
     await push(world, WEB)
 
     assert (world.machine.image_of("litellm"), world.machine.image_of("pair")) == (PUSHED, PUSHED_NEXT)
+    world.port, world.known = 40003, ("localhost:40003",)
+    assert (await push(world)).image == "localhost:40003/app:dev-fedcba987654"
 
 
 async def test_image_without_another_name(world: DevWorld) -> None:
@@ -121,7 +115,7 @@ async def test_image_without_another_name(world: DevWorld) -> None:
         ("running", "running", ["docker.io", "localhost:40003"], "without localhost:54103"),
     ],
 )
-async def test_ground_is_missing(
+async def test_what_is_missing_for_a_push(
     world: DevWorld, registry: State, state: ClusterState, known: list[str], said: str
 ) -> None:
     """Without registry, cluster or way between them nothing is changed, and `obol stack up` is named."""
@@ -241,13 +235,6 @@ async def test_reset_one(world: DevWorld, target: str, left: str) -> None:
     assert world.machine.image_of("pair", 1) == left
 
 
-async def test_nothing_to_reset(world: DevWorld) -> None:
-    """What was not swapped is left alone."""
-    assert await world.stack.reset(None, world.reporter) == ()
-    assert await world.stack.reset(LITELLM, world.reporter) == ()
-    assert not [line for line in world.machine.lines if "patch" in line]
-
-
 async def test_put_back_by_a_manifest(world: DevWorld) -> None:
     """A released image that a manifest has put back, perhaps a newer one, is not replaced by what is remembered."""
     await push(world)
@@ -277,9 +264,11 @@ async def test_reset_of_what_is_not_there(world: DevWorld) -> None:
 
 
 async def test_reset_needs_a_cluster(world: DevWorld) -> None:
-    """The registry may be gone then, the cluster not."""
+    """The registry may be gone then, the cluster not; what was not swapped is left alone."""
     world.registry = "absent"
     assert await world.stack.reset(None, world.reporter) == ()
+    assert await world.stack.reset(LITELLM, world.reporter) == ()
+    assert not [line for line in world.machine.lines if "patch" in line]
 
     world.state = "stopped"
     with pytest.raises(ObolError, match="the stack does not run"):

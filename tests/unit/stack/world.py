@@ -24,6 +24,7 @@ from obol.stack.caches import HostCaches, Wired
 from obol.stack.home import Home, Identity
 from obol.stack.lifecycle import Lifecycle
 from obol.stack.outcomes import UpRequest
+from obol.stack.reclaim import LeakedNetworks
 from obol.workloads.images import StackImage
 from tests.fakes.control import status_body
 
@@ -249,11 +250,11 @@ class StackCaches:
         return ("caches removed",)
 
 
-@dataclass
-class FakeNetworks:
+class FakeNetworks(LeakedNetworks):
     """Networks of which `leaked` can be freed."""
 
-    leaked: int = 0
+    def __init__(self) -> None:
+        self.leaked = 0
 
     async def reclaim(self) -> tuple[str, ...]:
         freed, self.leaked = self.leaked, 0

@@ -142,9 +142,8 @@ async def test_busy_ports(stack: Stack) -> None:
     stack.ports.privileged = {80}
 
     await stack.backend.up(stack.spec(), stack.step)
-    assert stack.notes == [
-        "Port 80 is taken by nginx (pid 7): use 8080 instead.",
-    ]
+
+    assert stack.notes == ["Port 80 is taken by nginx (pid 7): use 8080 instead."]
     assert stack.machine.clusters[NAME].ports[0] == "127.0.0.1:8080:80@loadbalancer"
 
 

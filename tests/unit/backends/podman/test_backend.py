@@ -76,9 +76,16 @@ async def test_environment(world: World) -> None:
 
 
 async def test_secrets_go_through_standard_input(world: World) -> None:
-    """The key is in no command line, environment or file but its own, which is the owner's alone."""
+    """The key is in no command line, environment or file but its own; what pods mount any user of a container may read.
+
+    Their directory is for its owner alone, as the file with the key is.
+    """
     await world.up()
 
+    mounted = world.config / "podman/litellm/config-config-yaml"
+    assert "master_key: os.environ/LITELLM_MASTER_KEY" in mounted.read_text()
+    assert stat.S_IMODE(mounted.stat().st_mode) == 0o644
+    assert stat.S_IMODE((world.config / "podman").stat().st_mode) == 0o700
     key_file = world.config / "litellm-master-key"
     key = key_file.read_text().strip()
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
@@ -86,16 +93,6 @@ async def test_secrets_go_through_standard_input(world: World) -> None:
     others = [path for path in world.config.rglob("*") if path.is_file() and path != key_file]
     assert others
     assert not [path for path in others if key in path.read_text()]
-
-
-async def test_files_that_pods_mount(world: World) -> None:
-    """A mounted file can be read by whoever the container runs as, in a directory that is for its owner alone."""
-    await world.up()
-
-    file = world.config / "podman/litellm/config-config-yaml"
-    assert "master_key: os.environ/LITELLM_MASTER_KEY" in file.read_text()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o644
-    assert stat.S_IMODE((world.config / "podman").stat().st_mode) == 0o700
 
 
 async def test_up_again_changes_nothing(world: World) -> None:
@@ -169,7 +166,8 @@ async def test_image_that_cannot_be_pulled(world: World) -> None:
 
 
 async def test_left_out(world: World) -> None:
-    """What podman has nothing for is left out and named; a stack without our gateway has the first URL there is."""
+    """What podman has nothing for is left out and named; without our gateway the URL is the first one, or none."""
+    assert (await world.up(ManifestFile("mine.yaml", ""))).url == ""
     text = """
 {kind: CronJob, metadata: {name: nightly}}
 ---
@@ -185,11 +183,6 @@ spec: {containers: [{name: c, image: quay.io/me/app:1, ports: [{containerPort: 8
 
     assert deployed.url == "http://127.0.0.1:8080"
     assert world.notes == ["podman has nothing for these, so obol leaves them out: CronJob nightly."]
-
-
-async def test_nothing_to_deploy(world: World) -> None:
-    """Manifests without a workload are deployed to nothing."""
-    assert (await world.up(ManifestFile("mine.yaml", ""))).url == ""
 
 
 async def test_check(world: World) -> None:
@@ -238,7 +231,9 @@ async def test_what_a_killed_pull_left(world: World, tmp_path: Path, purges: boo
 
 
 async def test_down_and_up(world: World) -> None:
-    """Down stops the pods and removes nothing; up starts them again."""
+    """Down stops the pods and removes nothing; up starts them again. Where there are none, down is fine."""
+    await world.backend.down(STACK)
+    assert await world.backend.state(STACK) == "absent"
     await world.up()
     before = dict(world.podman.pods)
 
@@ -248,13 +243,6 @@ async def test_down_and_up(world: World) -> None:
 
     assert world.podman.pods == before
     assert await world.backend.state(STACK) == "running"
-
-
-async def test_down_without_pods(world: World) -> None:
-    """Down of a stack that does not run is fine."""
-    await world.backend.down(STACK)
-
-    assert await world.backend.state(STACK) == "absent"
 
 
 async def test_pod_that_does_not_start_any_more_is_replaced(world: World) -> None:

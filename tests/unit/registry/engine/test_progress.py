@@ -17,6 +17,8 @@ from tests.limits import eventually
 from tests.unit.registry.world import REPOSITORY, World, take, world
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from obol.registry.control.api import ProgressStatus
 
 IMAGE = make_image(5000, 3000, platforms=("linux/amd64", "linux/arm64"))
@@ -46,6 +48,14 @@ async def read(w: World, image: FakeImage = IMAGE) -> None:
     """Let a node read the index and the manifest of the first platform."""
     await w.document("1")
     await w.document(image.children[0])
+
+
+@pytest.fixture(name="w")
+async def _world() -> AsyncIterator[World]:
+    """An engine that a node has read the manifests of one platform from."""
+    async with world(upstream()) as w:
+        await read(w)
+        yield w
 
 
 async def test_nothing_is_known_before_the_manifests_are_there() -> None:
@@ -92,80 +102,70 @@ async def test_while_a_layer_comes() -> None:
         assert (await one(w)).present == 5000
 
 
-async def test_when_all_is_there() -> None:
+async def test_when_all_is_there(w: World) -> None:
     """An image that was pulled is there as a whole, and no byte beyond."""
-    async with world(upstream()) as w:
-        await read(w)
-        for digest in IMAGE.blobs:
-            await w.pull(digest)
-        await w.idle()
+    for digest in IMAGE.blobs:
+        await w.pull(digest)
+    await w.idle()
 
-        found = await one(w)
+    found = await one(w)
 
-        assert found.total == found.present == found.kept == found.own_present
-        assert found.transfers == 0
+    assert found.total == found.present == found.kept == found.own_present
+    assert found.transfers == 0
 
 
-async def test_what_was_missing_is_looked_for_again() -> None:
+async def test_what_was_missing_is_looked_for_again(w: World) -> None:
     """What was missing is found a second later, what was removed some seconds later: no poll looks for every blob."""
-    async with world(upstream()) as w:
-        await read(w)
-        before = await one(w)
-        await w.store.content.put(Digest(LAYER), IMAGE.blobs[LAYER])
-        assert await one(w) == before
-        w.clock.advance(LOOK_AGAIN)
-        assert (await one(w)).present == 5000
+    before = await one(w)
+    await w.store.content.put(Digest(LAYER), IMAGE.blobs[LAYER])
+    assert await one(w) == before
+    w.clock.advance(LOOK_AGAIN)
+    assert (await one(w)).present == 5000
 
-        del w.store.content._held[Digest(LAYER)]
-        assert (await one(w)).present == 5000
-        w.clock.advance(BELIEVED)
-        assert (await one(w)).present == 0
+    del w.store.content._held[Digest(LAYER)]
+    assert (await one(w)).present == 5000
+    w.clock.advance(BELIEVED)
+    assert (await one(w)).present == 0
 
 
-async def test_what_an_earlier_transfer_left_counts() -> None:
+async def test_what_an_earlier_transfer_left_counts(w: World) -> None:
     """A download that was broken off counts for what the next one resumes with."""
-    async with world(upstream()) as w:
-        await read(w)
-        partial = await w.store.partials.open(transfer_id(Digest(LAYER), "registry.test"))
-        await partial.write(0, bytes(2000))
-        await partial.checkpoint(2000)
-        partial.close()
+    partial = await w.store.partials.open(transfer_id(Digest(LAYER), "registry.test"))
+    await partial.write(0, bytes(2000))
+    await partial.checkpoint(2000)
+    partial.close()
 
-        found = await one(w)
+    found = await one(w)
 
-        assert (found.present, found.kept) == (2000, 2000)
+    assert (found.present, found.kept) == (2000, 2000)
 
 
-async def test_shared_layers_are_added_up_once() -> None:
+async def test_shared_layers_are_added_up_once(w: World) -> None:
     """Two references to one image are each as large as it is; together they are not larger."""
     other = f"registry.test/{REPOSITORY}@{IMAGE.children[0]}"
-    async with world(upstream()) as w:
-        await read(w)
-        await w.pull(LAYER)
-        await w.idle()
+    await w.pull(LAYER)
+    await w.idle()
 
-        first, second = (await asked(w, NAME, other)).images
+    first, second = (await asked(w, NAME, other)).images
 
-        assert first.total == second.total == first.own_total
-        assert first.present == second.present == first.own_present == 5000
-        assert (second.own_total, second.own_present) == (0, 0)
+    assert first.total == second.total == first.own_total
+    assert first.present == second.present == first.own_present == 5000
+    assert (second.own_total, second.own_present) == (0, 0)
 
 
-async def test_platforms() -> None:
+async def test_platforms(w: World) -> None:
     """Only the platforms that are asked for count; without any, those whose manifests are held."""
-    async with world(upstream()) as w:
-        await read(w)
-        of_one = (await one(w)).total
-        assert of_one is not None
-        await w.document(IMAGE.children[1])
+    of_one = (await one(w)).total
+    assert of_one is not None
+    await w.document(IMAGE.children[1])
 
-        of_all = (await asked(w, platforms=())).images[0].total
-        neither = (await asked(w, platforms=("linux/s390x",))).images[0].total
+    of_all = (await asked(w, platforms=())).images[0].total
+    neither = (await asked(w, platforms=("linux/s390x",))).images[0].total
 
-        assert (await one(w)).total == of_one
-        assert of_all is not None
-        assert of_all > of_one
-        assert neither is None
+    assert (await one(w)).total == of_one
+    assert of_all is not None
+    assert of_all > of_one
+    assert neither is None
 
 
 async def test_without_an_index() -> None:
@@ -178,15 +178,12 @@ async def test_without_an_index() -> None:
 
 
 @pytest.mark.parametrize("name", ["!", "quay.io/team/app:1", f"registry.test/{REPOSITORY}:2"])
-async def test_unknown(name: str) -> None:
+async def test_unknown(w: World, name: str) -> None:
     """What is no reference, is of a registry that is not served, or was never asked for, is not known; others are."""
-    async with world(upstream()) as w:
-        await read(w)
+    nothing, known = (await asked(w, name, NAME)).images
 
-        nothing, known = (await asked(w, name, NAME)).images
-
-        assert (nothing.reference, nothing.total, nothing.present) == (name, None, 0)
-        assert known.total is not None
+    assert (nothing.reference, nothing.total, nothing.present) == (name, None, 0)
+    assert known.total is not None
 
 
 @pytest.mark.parametrize("platform", ["linux", "linux/", "a/b/c/d"])
@@ -199,22 +196,20 @@ async def test_no_platform(platform: str) -> None:
             await asked(w, *["a"] * (MOST_IMAGES + 1))
 
 
-async def test_manifests_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_manifests_are_read_once(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who asks again and again has each manifest read once, as long as there are not too many."""
-    async with world(upstream()) as w:
-        await read(w)
+    await one(w)
+
+    async def read_again(_digest: Digest) -> bytes:
+        raise StoreError("read again")
+
+    monkeypatch.setattr(w.store.content, "read", read_again)
+    assert (await one(w)).total is not None
+
+    monkeypatch.setattr(progress_module, "MANIFESTS", 0)
+    w.engine._progress._manifests.clear()
+    with pytest.raises(StoreError, match="read again"):
         await one(w)
-
-        async def read_again(_digest: Digest) -> bytes:
-            raise StoreError("read again")
-
-        monkeypatch.setattr(w.store.content, "read", read_again)
-        assert (await one(w)).total is not None
-
-        monkeypatch.setattr(progress_module, "MANIFESTS", 0)
-        w.engine._progress._manifests.clear()
-        with pytest.raises(StoreError, match="read again"):
-            await one(w)
 
 
 @pytest.mark.parametrize(("what", "most"), [("MOST_NAMED", 2), ("LARGEST", 100)])

@@ -21,37 +21,26 @@ from obol.registry.upstream.ports import (
 
 
 @pytest.mark.parametrize(
-    ("problem", "kind", "retry_after"),
+    ("problem", "kind", "retry_after", "word"),
     [
-        (Absent("gone"), MANIFEST_UNKNOWN, None),
-        (Denied("private"), MANIFEST_UNKNOWN, None),
-        (RateLimited(29.2), UNAVAILABLE, 30),
-        (RateLimited(0.0), UNAVAILABLE, 1),
-        (OnHold(Hold(4.5, Reason.BROKEN)), UNAVAILABLE, 5),
-        (TooManyMisses(), UNAVAILABLE, 1),
-        (Busy(7.5), UNAVAILABLE, 8),
-        (StoreError("no space", full=True), UNAVAILABLE, None),
-        (Unavailable("no answer"), UPSTREAM_BROKEN, None),
-        (Misbehaved("wrong digest"), UPSTREAM_BROKEN, None),
-        (RangesRefused("no ranges"), UPSTREAM_BROKEN, None),
+        (Absent("gone"), MANIFEST_UNKNOWN, None, "absent"),
+        (Denied("private"), MANIFEST_UNKNOWN, None, "denied"),
+        (RateLimited(29.2), UNAVAILABLE, 30, "rate-limited"),
+        (RateLimited(0.0), UNAVAILABLE, 1, "rate-limited"),
+        (OnHold(Hold(4.5, Reason.BROKEN)), UNAVAILABLE, 5, "failing"),
+        (TooManyMisses(), UNAVAILABLE, 1, "misses"),
+        (Busy(7.5), UNAVAILABLE, 8, "failing"),
+        (StoreError("no space", full=True), UNAVAILABLE, None, "disk"),
+        (Unavailable("no answer"), UPSTREAM_BROKEN, None, None),
+        (Misbehaved("wrong digest"), UPSTREAM_BROKEN, None, None),
+        (RangesRefused("no ranges"), UPSTREAM_BROKEN, None, None),
     ],
 )
-def test_refusal(problem: Exception, kind: ErrorKind, retry_after: int | None) -> None:
-    """Trouble becomes 404, 503 or 502; never 429, which clients retry at once, nor 401 or 403."""
+def test_refusal(problem: Exception, kind: ErrorKind, retry_after: int | None, word: str | None) -> None:
+    """Trouble becomes 404, 503 or 502, and a word; never 429, which clients retry at once, nor 401 or 403."""
     told = refusal(problem, MANIFEST_UNKNOWN)
 
-    assert (told.kind, told.retry_after) == (kind, retry_after)
-
-
-def test_cause_for_programs() -> None:
-    """What the statuses cannot tell apart is told in a word."""
-    problems = (Absent("a"), Denied("b"), RateLimited(1.0), OnHold(Hold(1.0, Reason.BROKEN)), StoreError("c"))
-
-    words = [refusal(problem, BLOB_UNKNOWN).problem for problem in problems]
-
-    assert words == ["absent", "denied", "rate-limited", "failing", "disk"]
-    assert refused(Refuse(None), BLOB_UNKNOWN).problem == "offline"
-    assert refused(Refuse(Reason.RATE_LIMITED, 5.0), BLOB_UNKNOWN).problem == "rate-limited"
+    assert (told.kind, told.retry_after, told.problem or None) == (kind, retry_after, word)
 
 
 def test_disk_trouble_is_not_detailed() -> None:
@@ -63,7 +52,7 @@ def test_refused_when_offline() -> None:
     """Offline by order, what is not held is absent, so that the client goes on to the next place."""
     told = refused(Refuse(None), BLOB_UNKNOWN)
 
-    assert told.kind is BLOB_UNKNOWN
+    assert (told.kind, told.problem) == (BLOB_UNKNOWN, "offline")
     assert "offline" in told.detail
 
 
@@ -72,7 +61,7 @@ def test_refused_while_on_hold(after: float | None, expected: int) -> None:
     """While the upstream is left alone the answer is 503 with the time when it is asked again."""
     told = refused(Refuse(Reason.RATE_LIMITED, after), BLOB_UNKNOWN)
 
-    assert (told.kind, told.retry_after) == (UNAVAILABLE, expected)
+    assert (told.kind, told.retry_after, told.problem) == (UNAVAILABLE, expected, "rate-limited")
     assert "rate-limited" in told.detail
 
 

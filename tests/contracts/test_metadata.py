@@ -7,7 +7,7 @@ import pytest
 
 from obol.oci.manifests import Descriptor, Manifest, Platform
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.store.ports import ContentKind, Grant, HeldTag, KnownManifest, RepositoryKey
+from obol.registry.store.ports import ContentKind, Grant, HeldTag, KnownManifest, Provenance, RepositoryKey
 
 if TYPE_CHECKING:
     from obol.registry.store.ports import Store
@@ -146,8 +146,8 @@ async def test_used(store: Store) -> None:
 async def test_given(store: Store) -> None:
     """What an upstream gave is known for all of its repositories and for no other upstream; a grant does not say so."""
     blob, manifest = Grant(ONE, ContentKind.BLOB, "", 5), Grant(THREE, ContentKind.MANIFEST, INDEX, 7)
-    await store.metadata.add_grants(ALPINE, [blob, Grant(TWO, ContentKind.BLOB, "", None)], ONE)
-    await store.metadata.add_grants(BUSYBOX, [blob, manifest], THREE)
+    await store.metadata.add_grants(ALPINE, [blob, Grant(TWO, ContentKind.BLOB, "", None)], Provenance(ONE, ""))
+    await store.metadata.add_grants(BUSYBOX, [blob, manifest], Provenance(THREE, INDEX))
 
     assert await store.metadata.provenance("docker.io", ONE) == ""
     assert await store.metadata.provenance("docker.io", THREE) == INDEX
@@ -158,9 +158,9 @@ async def test_given(store: Store) -> None:
 async def test_given_again(store: Store) -> None:
     """What was given as a manifest stays one; what was confirmed as a blob may turn out to be one."""
     manifest = Grant(ONE, ContentKind.MANIFEST, INDEX, 7)
-    await store.metadata.add_grants(ALPINE, [], ONE)
-    await store.metadata.add_grants(ALPINE, [manifest], ONE)
-    await store.metadata.add_grants(ALPINE, [], ONE)
+    await store.metadata.add_grants(ALPINE, [], Provenance(ONE, ""))
+    await store.metadata.add_grants(ALPINE, [manifest], Provenance(ONE, INDEX))
+    await store.metadata.add_grants(ALPINE, [], Provenance(ONE, ""))
 
     assert await store.metadata.provenance("docker.io", ONE) == INDEX
 
@@ -169,7 +169,7 @@ async def test_revoke(store: Store) -> None:
     """A repository loses its tags and grants; other repositories, and what was given, stay."""
     for repo in (ALPINE, BUSYBOX, ELSEWHERE):
         await store.metadata.set_tag(repo, LATEST)
-        await store.metadata.add_grants(repo, [Grant(ONE, ContentKind.MANIFEST, INDEX, 7)], ONE)
+        await store.metadata.add_grants(repo, [Grant(ONE, ContentKind.MANIFEST, INDEX, 7)], Provenance(ONE, INDEX))
 
     assert await store.metadata.revoke(ALPINE)
 
@@ -184,10 +184,10 @@ async def test_revoke(store: Store) -> None:
 
 async def test_revoked_and_granted(store: Store) -> None:
     """What comes after the end of all grants counts."""
-    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.BLOB, "", 5)], ONE)
+    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.BLOB, "", 5)], Provenance(ONE, ""))
     await store.metadata.revoke(ALPINE)
 
-    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.BLOB, "", 5)], ONE)
+    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.BLOB, "", 5)], Provenance(ONE, ""))
 
     assert await store.metadata.grant(ALPINE, ONE, ContentKind.BLOB) is not None
 
@@ -198,7 +198,7 @@ async def test_delete_tag(store: Store) -> None:
     for held in (LATEST, replace(LATEST, variant="oci-index"), other):
         await store.metadata.set_tag(ALPINE, held)
     await store.metadata.set_tag(BUSYBOX, LATEST)
-    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.MANIFEST, INDEX, 7)], ONE)
+    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.MANIFEST, INDEX, 7)], Provenance(ONE, INDEX))
 
     assert await store.metadata.delete_tag(ALPINE, LATEST.tag)
 
@@ -240,7 +240,9 @@ EDGES = Manifest(
 async def test_edges(store: Store, manifest: Manifest) -> None:
     """What a manifest refers to is given back as it was recorded, in order, and recorded once."""
     assert await store.metadata.edges(ONE) is None
-    await store.metadata.add_grants(ALPINE, [Grant(ONE, ContentKind.MANIFEST, INDEX, 7)], ONE, manifest)
+    await store.metadata.add_grants(
+        ALPINE, [Grant(ONE, ContentKind.MANIFEST, INDEX, 7)], Provenance(ONE, INDEX), manifest
+    )
     await store.metadata.add_edges(TWO, manifest)
     await store.metadata.add_edges(TWO, EDGES)
 
@@ -255,7 +257,7 @@ async def test_without_edges(store: Store) -> None:
     await store.content.put(TWO, b"2")
     for repo in (ALPINE, ELSEWHERE):
         grants = [Grant(ONE, ContentKind.MANIFEST, INDEX, 1), Grant(TWO, ContentKind.BLOB, "", 1)]
-        await store.metadata.add_grants(repo, grants, ONE)
+        await store.metadata.add_grants(repo, grants)
 
     assert await store.metadata.without_edges() == [(ONE, INDEX)]
 

@@ -24,12 +24,12 @@ from obol.registry.store.ports import (
     HeldTag,
     KnownManifest,
     Partial,
+    Provenance,
     RepositoryKey,
     Run,
     StoreError,
     digest_of_partial,
     is_partial_id,
-    provenance_type,
 )
 
 if TYPE_CHECKING:
@@ -248,19 +248,19 @@ class MemoryMetadata:
         self,
         repo: RepositoryKey,
         grants: Sequence[Grant],
-        received: Digest | None = None,
+        received: Provenance | None = None,
         manifest: Manifest | None = None,
     ) -> None:
         for grant in grants:
-            key = (repo, grant.digest, grant.kind)
-            before = self._grants.get(key)
+            granted = (repo, grant.digest, grant.kind)
+            before = self._grants.get(granted)
             known = before.size if before is not None and grant.size is None else grant.size
-            self._grants[key] = replace(grant, size=known)
+            self._grants[granted] = replace(grant, size=known)
         if received is not None:
-            known_type = self._provenance.get((repo.scope, received), "")
-            self._provenance[repo.scope, received] = provenance_type(grants, received) or known_type
+            key = (repo.scope, received.digest)
+            self._provenance[key] = received.media_type or self._provenance.get(key, "")
             if manifest is not None:
-                self._edges.setdefault(received, manifest)
+                self._edges.setdefault(received.digest, manifest)
 
     async def delete_tag(self, repo: RepositoryKey, tag: Tag) -> bool:
         return _drop(self._tags, lambda key, _: key[:2] == (repo, tag))

@@ -17,7 +17,7 @@ from obol.registry.engine.answers import BlobHead, StoredBlob
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.engine.storehealth import StoreHealth
 from obol.registry.policy.freshness import Refuse, decide_digest
-from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
+from obol.registry.store.ports import ContentKind, Grant, Provenance, RepositoryKey, StoreError
 from obol.registry.transfers.download import Download
 from obol.registry.transfers.follower import Follower
 from obol.registry.transfers.transfer import Abandoned, BlobOrigin, Transfer, TransferEnvironment, TransferFailed, Watch
@@ -147,7 +147,7 @@ class Blobs:
         async def ask() -> int | None:
             size = await asked.scope.upstream.head_blob(asked.repo.name, asked.digest)
             with suppress(StoreError):  # it may be read all the same, and the next client asks anew
-                await self._grants.add(asked.repo, [_grant(asked.digest)], asked.digest)
+                await self._grants.add(asked.repo, [_grant(asked.digest)], Provenance(asked.digest, ""))
             return size
 
         try:
@@ -215,7 +215,7 @@ class Blobs:
         """The upstream's answer for this repository lets it read the blob."""
         with suppress(TransferFailed, StoreError):
             await transfer.begun()
-            await self._grants.add(transfer.repo, [_grant(transfer.digest)], transfer.digest)
+            await self._grants.add(transfer.repo, [_grant(transfer.digest)], Provenance(transfer.digest, ""))
 
     def _ended(self, key: tuple[str, Digest], transfer: Transfer) -> None:
         """Note and tell what became of a transfer."""

@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from obol.machine import logs
 from obol.machine.bounded import Bounded
-from obol.registry.store.ports import ContentKind, Grant, Metadata, RepositoryKey, StoreError
+from obol.registry.store.ports import ContentKind, Grant, Metadata, Provenance, RepositoryKey, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,11 +57,11 @@ class Grants:
         return known
 
     async def add(
-        self, repo: RepositoryKey, grants: Sequence[Grant], received: Digest, manifest: Manifest | None = None
+        self, repo: RepositoryKey, grants: Sequence[Grant], received: Provenance, manifest: Manifest | None = None
     ) -> None:
         """Record grants, and that the upstream gave or confirmed content (a `manifest`). Raises StoreError."""
         await self.metadata.add_grants(repo, grants, received, manifest)
-        self._provenance.pop((repo.scope, received))
+        self._provenance.pop((repo.scope, received.digest))
 
     async def revoke(self, repo: RepositoryKey) -> None:
         """The upstream says that the repository is not for us any more."""

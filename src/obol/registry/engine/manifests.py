@@ -33,7 +33,7 @@ from obol.registry.policy.freshness import (
     decide_digest,
     decide_tag,
 )
-from obol.registry.store.ports import Content, ContentKind, Grant, HeldTag, RepositoryKey, StoreError
+from obol.registry.store.ports import Content, ContentKind, Grant, HeldTag, Provenance, RepositoryKey, StoreError
 from obol.registry.upstream.ports import (
     Absent,
     Denied,
@@ -285,7 +285,8 @@ class Manifests:
         with suppress(StoreError):  # it can be served without being kept
             await self._content.put(got.digest, got.body)
             self._documents.proved(got.digest, got.manifest.media_type, got.manifest.media_type)
-            await self._grants.add(wanted.repo, await in_steps(grants_of(got)), got.digest, got.manifest)
+            received = Provenance(got.digest, got.manifest.media_type)
+            await self._grants.add(wanted.repo, await in_steps(grants_of(got)), received, got.manifest)
         if isinstance(reference, Tag) and (not variant_of_others(variant) or got.manifest.media_type == variant):
             await self._set_tag(wanted.repo, self._meaning(reference, variant, got.digest, got.manifest.media_type))
         return got

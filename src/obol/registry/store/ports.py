@@ -224,12 +224,6 @@ class Grant:
     size: int | None
 
 
-def provenance_type(grants: Sequence[Grant], digest: Digest) -> str:
-    """As what an upstream gave the content that comes with these grants: see `Metadata.provenance`."""
-    kinds = (grant.media_type for grant in grants if grant.digest == digest and grant.kind is ContentKind.MANIFEST)
-    return next(kinds, "")
-
-
 @dataclass(frozen=True, slots=True)
 class Provenance:
     """Content that an upstream gave or confirmed, and as what."""
@@ -309,13 +303,13 @@ class Metadata(Protocol):
         self,
         repo: RepositoryKey,
         grants: Sequence[Grant],
-        received: Digest | None = None,
+        received: Provenance | None = None,
         manifest: Manifest | None = None,
     ) -> None:
         """Record grants, in one transaction; a known size is never replaced by an unknown one. Raises StoreError.
 
-        `received`: content that the upstream of the scope gave, or said that it has. What it gave as a manifest is
-        among `grants` as one. `manifest`: what `received` is, whose edges are recorded too.
+        `received`: content that the upstream of the scope gave, or said that it has, with its media type where it gave
+        a manifest. `manifest`: what it is, whose edges are recorded too.
         """
         ...
 

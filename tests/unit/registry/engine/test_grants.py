@@ -10,7 +10,7 @@ from obol.oci.references import Digest, Repository
 from obol.registry.control.api import Source
 from obol.registry.engine.answers import ManifestAnswer, StoredBlob
 from obol.registry.engine.grants import Grants
-from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
+from obol.registry.store.ports import ContentKind, Grant, Provenance, RepositoryKey, StoreError
 from obol.registry.upstream.ports import Denied, Unavailable, UpstreamError
 from tests.fakes.content import make_image
 from tests.fakes.store import MemoryMetadata, MemoryStore
@@ -203,11 +203,11 @@ async def test_what_was_given_is_kept_at_hand(monkeypatch: pytest.MonkeyPatch) -
     grants = Grants(metadata)
     one, other = Digest.of(b"1"), Digest.of(b"2")
     assert await grants.provenance(REPO, one) is None
-    await grants.add(REPO, [Grant(one, ContentKind.BLOB, "", None)], one)
-    await grants.add(REPO, [], other)
+    await grants.add(REPO, [Grant(one, ContentKind.BLOB, "", None)], Provenance(one, ""))
+    await grants.add(REPO, [], Provenance(other, ""))
     assert (await grants.provenance(REPO, one), await grants.provenance(REPO, other)) == ("", "")
 
-    await grants.add(REPO, [Grant(other, ContentKind.MANIFEST, "application/x", 1)], other)
+    await grants.add(REPO, [], Provenance(other, "application/x"))
 
     assert await grants.provenance(REPO, other) == "application/x"
     assert await grants.find(RepositoryKey("registry.test", Repository("team/none")), one, ContentKind.BLOB) is None

@@ -25,7 +25,6 @@ from obol.registry.store.ports import (
     RepositoryKey,
     Revoked,
     TagDeleted,
-    provenance_type,
 )
 
 if TYPE_CHECKING:
@@ -118,20 +117,19 @@ class SqliteMetadata:
         self,
         repo: RepositoryKey,
         grants: Sequence[Grant],
-        received: Digest | None = None,
+        received: Provenance | None = None,
         manifest: Manifest | None = None,
     ) -> None:
         """Record grants, in one transaction. Raises StoreError."""
-        origin = None if received is None else Provenance(received, provenance_type(grants, received))
 
         def work(connection: sqlite3.Connection) -> None:
             changed = [grant for grant in grants if _add_grant(connection, repo, grant)]
             if changed:
                 self._journal.append(repo, changed)
-            if origin is not None and _add_provenance(connection, repo, origin):
-                self._journal.append(repo, origin)
+            if received is not None and _add_provenance(connection, repo, received):
+                self._journal.append(repo, received)
             if received is not None and manifest is not None:
-                _add_edges(connection, received, manifest)
+                _add_edges(connection, received.digest, manifest)
 
         await self._database.write("record grants", work)
 

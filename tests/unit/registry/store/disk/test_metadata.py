@@ -9,7 +9,7 @@ import pytest
 
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.store.disk.opening import DiskStore, open_store
-from obol.registry.store.ports import ContentKind, Grant, HeldTag, RepositoryKey, StoreError
+from obol.registry.store.ports import ContentKind, Grant, HeldTag, Provenance, RepositoryKey, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 ALPINE = RepositoryKey("docker.io", Repository("library/alpine"))
 LATEST = HeldTag(Tag("latest"), "", Digest.of(b"1"), "application/json", 5.5)
 MANIFEST = Grant(Digest.of(b"1"), ContentKind.MANIFEST, "application/json", 500)
+RECEIVED = Provenance(MANIFEST.digest, MANIFEST.media_type)
 BLOB = Grant(Digest.of(b"2"), ContentKind.BLOB, "", None)
 
 
@@ -152,11 +153,11 @@ async def lost(store: DiskStore) -> DiskStore:
 async def test_what_was_given_and_revoked_survives_a_repair(store: DiskStore) -> None:
     """A grant that ended does not come back with the journal, and what was given is given."""
     await store.content.put(MANIFEST.digest, b"1")
-    await store.metadata.add_grants(ALPINE, [MANIFEST, BLOB], MANIFEST.digest)
+    await store.metadata.add_grants(ALPINE, [MANIFEST, BLOB], RECEIVED)
     await store.metadata.revoke(ALPINE)
     before = lines(store)
     await store.metadata.revoke(ALPINE)
-    await store.metadata.add_grants(ALPINE, [], MANIFEST.digest)
+    await store.metadata.add_grants(ALPINE, [], RECEIVED)
     assert lines(store) == before
 
     again = await lost(store)
@@ -190,7 +191,7 @@ async def test_what_was_deleted_survives_a_repair(store: DiskStore) -> None:
 
 async def test_a_rewritten_journal_knows_what_was_given(store: DiskStore) -> None:
     """Also after the journal was made shorter."""
-    await store.metadata.add_grants(ALPINE, [MANIFEST], MANIFEST.digest)
+    await store.metadata.add_grants(ALPINE, [MANIFEST], RECEIVED)
     await store.close()
     journal = store.root / "names.jsonl"
     with journal.open("ab") as file:

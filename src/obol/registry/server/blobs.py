@@ -98,7 +98,7 @@ async def _follow(exchange: Exchange, blob: Follower, wanted: OpenRange | None) 
     marks = (*exchange.namespace, (CACHE_HEADER, source.value), (HELD_HEADER, str(blob.held)))
     chunked = size is None and exchange.request.version >= (1, 1)
     if size is None and not chunked:
-        exchange.closing()
+        exchange.keep_alive = False
     exchange.serves(source, blob.digest, start)
     rendered = _rendered(blob.digest, part, size, marks, chunked=chunked)
     await exchange.send(rendered, blob.runs(start, stop), chunked=chunked)

@@ -9,6 +9,7 @@ are given is kept once, and counted once.
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,25 +23,14 @@ class OverBudget(Exception):
     """There is no room, and no client that could be let go."""
 
 
+@dataclass(eq=False, slots=True)
 class KeptAnswer:
     """What is kept for one client: an object, by itself or together with others, or bytes of its own."""
 
-    __slots__ = ("_budget", "body", "let_go", "moved_at", "size")
-
-    def __init__(self, budget: Budget, body: bytes | None, size: int, let_go: Callable[[], None]) -> None:
-        self._budget = budget
-        self.body = body
-        self.size = size
-        self.let_go = let_go
-        self.moved_at = 0.0
-
-    def moved(self) -> None:
-        """The client has taken something."""
-        self._budget.moved(self)
-
-    def release(self) -> None:
-        """It is kept no longer; safe to repeat."""
-        self._budget.release(self)
+    body: bytes | None
+    size: int
+    let_go: Callable[[], None]
+    moved_at: float = 0.0
 
 
 class Budget:
@@ -77,13 +67,13 @@ class Budget:
             self._make_room(len(body))
             self.kept += len(body)
         self._bodies[id(body)] = (body, 1 if known is None else known[1] + 1)
-        return self._enter(KeptAnswer(self, body, len(body), let_go))
+        return self._enter(KeptAnswer(body, len(body), let_go))
 
     def keep_unsent(self, size: int, let_go: Callable[[], None]) -> KeptAnswer:
         """Keep bytes that only this client is to get. Raises OverBudget."""
         self._make_room(size)
         self.kept += size
-        return self._enter(KeptAnswer(self, None, size, let_go))
+        return self._enter(KeptAnswer(None, size, let_go))
 
     def moved(self, kept: KeptAnswer) -> None:
         """A client has taken something."""

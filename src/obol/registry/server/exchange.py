@@ -162,7 +162,7 @@ class Exchange:
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client went away")
         if len(body) > PIECE:
-            with _kept(budget.keep, body, transport) as kept:
+            with _kept(budget, budget.keep, body, transport) as kept:
                 transport.write(self._head(rendered))
                 while self._sent < len(body):
                     if transport.is_closing():
@@ -172,13 +172,13 @@ class Exchange:
                     self._sent += len(piece)
                     if transport.get_write_buffer_size():
                         await drained(self.request, LONGEST_WRITE)
-                    kept.moved()
+                    budget.moved(kept)
             return
         transport.write(self._head(rendered) + body)
         self._sent = len(body)
         # Not the length of this answer alone: a client may ask for many small ones and read none.
         if unsent := transport.get_write_buffer_size():
-            with _kept(budget.keep_unsent, unsent, transport):
+            with _kept(budget, budget.keep_unsent, unsent, transport):
                 await drained(self.request, LONGEST_WRITE)
 
     async def send(self, rendered: Rendered, body: Run | AsyncGenerator[Run, None], *, chunked: bool = False) -> None:
@@ -211,10 +211,6 @@ class Exchange:
             self._shared.seldom.warning("refused", registry=self.scope.registry, status=refusal.kind.status, why=why)
         body = refusal.body()
         await self.reply(Rendered(refusal.kind.status, (*refusal_headers(refusal, len(body)), *headers)), body)
-
-    def closing(self) -> None:
-        """Close the connection when the exchange has ended."""
-        self.keep_alive = False
 
     def failed(self) -> None:
         """Something of ours failed: aiohttp has an answer written for it, if none has begun."""
@@ -266,7 +262,7 @@ def meter_of(
 
 @contextlib.contextmanager
 def _kept(
-    keep: Callable[[T, Callable[[], None]], KeptAnswer], what: T, transport: asyncio.Transport
+    budget: Budget, keep: Callable[[T, Callable[[], None]], KeptAnswer], what: T, transport: asyncio.Transport
 ) -> Iterator[KeptAnswer]:
     """Something is in memory for a client meanwhile. Raises ConnectionResetError where there is no room for it."""
     try:
@@ -277,7 +273,7 @@ def _kept(
     try:
         yield kept
     finally:
-        kept.release()
+        budget.release(kept)
 
 
 async def drained(request: web.BaseRequest, seconds: float) -> None:

@@ -62,7 +62,7 @@ class Handler:
                 await exchange.refuse(refusal)
         except ConnectionError:
             # The client went away while it waited, which is no fault and no news.
-            exchange.closing()
+            exchange.keep_alive = False
         except Exception:
             exchange.failed()
             raise

@@ -13,10 +13,10 @@ def test_one_copy_counts_once() -> None:
     herd = [budget.keep(body, lambda: None) for _ in range(64)]
     assert budget.kept == 60
     for one in herd[:-1]:
-        one.release()
-        one.release()
+        budget.release(one)
+        budget.release(one)
     assert budget.kept == 60
-    herd[-1].release()
+    budget.release(herd[-1])
 
     assert budget.kept == 0
     assert budget._bodies == {}
@@ -53,19 +53,19 @@ def test_the_slowest_is_let_go() -> None:
     first = budget.keep(bytes(50), lambda: gone.append("first"))
     second = budget.keep_unsent(50, lambda: gone.append("second"))
     clock.advance(GRACE / 2)
-    first.moved()
+    budget.moved(first)
     clock.advance(GRACE / 2)
 
     third = budget.keep(bytes(50), lambda: gone.append("third"))
     assert gone == ["second"]
     assert budget.kept == 100
-    second.moved()
-    second.release()
+    budget.moved(second)
+    budget.release(second)
     clock.advance(GRACE)
     assert budget.admits(bytes(100))
 
     assert gone == ["second", "first", "third"]
-    third.release()
+    budget.release(third)
     assert budget.kept == 0
 
 
@@ -77,7 +77,7 @@ def test_one_that_is_larger_than_all() -> None:
     with_it = budget.keep(bytes(150), lambda: None)
 
     assert not budget.admits(b"x")
-    with_it.release()
+    budget.release(with_it)
     assert budget.kept == 0
 
 
@@ -90,6 +90,6 @@ def test_equal_bytes_are_shared() -> None:
     kept = budget.keep(first, lambda: None)
     assert budget.shared(same) is budget.shared(first) is first
     assert budget.shared(other) is other
-    kept.release()
+    budget.release(kept)
 
     assert budget.shared(same) is same

@@ -37,7 +37,7 @@ def _kept(folder: Folder) -> str:
         if key:
             os.fchmod(file.fileno(), PRIVATE_FILE)
             return key
-    folder.unlink(FILE)  # somebody was stopped between making the file and writing to it
+    folder.unlink(FILE)  # a command was stopped between making the file and writing to it
     return ""
 
 

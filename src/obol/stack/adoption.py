@@ -77,7 +77,7 @@ def settle(written: Identity | NameLost | None, there: Clusters, config: Path) -
 
 
 def _besides(names: Sequence[str]) -> str:
-    """A line about clusters that nobody will find otherwise."""
+    """A line about clusters that a person would not find otherwise."""
     if not names:
         return ""
     are = f"The clusters {', '.join(names)} were" if len(names) > 1 else f"The cluster {names[0]} was"

@@ -103,9 +103,9 @@ class HostCaches:
     push: tuple[Mirror, ...] = ()
     """Registries that a person can push to, which are not the engine's."""
     private: bool = False
-    """Each `up` has ports of its own, for pulls that are told where to ask when they begin."""
+    """Each `up` has ports of its own, for pulls that learn where to ask when they begin."""
     apart: str = ""
-    """An address of loopback at which only the nodes of a stack ask, for nodes that are told once; "" for none."""
+    """An address of loopback at which only nodes of a stack ask, for nodes that learn it once; "" for none."""
 
     async def start(self) -> Started:
         """Start the engine, if it does not run."""
@@ -145,7 +145,7 @@ class DockerCaches:
     """The caches of one Docker, for nodes that are containers of it."""
 
     private = False
-    """Nodes are told once, of ports that all of them share; each is known by its own address."""
+    """Nodes learn once where to ask, at ports that all of them share; each is known by its own address."""
 
     def __init__(self, docker: Docker, builtin: BuiltinEngine, gateway: GatewayMirrors, plans: CachePlans) -> None:
         self._docker = docker
@@ -227,7 +227,7 @@ class DockerCaches:
                 return False
             raise
         if any(one.ours and one.state == "running" for one in there):
-            return True  # nodes are told of them, also where the builtin engine was started beside them
+            return True  # nodes know of them, also where the builtin engine was started beside them
         return not runs and any(one.ours or one.state == "running" for one in there)
 
     async def _named(self, substitutes: Sequence[Substitute]) -> Sequence[Substitute]:

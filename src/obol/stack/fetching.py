@@ -44,7 +44,7 @@ async def fetch_ahead(
     engine: EngineStatus,
     tell: Notes,
 ) -> None:
-    """Fetch what nodes do not have yet. Nobody waits for it; failures show where the images are used."""
+    """Fetch what nodes do not have yet. `up` does not wait for it; failures show where the images are used."""
     with contextlib.suppress(ObolError):
         if isinstance(backend, Stocked):
             lacking = frozenset(await backend.lacking(stack_id, [str(one) for one in references]))

@@ -304,9 +304,9 @@ LOCK = ".lock"
 
 @contextlib.contextmanager
 def at_work(config: Path) -> Iterator[None]:
-    """Be the only one at work on the stack of a directory. Raises ObolError where somebody else is.
+    """Be the only one at work on the stack of a directory. Raises ObolError where another command is.
 
-    The kernel ends it with the process, whatever ends that. Where there is no stack afterwards, nothing is left of it.
+    The kernel ends it with the process. Where there is no stack afterwards, nothing is left of it.
     """
     path = config / LOCK
     with explained(config):
@@ -323,7 +323,7 @@ def at_work(config: Path) -> Iterator[None]:
 
 
 def _locked(path: Path) -> int:
-    """Open and lock the file that is at the path now: one that was removed meanwhile locks nobody out."""
+    """Open and lock the file that is at the path now: one that was removed meanwhile locks no command out."""
     while True:
         find_ours(path)
         descriptor = open_regular(path, os.O_RDWR | os.O_CREAT)

@@ -163,7 +163,7 @@ class HotSwap:
         except DockerFailed:
             if await self._images.image(name) is not None:
                 raise
-            # Somebody has pushed the same image at the same moment, and has taken the name away.
+            # Another command has pushed the same image at the same moment, and has taken the name away.
             await self._images.tag(image.id, name)
             pushed = await self._images.push(name)
         if any(tag != name for tag in image.tags):

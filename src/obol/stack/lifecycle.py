@@ -232,7 +232,7 @@ class Lifecycle:
         return cluster, deployed
 
     async def _deploy(self, request: UpRequest, spec: ClusterSpec, engine: EngineStatus | None, step: Step) -> Deployed:
-        """Deploy; where images are what is missing, and the caches know why, that is the reason that is told."""
+        """Deploy; where images are what is missing, and the caches know why, the error gives their reason."""
         try:
             return await self._backend.apply(spec, request.manifests, step)
         except ObolError as problem:

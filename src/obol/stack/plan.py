@@ -58,14 +58,14 @@ def served_since(inventory: Inventory, moment: float) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """By what the requests of one `up`'s own nodes are known; a request of nobody's that is known by nothing here."""
+    """How the requests of one `up`'s own nodes are known; a request that fits none of these is another client's."""
 
     ports: frozenset[tuple[str, int]] = frozenset()
-    """Address and port at which nobody else asks."""
+    """Address and port at which no other client asks."""
     addresses: frozenset[str] = frozenset()
-    """Addresses of this machine at which nobody else asks."""
+    """Addresses of this machine at which no other client asks."""
     peers: frozenset[str] = frozenset()
-    """Addresses from which nobody else asks: those of nodes."""
+    """Addresses from which no other client asks: those of nodes."""
 
     def asked(self, given: Given) -> bool:
         """Whether something was given to a node of ours."""
@@ -80,7 +80,7 @@ class Gain:
     from_cache: int
     """Of what the caches held as a whole before this `up` began."""
     from_upstream: int
-    """Of what the caches had to fetch since, be it ahead of the nodes, or for somebody else at the same time."""
+    """Of what the caches had to fetch since, be it ahead of the nodes, or for another client at the same time."""
     saved: float | None = None
     """About how many seconds the former saved; None where nothing was measured that it could rest on."""
     registries: dict[str, tuple[int, int]] = field(default_factory=dict)

@@ -40,14 +40,14 @@ class NeededNetwork:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """Somebody else's containers are on it, and they are not ours to disconnect."""
+    """Containers of others are on it, and they are not ours to disconnect."""
 
     containers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Leaked:
-    """Nobody needs it. These caches of ours are to be taken off it first."""
+    """No container needs it. These caches of ours are to be taken off it first."""
 
     caches: tuple[str, ...]
 
@@ -71,7 +71,7 @@ def judge(network: Network, containers: Sequence[Container]) -> Verdict:
         if container.labels.get(_WANTED) == network.name:
             return NeededNetwork(container.name)
     known = {container.id for container in containers}
-    # An endpoint of a container that was not there when the others were listed is left to whoever it is of.
+    # An endpoint of a container that was not there when the others were listed is left alone.
     foreign = [name for id_, name in network.attached.items() if id_ not in known]
     for container in filter(lambda one: _is_on(one, network), others):
         if container.labels.get(_CLUSTER):
@@ -95,7 +95,7 @@ def is_node(name: str) -> bool:
 
 
 def _is_cache(container: Container) -> bool:
-    """Ours, or the original system's: no other registry that somebody made with k3d."""
+    """Ours, or the original system's: no other registry that a person made with k3d."""
     return container.labels.get(_ROLE) == "registry" and _CACHE.fullmatch(container.name) is not None
 
 
@@ -108,7 +108,7 @@ class LeakedNetworks:
         self._verbose = verbose
 
     async def reclaim(self) -> tuple[str, ...]:
-        """Free what nobody needs; a line for the person if that was anything. Never raises an ObolError."""
+        """Free what no container needs; a line for the person if that was anything. Never raises an ObolError."""
         found = await self.free()
         left = found.left if self._verbose else ()
         if not (number := len(found.freed)):
@@ -117,7 +117,7 @@ class LeakedNetworks:
         return (f"Removed {count} left behind by former clusters.", *left)
 
     async def free(self) -> Reclaimed:
-        """Free what nobody needs. Whatever fails leaves things as they are, which is no error."""
+        """Free what no container needs. What fails leaves things as they are, and is no error."""
         try:
             networks = [one for one in await self._docker.networks(name=f"^{PREFIX}") if one.name.startswith(PREFIX)]
             containers = await self._docker.containers() if networks else ()
@@ -143,7 +143,7 @@ class LeakedNetworks:
             for cache in caches:
                 with suppress(DockerFailed):  # it has gone by itself; or the removal will tell
                     await self._docker.disconnect(network.id, cache)
-            # By its ID: another network may have got the name meanwhile. Docker itself refuses where somebody has come.
+            # By its ID: another network may have got the name meanwhile. Docker refuses where a container has come.
             await self._docker.remove_network(network.id)
         except ObolError as problem:
             return str(problem)

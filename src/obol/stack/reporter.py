@@ -1,6 +1,6 @@
-"""What the person is told while a command works.
+"""What a command says to the person while it works.
 
-A sentence that must not be missed is told when it arises: what follows may fail, and must not take it along.
+It says a sentence that must not be missed at once: what follows may fail, and must not take it along.
 """
 
 from __future__ import annotations

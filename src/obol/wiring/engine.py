@@ -59,7 +59,7 @@ class RunningEngine:
     started_at: float
 
     async def status(self, hidden: Callable[[Listener], bool] | None = None) -> EngineStatus:
-        """What runs and what it did, without the ports that are nobody's business."""
+        """What runs and what it did, without the ports that are of one `up` only."""
         shown = [one for one in self.listeners.list() if hidden is None or not hidden(one)]
         now = self.engine.clock.monotonic()
         store_state, store_detail = self.engine.blobs.store_health.state(disk_space(self.store.root))

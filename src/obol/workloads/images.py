@@ -81,7 +81,7 @@ def _used(document: object) -> Iterator[tuple[str, object]]:
 
 
 def pod_containers(document: object) -> Iterator[dict[str, object]]:
-    """Find each container of a document, whatever kind of object it is part of; they may be changed.
+    """Find each container of a document, of any kind of object; they may be changed.
 
     A node that is reached again, by an alias, is looked at once: aliases may multiply without end, or form a ring.
     """

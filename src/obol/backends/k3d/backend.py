@@ -3,7 +3,7 @@
 Every step looks first at what is there, so that it can be repeated after an interruption at any point. What cannot be
 seen is whether a cluster that is there was made to its end: a file says so while one is being made.
 
-A node is told of its mirrors when it is made. One that was told something else than is wanted now is stopped, told and
+A node learns its mirrors when it is made. One that learned others than are wanted now is stopped, given these, and
 started again, so that no cluster pulls past the caches, or asks caches that are not there, without a word.
 """
 
@@ -100,7 +100,7 @@ class K3dBackend:
         await self._k3d.version()
 
     async def authorise(self) -> None:
-        """Whoever may use Docker may do it all."""
+        """A person who may use Docker may do it all."""
 
     async def state(self, stack_id: str) -> ClusterState:
         """Tell whether the cluster is there, and runs. Raises ObolError."""
@@ -227,7 +227,7 @@ class K3dBackend:
             if (taken := await self._make(creation)) is None:
                 step.tell([one.note(await self._holder(one.port)) for one in chosen.taken])
                 return
-            # Somebody was faster since we looked. Where k3d does not say with which of them, none is tried again.
+            # Another program was faster. Where k3d does not say with which of them, none is tried again.
             refused |= (taken.ports & chosen.all) or chosen.all
             problem = taken.why
         raise HostPortTaken(
@@ -251,7 +251,7 @@ class K3dBackend:
         try:
             await self._k3d.create(create_arguments(creation))
         except NameTaken:
-            self._being_made.unlink(missing_ok=True)  # it is somebody else's: nothing of it is ours to remove
+            self._being_made.unlink(missing_ok=True)  # it is another's: nothing of it is ours to remove
             raise
         except ObolError as problem:
             with contextlib.suppress(ObolError):  # what k3d said matters more; the next `up` removes what is left

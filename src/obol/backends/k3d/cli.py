@@ -1,6 +1,6 @@
 """k3d by its command line: versions, clusters, and an error of its own for each way in which it fails.
 
-Its exit code is 0 or 1 whatever happens, so what is there is read from its JSON. That JSON holds the tokens of all
+Its exit code is always 0 or 1, so what is there is read from its JSON. That JSON holds the tokens of all
 clusters: only what is needed is decoded, and nothing of it gets into an error. Logs have colours even in a pipe.
 """
 
@@ -42,7 +42,7 @@ class NetworkGone(ObolError):
 
 
 class HostPortTaken(PortTaken):
-    """A port of this machine that was to lead to a cluster is somebody else's."""
+    """A port of this machine that was to lead to a cluster is another program's."""
 
     def __init__(self, what: str, *, why: str = "", hint: str = "", ports: frozenset[int] = frozenset()) -> None:
         super().__init__(what, why=why, hint=hint)
@@ -58,7 +58,7 @@ class Version:
 
     @property
     def released(self) -> bool:
-        """Whether it is a release, and not one that somebody has built."""
+        """Whether it is a release, and not one that a person has built."""
         return re.match(r"v?\d+\.\d+", self.text) is not None
 
     @property

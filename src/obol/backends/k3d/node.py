@@ -55,7 +55,7 @@ class NodeDocker:
     async def remove_remains(self, cluster: str) -> None:
         """Remove what k3d left of a cluster: containers, volumes, and the network that bears its name.
 
-        What cannot be removed stays; whoever needs to know looks afterwards.
+        What cannot be removed stays; a caller that needs to know looks afterwards.
         """
         label = f"{CLUSTER_LABEL}={cluster}"
         if containers := await self._docker.containers(labels=(label,)):
@@ -67,7 +67,7 @@ class NodeDocker:
         for network in await self._docker.networks(name=f"^k3d-{cluster}$"):
             try:
                 await self._docker.remove_network(network.id)
-            except DockerFailed:  # somebody is on it: it is reclaimed when nobody is any more
+            except DockerFailed:  # a container is on it: it is reclaimed when none is any more
                 continue
 
     async def rejoin(self, cluster: str, network: str) -> bool:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 async def holder_of(docker: Docker, ports: PortProbe, port: int) -> str:
-    """Name who holds a port; "" for nobody we could name. Docker's own proxy, which shows to root only, is no name."""
+    """Name who holds a port; "" where we cannot. Docker's own proxy, which shows to root only, is no name."""
     with contextlib.suppress(ObolError):
         if found := await docker.publishing(port):
             return f"the container {found[0].name}"
@@ -43,7 +43,7 @@ class Taken:
     instead: tuple[int, ...]
 
     def note(self, holder: str) -> str:
-        """A sentence for a person; `holder` is "" for nobody we could name."""
+        """A sentence for a person; `holder` is "" where it is not known."""
         by = f" by {holder}" if holder else ""
         return f"Port {self.port} is taken{by}: use {' and '.join(map(str, self.instead))} instead."
 
@@ -56,7 +56,7 @@ class Chosen:
     api: int
     """Where the cluster's API is."""
     taken: tuple[Taken, ...] = ()
-    """Each wanted port that somebody else has."""
+    """Each wanted port that another program has."""
 
     @property
     def all(self) -> frozenset[int]:

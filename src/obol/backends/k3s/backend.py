@@ -96,7 +96,7 @@ class K3sEnvironment:
     listen: Callable[[str], Awaitable[str | None]] = no_caches
     """Makes a registry cache answer on an address of this machine; gives host:port, or None where it does not."""
     loud: Runner | None = None
-    """For commands whose output is shown where somebody wants to see it."""
+    """For commands whose output is shown where the person wants to see it."""
 
 
 class K3sBackend:
@@ -249,7 +249,7 @@ class K3sBackend:
                 write_atomically(self._config / name, text.encode())
             if REGISTRIES not in wanted:
                 (self._config / REGISTRIES).unlink(missing_ok=True)
-            (self._config / KUBECONFIG).unlink(missing_ok=True)  # the new one is told by its being there
+            (self._config / KUBECONFIG).unlink(missing_ok=True)  # that it is there again says that it is new
         await self._host.bridge()
         files = ("--config", str(self._config / CONFIG), "--write-kubeconfig", str(self._config / KUBECONFIG))
         argv = (program, "server", *files, "--write-kubeconfig-mode", "0600")

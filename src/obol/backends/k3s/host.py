@@ -66,7 +66,7 @@ class K3sHost:
 
 
 def other_kubernetes(listens: Callable[[int], bool], holder: Callable[[int], Holder | None]) -> str:
-    """Who has a port that every Kubernetes node wants; "" for nobody."""
+    """Who has a port that every Kubernetes node wants; "" where it is free."""
     for port in (API, KUBELET):
         if listens(port):
             found = holder(port)
@@ -91,7 +91,7 @@ def refuse_foreign(data: Path) -> None:
         empty = not any(data.iterdir())
     except FileNotFoundError:
         return
-    except OSError:  # nobody but root may look: it is a k3s's
+    except OSError:  # only root may look: it is a k3s's
         empty = False
     if not empty:
         raise ObolError(

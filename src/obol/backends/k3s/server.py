@@ -1,8 +1,8 @@
 """The k3s server of a stack as a process of this machine: started so that it outlives us, told apart, and stopped.
 
-A file has its number, the moment at which it was started, and a digest of what it was told. The server itself writes
-it, before it becomes k3s: whoever is interrupted while starting one leaves none behind that is not known. The number
-alone is never trusted: it may be somebody else's by now.
+A file has its number, the moment at which it was started, and a digest of its configuration. The server itself writes
+it, before it becomes k3s: a command that is interrupted leaves no server behind that is not known. The number alone is
+never trusted: it may be another process's by now.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class K3sServer:
         self._clock = clock
 
     def serving(self) -> RunningServer | None:
-        """The server, if it runs: a process of another moment, or that is no k3s, is somebody else's."""
+        """The server, if it runs: a process of another moment, or that is no k3s, is not ours."""
         try:
             number, started, told = read_text(self._pid).split()
             pid = int(number)
@@ -107,7 +107,7 @@ class K3sServer:
     async def end_pods(self, data: str) -> None:
         """End what the server of this data directory has started, which does not end with it.
 
-        What keeps a container running goes last: without it, nobody would know whose the container is.
+        What keeps a container running goes last: without it, it would not be known whose the container is.
         """
         processes = self._processes.all()
         shims = _shims(processes, data)

@@ -35,7 +35,7 @@ class Access:
     server: str
     """Its URL."""
     authority: str = ""
-    """The certificate of those who vouch for it, in PEM; "" for nobody."""
+    """The certificate of those who vouch for it, in PEM; "" for none."""
 
     @classmethod
     def of(cls, kubeconfig: str) -> Access:
@@ -54,7 +54,7 @@ class ApiProbe(Protocol):
     async def __call__(self, access: Access) -> int | None:
         """The status that it answers with when it is asked for its version; None where it does not answer.
 
-        Somebody else, for whom the authority does not vouch, does not count.
+        A server for which the authority does not vouch does not count.
         """
         ...
 
@@ -96,7 +96,7 @@ async def last_status(ask: Callable[[], Awaitable[int | None]], wanted: frozense
 
 
 def _trusting(authority: str) -> ssl.SSLContext:
-    """The authority is one cluster's own: whomever it vouches for is that cluster, under whatever name."""
+    """The authority is one cluster's own: a server that it vouches for is that cluster, under any name."""
     context = ssl.create_default_context(cadata=authority or None)
     context.check_hostname = False
     # Python 3.13 and later set it: k3s' certificates may lack what it asks for. Who vouches is looked at all the same.

@@ -2,7 +2,7 @@
 
 What a container ran before is kept at the Deployment, in an annotation for each container: it is there for everybody
 who works on the cluster, lives as long as the Deployment, and is written by the very request that changes the image.
-So there is no moment at which an image is swapped and nobody knows what it replaced.
+So there is no moment at which an image is swapped and it is not known what it replaced.
 """
 
 from __future__ import annotations

@@ -134,12 +134,12 @@ class Kubectl:
         )
 
     async def get(self, kind: str, name: str, namespace: str, path: str) -> str:
-        """One value of an object, by its JSONPath; "" where there is none, or nobody can tell."""
+        """One value of an object, by its JSONPath; "" where there is none, or kubectl fails."""
         done = await self._run("get", kind, name, "--namespace", namespace, "-o", f"jsonpath={{{path}}}")
         return "" if done.code else done.stdout.strip()
 
     async def images(self) -> frozenset[str]:
-        """The images that every node has, by all their names; none where nobody can tell."""
+        """The images that every node has, by all their names; none where kubectl fails."""
         names = '{range .items[*]}{.status.images[*].names[*]}{"\\n"}{end}'
         done = await self._run("get", "nodes", "-o", f"jsonpath={names}")
         nodes = [frozenset(line.split()) for line in done.stdout.splitlines() if line.strip()]

@@ -107,7 +107,7 @@ class PodmanBackend:
         return "running" if any(pod.status in RUNNING for pod in pods) else "stopped"
 
     async def up(self, spec: ClusterSpec, step: Step) -> Up:
-        """Write what podman is told of the mirrors, and have the network; pods are started by `apply`."""
+        """Write down the mirrors for podman, and have the network; pods are started by `apply`."""
         installed = await self._installed()
         make_private_directory(self._folder)
         self._podman.sweep()
@@ -176,14 +176,14 @@ class PodmanBackend:
         await self._podman.stop(await self._podman.pods(_label(stack_id)))
 
     async def purge(self, stack_id: str, *, images: bool) -> None:
-        """Remove what belongs to this stack; with `images`, also those that nobody else uses. Raises ObolError.
+        """Remove what belongs to this stack; with `images`, also those that no other pod uses. Raises ObolError.
 
         The files that say which images these are go last, so that an interrupted purge can be repeated.
         """
         podman, label, named = self._podman, _label(stack_id), prefix(stack_id)
         used = {container.image for container in await podman.containers(label)}
         for path in self._folder.glob("*.yaml"):
-            with contextlib.suppress(UsageError):  # somebody has changed it
+            with contextlib.suppress(UsageError):  # a person has changed it
                 used |= images_of(read_text(path))
         await podman.remove(await podman.pods(label))
         await podman.remove_secrets(await podman.secrets(named))
@@ -258,7 +258,7 @@ class PodmanBackend:
         await self._podman.remove_volumes([name for name in pod.volumes if name in there])
         for file in pod.files:
             path = self._folder / file.path.removeprefix(f"{self._folder}/")
-            # Whoever the container runs as has to read it; the directory above is for us alone.
+            # Any user that the container runs as has to read it; the directory above is for us alone.
             path.parent.mkdir(mode=0o755, exist_ok=True)
             write_atomically(path, file.text.encode(), 0o644)
         path = self._folder / f"{pod.workload}.yaml"
@@ -271,9 +271,9 @@ class PodmanBackend:
 
     @contextlib.contextmanager
     def _marked(self, pod: PlayedPod) -> Iterator[None]:
-        """Whoever finds the mark knows that nobody saw podman end what it was doing for this pod.
+        """A command that finds the mark knows that no other saw podman end what it was doing for this pod.
 
-        The pod may say that it runs then, and answer to nobody: what leads there is made after the container.
+        The pod may say that it runs then, and not answer: podman makes the way to it after the container.
         """
         mark = self._mark(pod)
         mark.touch()
@@ -282,7 +282,7 @@ class PodmanBackend:
 
     @contextlib.contextmanager
     def _told(self, spec: ClusterSpec) -> Iterator[Path]:
-        """What podman is told for the pulls of this `up`: its own mirrors, which nobody is to ask afterwards, too."""
+        """The configuration for the pulls of this `up`: with its own mirrors, which are not to be asked afterwards."""
         if not spec.own:
             yield self._registries
             return

@@ -1,4 +1,4 @@
-"""Which ports of this machine lead to the stack's workloads: those that people know, unless somebody else has them."""
+"""Which ports of this machine lead to the stack's workloads: those that people know, where they are free."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def publish(
 async def on_free_ports(
     choose: Callable[[Collection[int]], Awaitable[Published]], use: Callable[[Published], Awaitable[None]]
 ) -> Published:
-    """Choose ports and use them, once more on others where somebody takes one in between. Raises what both raise."""
+    """Choose ports and use them, once more on others where one is taken in between. Raises what both raise."""
     refused: frozenset[int] = frozenset()
     for left in reversed(range(ATTEMPTS)):
         published = await choose(refused)

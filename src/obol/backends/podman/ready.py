@@ -1,7 +1,7 @@
 """Whether pods of podman answer: waiting for it, and looking once.
 
-Podman asks nobody whether a program is ready, and says that a container runs which ends again and again, as it does for
-some seconds each time. So a pod with a readiness probe is asked from outside, and starts are counted.
+Podman does not ask a program whether it is ready. It says that a container runs which ends again and again, as it does
+for some seconds each time. So obol asks a pod with a readiness probe from outside, and counts starts.
 """
 
 from __future__ import annotations

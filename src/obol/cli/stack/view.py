@@ -156,7 +156,7 @@ def _gain_lines(gain: Gain) -> list[str]:
 
 
 def errors(outcome: UpOutcome) -> list[ObolError]:
-    """Why images could not be fetched. Those of one registry that share a reason are told together."""
+    """Why images could not be fetched. One error is for all of one registry that share a reason."""
     alike: dict[tuple[str, str], list[PullFailed]] = {}
     for failure in outcome.failures:
         alike.setdefault((failure.reference.registry, failure.why), []).append(failure)

@@ -55,10 +55,11 @@ class Enabled:
 
 
 @dataclass(frozen=True, slots=True)
-class Disabled:
-    """There is no service of ours any more."""
+class DisableResult:
+    """`cache disable`."""
 
     path: str
+    """The file of the service."""
     removed: bool
     """False: there was none."""
     running: bool
@@ -129,18 +130,18 @@ class LoginService:
                 hint="rename the directory or change the variable that it comes from, or run `obol cache start`",
             ) from problem
 
-    async def disable(self) -> Disabled:
+    async def disable(self) -> DisableResult:
         """Remove the service. An engine that ran goes on as a background process. Raises ObolError."""
         self._refuse_sudo()
         path = unit_file(self.home, self.supervisor)
         if not self.originals.changed_below(path):
-            return Disabled(str(path), removed=False, running=False)
+            return DisableResult(str(path), removed=False, running=False)
         self._refuse_strange(path)
         ran = self.engine.status() is not None
         await self._remove(path)
         if ran:
             self.engine.start()
-        return Disabled(str(path), removed=True, running=ran)
+        return DisableResult(str(path), removed=True, running=ran)
 
     def _refuse_sudo(self) -> None:
         if self.plan.account is not None:

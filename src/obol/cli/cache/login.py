@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from obol.caches.builtin.atlogin import LoginService, unit_file
 from obol.cli.cache import clients, engines
-from obol.cli.results.cache import DisableResult, EnableResult
+from obol.cli.results.cache import EnableResult
 from obol.cli.terminal.present import AsIs, tilde
 from obol.cli.verb import run
 from obol.config.paths import Invocation
@@ -53,13 +53,12 @@ def enable(say: Speaker, store: str | None) -> None:
 def disable(say: Speaker, store: str | None) -> None:
     """Remove that service; an engine that runs goes on in the background."""
     done = run(say, _service(store).disable())
-    result = DisableResult(done.path, done.removed, done.running)
     if there := engines.serving_containers(say, store):
         names = " ".join(one.cache.name for one in there)
         say.note(f"Docker starts the cache containers by itself; to end that: docker update --restart=no {names}")
     rest = " The cache engine goes on in the background." if done.running else ""
     said = f"Removed {tilde(done.path)}.{rest}" if done.removed else "The caches are not started at login."
-    say.result(result, lambda: [said])
+    say.result(done, lambda: [said])
 
 
 def _service(store: str | None) -> LoginService:

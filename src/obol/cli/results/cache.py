@@ -200,15 +200,3 @@ class EnableResult:
     """How an engine that ran before differed from the settings, a sentence each."""
     left_out: tuple[str, ...]
     """Variables that hold a password, and are therefore not in the file."""
-
-
-@dataclass(frozen=True, slots=True)
-class DisableResult:
-    """`cache disable`."""
-
-    path: str
-    """The file of the service."""
-    removed: bool
-    """False: there was none."""
-    running: bool
-    """The engine ran as the service, and goes on as a background process."""

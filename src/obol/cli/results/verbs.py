@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from obol.caches.builtin.atlogin import DisableResult
 from obol.cli.results import cache, others, stack
 from obol.demo.base import Result
 from obol.registry.control.api import Inventory
@@ -29,7 +30,7 @@ RESULTS: Mapping[str, type] = {
     "cache ls": Inventory,
     "cache config": cache.ConfigResult,
     "cache enable": cache.EnableResult,
-    "cache disable": cache.DisableResult,
+    "cache disable": DisableResult,
     "dev push": others.SwappedResult,
     "dev reset": others.RestoredResult,
     "demo": Result,

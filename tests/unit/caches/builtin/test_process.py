@@ -17,6 +17,7 @@ from obol.machine.ports import Holder
 from obol.registry.control.api import Listener
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import FakeEngine, status_body
+from tests.fakes.ports import FakePorts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,30 +59,16 @@ class FakeHost(Host):
         self.on_kill()
 
 
-@dataclass
-class FakePorts:
-    """A machine where some ports are taken."""
-
-    taken: frozenset[int] = frozenset()
-    spare: int = 40000
-
-    def is_free(self, address: str, port: int) -> bool:
-        del address
-        return port not in self.taken
-
-    def pick_free(self, addresses: tuple[str, ...]) -> int:
-        del addresses
-        return self.spare
-
-    def holder(self, port: int) -> Holder | None:
-        return Holder(7, "nginx") if port in self.taken else None
-
-
 @pytest.fixture
 def engines() -> Iterator[ExitStack]:
     """Holds engines that start during a test, until its end."""
     with ExitStack() as stack:
         yield stack
+
+
+def ports_of_a_machine(taken: frozenset[int]) -> FakePorts:
+    """Where nginx has some ports of loopback."""
+    return FakePorts({(HUB.address, port) for port in taken}, holders={port: Holder(7, "nginx") for port in taken})
 
 
 def builtin(
@@ -94,7 +81,7 @@ def builtin(
 ) -> BuiltinEngine:
     """The engine under test, on a fake machine."""
     plan = BuiltinPlan(store, listeners or (HUB,), ("--tag-ttl=5",), {"PATH": "/bin", "TOKEN": "x"}, offline=offline)
-    return BuiltinEngine(plan, host=host, probe=FakePorts(taken), clock=clock or FakeClock())
+    return BuiltinEngine(plan, host=host, probe=ports_of_a_machine(taken), clock=clock or FakeClock())
 
 
 def test_not_running(store: Path) -> None:
@@ -134,13 +121,13 @@ def test_port_is_taken_meanwhile(store: Path, engines: ExitStack, losses: int) -
     def lose(_output: int) -> None:
         if (tries := len(host.started)) > losses:
             engines.enter_context(FakeEngine(store))
-        ports.taken, ports.spare = ports.taken | {54100, ports.spare}, 40000 + tries
+        ports.taken |= {(HUB.address, 54100), (HUB.address, 39998 + tries)}
 
     host.on_detach = lose
     engine = BuiltinEngine(BuiltinPlan(store, (HUB,), (), {}), host=host, probe=ports, clock=FakeClock())
 
     if losses == 1:
-        assert engine.start().substitutes[0].port == 40001
+        assert engine.start().substitutes[0].port == 40000
     else:
         with pytest.raises(PortTaken, match="again and again"):
             engine.start()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from obol.cli.cache import engines
 from obol.cli.cache.view import NAMED, more
 from obol.cli.results.cache import WarmedImage, WarmResult
+from obol.cli.terminal.board import engine_at
 from obol.cli.terminal.caches import problem_result
-from obol.cli.terminal.imagewatch import engine_at
 from obol.cli.terminal.present import OutputFormat, counted, size, speed
 from obol.cli.terminal.progress import came_from, watching
 from obol.client.platforms import parse_platform, this_machine
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from obol.caches.builtin.process import BuiltinEngine
     from obol.caches.warming import Holding, Outcome, Warming
     from obol.cli.cache.options import WarmOptions
-    from obol.cli.terminal.imagewatch import AskProgress
+    from obol.cli.terminal.board import AskProgress
     from obol.cli.terminal.present import Speaker
     from obol.client.platforms import Selection
     from obol.client.ports import Progress, PullFailed

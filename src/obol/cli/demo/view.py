@@ -9,7 +9,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
-from obol.cli.terminal.picture import MARGIN, may_draw
+from obol.cli.terminal.bars import MARGIN, may_draw
 from obol.demo.base import megabytes, seconds
 from obol.demo.chart import MEANINGS, against, bars
 

@@ -12,9 +12,9 @@ import sys
 import textwrap
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import zip_longest
 from typing import TYPE_CHECKING, TextIO
 
-from obol.cli.terminal.columns import table_lines
 from obol.errors import Interrupted, SettingsError
 from obol.machine.texts import shown
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from obol.cli.results.others import Failure
     from obol.errors import ObolError
 
+GAP = "  "
+"""Between two columns of a table."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _PIPE_WIDTH = 160
 """Columns for a table that goes to a file: nobody wraps there."""
@@ -190,3 +192,40 @@ def tilde(path: str) -> str:
     """A path for people, with ~ for the home directory."""
     home = os.path.expanduser("~")  # noqa: PTH111 - text in, text out
     return shown(f"~{path[len(home) :]}" if home != "/" and path.startswith(f"{home}/") else path)
+
+
+def table_lines(titles: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> list[str]:
+    """Lay a table out, the line (or lines) of titles first; a title that begins with > is for a column of numbers.
+
+    Cells are folded between words if the table is too wide, and never within one: people copy URLs and paths. If not
+    even that fits, lines are longer than the terminal is wide. rich could do it, but takes longer to load than most
+    commands run.
+    """
+    right = [title.startswith(">") for title in titles]
+    cells = [[title.removeprefix(">") for title in titles], *rows]
+    widths = _widths(list(zip(*cells, strict=True)), width)
+    lines = []
+    for row in cells:
+        folded = [_folded(cell, column) for cell, column in zip(row, widths, strict=True)]
+        for parts in zip_longest(*folded, fillvalue=""):
+            placed = (
+                part.rjust(column) if number else part.ljust(column)
+                for part, column, number in zip(parts, widths, right, strict=True)
+            )
+            lines.append(GAP.join(placed).rstrip())
+    return lines
+
+
+def _folded(cell: str, width: int) -> list[str]:
+    return textwrap.wrap(cell, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _widths(columns: Sequence[Sequence[str]], width: int) -> list[int]:
+    """As wide as its longest cell is each column, unless that is too much: then the widest give way first."""
+    found = [max(map(len, cells)) for cells in columns]
+    least = [max((len(word) for cell in cells for word in cell.split()), default=0) for cells in columns]
+    surplus = sum(found) + len(GAP) * (len(found) - 1) - width
+    while surplus > 0 and (able := [at for at in range(len(found)) if found[at] > least[at]]):
+        found[max(able, key=found.__getitem__)] -= 1
+        surplus -= 1
+    return [max(column, 1) for column in found]

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from obol.cli.terminal import present
-from obol.cli.terminal.layout import amount, left
-from obol.cli.terminal.meter import Row, SpeedMeter
-from obol.cli.terminal.picture import Picture, may_draw, shown
+from obol.cli.terminal.bars import Picture, Row, SpeedMeter, amount, left, may_draw, shown
 from obol.client.ports import BytesFrom, Silence
 from obol.machine.clock import SystemClock
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from obol.cli.terminal import present
-from obol.cli.terminal.imagewatch import ImageWatch
-from obol.cli.terminal.picture import Picture, may_draw, shown
+from obol.cli.terminal.bars import Picture, may_draw, shown
+from obol.cli.terminal.board import ImageWatch
 from obol.cli.terminal.progress import Writer, about, watching
 from obol.config.paths import locate
 from obol.machine.clock import SystemClock
@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from obol.backends.ports import Watch
-    from obol.cli.terminal.board import Board, Finished
-    from obol.cli.terminal.imagewatch import AskProgress
-    from obol.cli.terminal.meter import Row
+    from obol.cli.terminal.bars import Row
+    from obol.cli.terminal.board import AskProgress, Board, Finished
     from obol.cli.terminal.present import Speaker
     from obol.client.ports import Progress
     from obol.config.paths import Invocation
@@ -161,8 +160,7 @@ class TerminalReporter:
 
     def show(self, images: Sequence[str], earlier: Sequence[str], *, foretold: bool) -> None:
         """Show images as the builtin engine sees them come."""
-        from obol.cli.terminal.board import Board
-        from obol.cli.terminal.imagewatch import engine_at
+        from obol.cli.terminal.board import Board, engine_at
         from obol.client.platforms import this_machine
         from obol.config.sources import store_directory
 

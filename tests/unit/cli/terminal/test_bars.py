@@ -1,11 +1,132 @@
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
-from obol.cli.terminal.layout import ASCII, about, amount, layout, left, shortened
-from obol.cli.terminal.meter import Row
+from obol.cli.terminal.bars import (
+    ASCII,
+    SHORTEST,
+    STALLED,
+    WINDOW,
+    Picture,
+    Row,
+    SpeedMeter,
+    about,
+    amount,
+    layout,
+    left,
+    may_draw,
+    shortened,
+    shown,
+)
+from tests.unit.cli.conftest import Screen
+
+
+def test_speed_over_a_window() -> None:
+    """The speed is that of the last seconds, not of all time."""
+    meter = SpeedMeter()
+    for second in range(21):
+        meter.saw(float(second), second * 100 if second <= 10 else 1000 + (second - 10) * 700)
+
+    assert meter.speed(20.0) == pytest.approx(700.0)
+
+
+def test_too_little_seen() -> None:
+    """One reading, or two at nearly the same moment, tell no speed."""
+    meter = SpeedMeter()
+    assert meter.speed(0.0) is None
+
+    meter.saw(0.0, 0)
+    meter.saw(0.1, 10_000_000)
+
+    assert meter.speed(0.1) is None
+    assert meter.speed(SHORTEST) == 20_000_000
+
+
+def test_what_was_there_is_no_speed() -> None:
+    """The first reading is where counting begins."""
+    meter = SpeedMeter()
+
+    meter.saw(0.0, 1_000_000)
+    meter.saw(1.0, 1_000_100)
+
+    assert meter.speed(1.0) == 100.0
+
+
+def test_a_counter_that_goes_back() -> None:
+    """An engine that was restarted counts from nothing: a new window begins, and no speed is negative."""
+    meter = SpeedMeter()
+    meter.saw(0.0, 0)
+    meter.saw(2.0, 1000)
+
+    meter.saw(3.0, 0)
+    assert meter.speed(3.0) is None
+    meter.saw(4.0, 50)
+
+    assert meter.speed(4.0) == 50.0
+    assert not meter.stalled(4.0)
+
+
+def test_stalled() -> None:
+    """What brings nothing for a while stands still, and goes on when a byte comes; before any reading nothing does."""
+    meter = SpeedMeter()
+    assert not meter.stalled(100.0)
+    meter.saw(0.0, 10)
+    meter.saw(1.0, 20)
+    meter.saw(1.0 + STALLED, 20)
+
+    assert not meter.stalled(STALLED)
+    assert meter.stalled(1.0 + STALLED)
+    meter.saw(2.0 + STALLED, 21)
+    assert not meter.stalled(2.0 + STALLED)
+
+
+@given(st.lists(st.tuples(st.floats(0, 2), st.integers(0, 1000)), max_size=40))
+def test_a_speed_is_never_negative(readings: list[tuple[float, int]]) -> None:
+    """Whatever the counter does, and however often it is read."""
+    meter, now = SpeedMeter(), 0.0
+    for passed, count in readings:
+        now += passed
+        meter.saw(now, count)
+        assert (meter.speed(now) or 0) >= 0
+        assert len(meter._readings) <= 2 + len([reading for reading in meter._readings if reading[0] > now - WINDOW])
+
+
+@pytest.mark.parametrize(
+    ("present", "total", "percent"),
+    [
+        (0, 100, 0),
+        (50, 100, 50),
+        (999_999, 1_000_000, 99),
+        (100, 100, 100),
+        (150, 100, 100),
+        (0, 0, 100),
+        (5, None, None),
+    ],
+)
+def test_percent(present: int, total: int | None, percent: int | None) -> None:
+    """Percents are whole, 100 is said of what is complete only, and never more."""
+    assert Row("x", present, total).percent == percent
+
+
+def test_time_left() -> None:
+    """The rest at the measured speed; nothing where that would be a guess."""
+    assert Row("x", 20, 100, speed=10.0).seconds_left == 8.0
+    assert Row("x", 120, 100, speed=10.0).seconds_left == 0.0
+    for blind in (
+        Row("x", 20, 100),
+        Row("x", 20, 100, speed=0.0),
+        Row("x", 20, None, speed=10.0),
+        Row("x", 20, 100, speed=10.0, stalled=True),
+        Row("x", 20, 100, speed=10.0, at_least=True),
+    ):
+        assert blind.seconds_left is None
+
 
 MIB = 1 << 20
 LITELLM = "ghcr.io/berriai/litellm-non_root:main-v1.83.14-stable"
@@ -151,3 +272,64 @@ def test_two_registries() -> None:
     names = [f"{registry}/berriai/litellm-non_root:main-v1.83.14-stable" for registry in ("ghcr.io", "docker.io")]
 
     assert len({shortened(name, 30) for name in names}) == 2
+
+
+TITLE = "Deploying the workloads (12 s): litellm: http://127.0.0.1:4000/health/readiness does not answer yet [x]"
+
+
+def drawn(picture: Picture, width: int, encoding: str = "utf-8") -> list[str]:
+    """What a terminal of so many columns shows."""
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, write_through=True)
+    Console(file=file, width=width, height=24, force_terminal=True, color_system=None).print(picture)
+    file.seek(0)
+    return file.read().splitlines()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_every_line_fits(width: int) -> None:
+    """A step and its images are drawn for the width of the terminal; no line is folded, and brackets are no markup."""
+    lines = drawn(Picture(lambda: ROWS, lambda: TITLE), width)
+
+    assert len(lines) == (3 if width == 120 else 5)
+    assert max(len(line.rstrip()) for line in lines) <= width - len("^C^C")
+    assert "Deploying the workloads (12 s)" in lines[0]
+    assert (lines[0].rstrip()[-1:] == "…") is (width < 120)
+    assert "45%" in "".join(lines)
+    assert "about 10 s" in "".join(lines)
+
+
+def test_only_a_step() -> None:
+    """Where no image is on its way, there is the step alone; where there is no step, the images are."""
+    assert len(drawn(Picture(list, lambda: "Stopping"), 80)) == 1
+    assert len(drawn(Picture(lambda: ROWS), 80)) == 4
+
+
+@pytest.mark.parametrize(("term", "draws"), [("xterm-256color", True), ("dumb", False), ("", True)])
+def test_where_to_draw(monkeypatch: pytest.MonkeyPatch, term: str, draws: bool) -> None:
+    """Where lines cannot be taken back nothing is drawn, and neither is it into a file."""
+    monkeypatch.setenv("TERM", term)
+    assert not may_draw()
+
+    monkeypatch.setattr(sys, "stderr", Screen())
+
+    assert may_draw() is draws
+
+
+def test_drawn_in_ascii() -> None:
+    """A terminal of few characters gets bars of these."""
+    lines = drawn(Picture(lambda: ROWS), 80, "ascii")
+
+    assert "#####" in lines[1]
+    assert all(line.isascii() for line in lines)
+
+
+def test_shown_and_gone() -> None:
+    """While the block runs it is drawn, and in the end the lines are taken back."""
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, height=24)
+
+    with shown(Picture(lambda: ROWS), console):
+        pass
+
+    assert "120 MiB" in screen.getvalue()
+    assert "\x1b[1A\x1b[2K" in screen.getvalue().rpartition("120 MiB")[2]

@@ -4,6 +4,8 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+import pytest
+
 from obol.registry.engine.storehealth import DiskSpace, StoreHealth, disk_space
 from obol.registry.store.ports import StoreError
 
@@ -12,74 +14,45 @@ if TYPE_CHECKING:
 
 FULL = StoreError("write a download: No space left on device", full=True)
 BROKEN = StoreError("write a download: Input/output error")
+OVER_QUOTA = StoreError("write a download: Disk quota exceeded", full=True)
+OVER_QUOTA.__cause__ = OSError(errno.EDQUOT, "Disk quota exceeded")
+ROOMY, FULL_DISK = DiskSpace(1 << 40), DiskSpace(0)
 
 
-def over_quota() -> StoreError:
-    """What a store raises when the user may not write more, however much the disk has."""
-    problem = StoreError("write a download: Disk quota exceeded", full=True)
-    problem.__cause__ = OSError(errno.EDQUOT, "Disk quota exceeded")
-    return problem
-
-
-def test_a_store_that_keeps_everything_is_well() -> None:
-    """Nothing is wrong at first, nor where the disk cannot be asked."""
-    assert StoreHealth().state(DiskSpace(0)) == ("ok", "")
-    assert StoreHealth().state(None) == ("ok", "")
-
-
-def test_a_full_store_is_full_for_as_long_as_it_holds() -> None:
-    """What the failed transfer gave back makes no room for it; only room for all of it does."""
+@pytest.mark.parametrize(
+    ("problem", "size", "kept", "disk", "state"),
+    [
+        pytest.param(None, None, None, FULL_DISK, "ok", id="nothing went wrong yet"),
+        pytest.param(None, None, None, None, "ok", id="the disk cannot be asked"),
+        pytest.param(None, None, None, DiskSpace(5, read_only=True), "read-only", id="read-only before anything fails"),
+        pytest.param(FULL, 100, None, DiskSpace(99), "full", id="too little room"),
+        pytest.param(FULL, 100, 40, DiskSpace(50), "full", id="what the failed transfer gave back is too little"),
+        pytest.param(FULL, 100, None, None, "full", id="full, and the disk cannot be asked"),
+        pytest.param(FULL, 100, None, DiskSpace(100), "ok", id="there is room again"),
+        pytest.param(FULL, 100, 100, FULL_DISK, "ok", id="as much was kept"),
+        pytest.param(FULL, None, None, FULL_DISK, "full", id="what did not fit has no size"),
+        pytest.param(OVER_QUOTA, 100, None, ROOMY, "full", id="a quota is not the disk's to tell"),
+        pytest.param(OVER_QUOTA, 100, 1, ROOMY, "ok", id="a quota that something fitted into"),
+        pytest.param(BROKEN, 100, None, ROOMY, "failing", id="the disk fails"),
+        pytest.param(BROKEN, 100, 1, ROOMY, "ok", id="the disk kept something again"),
+    ],
+)
+def test_state(
+    problem: StoreError | None, size: int | None, kept: int | None, disk: DiskSpace | None, state: str
+) -> None:
+    """A store is full, read-only or failing for as long as it holds, and says why."""
     health = StoreHealth()
-    health.failed(FULL, 100)
+    if problem is not None:
+        health.failed(problem, size)
+    if kept is not None:
+        health.kept(kept)
 
-    assert health.state(DiskSpace(99)) == ("full", str(FULL))
-    health.kept(40)
-    assert health.state(DiskSpace(50)) == ("full", str(FULL))
-    assert health.state(None)[0] == "full"
-    assert health.state(DiskSpace(100)) == ("ok", "")
-    assert health.state(DiskSpace(0)) == ("ok", "")
+    found, why = health.state(disk)
 
-
-def test_what_is_kept_proves_room() -> None:
-    """Content as large as what did not fit was kept, so the store is not full any more."""
-    health = StoreHealth()
-    health.failed(FULL, 100)
-    health.kept(100)
-
-    assert health.state(DiskSpace(0)) == ("ok", "")
-
-
-def test_content_of_unknown_size() -> None:
-    """It needs something."""
-    health = StoreHealth()
-    health.failed(FULL, None)
-
-    assert health.state(DiskSpace(0))[0] == "full"
-
-
-def test_a_quota_is_not_the_disks_to_tell() -> None:
-    """The disk has room, and the user may not use it: only content that is kept proves otherwise."""
-    health = StoreHealth()
-    health.failed(over_quota(), 100)
-
-    assert health.state(DiskSpace(1 << 40))[0] == "full"
-    health.kept(1)
-    assert health.state(DiskSpace(1 << 40)) == ("ok", "")
-
-
-def test_a_failing_disk() -> None:
-    """It fails until it keeps something."""
-    health = StoreHealth()
-    health.failed(BROKEN, 100)
-    assert health.state(DiskSpace(1 << 40)) == ("failing", str(BROKEN))
-
-    health.kept(1)
-    assert health.state(DiskSpace(1 << 40)) == ("ok", "")
-
-
-def test_a_read_only_disk() -> None:
-    """It is told before anything has failed."""
-    assert StoreHealth().state(DiskSpace(5, read_only=True))[0] == "read-only"
+    assert found == state
+    assert why == {"ok": "", "read-only": "its file system is read-only"}.get(state, str(problem))
+    if state == "ok":
+        assert health.state(FULL_DISK) == ("ok", "")
 
 
 def test_the_disk_is_asked(tmp_path: Path) -> None:

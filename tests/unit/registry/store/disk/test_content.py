@@ -183,26 +183,21 @@ async def test_failure_at_any_step(
     assert "rename" in failed
 
 
-async def test_row_without_file(store: DiskStore) -> None:
-    """Content whose file is gone is not held, and no longer counted."""
+@pytest.mark.parametrize(
+    ("asked", "restart"), [("open", False), ("read", False), ("open", True), ("size", True), ("read", True)]
+)
+async def test_row_without_file(store: DiskStore, asked: str, *, restart: bool) -> None:
+    """Content whose file is gone is not held, and no longer counted, by the next process neither."""
     await put(store)
     place(store).unlink()
+    if restart:
+        await store.close()
+        store = open_store(store.root)
 
-    assert await store.content.open(DIGEST) is None
+    assert await getattr(store.content, asked)(DIGEST) is None
     assert await store.content.size(DIGEST) is None
     assert await store.content.usage() == Amount(0, 0)
-
-
-async def test_row_without_file_after_restart(store: DiskStore) -> None:
-    """A process that finds the row but no file does not say that it holds the content."""
-    await put(store)
     await store.close()
-    place(store).unlink()
-    again = open_store(store.root)
-
-    assert await again.content.size(DIGEST) is None
-    assert await again.content.usage() == Amount(0, 0)
-    await again.close()
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -222,10 +217,15 @@ async def test_wrong_size(store: DiskStore, *, restart: bool) -> None:
     await store.close()
 
 
+def plant(store: DiskStore, data: bytes = DATA) -> None:
+    """Put a file there that no row speaks of."""
+    place(store).parent.mkdir()
+    place(store).write_bytes(data)
+
+
 async def test_file_without_row(store: DiskStore) -> None:
     """A file that no row speaks of is read, and taken in if it has the hash of its name."""
-    place(store).parent.mkdir()
-    place(store).write_bytes(DATA)
+    plant(store)
 
     assert await held(store) == DATA
     assert await store.content.usage() == Amount(1, len(DATA))
@@ -233,8 +233,7 @@ async def test_file_without_row(store: DiskStore) -> None:
 
 async def test_damaged_file_without_row(store: DiskStore) -> None:
     """A file that no row speaks of and whose bytes are others goes to quarantine."""
-    place(store).parent.mkdir()
-    place(store).write_bytes(DATA.upper())
+    plant(store, DATA.upper())
 
     assert await held(store) is None
     assert not place(store).exists()
@@ -243,8 +242,7 @@ async def test_damaged_file_without_row(store: DiskStore) -> None:
 
 async def test_read_settles(store: DiskStore) -> None:
     """A read file without row is taken in, and one whose bytes changed goes to quarantine, whatever was known of it."""
-    place(store).parent.mkdir()
-    place(store).write_bytes(DATA)
+    plant(store)
     found = await store.content.read(DIGEST)
     counted = await store.content.usage()
     place(store).write_bytes(DATA.upper())
@@ -255,19 +253,9 @@ async def test_read_settles(store: DiskStore) -> None:
     assert [path.read_bytes() for path in (store.root / "quarantine").iterdir()] == [DATA.upper()]
 
 
-async def test_row_of_a_read_that_finds_nothing(store: DiskStore) -> None:
-    """A read that finds no file removes the row."""
-    await put(store)
-    place(store).unlink()
-
-    assert await store.content.read(DIGEST) is None
-    assert await store.content.usage() == Amount(0, 0)
-
-
 async def test_verified_once(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many ask for a file without row at once, it is read once."""
-    place(store).parent.mkdir()
-    place(store).write_bytes(DATA)
+    plant(store)
     reads: list[Digest] = []
     real = BlobTree.matches
 

@@ -50,7 +50,7 @@ async def test_translates(pool: BlockingPool, number: int, *, full: bool) -> Non
 
 
 def test_ahead() -> None:
-    """Work that nobody waits for is done; what it raises, or that the lane is closed, is not told."""
+    """Work that nobody waits for is done; what it raises, or that the pool is closed, is not told."""
     done: list[bool] = []
 
     def fail() -> None:
@@ -78,7 +78,7 @@ def test_at_once(pool: BlockingPool) -> None:
 
 
 async def test_closed() -> None:
-    """A closed lane takes no work."""
+    """A closed pool takes no work."""
     pool = BlockingPool("test", 1)
     pool.close()
 

@@ -93,6 +93,8 @@ class ControlServer:
         try:
             return await self._answer(request)
         except (msgspec.DecodeError, ValueError) as problem:
+            if request.method == "GET":  # no question of the client's that could make no sense: a fault of ours
+                raise
             return _problem(400, str(problem))
         except ObolError as problem:
             return _problem(409, str(problem))

@@ -7,9 +7,12 @@ with a HEAD. While the upstream cannot be asked, what the tag last meant is bett
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from obol.registry.policy.health import Ask, Hold, Reason
+from obol.registry.policy.health import Ask, Hold
+
+if TYPE_CHECKING:
+    from obol.registry.control.api import Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class ServeStale:
 class Refuse:
     """Answer at once that we cannot serve. `retry_after` in seconds; `reason` None means: we are offline by order."""
 
-    reason: Reason | None
+    reason: Problem | None
     retry_after: float | None = None
 
 

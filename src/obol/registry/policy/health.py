@@ -10,7 +10,6 @@ prolongs it. The same value stands for one path of an upstream, which is left al
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, assert_never
 
 from obol.registry.control.api import Problem
@@ -21,13 +20,6 @@ if TYPE_CHECKING:
 FAILURES_TO_OPEN = 5
 FIRST_COOLDOWN = 5.0
 LONGEST_COOLDOWN = 60.0
-
-
-class Reason(StrEnum):
-    """Why an upstream is not asked."""
-
-    BROKEN = Problem.FAILING.value
-    RATE_LIMITED = Problem.RATE_LIMITED.value
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +34,7 @@ class Hold:
     """The upstream is not to be asked for another `seconds`."""
 
     seconds: float
-    reason: Reason
+    reason: Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +56,11 @@ class Health:
 def gate(health: Health, now: float) -> Ask | Hold:
     """May the upstream be asked at `now`?"""
     if health.limited_until is not None and now < health.limited_until:
-        return Hold(health.limited_until - now, Reason.RATE_LIMITED)
+        return Hold(health.limited_until - now, Problem.RATE_LIMITED)
     if health.open_until is None:
         return Ask()
     if now < health.open_until:
-        return Hold(health.open_until - now, Reason.BROKEN)
+        return Hold(health.open_until - now, Problem.FAILING)
     return Ask(probe=True)
 
 
@@ -119,7 +111,7 @@ def describe(health: Health, now: float) -> tuple[HealthName, float | None]:
     """One word for people (unknown, ok, failing, rate-limited) and the seconds until the next question."""
     match gate(health, now):
         case Hold(seconds, reason):
-            return ("rate-limited" if reason is Reason.RATE_LIMITED else "failing"), seconds
+            return ("rate-limited" if reason is Problem.RATE_LIMITED else "failing"), seconds
         case Ask():
             if health.failures:
                 return "failing", None

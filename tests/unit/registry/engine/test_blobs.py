@@ -7,9 +7,10 @@ import pytest
 from obol.machine.tasks import spawn
 from obol.oci.errors import BLOB_UNKNOWN, UNAVAILABLE, UPSTREAM_BROKEN, OciError
 from obol.oci.references import Digest, Repository
+from obol.registry.control.api import Problem
 from obol.registry.engine import blobs as blobs_module
 from obol.registry.engine.answers import StoredBlob
-from obol.registry.policy.health import Hold, Reason
+from obol.registry.policy.health import Hold
 from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, StoreError
 from obol.registry.upstream.ports import Absent, Denied, Unavailable
 from tests.fakes.content import blob as make_blob
@@ -20,7 +21,7 @@ from tests.unit.registry.world import DATA, DIGEST, FILL, REPOSITORY, WHOLE, one
 
 OTHER = Repository("other/app")
 REPO = RepositoryKey("registry.test", REPOSITORY)
-LIMITED = Hold(29.0, Reason.RATE_LIMITED)
+LIMITED = Hold(29.0, Problem.RATE_LIMITED)
 
 
 async def test_single_flight() -> None:
@@ -272,7 +273,7 @@ async def test_cold_on_hold() -> None:
 async def test_cold_on_short_hold() -> None:
     """A hold that ends within the patience of a client is left to the transfer to wait for."""
     one, _ = one_blob()
-    one.hold = Hold(0.1, Reason.BROKEN)
+    one.hold = Hold(0.1, Problem.FAILING)
     async with world(one) as w:
         assert await w.pull(DIGEST) == DATA
 

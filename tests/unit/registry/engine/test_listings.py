@@ -10,11 +10,11 @@ from obol.oci.errors import MANIFEST_UNKNOWN, NAME_UNKNOWN, UNAVAILABLE, UPSTREA
 from obol.oci.mediatypes import OCI_INDEX
 from obol.oci.references import Digest, Repository
 from obol.oci.requests import ReferrersRequest, TagsRequest
-from obol.registry.control.api import Source
+from obol.registry.control.api import Problem, Source
 from obol.registry.engine import listings as listings_module
 from obol.registry.engine.listings import Listings
 from obol.registry.engine.scopes import Scope
-from obol.registry.policy.health import Hold, Reason
+from obol.registry.policy.health import Hold
 from obol.registry.upstream.ports import Absent, Denied, Listing, RateLimited, Unavailable, UpstreamError
 from tests.fakes.upstream import FakeUpstream
 
@@ -232,7 +232,7 @@ async def test_stale(listings: Listings, upstream: FakeUpstream, scope: Scope, p
 async def test_stale_on_hold(listings: Listings, upstream: FakeUpstream, scope: Scope) -> None:
     """It stands in, too, while the upstream is left alone; a list that was not seen is refused."""
     await listings.tags(scope, TAGS)
-    upstream.hold = Hold(9.0, Reason.BROKEN)
+    upstream.hold = Hold(9.0, Problem.FAILING)
 
     assert (await listings.tags(scope, TAGS)).source is Source.STALE
     refusal = await refused(listings, scope, ReferrersRequest(APP, DIGEST))

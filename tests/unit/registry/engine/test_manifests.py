@@ -7,9 +7,9 @@ import pytest
 from obol.oci.errors import MANIFEST_UNKNOWN, UNAVAILABLE, UPSTREAM_BROKEN, OciError
 from obol.oci.mediatypes import DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from obol.oci.references import Digest
-from obol.registry.control.api import Source
+from obol.registry.control.api import Problem, Source
 from obol.registry.engine.answers import HeadAnswer, ManifestAnswer
-from obol.registry.policy.health import Hold, Reason
+from obol.registry.policy.health import Hold
 from obol.registry.upstream.ports import Absent, Denied, Misbehaved, RateLimited, Unavailable, UpstreamError
 from tests.fakes.content import make_image
 from tests.fakes.store import MemoryStore
@@ -153,7 +153,7 @@ async def test_stale_while_on_hold() -> None:
     async with world(upstream(), tag_ttl=60.0) as w:
         await w.document("v1")
         w.clock.advance(61.0)
-        w.upstream.hold = Hold(30.0, Reason.RATE_LIMITED)
+        w.upstream.hold = Hold(30.0, Problem.RATE_LIMITED)
 
         stale = await w.document("v1")
 
@@ -223,7 +223,7 @@ async def test_known_absence_of_a_known_tag() -> None:
 
 
 @pytest.mark.parametrize(
-    ("hold", "kind"), [(Hold(29.5, Reason.RATE_LIMITED), UNAVAILABLE), (Hold(4.0, Reason.BROKEN), UNAVAILABLE)]
+    ("hold", "kind"), [(Hold(29.5, Problem.RATE_LIMITED), UNAVAILABLE), (Hold(4.0, Problem.FAILING), UNAVAILABLE)]
 )
 @pytest.mark.parametrize("reference", ["v1", IMAGE.top])
 async def test_cold_while_on_hold(hold: Hold, kind: object, reference: str) -> None:

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, UNAVAILABLE, UPSTREAM_BROKEN, ErrorKind
+from obol.registry.control.api import Problem
 from obol.registry.engine.refusals import refusal, refused
 from obol.registry.policy.freshness import Refuse
-from obol.registry.policy.health import Hold, Reason
+from obol.registry.policy.health import Hold
 from obol.registry.store.ports import StoreError
 from obol.registry.upstream.ports import (
     Absent,
@@ -27,7 +28,7 @@ from obol.registry.upstream.ports import (
         (Denied("private"), MANIFEST_UNKNOWN, None, "denied"),
         (RateLimited(29.2), UNAVAILABLE, 30, "rate-limited"),
         (RateLimited(0.0), UNAVAILABLE, 1, "rate-limited"),
-        (OnHold(Hold(4.5, Reason.BROKEN)), UNAVAILABLE, 5, "failing"),
+        (OnHold(Hold(4.5, Problem.FAILING)), UNAVAILABLE, 5, "failing"),
         (TooManyMisses(), UNAVAILABLE, 1, "misses"),
         (Busy(7.5), UNAVAILABLE, 8, "failing"),
         (StoreError("no space", full=True), UNAVAILABLE, None, "disk"),
@@ -59,7 +60,7 @@ def test_refused_when_offline() -> None:
 @pytest.mark.parametrize(("after", "expected"), [(12.1, 13), (None, 1)])
 def test_refused_while_on_hold(after: float | None, expected: int) -> None:
     """While the upstream is left alone the answer is 503 with the time when it is asked again."""
-    told = refused(Refuse(Reason.RATE_LIMITED, after), BLOB_UNKNOWN)
+    told = refused(Refuse(Problem.RATE_LIMITED, after), BLOB_UNKNOWN)
 
     assert (told.kind, told.retry_after, told.problem) == (UNAVAILABLE, expected, "rate-limited")
     assert "rate-limited" in told.detail

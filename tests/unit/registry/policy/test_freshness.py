@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from obol.registry.control.api import Problem
 from obol.registry.policy.freshness import (
     Fetch,
     Refuse,
@@ -14,11 +15,11 @@ from obol.registry.policy.freshness import (
     decide_digest,
     decide_tag,
 )
-from obol.registry.policy.health import Ask, Hold, Reason
+from obol.registry.policy.health import Ask, Hold
 
 TTL = 60.0
-LIMITED = Hold(30.0, Reason.RATE_LIMITED)
-BROKEN = Hold(5.0, Reason.BROKEN)
+LIMITED = Hold(30.0, Problem.RATE_LIMITED)
+BROKEN = Hold(5.0, Problem.FAILING)
 
 gates = st.sampled_from([Ask(), Ask(probe=True), LIMITED, BROKEN])
 ages = st.none() | st.floats(-1e6, 1e6)
@@ -38,8 +39,8 @@ ages = st.none() | st.floats(-1e6, 1e6)
         (1e9, Ask(), True, True, ServeStale()),
         (None, Ask(), False, False, Fetch()),
         (0.0, Ask(), False, False, Fetch()),
-        (None, LIMITED, False, False, Refuse(Reason.RATE_LIMITED, 30.0)),
-        (None, BROKEN, False, False, Refuse(Reason.BROKEN, 5.0)),
+        (None, LIMITED, False, False, Refuse(Problem.RATE_LIMITED, 30.0)),
+        (None, BROKEN, False, False, Refuse(Problem.FAILING, 5.0)),
         (None, Ask(), False, True, Refuse(None)),
         (None, LIMITED, False, True, Refuse(None)),
     ],
@@ -82,10 +83,10 @@ def test_a_held_upstream_is_never_asked(
         (Ask(probe=True), False, 0.0, Fetch()),
         (Ask(), True, 60.0, Refuse(None)),
         (BROKEN, True, 60.0, Refuse(None)),
-        (BROKEN, False, 0.0, Refuse(Reason.BROKEN, 5.0)),
-        (BROKEN, False, 4.9, Refuse(Reason.BROKEN, 5.0)),
+        (BROKEN, False, 0.0, Refuse(Problem.FAILING, 5.0)),
+        (BROKEN, False, 4.9, Refuse(Problem.FAILING, 5.0)),
         (BROKEN, False, 5.0, Fetch()),
-        (LIMITED, False, 5.0, Refuse(Reason.RATE_LIMITED, 30.0)),
+        (LIMITED, False, 5.0, Refuse(Problem.RATE_LIMITED, 30.0)),
     ],
 )
 def test_content_that_is_not_held_waits_out_a_short_hold(

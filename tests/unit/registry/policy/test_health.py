@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from obol.registry.control.api import Problem
 from obol.registry.policy.health import (
     FAILURES_TO_OPEN,
     FIRST_COOLDOWN,
@@ -13,7 +14,6 @@ from obol.registry.policy.health import (
     Ask,
     Health,
     Hold,
-    Reason,
     after_answer,
     after_failure,
     after_rate_limit,
@@ -51,7 +51,7 @@ def test_failures_in_a_row_open_the_breaker() -> None:
     """At the threshold nobody may ask for the first cool-down."""
     health = failed(FAILURES_TO_OPEN)
 
-    assert gate(health, NOW) == Hold(FIRST_COOLDOWN, Reason.BROKEN)
+    assert gate(health, NOW) == Hold(FIRST_COOLDOWN, Problem.FAILING)
     assert describe(health, NOW + 1) == ("failing", FIRST_COOLDOWN - 1)
 
 
@@ -70,7 +70,7 @@ def test_one_probe_goes_through_when_the_cooldown_is_over() -> None:
 
     assert gate(health, later) == Ask(probe=True)
     health = probing(health, later)
-    assert gate(health, later) == Hold(FIRST_COOLDOWN, Reason.BROKEN)
+    assert gate(health, later) == Hold(FIRST_COOLDOWN, Problem.FAILING)
     assert gate(health, later + FIRST_COOLDOWN) == Ask(probe=True)
 
 
@@ -96,15 +96,15 @@ def test_failed_probes_double_the_cooldown_up_to_a_minute() -> None:
 
 def test_failures_of_what_was_asked_before_do_not_lengthen_the_cooldown() -> None:
     """Fifty requests that fail together open the breaker once, for the first cool-down."""
-    assert gate(failed(50), NOW) == Hold(FIRST_COOLDOWN, Reason.BROKEN)
-    assert gate(failed(1, failed(5), now=NOW + 4), NOW + 4) == Hold(FIRST_COOLDOWN - 4, Reason.BROKEN)
+    assert gate(failed(50), NOW) == Hold(FIRST_COOLDOWN, Problem.FAILING)
+    assert gate(failed(1, failed(5), now=NOW + 4), NOW + 4) == Hold(FIRST_COOLDOWN - 4, Problem.FAILING)
 
 
 def test_a_rate_limit_holds_the_whole_upstream() -> None:
     """Until the moment that a 429 named nobody asks, and after it anybody may."""
     health = after_rate_limit(Health(), NOW, 30.0)
 
-    assert gate(health, NOW + 10) == Hold(20.0, Reason.RATE_LIMITED)
+    assert gate(health, NOW + 10) == Hold(20.0, Problem.RATE_LIMITED)
     assert describe(health, NOW + 10) == ("rate-limited", 20.0)
     assert gate(health, NOW + 30) == Ask()
     assert describe(health, NOW + 30) == ("ok", None)
@@ -115,14 +115,14 @@ def test_a_shorter_rate_limit_does_not_shorten_a_longer_one() -> None:
     longer = after_rate_limit(after_rate_limit(Health(), NOW, 60.0), NOW, 1.0)
     extended = after_rate_limit(after_rate_limit(Health(), NOW, 1.0), NOW, 60.0)
 
-    assert gate(longer, NOW) == gate(extended, NOW) == Hold(60.0, Reason.RATE_LIMITED)
+    assert gate(longer, NOW) == gate(extended, NOW) == Hold(60.0, Problem.RATE_LIMITED)
 
 
 def test_an_answer_does_not_end_a_rate_limit() -> None:
     """What was asked before the 429 may still be answered well; the upstream's word stands."""
     health = after_answer(after_rate_limit(Health(), NOW, 60.0))
 
-    assert gate(health, NOW) == Hold(60.0, Reason.RATE_LIMITED)
+    assert gate(health, NOW) == Hold(60.0, Problem.RATE_LIMITED)
 
 
 def test_a_rate_limit_does_not_count_as_a_failure() -> None:
@@ -138,7 +138,7 @@ def test_the_rate_limit_is_told_before_the_breaker() -> None:
     """Where both hold, the rate limit's moment is told first; the breaker still wants its probe after it."""
     health = after_rate_limit(failed(FAILURES_TO_OPEN), NOW, 30.0)
 
-    assert gate(health, NOW) == Hold(30.0, Reason.RATE_LIMITED)
+    assert gate(health, NOW) == Hold(30.0, Problem.RATE_LIMITED)
     assert gate(health, NOW + 30) == Ask(probe=True)
 
 
@@ -196,7 +196,7 @@ def test_no_walk_leaves_an_upstream_unasked_for_ever(walk: list[tuple[str, float
         state.step(event, seconds)
         held = gate(state.health, state.now)
         if isinstance(held, Hold):
-            bound = LONGEST_COOLDOWN if held.reason is Reason.BROKEN else 900.0
+            bound = LONGEST_COOLDOWN if held.reason is Problem.FAILING else 900.0
             assert 0 < held.seconds <= bound
         assert FIRST_COOLDOWN <= state.health.cooldown <= LONGEST_COOLDOWN
 

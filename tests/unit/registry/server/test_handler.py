@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.oci.mediatypes import DOCKER_MANIFEST, OCI_INDEX
-from obol.registry.policy.health import Hold, Reason
+from obol.registry.control.api import Problem
+from obol.registry.policy.health import Hold
 from obol.registry.upstream.ports import Listing, Unavailable
 from tests.fakes.content import make_image
 from tests.fakes.upstream import FakeUpstream
@@ -160,7 +161,7 @@ async def test_errors(target: str, status: int, code: str) -> None:
     assert reply.header("WWW-Authenticate") is None
 
 
-@pytest.mark.parametrize(("hold", "status"), [(Hold(12.0, Reason.RATE_LIMITED), 503), (None, 502)])
+@pytest.mark.parametrize(("hold", "status"), [(Hold(12.0, Problem.RATE_LIMITED), 503), (None, 502)])
 async def test_trouble(hold: Hold | None, status: int) -> None:
     """An upstream in trouble is 503 with a time, or 502; and a line in the log."""
     async with serving(upstream()) as s:

@@ -8,9 +8,10 @@ import pytest
 from obol.machine.tasks import spawn
 from obol.oci.errors import BLOB_UNKNOWN, UNAVAILABLE, UPSTREAM_BROKEN
 from obol.oci.references import Digest
+from obol.registry.control.api import Problem
 from obol.registry.engine.answers import StoredBlob
 from obol.registry.policy import retry
-from obol.registry.policy.health import Hold, Reason
+from obol.registry.policy.health import Hold
 from obol.registry.store.ports import ContentKind, Grant, RepositoryKey, transfer_id
 from obol.registry.transfers import download as fetch_module
 from obol.registry.upstream.ports import (
@@ -150,7 +151,7 @@ async def test_progress_is_rewarded(monkeypatch: pytest.MonkeyPatch) -> None:
         (Unavailable("down"), UPSTREAM_BROKEN),
         (Misbehaved("html"), UPSTREAM_BROKEN),
         (RateLimited(30.0), UNAVAILABLE),
-        (OnHold(Hold(30.0, Reason.BROKEN)), UNAVAILABLE),
+        (OnHold(Hold(30.0, Problem.FAILING)), UNAVAILABLE),
     ],
 )
 async def test_refused_at_once(problem: UpstreamError, kind: object) -> None:
@@ -162,7 +163,7 @@ async def test_refused_at_once(problem: UpstreamError, kind: object) -> None:
     assert one.connections.taken == 0
 
 
-@pytest.mark.parametrize("problem", [RateLimited(0.05), OnHold(Hold(0.05, Reason.RATE_LIMITED))])
+@pytest.mark.parametrize("problem", [RateLimited(0.05), OnHold(Hold(0.05, Problem.RATE_LIMITED))])
 async def test_short_hold_is_waited_for(problem: UpstreamError) -> None:
     """A hold that ends soon is waited for, for the sake of clients without a second source."""
     one, blob = one_blob()

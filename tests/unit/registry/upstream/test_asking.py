@@ -8,7 +8,8 @@ import pytest
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.policy.health import FAILURES_TO_OPEN, FIRST_COOLDOWN, Ask, Hold, Reason
+from obol.registry.control.api import Problem
+from obol.registry.policy.health import FAILURES_TO_OPEN, FIRST_COOLDOWN, Ask, Hold
 from obol.registry.upstream.asking import ATTEMPTS, UNKNOWN_BURST
 from obol.registry.upstream.ports import (
     Absent,
@@ -122,7 +123,7 @@ async def test_the_breaker_opens_and_closes() -> None:
         with pytest.raises(OnHold, match="failing; next try in 5 s") as told:
             await upstream.get_manifest(APP, TAG, ACCEPT)
 
-        assert told.value.hold.reason is Reason.BROKEN
+        assert told.value.hold.reason is Problem.FAILING
         assert server.count() == asked
         clock.advance(FIRST_COOLDOWN)
         assert upstream.gate() == Ask(probe=True)

@@ -29,7 +29,6 @@ from obol.registry.policy.freshness import (
     Revalidate,
     ServeStale,
     ServeStored,
-    TagDecision,
     decide_digest,
     decide_tag,
 )
@@ -84,7 +83,7 @@ class Manifests:
         self, content: Content, grants: Grants, clock: Clock, settings: EngineSettings, accounts: Accounts
     ) -> None:
         self._content = content
-        self._documents = StoredManifests(content)
+        self._stored_manifests = StoredManifests(content)
         self._turns = LargeAnswers()
         self._metadata = grants.metadata
         self._grants = grants
@@ -107,90 +106,87 @@ class Manifests:
 
         `accept`: the values of the Accept header.
         """
-        wanted = ManifestLookup(scope, scope.key(repository), reference, accepted(accept), tuple(accept), head)
+        lookup = ManifestLookup(scope, scope.key(repository), reference, accepted(accept), tuple(accept), head)
         try:
             # One answer may take several questions, each with the whole limit.
             async with asyncio.timeout(self._settings.limits.manifest):
                 if isinstance(reference, Digest):
-                    return await self._by_digest(wanted, reference, Source.HIT, None)
-                return await self._by_tag(wanted, reference)
+                    return await self._by_digest(lookup, reference, Source.HIT, None)
+                return await self._by_tag(lookup, reference)
         except TimeoutError:
             raise OciError(UPSTREAM_BROKEN, "the upstream did not answer in time") from None
         except (UpstreamError, StoreError) as problem:
             if isinstance(problem, Absent):
-                self._absent.mark((wanted.repo, reference))
+                self._absent.mark((lookup.repo, reference))
             raise refusal(problem, MANIFEST_UNKNOWN) from problem
 
-    def _refuse_known_absence(self, wanted: ManifestLookup) -> None:
-        age = self._absent.age((wanted.repo, wanted.reference))
+    def _refuse_known_absence(self, lookup: ManifestLookup) -> None:
+        age = self._absent.age((lookup.repo, lookup.reference))
         if age is not None and age < self._settings.negative_ttl:
             raise OciError(MANIFEST_UNKNOWN, "the upstream does not have it", problem=Problem.ABSENT)
 
-    async def _by_tag(self, wanted: ManifestLookup, tag: Tag) -> ManifestAnswer | HeadAnswer:
-        held, variant = await self._held(wanted, tag)
-        key = (wanted.repo, tag, variant)
+    async def _by_tag(self, lookup: ManifestLookup, tag: Tag) -> ManifestAnswer | HeadAnswer:
+        held, variant = await self._held(lookup, tag)
+        key = (lookup.repo, tag, variant)
         age = self._confirmed.age(key)
-        match self._decide(wanted, age, held):
+        gate, ttl = lookup.scope.upstream.gate(), self._settings.tag_ttl
+        match decide_tag(age, ttl, gate, held=held is not None, offline=self._settings.offline):
             case ServeStored() if held is not None and age is not None:
-                return await self._meant(wanted, held, Source.HIT, self._settings.tag_ttl - age)
+                return await self._by_held_tag(lookup, held, Source.HIT, ttl - age)
             case ServeStale() if held is not None:
-                return await self._by_digest(wanted, held.digest, Source.STALE, 0.0)
+                return await self._by_digest(lookup, held.digest, Source.STALE, 0.0)
             case Revalidate() if held is not None:
-                self._refuse_known_absence(wanted)
-                return await self._revalidated(wanted, held)
+                self._refuse_known_absence(lookup)
+                return await self._revalidated(lookup, held)
             case Refuse() as decision:
                 raise refused(decision, MANIFEST_UNKNOWN)
             case _:
-                self._refuse_known_absence(wanted)
-                return await self._first_time(wanted, tag, variant)
+                self._refuse_known_absence(lookup)
+                return await self._first_time(lookup, tag, variant)
 
-    async def _meant(
-        self, wanted: ManifestLookup, held: HeldTag, source: Source, fresh_for: float
+    async def _by_held_tag(
+        self, lookup: ManifestLookup, held: HeldTag, source: Source, fresh_for: float
     ) -> ManifestAnswer | HeadAnswer:
         """What a fresh tag means; asked anew where the upstream does not have the digest that it told."""
         try:
-            return await self._by_digest(wanted, held.digest, source, fresh_for)
+            return await self._by_digest(lookup, held.digest, source, fresh_for)
         except Absent:
-            return await self._first_time(replace(wanted, head=False), held.tag, held.variant)
+            return await self._first_time(replace(lookup, head=False), held.tag, held.variant)
 
-    def _decide(self, wanted: ManifestLookup, age: float | None, held: HeldTag | None) -> TagDecision:
-        gate = wanted.scope.upstream.gate()
-        return decide_tag(age, self._settings.tag_ttl, gate, held=held is not None, offline=self._settings.offline)
-
-    async def _held(self, wanted: ManifestLookup, tag: Tag) -> tuple[HeldTag | None, str]:
+    async def _held(self, lookup: ManifestLookup, tag: Tag) -> tuple[HeldTag | None, str]:
         """What the tag means for this client, and which class of clients that is.
 
         An upstream may answer by Accept, so a client is given a kind of manifest that it listed, if there is one.
         """
-        held = await self._metadata.tag(wanted.repo, tag, "")
-        if held is None or wanted.accepted is None or held.media_type in wanted.accepted:
+        held = await self._metadata.tag(lookup.repo, tag, "")
+        if held is None or lookup.accepted is None or held.media_type in lookup.accepted:
             return held, ""
-        variant = accept_class(wanted.accepted)
-        return await self._metadata.tag(wanted.repo, tag, variant), variant
+        variant = accept_class(lookup.accepted)
+        return await self._metadata.tag(lookup.repo, tag, variant), variant
 
-    async def _revalidated(self, wanted: ManifestLookup, held: HeldTag) -> ManifestAnswer | HeadAnswer:
+    async def _revalidated(self, lookup: ManifestLookup, held: HeldTag) -> ManifestAnswer | HeadAnswer:
         """Ask whether the tag moved; a late or broken answer leaves what we hold."""
-        key = (wanted.repo, held.tag, held.variant)
+        key = (lookup.repo, held.tag, held.variant)
         limit = self._settings.limits.stale_after
         try:
-            fresh = await self._checks.join(key, lambda: self._check(wanted, held), within=limit)
+            fresh = await self._checks.join(key, lambda: self._check(lookup, held), within=limit)
         except (TimeoutError, UpstreamError) as problem:
             if isinstance(problem, Absent | Denied):
                 raise
-            return await self._by_digest(wanted, held.digest, Source.STALE, 0.0)
-        return await self._meant(wanted, fresh, Source.REVALIDATED, self._settings.tag_ttl)
+            return await self._by_digest(lookup, held.digest, Source.STALE, 0.0)
+        return await self._by_held_tag(lookup, fresh, Source.REVALIDATED, self._settings.tag_ttl)
 
-    async def _check(self, wanted: ManifestLookup, held: HeldTag) -> HeldTag:
+    async def _check(self, lookup: ManifestLookup, held: HeldTag) -> HeldTag:
         """Ask by HEAD, which costs nothing of a rate limit; what it does not confirm is asked by GET."""
-        told = await wanted.scope.upstream.head_manifest(wanted.repo.name, held.tag, wanted.upstream_accept)
+        told = await lookup.scope.upstream.head_manifest(lookup.repo.name, held.tag, lookup.upstream_accept)
         if told.digest == held.digest:
             fresh = replace(held, checked_at=self._clock.wall())
-            await self._set_tag(wanted.repo, fresh)
+            await self._set_tag(lookup.repo, fresh)
             return fresh
-        got = await self._fetch(wanted, held.tag, held.variant)
-        return self._meaning(held.tag, held.variant, got.digest, got.manifest.media_type)
+        got = await self._fetch(lookup, held.tag, held.variant)
+        return self._new_tag(held.tag, held.variant, got.digest, got.manifest.media_type)
 
-    def _meaning(self, tag: Tag, variant: str, digest: Digest, media_type: str) -> HeldTag:
+    def _new_tag(self, tag: Tag, variant: str, digest: Digest, media_type: str) -> HeldTag:
         return HeldTag(tag, variant, digest, media_type, self._clock.wall())
 
     async def _set_tag(self, repo: RepositoryKey, held: HeldTag) -> None:
@@ -199,121 +195,116 @@ class Manifests:
             await self._metadata.set_tag(repo, held)
             self._confirmed.mark((repo, held.tag, held.variant))
 
-    async def _first_time(self, wanted: ManifestLookup, tag: Tag, variant: str) -> ManifestAnswer | HeadAnswer:
+    async def _first_time(self, lookup: ManifestLookup, tag: Tag, variant: str) -> ManifestAnswer | HeadAnswer:
         """A tag of which we hold nothing (for this class of clients)."""
-        if wanted.head and (told := await self._head(wanted, variant)) is not None:
+        if lookup.head and (told := await self._head(lookup, variant)) is not None:
             return told
-        got = await self._fetch(wanted, tag, variant)
-        return await self._fetched(wanted, got, self._settings.tag_ttl)
+        got = await self._fetch(lookup, tag, variant)
+        return await self._fetched(lookup, got, self._settings.tag_ttl)
 
-    async def _head(self, wanted: ManifestLookup, variant: str = "") -> HeadAnswer | None:
+    async def _head(self, lookup: ManifestLookup, variant: str = "") -> HeadAnswer | None:
         """What the upstream says of a manifest, or None if that is not enough to answer a HEAD with."""
-        accept = wanted.upstream_accept
-        key = (wanted.repo, wanted.reference, accept, variant)
-        return await self._heads.join(key, lambda: self._ask_head(wanted, accept, variant))
+        accept = lookup.upstream_accept
+        key = (lookup.repo, lookup.reference, accept, variant)
+        return await self._heads.join(key, lambda: self._ask_head(lookup, accept, variant))
 
-    async def _ask_head(self, wanted: ManifestLookup, accept: str, variant: str) -> HeadAnswer | None:
-        told = await wanted.scope.upstream.head_manifest(wanted.repo.name, wanted.reference, accept)
+    async def _ask_head(self, lookup: ManifestLookup, accept: str, variant: str) -> HeadAnswer | None:
+        told = await lookup.scope.upstream.head_manifest(lookup.repo.name, lookup.reference, accept)
         if told.digest is None or told.size is None or not told.media_type:
             return None
-        if isinstance(wanted.reference, Tag):
+        if isinstance(lookup.reference, Tag):
             # A client may make up as many kinds of document as it likes, and each would have a row of its own.
             if not variant_of_others(variant):
-                await self._set_tag(wanted.repo, self._meaning(wanted.reference, variant, told.digest, told.media_type))
-        elif told.digest != wanted.reference:
+                await self._set_tag(lookup.repo, self._new_tag(lookup.reference, variant, told.digest, told.media_type))
+        elif told.digest != lookup.reference:
             return None
         return HeadAnswer(told.digest, told.media_type, told.size)
 
     async def _by_digest(
-        self, wanted: ManifestLookup, digest: Digest, source: Source, fresh_for: float | None
+        self, lookup: ManifestLookup, digest: Digest, source: Source, fresh_for: float | None
     ) -> ManifestAnswer | HeadAnswer:
-        grant = await self._grants.find(wanted.repo, digest, ContentKind.MANIFEST)
+        grant = await self._grants.find(lookup.repo, digest, ContentKind.MANIFEST)
         if grant is None:
-            await self._refuse_blob(wanted.repo, digest)
-        elif (held := await self._stored(wanted, digest, grant)) is not None:
-            return _document(wanted, digest, held, source, fresh_for)
-        decision = decide_digest(wanted.scope.upstream.gate(), offline=self._settings.offline)
+            if await self._grants.find(lookup.repo, digest, ContentKind.BLOB) is not None:
+                raise OciError(MANIFEST_UNKNOWN, "the digest is that of a blob")
+        elif (held := await self._stored(lookup, digest, grant)) is not None:
+            return _answer(lookup, digest, held, source, fresh_for)
+        decision = decide_digest(lookup.scope.upstream.gate(), offline=self._settings.offline)
         if isinstance(decision, Refuse):
             raise refused(decision, MANIFEST_UNKNOWN)
-        by_digest = replace(wanted, reference=digest)
+        by_digest = replace(lookup, reference=digest)
         self._refuse_known_absence(by_digest)
-        if wanted.head and (told := await self._head(by_digest)) is not None:
+        if lookup.head and (told := await self._head(by_digest)) is not None:
             return told
         got = await self._fetch(by_digest, digest)
-        return await self._fetched(wanted, got, fresh_for)
+        return await self._fetched(lookup, got, fresh_for)
 
-    async def _stored(self, wanted: ManifestLookup, digest: Digest, grant: Grant) -> StoredManifest | None:
+    async def _stored(self, lookup: ManifestLookup, digest: Digest, grant: Grant) -> StoredManifest | None:
         """A manifest that is held and that the upstream of the scope gave.
 
         A document that we do not read has the type that the upstream gave it with, not the one that an index names.
         """
-        given = await self._grants.provenance(wanted.repo, digest)
-        if given is None:
+        provenance = await self._grants.provenance(lookup.repo, digest)
+        if provenance is None:
             return None
-        said = grant.media_type
-        if is_opaque(given):
-            self._documents.proved(digest, given, given)
-            said = given
-        return await self._documents.get(digest, said, head=wanted.head)
+        if is_opaque(provenance):
+            self._stored_manifests.proved(digest, provenance, provenance)
+        said = provenance if is_opaque(provenance) else grant.media_type
+        return await self._stored_manifests.get(digest, said, head=lookup.head)
 
-    async def _refuse_blob(self, repo: RepositoryKey, digest: Digest) -> None:
-        """A blob is never served as a manifest."""
-        if await self._grants.find(repo, digest, ContentKind.BLOB) is not None:
-            raise OciError(MANIFEST_UNKNOWN, "the digest is that of a blob")
-
-    async def _fetch(self, wanted: ManifestLookup, reference: Reference, variant: str = "") -> ManifestBody:
-        accept = FULL_ACCEPT if isinstance(reference, Digest) and not wanted.wants_others else wanted.upstream_accept
-        key = (wanted.repo, reference, accept, variant)
+    async def _fetch(self, lookup: ManifestLookup, reference: Reference, variant: str = "") -> ManifestBody:
+        accept = FULL_ACCEPT if isinstance(reference, Digest) and not lookup.wants_others else lookup.upstream_accept
+        key = (lookup.repo, reference, accept, variant)
         return await self._fetches.join(
             key,
-            lambda: self._turns.take(wanted.scope.registry, self._fetch_and_keep(wanted, reference, accept, variant)),
+            lambda: self._turns.take(lookup.scope.registry, self._fetch_and_keep(lookup, reference, accept, variant)),
         )
 
     async def _fetch_and_keep(
-        self, wanted: ManifestLookup, reference: Reference, accept: str, variant: str
+        self, lookup: ManifestLookup, reference: Reference, accept: str, variant: str
     ) -> ManifestBody:
         try:
-            got = await wanted.scope.upstream.get_manifest(wanted.repo.name, reference, accept)
+            got = await lookup.scope.upstream.get_manifest(lookup.repo.name, reference, accept)
         except Denied as problem:
             if problem.revoked:
-                await self._grants.revoke(wanted.repo)
+                await self._grants.revoke(lookup.repo)
             raise
-        wanted.scope.counters.fetched(len(got.body))
+        lookup.scope.counters.fetched(len(got.body))
         self._accounts.fetches(got.digest)
-        about = {"registry": wanted.scope.registry, "repository": str(wanted.repo.name)}
+        about = {"registry": lookup.scope.registry, "repository": str(lookup.repo.name)}
         self._sparing.info("manifest fetched", **about, reference=str(reference), digest=str(got.digest))
         with suppress(StoreError):  # it can be served without being kept
             await self._content.put(got.digest, got.body)
-            self._documents.proved(got.digest, got.manifest.media_type, got.manifest.media_type)
+            self._stored_manifests.proved(got.digest, got.manifest.media_type, got.manifest.media_type)
             received = Provenance(got.digest, got.manifest.media_type)
-            await self._grants.add(wanted.repo, await in_steps(grants_of(got)), received, got.manifest)
+            await self._grants.add(lookup.repo, await in_steps(grants_of(got)), received, got.manifest)
         if isinstance(reference, Tag) and (not variant_of_others(variant) or got.manifest.media_type == variant):
-            await self._set_tag(wanted.repo, self._meaning(reference, variant, got.digest, got.manifest.media_type))
+            await self._set_tag(lookup.repo, self._new_tag(reference, variant, got.digest, got.manifest.media_type))
         return got
 
-    async def _fetched(self, wanted: ManifestLookup, got: ManifestBody, fresh_for: float | None) -> ManifestAnswer:
+    async def _fetched(self, lookup: ManifestLookup, got: ManifestBody, fresh_for: float | None) -> ManifestAnswer:
         """What was fetched, as a file where it is large: those who read slowly then keep nothing in memory."""
         media_type = got.manifest.media_type
         held = None
-        if wanted.head or len(got.body) > IN_MEMORY:
+        if lookup.head or len(got.body) > IN_MEMORY:
             with suppress(StoreError):
-                held = await self._documents.get(got.digest, media_type, head=wanted.head)
+                held = await self._stored_manifests.get(got.digest, media_type, head=lookup.head)
         held = held or StoredManifest(media_type, len(got.body), got.body)
-        return _document(wanted, got.digest, held, Source.MISS, fresh_for)
+        return _answer(lookup, got.digest, held, Source.MISS, fresh_for)
 
     async def close(self) -> None:
         """Stop what is being asked."""
         await self._fetches.close()
         await self._heads.close()
         await self._checks.close()
-        await self._documents.close()
+        await self._stored_manifests.close()
 
 
-def _document(
-    wanted: ManifestLookup, digest: Digest, held: StoredManifest, source: Source, fresh_for: float | None
+def _answer(
+    lookup: ManifestLookup, digest: Digest, held: StoredManifest, source: Source, fresh_for: float | None
 ) -> ManifestAnswer:
     return ManifestAnswer(
-        wanted.repo, digest, held.media_type, held.size, source, fresh_for, body=held.body, content=held.content
+        lookup.repo, digest, held.media_type, held.size, source, fresh_for, body=held.body, content=held.content
     )
 
 

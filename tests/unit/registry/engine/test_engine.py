@@ -11,7 +11,7 @@ from obol.oci.mediatypes import OCI_MANIFEST
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.control.api import Source
 from obol.registry.engine import engine as engine_module
-from obol.registry.engine import storedmanifests as documents_module
+from obol.registry.engine import storedmanifests as stored_module
 from obol.registry.engine.answers import HeadAnswer, StoredBlob
 from obol.registry.store.ports import ContentKind, Grant, HeldTag, Partial, RepositoryKey, StoreError, transfer_id
 from obol.registry.upkeep.inventory import take_inventory
@@ -246,7 +246,7 @@ async def test_manifest_is_no_blob() -> None:
 
 async def test_layer_that_an_index_names(monkeypatch: pytest.MonkeyPatch) -> None:
     """A held layer that some index calls a manifest is not read into memory, nor served as one."""
-    monkeypatch.setattr(documents_module, "MAX_MANIFEST", 400)
+    monkeypatch.setattr(stored_module, "MAX_MANIFEST", 400)
     digest = Digest(IMAGE.layers[0])
     async with world(upstream()) as w:
         await w.pull(digest)

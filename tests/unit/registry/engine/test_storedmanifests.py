@@ -7,7 +7,7 @@ import pytest
 
 from obol.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from obol.oci.references import Digest
-from obol.registry.engine import storedmanifests as documents_module
+from obol.registry.engine import storedmanifests as stored_module
 from obol.registry.engine.storedmanifests import IN_MEMORY, StoredManifests
 from tests.fakes.content import make_image
 from tests.fakes.store import MemoryContent
@@ -102,7 +102,7 @@ async def test_herd() -> None:
 
     assert len([await bytes_of(one) for one in got]) == 40
     assert len(content.reads) == 10
-    assert content.most == documents_module.AT_ONCE
+    assert content.most == stored_module.AT_ONCE
 
 
 @pytest.mark.parametrize("body", [SMALL, LARGE, b"x" * 100, b"x" * (IN_MEMORY + 1)])
@@ -119,7 +119,7 @@ async def test_not_what_was_said(body: bytes) -> None:
 async def test_too_large_or_absent(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is larger than any manifest is not read at all, and what is not there is absent."""
     manifests, content = await held(LARGE)
-    monkeypatch.setattr(documents_module, "MAX_MANIFEST", IN_MEMORY)
+    monkeypatch.setattr(stored_module, "MAX_MANIFEST", IN_MEMORY)
 
     assert await manifests.get(Digest.of(LARGE), OCI_MANIFEST, head=False) is None
     assert await manifests.get(Digest.of(b"other"), OCI_MANIFEST, head=True) is None
@@ -137,7 +137,7 @@ async def test_damaged(body: bytes) -> None:
 
 async def test_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is remembered is bounded."""
-    monkeypatch.setattr(documents_module, "REMEMBERED", 3)
+    monkeypatch.setattr(stored_module, "REMEMBERED", 3)
     manifests, _ = await held()
 
     for number in range(10):

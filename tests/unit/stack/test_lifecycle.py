@@ -120,17 +120,6 @@ async def test_exhausted_pool_with_nothing_to_free_is_told(world: World) -> None
         await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
 
-async def test_failed_workload_leaves_the_cluster(world: World) -> None:
-    """A workload that does not get ready is an error, and nothing is taken down."""
-    world.backend.failing["apply"] = [ObolError("litellm is not ready")]
-
-    with pytest.raises(ObolError, match="litellm"):
-        await world.stack.up(world.wanted(), world.reporter, FakeClock())
-
-    assert world.backend.calls == ["check", "up", "apply"]
-    assert world.reporter.seen[-1] == "Deploying the workloads: failed"
-
-
 @pytest.mark.parametrize("call", ["check", "up", "apply"])
 @pytest.mark.parametrize("how", [KeyboardInterrupt, asyncio.CancelledError])
 async def test_interrupted_up_is_completed_by_the_next(world: World, call: str, how: type[BaseException]) -> None:
@@ -170,7 +159,7 @@ async def test_purge_removes_the_cluster_and_our_files(world: World) -> None:
 
 
 async def test_purge_goes_on_where_the_cluster_stays(world: World) -> None:
-    """What stood in the way is told, all else is done, and the id stays for another attempt."""
+    """What stood in the way is told, all else is done, and the id stays for another attempt, which completes it."""
     world.backend.failing["purge brave-otter False"] = [ObolError("it is busy")]
     world.networks.leaked = 1
 
@@ -180,6 +169,8 @@ async def test_purge_goes_on_where_the_cluster_stays(world: World) -> None:
     assert world.networks.leaked == 0
     assert world.caches.calls == ["remove"]
     assert world.home.identity() == WHO
+    await world.stack.purge(WHO, world.reporter, images=False, caches=False)
+    assert world.home.identity() is None
 
 
 async def test_purge_with_caches_removes_them(world: World) -> None:
@@ -189,18 +180,6 @@ async def test_purge_with_caches_removes_them(world: World) -> None:
     assert world.backend.calls == []
     assert world.caches.calls == ["remove"]
     assert (purged.removed, purged.notes) == (False, ("caches removed",))
-
-
-async def test_interrupted_purge_is_completed_by_the_next(world: World) -> None:
-    """A cluster that could not be removed keeps its id, so that purging again is possible."""
-    world.backend.failing["purge brave-otter False"] = [ObolError("docker does not answer")]
-    with pytest.raises(ObolError):
-        await world.stack.purge(WHO, world.reporter, images=False, caches=False)
-    assert world.home.identity() == WHO
-
-    await world.stack.purge(WHO, world.reporter, images=False, caches=False)
-
-    assert world.home.identity() is None
 
 
 async def test_status_of_a_cluster_that_cannot_be_asked(world: World) -> None:
@@ -306,19 +285,11 @@ async def test_gain_of_nodes_with_addresses(world: World, endpoint: str, given: 
     assert (raised.gain.from_cache if raised.gain else None) == claimed
 
 
-async def test_the_account_ends_with_an_up_that_fails(world: World) -> None:
-    """Nothing goes on being counted, and no port stays open."""
-    world.backend.failing["apply"] = [ObolError("litellm is not ready")]
+async def test_a_workload_that_does_not_get_ready(world: World) -> None:
+    """It is an error, with what was worth knowing before, which was shown then; the cluster stays up.
 
-    with pytest.raises(ObolError):
-        await world.stack.up(world.wanted(), world.reporter, FakeClock())
-
-    assert world.engine.account is None
-    assert world.engine.calls.count("close account") == 1
-
-
-async def test_notes_are_told_when_they_arise(world: World) -> None:
-    """What was worth knowing before `up` failed was shown then, and is part of the error."""
+    Nothing goes on being counted, and no port stays open.
+    """
     world.backend.failing["apply"] = [ObolError("litellm is not ready")]
 
     with pytest.raises(ObolError) as caught:
@@ -326,6 +297,10 @@ async def test_notes_are_told_when_they_arise(world: World) -> None:
 
     assert world.reporter.warned == ["a note of the caches", "a note of the cluster"]
     assert caught.value.notes == ("a note of the caches", "a note of the cluster")
+    assert world.backend.calls == ["check", "up", "apply"]
+    assert world.reporter.seen[-1] == "Deploying the workloads: failed"
+    assert world.engine.account is None
+    assert world.engine.calls.count("close account") == 1
 
 
 async def test_notes_of_what_fails_are_told(world: World) -> None:
@@ -349,15 +324,6 @@ async def test_notes_of_caches_that_fail_are_told(world: World) -> None:
     await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
     assert [text.partition(" ")[0] for text in world.reporter.warned[:2]] == ["A", "Without"]
-
-
-async def test_the_caches_reason_is_told(world: World) -> None:
-    """Where an image is what is missing, the reason is the one that the caches have."""
-    world.backend.failing["apply"] = [ObolError("litellm is not ready", why="x" * 400)]
-    world.warmth.outcomes[LITELLM.reference] = failed(LITELLM, Kind.DENIED)
-
-    with pytest.raises(ObolError, match="for a reason"):
-        await world.stack.up(world.wanted(), world.reporter, FakeClock())
 
 
 async def test_nothing_is_fetched_ahead_where_nodes_do_not_reach_the_caches(world: World) -> None:

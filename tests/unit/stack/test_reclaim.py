@@ -7,7 +7,7 @@ import pytest
 
 from obol.machine.docker.cli import Docker
 from obol.machine.docker.values import Container, Network, read_containers, read_networks
-from obol.stack.reclaim import Foreign, Leaked, LeakedNetworks, NeededNetwork, Reclaimed, Verdict, is_node, judge
+from obol.stack.reclaim import Foreign, Leaked, LeakedNetworks, NeededNetwork, Reclaimed, Verdict, judge
 from tests.fakes.docker import all_containers, all_networks
 from tests.fakes.docker import container as container_json
 from tests.fakes.docker import network as network_json
@@ -50,7 +50,8 @@ def cache(name: str = CACHE, *, status: str = "running") -> Container:
         ([on_it(f"{NAME}-serverlb")], NeededNetwork(f"{NAME}-serverlb")),
         ([on_it(f"{NAME}-server-0")], NeededNetwork(f"{NAME}-server-0")),
         ([on_it(f"{NAME}-server-12")], NeededNetwork(f"{NAME}-server-12")),
-        ([on_it("unrelated-server-foo")], Foreign(("unrelated-server-foo",))),
+        ([on_it("a-agent-3")], NeededNetwork("a-agent-3")),
+        *(([on_it(name)], Foreign((name,))) for name in ("unrelated-server-foo", "a-server-", "a-serverlb-x")),
         ([cache(), on_it(f"{NAME}-server-0")], NeededNetwork(f"{NAME}-server-0")),
     ],
 )
@@ -92,12 +93,6 @@ def test_attached_and_unknown() -> None:
     assert judge(network({"c1": f"{NAME}-serverlb"}), []) == NeededNetwork(f"{NAME}-serverlb")
     assert judge(network({"c1": "db"}), []) == Foreign(("db",))
     assert judge(network({cache().id: CACHE}), [cache()]) == Leaked((CACHE,))
-
-
-@pytest.mark.parametrize(("name", "part"), [("a-agent-3", True), ("a-server-", False), ("a-serverlb-x", False)])
-def test_is_node(name: str, part: bool) -> None:
-    """The parts of a cluster are named by k3d."""
-    assert is_node(name) is part
 
 
 def leaked(runner: FakeRunner, *extra: Json) -> LeakedNetworks:
@@ -178,14 +173,9 @@ async def test_one_line() -> None:
     assert await leaked(FakeRunner()).reclaim() == (
         "Removed 2 Docker networks that were left behind by former clusters.",
     )
-
-
-async def test_one_line_for_one() -> None:
-    """One is not many."""
     runner = FakeRunner()
     all_networks(runner, network_json(NAME))
     all_containers(runner)
-
     assert await LeakedNetworks(Docker(runner)).reclaim() == (
         "Removed a Docker network that was left behind by former clusters.",
     )

@@ -237,13 +237,19 @@ def marks(*texts: str) -> list[str | None]:
 @pytest.mark.parametrize("place", ["ref", "volume", "projected"])
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
 def test_what_a_pod_reads(place: str, kind: str) -> None:
-    """A workload is another one when a ConfigMap that it names says something else, and only then."""
+    """A workload is another one when a ConfigMap that it names says something else, and only then.
+
+    What has the same name in another namespace does not count, nor what the program reads again by itself.
+    """
     one = marks(config("a"), workload(kind, **{place: "app"}))
 
     assert one != [None]
     assert marks(config("a"), workload(kind, **{place: "app"})) == one
     assert marks(config("b"), workload(kind, **{place: "app"})) != one
     assert marks(config("a"), config("c", name="other"), workload(kind, **{place: "app"})) == one
+    assert marks(config("a").replace("llm", "web"), workload(kind, **{place: "app"})) == [None]
+    read = [marks(config(text, entry=CACHE_TARGETS), workload(kind, **{place: "app"})) for text in "ab"]
+    assert read[0] == read[1]
 
 
 def test_secrets() -> None:
@@ -261,18 +267,6 @@ def test_nothing_to_mark() -> None:
 
     assert restarting((manifest,)) == (manifest,)
     assert restarting((ManifestFile("empty.yaml", "# nothing\n"),)) == (ManifestFile("empty.yaml", "# nothing\n"),)
-
-
-def test_other_namespaces() -> None:
-    """What has the same name elsewhere is another one."""
-    assert marks(config("a").replace("llm", "web"), workload(volume="app")) == [None]
-
-
-def test_what_is_read_again() -> None:
-    """What the program reads again by itself restarts nothing."""
-    one = marks(config("a", entry=CACHE_TARGETS), workload(volume="app"))
-
-    assert marks(config("b", entry=CACHE_TARGETS), workload(volume="app")) == one
 
 
 def test_across_files() -> None:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import msgspec
-from msgspec import structs
 
 from obol.errors import PortTaken
 from obol.machine.ports import bracketed
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from obol.caches.builtin.plan import BuiltinPlan
     from obol.machine.ports import PortProbe
     from obol.registry.control.api import Listener
 
@@ -146,18 +144,3 @@ def addresses_of(listeners: Iterable[Listener]) -> dict[str, str]:
         host = EVERYWHERE.get(listener.address, listener.address)
         found.setdefault(listener.registry, f"http://{bracketed(host)}:{listener.port}")
     return found
-
-
-def planned_listeners(plan: BuiltinPlan) -> tuple[Listener, ...]:
-    """What an engine that does not run now would serve, by its settings and the ports that it used instead of them.
-
-    A port that is left to the system, and was never chosen, is left out.
-    """
-    remembered = recall(plan.store)
-    found = []
-    for listener in plan.listeners:
-        known = remembered.get(listener.registry)
-        port = known.port if known and known.wanted == listener.port else listener.port
-        if port:
-            found.append(structs.replace(listener, port=port))
-    return tuple(found)

@@ -6,14 +6,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.reachable import (
     Substitute,
     addresses_of,
     as_it_is,
     has_traces,
     not_ours,
-    planned_listeners,
     recall,
     remember,
     settle,
@@ -58,21 +56,6 @@ def test_addresses_of() -> None:
 def test_one_registry(listeners: tuple[tuple[str, int], ...], base: str) -> None:
     """A registry is reached by loopback, if it is served there."""
     assert addresses_of(Listener("docker.io", address, port) for address, port in listeners) == {"docker.io": base}
-
-
-def test_planned_listeners(tmp_path: Path) -> None:
-    """A substitute counts while its port is still wanted; a port that nobody chose is left out."""
-    remember(tmp_path, [Substitute("docker.io", 54100, 40000, ""), Substitute("ghcr.io", 1, 40001, "")])
-    wanted = (
-        Listener("docker.io", "127.0.0.1", 54100),
-        Listener("ghcr.io", "127.0.0.1", 54101),
-        Listener("quay.io", "127.0.0.1", 0),
-    )
-
-    assert planned_listeners(BuiltinPlan(tmp_path, wanted)) == (
-        Listener("docker.io", "127.0.0.1", 40000),
-        Listener("ghcr.io", "127.0.0.1", 54101),
-    )
 
 
 HUB = Listener("docker.io", "127.0.0.1", 54100)

@@ -10,8 +10,8 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from obol.caches.builtin.plan import planned_listeners
 from obol.caches.clients.files import WholeFile
-from obol.caches.reachable import planned_listeners
 from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
 from obol.machine.clock import SystemClock
 from obol.machine.polling import Polling

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
+from obol.caches.reachable import recall
 from obol.registry.store.layout import LOG
 
 if TYPE_CHECKING:
@@ -64,3 +67,18 @@ class BuiltinPlan:
         if path := found.get("PYTHONPATH"):  # the process starts in another directory
             found["PYTHONPATH"] = os.pathsep.join(str(Path.cwd() / part) for part in path.split(os.pathsep))
         return found
+
+
+def planned_listeners(plan: BuiltinPlan) -> tuple[Listener, ...]:
+    """What an engine that does not run now would serve, by its settings and the ports that it used instead of them.
+
+    A port that is left to the system, and was never chosen, is left out.
+    """
+    remembered = recall(plan.store)
+    found = []
+    for listener in plan.listeners:
+        known = remembered.get(listener.registry)
+        port = known.port if known and known.wanted == listener.port else listener.port
+        if port:
+            found.append(structs.replace(listener, port=port))
+    return tuple(found)

@@ -6,10 +6,11 @@ import contextlib
 import os
 from typing import TYPE_CHECKING
 
+from obol.caches.builtin.plan import planned_listeners
 from obol.caches.clients import clients
 from obol.caches.clients.clients import write_checked
 from obol.caches.clients.files import ConfigHome
-from obol.caches.reachable import addresses_of, planned_listeners
+from obol.caches.reachable import addresses_of
 from obol.cli.cache import engines
 from obol.cli.cache.options import Client
 from obol.cli.results.cache import ConfigResult, FileChange, FileText

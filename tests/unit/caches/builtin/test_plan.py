@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from obol.caches.builtin.plan import BuiltinPlan
+from obol.caches.builtin.plan import BuiltinPlan, planned_listeners
+from obol.caches.reachable import Substitute, remember
+from obol.registry.control.api import Listener
 
 if TYPE_CHECKING:
     import pytest
@@ -59,3 +61,18 @@ def test_modules_are_found_from_elsewhere(tmp_path: Path, monkeypatch: pytest.Mo
     environment = BuiltinPlan(Path("/s"), environ={"PYTHONPATH": "src:/lib"}).child_environment()
 
     assert environment == {"PYTHONPATH": f"{tmp_path}/src:/lib"}
+
+
+def test_planned_listeners(tmp_path: Path) -> None:
+    """A substitute counts while its port is still wanted; a port that nobody chose is left out."""
+    remember(tmp_path, [Substitute("docker.io", 54100, 40000, ""), Substitute("ghcr.io", 1, 40001, "")])
+    wanted = (
+        Listener("docker.io", "127.0.0.1", 54100),
+        Listener("ghcr.io", "127.0.0.1", 54101),
+        Listener("quay.io", "127.0.0.1", 0),
+    )
+
+    assert planned_listeners(BuiltinPlan(tmp_path, wanted)) == (
+        Listener("docker.io", "127.0.0.1", 40000),
+        Listener("ghcr.io", "127.0.0.1", 54101),
+    )

@@ -278,10 +278,7 @@ def chosen(found: Found, target: Target) -> str:
     if target.container in found.images:
         return target.container
     if target.container:
-        raise UsageError(
-            f"{found.deployment} has no container {target.container}",
-            hint=f"it has {names}",
-        )
+        raise UsageError(f"{found.deployment} has no container {target.container}", hint=f"it has {names}")
     if len(found.images) > 1:
         raise UsageError(
             f"{found.deployment} has several containers",

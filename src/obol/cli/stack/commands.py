@@ -53,10 +53,7 @@ class AskedEngine(StrEnum):
 AUTO = AskedBackend("auto")
 NoRegistryCache = Annotated[
     bool,
-    typer.Option(
-        "--no-registry-cache",
-        help="Use no registry caches, as with OBOL_DISABLE_REGISTRY_CACHE=true.",
-    ),
+    typer.Option("--no-registry-cache", help="Use no registry caches, as with OBOL_DISABLE_REGISTRY_CACHE=true."),
 ]
 BackendOption = Annotated[
     AskedBackend, typer.Option("--backend", help="What to run the stack on; none only fills the caches.")
@@ -89,11 +86,7 @@ _INTERRUPTED = "run the same command again to do the rest."
 
 
 @verb(app)
-def init(
-    say: Speaker,
-    backend: BackendOption = AUTO,
-    force: Force = False,
-) -> None:
+def init(say: Speaker, backend: BackendOption = AUTO, force: Force = False) -> None:
     """Name the stack and put its manifests where you can change them.
 
     `obol stack up` does so by itself. Use this to look at the manifests, or to choose the backend, before.
@@ -150,12 +143,7 @@ def down(say: Speaker) -> None:
 
 
 @verb(app)
-def purge(
-    say: Speaker,
-    force: Everything = False,
-    cache: Caches = False,
-    yes: Yes = False,
-) -> None:
+def purge(say: Speaker, force: Everything = False, cache: Caches = False, yes: Yes = False) -> None:
     """Remove the stack and the files that obol wrote for it. The registry caches and what they hold stay.
 
     Your obol.toml stays, and so do the manifests that you changed.
@@ -185,11 +173,7 @@ def key(say: Speaker) -> None:
 
 
 @verb(app)
-def status(
-    say: Speaker,
-    file: Files = None,
-    exit_code: ExitCode = False,
-) -> None:
+def status(say: Speaker, file: Files = None, exit_code: ExitCode = False) -> None:
     """Show what runs and where it answers, what the caches hold, how the last `up` went, and the room on disk."""
     stack = _stack(say)
     found, disk = run(say, stack.status(file or ()))

@@ -5,7 +5,7 @@ asked by theirs: a candidate a line, a tab and what it is for behind it, at the 
 whether files may follow. So the answer for `obol kubectl …` is kubectl's own.
 
 Nothing is written to the files that a shell reads when it starts, as the parser's own `--install-completion` does:
-nobody would take it out again.
+`obol stack purge` would not take it out again.
 """
 
 from __future__ import annotations
@@ -19,11 +19,21 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from obol.cli import passthrough
+from obol.cli.later import later
 from obol.cli.verb import verb
+from obol.config.paths import Invocation, locate
+from obol.errors import ObolError
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator, Mapping, Sequence
+    from importlib import resources
     from pathlib import Path
+
+    from obol.machine import commands
+else:
+    asyncio, resources = later("asyncio"), later("importlib.resources")
+    commands = later("obol.machine.commands")
 
 WITHIN = 5.0
 """Seconds that a tool has to answer what it would complete."""
@@ -87,15 +97,11 @@ def completion(shell: Annotated[Shell, typer.Argument(help="Your shell.", metava
 
 def script(shell: Shell) -> str:
     """The script for a shell."""
-    from importlib.resources import files
-
-    return (files("obol.cli") / "shells" / f"obol.{shell}").read_text(encoding="utf-8")
+    return (resources.files("obol.cli") / "shells" / f"obol.{shell}").read_text(encoding="utf-8")
 
 
 def _answer(context: typer.Context) -> None:
     """Tell a script what could stand at the end of a command line."""
-    from obol.config.paths import Invocation, locate
-
     root = context.find_root().command
     assert isinstance(root, TyperGroup)
     match complete(root, context.args):
@@ -109,16 +115,11 @@ def _answer(context: typer.Context) -> None:
 
 def ask_tool(tool: str, words: Sequence[str], kubeconfig: Path, environ: Mapping[str, str]) -> str:
     """Ask a tool what it would complete; nothing where it is not installed, or does not answer soon."""
-    import asyncio
-
-    from obol.errors import ObolError
-    from obol.machine.commands import SystemRunner
-
     given = passthrough.own_words(words)
     # It also has remarks for people, which would be taken for candidates.
     environment = {**passthrough.pointed(given, kubeconfig, environ), "COBRA_ACTIVE_HELP": "0"}
     try:
-        done = asyncio.run(SystemRunner().run([tool, ASK, *given], env=environment, timeout=WITHIN))
+        done = asyncio.run(commands.SystemRunner().run([tool, ASK, *given], env=environment, timeout=WITHIN))
     except ObolError:
         return f"{Candidates()}\n"
     return done.stdout if done.code == 0 else f"{Candidates()}\n"

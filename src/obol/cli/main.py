@@ -21,6 +21,7 @@ from obol.cli import completion, passthrough, registry
 from obol.cli import schema as schema_verb
 from obol.cli import version as version_verb
 from obol.cli.demo import commands as demo
+from obol.cli.later import later
 from obol.cli.parser import Group, Noun, ParserProblem, Verbs, explained
 from obol.cli.terminal.present import OutputFormat, Speaker
 from obol.cli.verb import Output, Quiet, Verbose, speaker
@@ -30,6 +31,10 @@ from obol.machine.texts import lenient
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from obol.config import sources
+else:
+    sources = later("obol.config.sources")
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
@@ -112,9 +117,7 @@ def _let_go_of_output() -> None:
 def _warn_of_variables(say: Speaker) -> None:
     """Name variables that begin like ours and are read by nobody; who has none of ours does not wait for the list."""
     if any(name.upper().startswith("OBOL") for name in os.environ):
-        from obol.config.sources import unread
-
-        for sentence in unread(os.environ):
+        for sentence in sources.unread(os.environ):
             say.warn(sentence)
 
 

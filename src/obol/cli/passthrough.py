@@ -15,13 +15,17 @@ from urllib.parse import urlsplit
 
 import typer  # noqa: TC002 - it reads the annotations of commands when they run
 
+from obol.cli.later import later
 from obol.cli.parser import Command
 from obol.config.paths import Invocation, locate
 from obol.errors import DependencyMissing, NotThere, ObolError, UsageError
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
+else:
+    socket = later("socket")
 
 TOOLS = {
     "kubectl": "https://kubernetes.io/docs/tasks/tools/",
@@ -151,8 +155,6 @@ def _verb(words: Sequence[str]) -> str:
 
 def trouble(kubeconfig: Path) -> ObolError | None:
     """Why the cluster will not answer, as far as can be seen from here; None where it may."""
-    import socket
-
     try:
         if kubeconfig.exists() and not kubeconfig.is_file():  # a named pipe would be waited for
             _refuse()

@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from obol.cli.later import later
 from obol.cli.parser import Verbs
 from obol.cli.terminal.present import Speaker
 from obol.cli.verb import verb
 from obol.errors import UsageError
 
 if TYPE_CHECKING:
+    from importlib import resources
     from importlib.resources.abc import Traversable
+
+    from obol.cli.results import others as results
+else:
+    resources, results = later("importlib.resources"), later("obol.cli.results.others")
 
 app = Verbs()
 
@@ -33,9 +39,7 @@ def schema(
     """Print the JSON Schema of what a verb writes with -o json; without a verb, list the verbs."""
     known = schemas()
     if not verb:
-        from obol.cli.results.others import SchemaListResult
-
-        say.result(SchemaListResult(tuple(known)), lambda: list(known))
+        say.result(results.SchemaListResult(tuple(known)), lambda: list(known))
         return
     name = " ".join(verb).removeprefix("obol ")
     if name not in known:
@@ -45,8 +49,6 @@ def schema(
 
 def schemas() -> dict[str, Traversable]:
     """The file of each schema, by verb."""
-    from importlib.resources import files
-
-    found = sorted((files("obol.cli") / "schemas").iterdir(), key=lambda file: file.name)
+    found = sorted((resources.files("obol.cli") / "schemas").iterdir(), key=lambda file: file.name)
     # No verb has a dash in its name.
     return {file.name.removesuffix(SUFFIX).replace("-", " "): file for file in found if file.name.endswith(SUFFIX)}

@@ -10,8 +10,6 @@ import os
 import shlex
 from typing import TYPE_CHECKING, TextIO
 
-import msgspec
-
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -47,6 +45,8 @@ def escape(character: str) -> str:
 
 def json_bytes(value: object) -> bytes:
     """A value as JSON. Text that is not UTF-8 has escapes in it: JSON holds nothing else."""
+    import msgspec  # noqa: PLC0415 - help and pass-through have no use for it, and would wait for it
+
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:

@@ -1,7 +1,4 @@
-"""`obol demo`: the main job on a bare machine, with nothing but this program.
-
-What the verb needs is imported within it, so that `obol --help` starts fast.
-"""
+"""`obol demo`: the main job on a bare machine, with nothing but this program."""
 
 from __future__ import annotations
 
@@ -13,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from obol.cli.later import later
 from obol.cli.parser import Verbs
 from obol.cli.terminal.present import Speaker
 from obol.cli.verb import verb
@@ -21,7 +19,16 @@ from obol.errors import ObolError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from obol.cli.demo import view
+    from obol.demo import base, scenario
+    from obol.demo import chart as drawn
     from obol.demo.base import DemoSettings, Result, Watcher
+    from obol.machine import regular
+    from obol.wiring import caches
+else:
+    view, caches = later("obol.cli.demo.view"), later("obol.wiring.caches")
+    regular = later("obol.machine.regular")
+    base, drawn, scenario = (later(f"obol.demo.{name}") for name in ("base", "chart", "scenario"))
 
 app = Verbs()
 
@@ -47,10 +54,7 @@ _EXCUSE = (
 
 def play(settings: DemoSettings, watcher: Watcher) -> Result:
     """Carry a demonstration out."""
-    from obol.demo.scenario import demonstrate, run_until_interrupted
-    from obol.wiring.caches import builtin_cache
-
-    return run_until_interrupted(lambda: demonstrate(settings, builtin_cache, watcher))
+    return scenario.run_until_interrupted(lambda: scenario.demonstrate(settings, caches.builtin_cache, watcher))
 
 
 @verb(app)
@@ -67,19 +71,15 @@ def demo(
     Needs no Docker and no internet: a registry on this machine serves images made for the purpose, with the layers of
     a real stack, as slowly as the internet would. Takes less than a minute, and leaves nothing behind.
     """
-    from obol.demo.base import DemoSettings, Link, parse_latency, parse_rate, parse_size
-
-    link = Link(
-        parse_rate("--rate", rate),
-        parse_rate("--connection-rate", connection_rate),
-        parse_latency("--latency", latency),
+    link = base.Link(
+        base.parse_rate("--rate", rate),
+        base.parse_rate("--connection-rate", connection_rate),
+        base.parse_latency("--latency", latency),
     )
-    settings = DemoSettings(parse_size("--size", size), link)
+    settings = base.DemoSettings(base.parse_size("--size", size), link)
     if chart is not None:
         _check_writable(chart)
-    from obol.cli.demo.view import watching
-
-    with watching(say) as watcher:
+    with view.watching(say) as watcher:
         result = play(settings, watcher)
     say.result(result, lambda: list(_human(result)))
     if chart is not None:
@@ -92,22 +92,17 @@ def demo(
 
 def _check_writable(chart: Path) -> None:
     """A minute later is too late to tell."""
-    from obol.machine.regular import find_ours
-
     if chart.is_dir() or not chart.parent.is_dir():
         raise _unwritable(chart, "it is a directory" if chart.is_dir() else f"there is no directory {chart.parent}")
     try:
-        find_ours(chart)
+        regular.find_ours(chart)
     except OSError as problem:
         raise _unwritable(chart, problem.strerror or str(problem)) from problem
 
 
 def _draw(chart: Path, result: Result, say: Speaker) -> None:
-    from obol.demo.chart import svg
-    from obol.machine.regular import find_ours, replace
-
     try:
-        replace(find_ours(chart), svg(result).encode())
+        regular.replace(regular.find_ours(chart), drawn.svg(result).encode())
     except OSError as problem:
         raise _unwritable(chart, problem.strerror or str(problem)) from problem
     say.note(f"The chart is in {chart}")
@@ -119,12 +114,10 @@ def _unwritable(chart: Path, why: str) -> ObolError:
 
 def _human(result: Result) -> Iterator[str]:
     """The chart, and what it is of: each number once."""
-    from obol.demo.chart import EIGHTHS, FULL, bars, link, what
-
     columns = min(_COLUMNS, shutil.get_terminal_size((_COLUMNS, 24)).columns)
-    yield from bars(result.phases, columns, blocks=_can_write(FULL + EIGHTHS))
+    yield from drawn.bars(result.phases, columns, blocks=_can_write(drawn.FULL + drawn.EIGHTHS))
     yield ""
-    yield from textwrap.wrap(f"{what(result)}, on {link(result)}.", columns, break_long_words=False)
+    yield from textwrap.wrap(f"{drawn.what(result)}, on {drawn.link(result)}.", columns, break_long_words=False)
 
 
 def _can_write(text: str) -> bool:

@@ -9,6 +9,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
+from obol.cli.later import later
 from obol.cli.terminal.bars import MARGIN, may_draw
 from obol.demo.base import megabytes, seconds
 from obol.demo.chart import MEANINGS, against, bars
@@ -16,11 +17,16 @@ from obol.demo.chart import MEANINGS, against, bars
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from rich import console as terminal
+    from rich import constrain, progress, table, text
     from rich.console import Console, RenderableType
     from rich.progress import Progress, TaskID
 
     from obol.cli.terminal.present import Speaker
     from obol.demo.base import MeasuredPull, PhaseName, Watcher
+else:
+    terminal = later("rich.console")
+    constrain, progress, table, text = (later(f"rich.{name}") for name in ("constrain", "progress", "table", "text"))
 
 _BESIDE = 45
 """Columns for all that stands beside the name of a phase."""
@@ -106,31 +112,27 @@ class Live:
 
 def drawing(phases: Sequence[MeasuredPull], screen: Console | None = None) -> Progress:
     """The bar, with the chart of these phases above it, on standard error if not told; all of it goes in the end."""
-    from rich.console import Console
-    from rich.constrain import Constrain
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-    from rich.table import Column
-    from rich.text import Text
-
-    console = screen or Console(file=sys.stderr)
+    console = screen or terminal.Console(file=sys.stderr)
     room = max(10, console.width - _BESIDE)
 
-    class Chart(Progress):
+    class Chart(progress.Progress):
         """A bar below a chart."""
 
         def get_renderables(self) -> Iterator[RenderableType]:
             width = max(1, console.width - MARGIN)
             if phases:
                 lines = bars(phases, width, blocks=not console.options.ascii_only)
-                yield Text("\n".join(lines), no_wrap=True, overflow="crop")
+                yield text.Text("\n".join(lines), no_wrap=True, overflow="crop")
                 yield ""
-            yield from (Constrain(part, width) for part in super().get_renderables())
+            yield from (constrain.Constrain(part, width) for part in super().get_renderables())
 
     return Chart(
-        TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", max_width=room)),
-        BarColumn(bar_width=None, table_column=Column(ratio=1, min_width=8)),
-        DownloadColumn(table_column=Column(no_wrap=True)),
-        TransferSpeedColumn(table_column=Column(no_wrap=True)),
+        progress.TextColumn(
+            "{task.description}", table_column=table.Column(no_wrap=True, overflow="ellipsis", max_width=room)
+        ),
+        progress.BarColumn(bar_width=None, table_column=table.Column(ratio=1, min_width=8)),
+        progress.DownloadColumn(table_column=table.Column(no_wrap=True)),
+        progress.TransferSpeedColumn(table_column=table.Column(no_wrap=True)),
         console=console,
         transient=True,
         refresh_per_second=_REDRAWS,

@@ -15,14 +15,20 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import TYPE_CHECKING, TextIO
 
+from obol.cli.later import later
 from obol.errors import Interrupted, SettingsError
-from obol.machine.texts import shown
+from obol.machine.texts import json_bytes, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import msgspec
+
+    from obol.cli.results import others as results
     from obol.cli.results.others import Failure
     from obol.errors import ObolError
+else:
+    msgspec, results = later("msgspec"), later("obol.cli.results.others")
 
 GAP = "  "
 """Between two columns of a table."""
@@ -63,10 +69,6 @@ class Speaker:
     def result(self, value: object, human: Callable[[], Sequence[str | Table]]) -> None:
         """Write a result: `value` (values that msgspec can encode) as JSON, or what `human` makes of it."""
         if self.output is OutputFormat.JSON:
-            import msgspec
-
-            from obol.machine.texts import json_bytes
-
             sys.stdout.write(msgspec.json.format(json_bytes(value), indent=2).decode() + "\n")
         else:
             for part in human():
@@ -90,10 +92,7 @@ class Speaker:
     def error(self, error: ObolError) -> None:
         """Tell what failed, why, and what to do next."""
         if self.output is OutputFormat.JSON:
-            from obol.cli.results.others import ErrorResult
-            from obol.machine.texts import json_bytes
-
-            sys.stderr.write(json_bytes(ErrorResult(failure(error))).decode() + "\n")
+            sys.stderr.write(json_bytes(results.ErrorResult(failure(error))).decode() + "\n")
         elif isinstance(error, Interrupted):
             # The person knows what happened and why; what it means is the news.
             sys.stderr.write(_fold(_interruption(error), 0) + "\n")
@@ -103,10 +102,8 @@ class Speaker:
 
 def failure(error: ObolError) -> Failure:
     """An error for programs."""
-    from obol.cli.results.others import Failure
-
     problems = error.problems if isinstance(error, SettingsError) else ()
-    return Failure(error.code, error.what, error.why, error.hint, problems, error.exit_code, error.notes)
+    return results.Failure(error.code, error.what, error.why, error.hint, problems, error.exit_code, error.notes)
 
 
 def _write(part: str | Table) -> None:

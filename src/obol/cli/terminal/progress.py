@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
+from obol.cli.later import later
 from obol.cli.terminal import present
 from obol.cli.terminal.bars import Picture, Row, SpeedMeter, amount, left, may_draw, shown
 from obol.client.ports import BytesFrom, Silence
@@ -15,10 +16,14 @@ from obol.machine.clock import SystemClock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from rich import console
+
     from obol.cli.terminal.present import Speaker
     from obol.client.ports import Progress, PulledImage, PullFailed
     from obol.machine.clock import Clock
     from obol.oci.references import ImageReference
+else:
+    console = later("rich.console")
 
 LINE_EVERY = 10.0
 """Seconds between two lines about the same image."""
@@ -162,10 +167,8 @@ def watching(say: Speaker, expected: int, clock: Clock | None = None) -> Iterato
     elif not may_draw():
         yield Lines(say, clock)
     else:
-        from rich.console import Console
-
         bars = LiveBars(clock, expected)
-        with shown(Picture(bars.rows), Console(stderr=True)):
+        with shown(Picture(bars.rows), console.Console(stderr=True)):
             yield bars
 
 

@@ -9,26 +9,32 @@ from __future__ import annotations
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
+from obol.cli.later import later
 from obol.cli.terminal import present
 from obol.cli.terminal.bars import Picture, may_draw, shown
-from obol.cli.terminal.board import ImageWatch
+from obol.cli.terminal.board import Board, ImageWatch, engine_at
 from obol.cli.terminal.progress import Writer, about, watching
+from obol.client.platforms import this_machine
 from obol.config.paths import locate
+from obol.config.sources import store_directory
 from obol.machine.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
+    from rich import console
     from rich.console import Console
 
     from obol.backends.ports import Watch
     from obol.cli.terminal.bars import Row
-    from obol.cli.terminal.board import AskProgress, Board, Finished
+    from obol.cli.terminal.board import AskProgress, Finished
     from obol.cli.terminal.present import Speaker
     from obol.client.ports import Progress
     from obol.config.paths import Invocation
     from obol.machine.clock import Clock
+else:
+    console = later("rich.console")
 
 DONE, FAILED = "✓", "✗"
 LINE_EVERY = 10.0
@@ -160,10 +166,6 @@ class TerminalReporter:
 
     def show(self, images: Sequence[str], earlier: Sequence[str], *, foretold: bool) -> None:
         """Show images as the builtin engine sees them come."""
-        from obol.cli.terminal.board import Board, engine_at
-        from obol.client.platforms import this_machine
-        from obol.config.sources import store_directory
-
         store = store_directory(None, self._around, locate(self._around))
         board = Board(images, earlier, foretold=foretold)
         self._steps = steps_for(self._say, board, engine_at(store, (str(this_machine()),)))
@@ -188,9 +190,7 @@ def steps_for(
         return LineSteps(say, clock)
     if say.verbose or not may_draw():  # a spinner would turn in what programs say
         return LineSteps(say, clock, board, ask)
-    from rich.console import Console
-
-    return LiveSteps(say, Console(stderr=True), clock, board, ask)
+    return LiveSteps(say, console.Console(stderr=True), clock, board, ask)
 
 
 def came(image: Finished) -> str:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import tempfile
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -11,15 +13,19 @@ import pytest
 
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.builtin.process import BuiltinEngine
+from obol.client.ports import PullFailed
 from obol.demo import scenario
 from obol.demo.base import DemoSettings, Link, MeasuredPull
 from obol.demo.images import STACK, make, scaled
 from obol.demo.origin import Order, OriginServer, SlowLink
-from obol.errors import ObolError
+from obol.demo.scenario import pull_set, run_until_interrupted
+from obol.errors import Interrupted, ObolError
+from obol.oci.references import ImageReference
+from tests.fakes.clock import FakeClock
+from tests.unit.demo.conftest import SHAPES
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-
 
 SMALL = DemoSettings(1_000_000, Link(8e9, 8e9, 0.0))
 
@@ -147,3 +153,119 @@ async def test_too_long_a_path(stage: Stage, monkeypatch: pytest.MonkeyPatch) ->
 
     assert "TMPDIR=/tmp" in refused.value.hint
     assert stage.happened == []
+
+
+REFERENCES = tuple(ImageReference.parse(shape.reference) for shape in SHAPES)
+
+
+def registries(origin: OriginServer) -> dict[str, str]:
+    """Where both registries of the set are."""
+    return dict.fromkeys(("ghcr.io", "quay.io"), f"http://127.0.0.1:{origin.port}")
+
+
+async def test_a_set_is_pulled(origin: OriginServer) -> None:
+    """A node gets every byte of every image, tells of them as they come, and knows that no cache had them."""
+    moved: list[int] = []
+
+    pulled = await pull_set(REFERENCES, registries(origin), moved.append)
+
+    assert [image.reference for image in pulled.images] == list(REFERENCES)
+    assert [image.layers for image in pulled.images] == [2, 1]
+    assert [image.platforms for image in pulled.images] == [("linux/amd64",), ("linux/amd64",)]
+    assert sum(moved) == origin.sent == sum(image.bytes_total for image in pulled.images)
+    assert pulled.bytes_from_cache == 0
+    assert pulled.seconds > 0
+
+
+async def test_time_is_measured_by_the_clock(origin: OriginServer) -> None:
+    """The seconds are those of the clock that was given."""
+    assert (await pull_set(REFERENCES, registries(origin), lambda _: None, FakeClock())).seconds == 0.0
+
+
+async def test_an_image_that_fails(origin: OriginServer) -> None:
+    """An image that cannot be pulled ends the whole, with the client's own error."""
+    missing = ImageReference.parse("ghcr.io/demo/none:1")
+
+    with pytest.raises(PullFailed, match="demo/none:1") as failed:
+        await pull_set((*REFERENCES, missing), registries(origin), lambda _: None)
+
+    assert failed.value.reference == missing
+
+
+FOREVER = 60.0
+
+
+def test_undisturbed() -> None:
+    """Work that nobody interrupts gives its result, and signals mean afterwards what they meant before."""
+
+    async def work() -> int:
+        return 5
+
+    assert run_until_interrupted(work) == 5
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_failing() -> None:
+    """What the work raises comes through."""
+
+    async def work() -> None:
+        raise ObolError("no")
+
+    with pytest.raises(ObolError, match="no"):
+        run_until_interrupted(work)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted(number: signal.Signals) -> None:
+    """A signal ends the work; further ones do not keep it from tidying up."""
+    tidied: list[bool] = []
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), number)
+            await asyncio.sleep(FOREVER)
+        finally:
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(5):
+                await asyncio.sleep(0)
+            tidied.append(True)
+
+    with pytest.raises(Interrupted) as interrupted:
+        run_until_interrupted(work)
+
+    assert tidied == [True]
+    assert interrupted.value.exit_code == 130
+
+
+def test_an_error_while_tidying_up_is_not_the_news() -> None:
+    """What goes wrong after an interrupt is the interrupt's cause, not the result."""
+
+    async def work() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            await asyncio.sleep(FOREVER)
+        finally:
+            raise ObolError("also")
+
+    with pytest.raises(Interrupted) as interrupted:
+        run_until_interrupted(work)
+
+    assert isinstance(interrupted.value.__cause__, ObolError)
+
+
+def test_an_ignored_signal_stays_ignored() -> None:
+    """Under nohup a hang-up is nothing to us."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    async def work() -> int:
+        os.kill(os.getpid(), signal.SIGHUP)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        return 5
+
+    try:
+        assert run_until_interrupted(work) == 5
+    finally:
+        signal.signal(signal.SIGHUP, before)

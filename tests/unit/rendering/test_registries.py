@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
-from obol.rendering.registries import Mirror, registries_yaml
+from obol.rendering.registries import Mirror, local_registry_hosting, registries_yaml
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "registries"
 
@@ -48,3 +49,16 @@ def test_one_endpoint_each() -> None:
 def test_none() -> None:
     """Without mirrors the file is valid, and says nothing."""
     assert yaml.safe_load(registries_yaml(())) == {"mirrors": {}}
+
+
+def test_document() -> None:
+    """The ConfigMap is where tools look for it, and says where to push to and how nodes call that."""
+    document = json.loads(local_registry_hosting("localhost:40003"))
+
+    assert (document["apiVersion"], document["kind"]) == ("v1", "ConfigMap")
+    assert document["metadata"] == {"name": "local-registry-hosting", "namespace": "kube-public"}
+    assert list(document["data"]) == ["localRegistryHosting.v1"]
+    assert yaml.safe_load(document["data"]["localRegistryHosting.v1"]) == {
+        "host": "localhost:40003",
+        "hostFromContainerRuntime": "localhost:40003",
+    }

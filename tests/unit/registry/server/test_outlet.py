@@ -15,7 +15,6 @@ from obol.registry.server.outlet import AT_ONCE, Outlet, acknowledged, undisturb
 from obol.registry.store.ports import FileRun
 from obol.registry.transfers.transfer import TransferFailed
 from obol.registry.upstream.ports import Unavailable
-from tests.unit.descriptors import descriptors
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
@@ -335,20 +334,29 @@ async def test_file_fails(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
         assert await client.outcome == "OSError"
 
 
-async def test_given_up(file: int) -> None:
+async def test_given_up(file: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that is cancelled while the client takes nothing leaves nothing behind."""
-    left: list[tuple[int, bool]] = []
+    made: list[int] = []
+    dup = os.dup
+
+    def noted(number: int) -> int:
+        made.append(dup(number))
+        return made[-1]
+
+    monkeypatch.setattr(os, "dup", noted)
+    reading: list[bool] = []
 
     async def answer(outlet: Outlet) -> None:
-        before = descriptors()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(outlet.file(FileRun(file, 0, LARGE)), 0.05)
-        left.append((descriptors() - before, outlet.transport.is_reading()))
+        reading.append(outlet.transport.is_reading())
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(made[0])
 
     async with answering(answer, stall=5.0) as client:
         client.writer.transport.pause_reading()  # type: ignore[attr-defined]  # it is a two-way transport
         assert await client.outcome == "done"
-    assert left == [(0, True)]
+    assert (len(made), reading) == (1, [True])
 
 
 @pytest.mark.parametrize("how", ["whole", "closed", "not reading", "no option"])

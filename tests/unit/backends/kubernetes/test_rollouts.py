@@ -70,38 +70,29 @@ def test_not_yaml() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "done"),
+    ("status", "done", "ready"),
     [
-        ({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, True),
-        ({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, False),
-        ({"observedGeneration": 2, "replicas": 1, "availableReplicas": 1}, False),
-        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2}, False),
-        ({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1}, False),
-        ({}, False),
+        ({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, True, 1),
+        ({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, False, 0),
+        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1}, False, 0),
+        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2}, False, 1),
+        ({"observedGeneration": 2, "replicas": 1, "availableReplicas": 1}, False, 0),
+        ({"observedGeneration": 2, "replicas": 1, "availableReplicas": 0}, False, 0),
+        ({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1}, False, 0),
+        ({}, False, 0),
     ],
 )
-def test_done(status: dict[str, int], done: bool) -> None:
-    """A Deployment is done when the cluster has seen it, and its new pods are ready, and no old one is left."""
-    assert judged(deployment(**status)).done is done
+def test_how_far(status: dict[str, int], done: bool, ready: int) -> None:
+    """A Deployment is done when the cluster has seen it, its new pods are ready, and no old one is left.
 
-
-@pytest.mark.parametrize(
-    ("status", "ready"),
-    [
-        ({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, 0),
-        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1}, 0),
-        ({"observedGeneration": 2, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 2}, 1),
-        ({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}, 1),
-        ({"observedGeneration": 2, "replicas": 1, "availableReplicas": 0}, 0),
-    ],
-)
-def test_ready_in_a_rollout(status: dict[str, int], ready: int) -> None:
-    """Pods of the version before are not counted as ready, although they serve on."""
-    assert judged(deployment(**status)).ready == ready
+    Pods of the version before are not counted as ready, although they serve on.
+    """
+    assert (judged(deployment(**status)).done, judged(deployment(**status)).ready) == (done, ready)
 
 
 def test_not_there_yet() -> None:
-    """A Deployment that the cluster does not list is not done."""
+    """A Deployment that the cluster does not list is not done; one that is done has one thing to say."""
+    assert str(Rollout(LITELLM, 1, 1, done=True)) == "litellm: ready"
     assert judged(pod()) == Rollout(LITELLM)
     assert str(Rollout(LITELLM)) == "litellm: 0 of 1 ready"
 
@@ -125,20 +116,13 @@ def test_reasons() -> None:
 
 
 def test_crashing() -> None:
-    """A container that ends again and again is told with how it ended."""
+    """A container that ends again and again is told with how it ended, a pod without a place to run by a condition."""
     crashing = {**waits("CrashLoopBackOff"), "lastState": {"terminated": {"reason": "OOMKilled", "exitCode": 137}}}
 
-    found = judged(deployment(), pod(containerStatuses=[crashing]))
-
-    assert found.reasons == ("CrashLoopBackOff", "OOMKilled")
-
-
-def test_unschedulable() -> None:
-    """A pod that has no place to run says so in a condition."""
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "no memory"}
 
+    assert judged(deployment(), pod(containerStatuses=[crashing])).reasons == ("CrashLoopBackOff", "OOMKilled")
     found = judged(deployment(), pod(conditions=[condition]))
-
     assert found.details == ("pod litellm-1: Unschedulable: no memory",)
 
 
@@ -155,11 +139,6 @@ def test_others_pods() -> None:
     )
 
     assert found.reasons == ()
-
-
-def test_ready_line() -> None:
-    """A Deployment that is done has one thing to say."""
-    assert str(Rollout(LITELLM, 1, 1, done=True)) == "litellm: ready"
 
 
 @pytest.mark.parametrize("listing", ["", "error", '{"items": [{"kind": 1}]}'])

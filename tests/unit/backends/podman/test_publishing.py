@@ -15,12 +15,32 @@ if TYPE_CHECKING:
 GATEWAY, MONITORING = Port("litellm", 4000), Port("prometheus", 9090)
 
 
-def test_usual_ports() -> None:
-    """Ports that are free are used as they are, and nothing is to be said."""
-    published = publish([GATEWAY, MONITORING], {}, FakePorts())
+STOPPED, RUNS = {GATEWAY: HeldPort(41777, runs=False)}, {GATEWAY: HeldPort(41234, runs=True)}
 
-    assert published.ports == {GATEWAY: 4000, MONITORING: 9090}
-    assert published.notes == ()
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "taken", "refused", "chosen"),
+    [
+        pytest.param((GATEWAY, MONITORING), {}, set(), (), (4000, 9090), id="free ports are used as they are"),
+        pytest.param((GATEWAY,), RUNS, {41234}, (), (41234,), id="a workload that runs keeps its port"),
+        pytest.param((GATEWAY,), STOPPED, set(), (), (4000,), id="one that was stopped gets the usual port"),
+        pytest.param((GATEWAY,), STOPPED, {4000}, (), (41777,), id="or else the one that it had"),
+        pytest.param((GATEWAY,), STOPPED, set(), {4000, 41777}, (41234,), id="refused ones are not tried again"),
+        pytest.param((GATEWAY, Port("proxy", 4000)), {}, set(), (), (4000, 41234), id="of two the first has it"),
+    ],
+)
+def test_choice(
+    wanted: tuple[Port, ...],
+    held: dict[Port, HeldPort],
+    taken: set[int],
+    refused: Collection[int],
+    chosen: tuple[int, ...],
+) -> None:
+    """Each workload has the best port that it can have; where that is one it has or had, nothing is to be said."""
+    published = publish(wanted, held, FakePorts(taken), refused)
+
+    assert published.ports == dict(zip(wanted, chosen, strict=True))
+    assert (published.notes == ()) == (41234 not in chosen or held is RUNS)
 
 
 def test_taken() -> None:
@@ -32,36 +52,6 @@ def test_taken() -> None:
         "Port 4000 is taken by nginx (pid 7): litellm answers on 41234 instead.",
         "Port 9090 is taken: prometheus answers on 41235 instead.",
     )
-
-
-def test_own_port() -> None:
-    """A workload that runs has its port itself, so that it counts as taken, and keeps it."""
-    published = publish([GATEWAY], {GATEWAY: HeldPort(41234, runs=True)}, FakePorts({41234}))
-
-    assert published.ports == {GATEWAY: 41234}
-    assert published.notes == ()
-
-
-def test_earlier_port() -> None:
-    """A workload that was stopped gets the port that people know, else the one that it had."""
-    held = {GATEWAY: HeldPort(41777, runs=False)}
-
-    assert publish([GATEWAY], held, FakePorts()).ports == {GATEWAY: 4000}
-    assert publish([GATEWAY], held, FakePorts({4000})).ports == {GATEWAY: 41777}
-
-
-def test_two_that_want_the_same() -> None:
-    """Of two workloads with the same port, the first has it."""
-    other = Port("proxy", 4000)
-
-    assert publish([GATEWAY, other], {}, FakePorts()).ports == {GATEWAY: 4000, other: 41234}
-
-
-def test_refused() -> None:
-    """A port that the runtime has refused is not tried again, though it looks free."""
-    assert publish([GATEWAY], {GATEWAY: HeldPort(41777, runs=False)}, FakePorts(), {4000, 41777}).ports == {
-        GATEWAY: 41234
-    }
 
 
 @pytest.mark.parametrize(

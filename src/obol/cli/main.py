@@ -96,14 +96,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     say = _speaker_for_errors(given)
     lenient((sys.stdout, sys.stderr))
     code = _carried_out(given, say)
-    # A mistake in the settings is told with the error, and an error as JSON stands alone.
+    # The error names mistakes in the settings already, and an error as JSON stands alone.
     if code == 0 or (say.output is OutputFormat.HUMAN and code not in {UsageError.exit_code, Interrupted.exit_code}):
         _warn_of_variables(say)
     return code
 
 
 def _have_streams() -> None:
-    """Where somebody closed a standard stream, say nothing there, and let no file of ours take its number."""
+    """Put the null device in place of a closed standard stream, so that no file of ours takes its number."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115 - kept open
@@ -115,7 +115,7 @@ def _let_go_of_output() -> None:
 
 
 def _warn_of_variables(say: Speaker) -> None:
-    """Name variables that begin like ours and are read by nobody; who has none of ours does not wait for the list."""
+    """Name variables that begin like ours and have no effect. The list of ours is loaded only if there are such."""
     if any(name.upper().startswith("OBOL") for name in os.environ):
         for sentence in sources.unread(os.environ):
             say.warn(sentence)
@@ -126,7 +126,7 @@ def _carried_out(given: list[str], say: Speaker) -> int:
         result = typer.main.get_command(app).main(given, prog_name="obol", standalone_mode=False)
         sys.stdout.flush()
     except (BrokenPipeError, SystemExit):  # typer makes the one into the other, mostly
-        _let_go_of_output()  # whoever read it has gone
+        _let_go_of_output()  # the reader has gone
         return ObolError.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return Interrupted.exit_code
@@ -139,7 +139,7 @@ def _carried_out(given: list[str], say: Speaker) -> int:
             traceback.print_exc()
         say.error(error)
         return error.exit_code
-    except Exception as problem:  # noqa: BLE001 - the last resort: whatever it is, a person is told
+    except Exception as problem:  # noqa: BLE001 - the last resort: the person learns of it
         return _unforeseen(problem, say)
     return result if isinstance(result, int) else 0
 

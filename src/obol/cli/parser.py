@@ -118,7 +118,7 @@ class Noun(Group):
 
 
 def explained(problem: ParserProblem) -> UsageError | None:
-    """Say it in our way; None for what is no mistake: somebody who gave no command is shown the help."""
+    """Say it in our way; None for what is no mistake: a person who gives no command gets the help."""
     context: Any = getattr(problem, "ctx", None)
     option = getattr(problem, "option_name", None)
     text = problem.format_message()

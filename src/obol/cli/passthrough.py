@@ -1,8 +1,8 @@
 """`obol kubectl …` and its like: the tool itself, pointed at the stack's cluster.
 
 The process becomes the tool: arguments, output, signals and exit code are its own. It is never pointed at another
-cluster: where the stack has none, or it does not run, that is told and the tool is not run, which would ask whoever
-listens on localhost:8080. What the tool does without a cluster it may do.
+cluster: if the stack has none, or it does not run, obol says so and does not run the tool, which would ask the program
+that listens on localhost:8080. What the tool does without a cluster it may do.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ def logs(say: Speaker, store: Store = None, lines: Lines = 100, follow: Follow =
         if not follow:
             say.result(LogResult(str(log), tuple(found)), lambda: list(map(AsIs, found)))
             return
-        # As they are, whatever the output format: the engine's own lines may be JSON already.
+        # Unchanged with -o json, too: the engine's own lines may be JSON already.
         sys.stdout.writelines(f"{line}\n" for line in found)
         sys.stdout.flush()
         for piece in enginelog.follow(log, clock.SystemClock()):

@@ -121,7 +121,7 @@ def make_way(say: Speaker, around: Invocation, there: Sequence[ContainerSeen]) -
 
 
 def look(say: Speaker, around: Invocation, store: str | None) -> tuple[ContainerSeen, ...]:
-    """The cache containers that are there, stopped ones too; none for a store that somebody named, which has none."""
+    """The cache containers that are there, stopped ones too; none for a store that --store names, which has none."""
     root = locate(around).cache_root
     if store is not None or not has_traces(root):
         return ()

@@ -1,4 +1,4 @@
-"""`obol cache warm`: from words to references, through the cache, to what is told in the end."""
+"""`obol cache warm`: from words to references, through the cache, to the result."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Unfinished:
     from_cache: int = 0
     from_upstream: int = 0
     kept: int | None = None
-    """What the cache has of it; None where nobody can tell."""
+    """What the cache has of it; None if that is not known."""
     total: int | None = None
     """All of it; None where its manifest is not there."""
 
@@ -65,7 +65,7 @@ class Warmed:
 
 @dataclass
 class _Remembering:
-    """A `Progress` that remembers what it is told, for the case that we are interrupted, and hands all on."""
+    """A `Progress` that remembers everything for the case that we are interrupted, and hands it on."""
 
     beyond: Progress
     outcomes: dict[ImageReference, Outcome] = field(default_factory=dict)

@@ -59,7 +59,7 @@ def finding(phase: MeasuredPull) -> str:
 
 
 class Unseen:
-    """A `Watcher` for nobody."""
+    """A `Watcher` that shows nothing."""
 
     def began(self, what: Literal["make"] | PhaseName, total: int) -> None:
         """Say nothing."""

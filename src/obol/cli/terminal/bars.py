@@ -53,7 +53,7 @@ class Row:
     waiting: bool = False
     """Nothing is on its way."""
     at_least: bool = False
-    """There is more than `total`, nobody knows how much."""
+    """There is more than `total`; how much is not known."""
 
     @property
     def percent(self) -> int | None:
@@ -187,7 +187,7 @@ def _digits(number: float, unit: int) -> str:
 
 
 def left(row: Row) -> str:
-    """The time that is left, called an estimate; or why nobody can tell."""
+    """The time that is left, called an estimate; or why there is none."""
     reasons = (
         (row.percent == 100, "complete"),
         (row.waiting, "waiting"),

@@ -39,7 +39,7 @@ class Finished:
     fetched: int
     seconds: float
     whole: bool = True
-    """False: its size became known while it came, so nobody saw the beginning: the rest need not have been there."""
+    """False: its size became known while it came, so the beginning was not seen: the rest need not have been there."""
 
 
 @dataclass
@@ -75,7 +75,7 @@ class _Entry:
         came = 0 if anew else max(0, told.present - self.present)
         own = 0 if anew else max(0, told.own_present - self.own_present)
         if (came or told.transfers) and self.began_at is None:
-            # What came since the last reading began after it, whatever is over by now.
+            # What came since the last reading began after it, even if its transfer is over by now.
             self.began_at = self.looked_at if came and self.looked_at is not None else now
         self.looked_at = now
         self.unknown |= told.total is None
@@ -167,7 +167,7 @@ class Board:
             return [*(entry.row(now) for entry in under_way), overall] if under_way or overall.percent == 100 else []
 
     def _counts(self, entry: _Entry) -> bool:
-        """Whether it is one of all: it has come or will, or where nobody says which will, it may and is known."""
+        """Whether it is one of all: it has come or will; if it is not known which will, it may come and has a size."""
         if entry.began_at is not None:
             return True
         return entry.name in self._expected if self._expected is not None else entry.wanted and entry.total is not None

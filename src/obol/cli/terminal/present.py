@@ -34,7 +34,7 @@ GAP = "  "
 """Between two columns of a table."""
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 _PIPE_WIDTH = 160
-"""Columns for a table that goes to a file: nobody wraps there."""
+"""Columns for a table that goes to a file, where no terminal folds lines."""
 
 
 class OutputFormat(StrEnum):
@@ -53,7 +53,7 @@ class Table:
 
 
 class AsIs(str):
-    """Text of a result that somebody pastes or writes into a file: it is not folded."""
+    """Text of a result that people paste or write into a file: it is not folded."""
 
     __slots__ = ()
 
@@ -120,7 +120,7 @@ def _write(part: str | Table) -> None:
 
 
 def _coloured() -> bool:
-    """Whether standard error is a terminal of somebody who wants colours: https://no-color.org."""
+    """Whether standard error is a terminal, and the person wants colours: https://no-color.org."""
     return sys.stderr.isatty() and not os.environ.get("NO_COLOR")
 
 

@@ -88,7 +88,7 @@ class Lines:
         self._say(image.reference, f"done, {came_from(image)}")
 
     def failed(self, problem: PullFailed) -> None:
-        """Say why it is not; what to do is told at the end."""
+        """Say why it is not there; the end of the command says what to do."""
         self._say(problem.reference, f"failed: {problem.why}")
 
     def _say(self, reference: ImageReference, text: str) -> None:
@@ -132,7 +132,7 @@ class LiveBars:
         self._end(image.reference)
 
     def failed(self, problem: PullFailed) -> None:
-        """Take the bar away, and what is missing of it out of the whole; why it failed is told at the end."""
+        """Take the bar away, and what is missing of it out of the whole; the end of the command says why it failed."""
         with self._lock:
             if (entry := self._counts.get(problem.reference)) is not None:
                 self._all.size -= entry.size - entry.done

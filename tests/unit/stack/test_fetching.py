@@ -88,16 +88,14 @@ async def test_too_little_room_is_told_before_anything_is_fetched() -> None:
     assert "OBOL_REGISTRY_CACHE_DIR" in line
 
 
-@pytest.mark.parametrize("problem", [ObolError("kubectl does not answer")])
-async def test_trouble_is_nobodys(problem: ObolError) -> None:
+async def test_trouble_shows_elsewhere() -> None:
     """What fails here shows where the images are used."""
     backend = Stocking()
-    backend.problem = problem
+    backend.problem = ObolError("kubectl does not answer")
 
     assert await ahead(backend, FakeWarmth()) == []
 
 
-IMAGES = (LITELLM.reference, PAUSE.reference)
 LONG = ObolError(f"{LITELLM.reference} cannot be pulled", why="x" * 400, hint="look at it")
 UNREADY = ObolError("litellm is not ready", why="ImagePullBackOff")
 

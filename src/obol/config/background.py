@@ -78,7 +78,7 @@ def containers_plan(settings: CacheSettings, around: Invocation, directories: Di
 
 
 def sudo_account(environ: Mapping[str, str], uid: int) -> User | None:
-    """The account of the person whom sudo made root; None where nobody was."""
+    """The account of the person whom sudo made root; None where sudo was not used."""
     user, group = environ.get("SUDO_UID", ""), environ.get("SUDO_GID", "")
     if uid != 0 or not (user.isdecimal() and group.isdecimal()) or int(user) == 0:
         return None

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 PREFIX = "REGISTRY_"
 FILES = (Path("/etc/docker/registry/config.yml"), Path("/etc/distribution/config.yml"))
-"""Where versions 2 and 3 of the image have their settings. In ours they are there if somebody mounts them."""
+"""Where versions 2 and 3 of the image have their settings. In ours they are there if a person mounts them."""
 DIRECTORY = "/var/lib/registry"
 OURS = "obol"
 """Our store within the directory, beside what the image `registry` has put there: neither touches the other's."""
@@ -65,7 +65,7 @@ _AS_EVER = (
     "STORAGE_REDIRECT",
     "STORAGE_TAG",
 )
-"""Found in nearly every file; nobody misses anything where they do nothing."""
+"""Found in nearly every file; nothing is missed where they do nothing."""
 _REFUSED = {
     "AUTH": "clients cannot be asked for a password: without this setting everybody who reaches the port may pull",
     "HTTP_TLS": "only plain HTTP is spoken: put a proxy that speaks TLS in front",

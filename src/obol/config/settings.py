@@ -181,7 +181,7 @@ def _contradictions(
     options: _Options, upstreams: Sequence[UpstreamSettings], listeners: Sequence[Listener]
 ) -> list[str]:
     served = {upstream.registry for upstream in upstreams}
-    # A port for an upstream that a flag left out today is no mistake; one for a registry that nobody knows is.
+    # A port for an upstream that a flag left out today is no mistake; one for an unknown registry is.
     known = served | set(DEFAULT_PORTS) | set(options.upstreams)
     problems = [
         f"port of {name}: there is no such upstream (there are {', '.join(sorted(served))})"

@@ -1,6 +1,6 @@
 """Single values as people write them: parsed, or refused with what is allowed.
 
-Whatever is refused is shown to the person: see `config.preferences`.
+What is refused is shown to the person: see `config.preferences`.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
 OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 OS, ARCHITECTURE = "linux", "amd64"
-"""What the images claim to run on; nobody runs them."""
+"""What the images claim to run on; they are never run."""
 
 SMALLEST_LAYER = 2048
 """Bytes: the header of a file, a block of it, and the two empty blocks that end an archive."""

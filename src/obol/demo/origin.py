@@ -1,11 +1,11 @@
 """A small honest registry behind a slow link, as a process of its own.
 
-It answers what a registry must answer to those who pull: the ping, manifests by tag and digest, and blobs, whole or one
-range of them, each by HEAD and GET. It runs beside the pulling process, not in it: one loop and one interpreter lock
-for both ends would measure each other.
+It answers what a registry must answer to clients that pull: the ping, manifests by tag and digest, and blobs, whole or
+one range of them, each by HEAD and GET. It runs beside the pulling process, not in it: one loop and one interpreter
+lock for both ends would measure each other.
 
-The process is told on standard input what to do, and talks on standard output, both in lines of JSON. It ends when its
-standard input does, so it cannot outlive whoever started it.
+The process reads on standard input what to do, and answers on standard output, both in lines of JSON. It ends when its
+standard input does, so it cannot outlive the process that started it.
 """
 
 from __future__ import annotations

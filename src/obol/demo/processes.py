@@ -69,7 +69,7 @@ class OriginProcess:
                 raise _failed(f"it said {odd}")
 
     async def stop(self) -> None:
-        """Have it end, its connections closed; nobody answers on its port then."""
+        """Have it end, its connections closed; nothing answers on its port then."""
         self._stopped = True
         if self._process.stdin:
             self._process.stdin.close()
@@ -151,7 +151,7 @@ async def running_cache(
 ) -> AsyncIterator[Mapping[str, str]]:
     """Start an engine; gives the base URL for each registry. Its process is gone at the end of the block.
 
-    It is killed, not asked to end: transfers under way would be given time, for a store that nobody wants any more.
+    It is killed, not asked to end: transfers under way would be given time, for a store that is thrown away.
     Raises EngineUnresponsive where it does not start.
     """
     # Cancelling cannot stop the thread that starts the process, so we wait for it: the process must not be overlooked.
@@ -164,5 +164,5 @@ async def running_cache(
         if starting.exception() is None:
             with contextlib.suppress(ProcessLookupError):
                 kill(starting.result().status.pid, signal.SIGKILL)
-        with contextlib.suppress(ObolError):  # whatever is the matter with it has been told by then
+        with contextlib.suppress(ObolError):  # what is the matter with it has been reported by then
             await asyncio.to_thread(engine.stop)

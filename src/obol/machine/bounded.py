@@ -1,4 +1,4 @@
-"""Maps that do not grow without end, whatever others make us remember."""
+"""Maps that do not grow without end, however much clients and upstreams make us remember."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ class Folder:
     def open(self, name: str, flags: int = os.O_RDONLY) -> int | None:
         """A descriptor of the regular file `name`; None where there is none, or something that is not one."""
         try:
-            # A pipe that somebody put there must not make us wait for its other end.
+            # A pipe that another program put there must not make us wait for its other end.
             descriptor = os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=self._descriptor)
         except OSError as problem:
             if problem.errno in _ABSENT:
@@ -183,7 +183,7 @@ def make_private_directory(path: Path) -> None:
 
 
 def give_away(path: Path, uid: int, gid: int, *, below: bool = True) -> None:
-    """Let what root owns at a path, and `below` it, belong to somebody else; what cannot be changed is left."""
+    """Let what root owns at a path, and `below` it, belong to another user; what cannot be changed is left."""
     for found in (path, *(path.rglob("*") if below else ())):
         with suppress(OSError):
             if found.lstat().st_uid == 0:

@@ -1,7 +1,7 @@
-"""One piece of work for everybody who wants it at the same time.
+"""One piece of work for all callers that want it at the same time.
 
-The work is a task of its own: a client that goes away cancels its waiting, never the work. So what comes too late for
-whoever asked is there for whoever asks next. Work that nobody waits for any more is bounded in number.
+The work is a task of its own: a client that goes away cancels its waiting, never the work. So what comes too late
+for one client is there for the next. Work that no client waits for any more is bounded in number.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Flight(Generic[T]):
 
 
 class Flights(Generic[K, T]):
-    """At most one running piece of work per key, and `unattended` that nobody waits for: the oldest is given up."""
+    """At most one running piece of work per key, and `unattended` that no caller waits for: the oldest is given up."""
 
     def __init__(self, unattended: int) -> None:
         self._unattended = unattended
@@ -82,5 +82,5 @@ class Flights(Generic[K, T]):
 async def _caught(work: Coroutine[Any, Any, T]) -> T | _Failed:
     try:
         return await work
-    except Exception as problem:  # noqa: BLE001 - raised again for everybody who waits
+    except Exception as problem:  # noqa: BLE001 - raised again for all that wait
         return _Failed(problem)

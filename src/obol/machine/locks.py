@@ -21,7 +21,7 @@ _MODE = 0o600
 
 
 class LockHeld(Exception):
-    """Somebody else holds the lock; `pid` is None where that is not known."""
+    """Another process holds the lock; `pid` is None where that is not known."""
 
     def __init__(self, pid: int | None) -> None:
         super().__init__("another process holds it" if pid is None else f"process {pid} holds it")
@@ -45,7 +45,7 @@ def locked(directory: Path, *, make: bool = True) -> Iterator[None]:
 
 
 def holder(directory: Path) -> int | None:
-    """The process that holds the lock, 0 where it is not known which; None where nobody does. Raises OSError."""
+    """The process that holds the lock, 0 where it is not known which; None where no process does. Raises OSError."""
     for name, flags in ((NAME, os.O_NOFOLLOW | os.O_NONBLOCK), ("", os.O_DIRECTORY)):
         try:
             descriptor = os.open(directory / name, os.O_RDONLY | os.O_CLOEXEC | flags)

@@ -170,7 +170,7 @@ class Seldom:
         get().warning(event, **about)
 
     def failure(self, event: str, problem: BaseException) -> None:
-        """Tell where an exception that nobody expected came from; not its text, where bytes of a request may be."""
+        """Tell where an unexpected exception came from; not its text, where bytes of a request may be."""
         self.warning(event, problem=type(problem).__name__, where=_where(problem))
 
 

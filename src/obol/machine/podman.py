@@ -143,7 +143,7 @@ class _Info(msgspec.Struct, frozen=True):
 class Podman:
     """The podman of this user. Methods raise ObolError for what podman refuses, unless they say otherwise.
 
-    `loud` runs what takes long and whose output is for everybody. `note` is told what is waited for after a first
+    `loud` runs what takes long and whose output people may see. `note` takes what is waited for after a first
     Ctrl-C.
     """
 
@@ -310,7 +310,7 @@ class Podman:
     async def _whole(self, work: Coroutine[Any, Any, Completed]) -> Completed:
         """Change pods, to the end: a podman that is killed leaves rules for ports behind that lead to dead addresses.
 
-        Podman forgets them then, so the next pod with such a port is reached by nobody until the machine is restarted.
+        Podman forgets them then, so the next pod with such a port cannot be reached until the machine is restarted.
         """
 
         def waits() -> None:

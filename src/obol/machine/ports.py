@@ -70,7 +70,7 @@ def pick_free(addresses: tuple[str, ...]) -> int:
 
 
 def listens(port: int, proc: Path = _PROC) -> bool:
-    """Tell whether somebody listens on `port` on any address; False where there is no list of it.
+    """Tell whether a program listens on `port` on any address; False where there is no list of it.
 
     It needs no right to bind there, as `is_free` does below 1024.
     """
@@ -78,7 +78,7 @@ def listens(port: int, proc: Path = _PROC) -> bool:
 
 
 def holder(port: int, proc: Path = _PROC) -> Holder | None:
-    """Name the process that listens on `port` on any address; None where nobody does or we may not know."""
+    """Name the process that listens on `port` on any address; None where none does or we may not know."""
     sockets = {f"socket:[{inode}]" for inode in _listening(proc, port)}
     if not sockets:
         return None

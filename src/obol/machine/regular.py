@@ -1,10 +1,10 @@
 """Regular files of known owners: the one way in which files are read whole, and replaced.
 
 A path that a person or a setting names may lead anywhere: to a device, where a rename would destroy the node; to a
-named pipe, where an open waits for ever; round in a circle; to a file of somebody else. So a path is looked at before
+named pipe, where an open waits for ever; round in a circle; to a file of another user. So a path is looked at before
 it is opened. Symbolic links are followed and stay links: it is the file at their end that is replaced.
 
-What is refused is an OSError whose text is a sentence, so that whoever explains an OSError explains it too.
+What is refused is an OSError whose text is a sentence, so that code that explains an OSError explains it too.
 """
 
 from __future__ import annotations
@@ -93,10 +93,10 @@ def find(path: Path) -> FileTarget:
 
 
 def find_ours(path: Path, owners: Collection[int] | None = None) -> FileTarget:
-    """Follow a path to a file that we may replace. Raises OSError: NotRegular for a file of somebody else, too."""
+    """Follow a path to a file that we may replace. Raises OSError: NotRegular for a file of another user, too."""
     known = known_owners() if owners is None else owners
     target = find(path)
-    for uid in target.linked:  # whoever made a link in /tmp chose what we would write to
+    for uid in target.linked:  # the user who made a link in /tmp chose what we would write to
         if uid not in known:
             raise NotRegular(path, f"it is a link of another user, {_name_of(uid)}")
     if target.found is not None and target.found.st_uid not in known:

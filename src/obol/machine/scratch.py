@@ -1,7 +1,7 @@
 """Directories for what other programs write while they work, such as the layers that podman takes out of a registry.
 
 A program that is ended leaves them behind, each with as much as a whole layer. So each run has one of ours, which goes
-with it; and since we may be killed ourselves, each is written down, and removed by whoever comes next.
+with it; and since we may be killed ourselves, each is written down, and the next command removes it.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _alive: set[asyncio.Task[Any]] = set()
 def spawn(work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
     """Run `work` in the background on the running loop.
 
-    The caller may await the task or let it be; an exception that nobody awaits is still reported.
+    The caller may await the task or let it be; an exception that no caller awaits is still reported.
     """
     task = asyncio.get_running_loop().create_task(work, name=name)
     _alive.add(task)
@@ -41,7 +41,7 @@ async def to_its_end(work: Coroutine[Any, Any, T], *, name: str, waits: Callable
     """Await work that does harm where it stops halfway: who is cancelled meanwhile is so when it has ended.
 
     `waits` is called when that begins. Who is cancelled once more does not wait any longer. Raises what the work
-    raises, if nobody was cancelled.
+    raises, unless the caller was cancelled.
     """
     task = spawn(_outcome(work), name=name)
     try:
@@ -62,7 +62,7 @@ class _Failed:
 
 
 async def _outcome(work: Coroutine[Any, Any, T]) -> T | _Failed:
-    """What the work comes to, so that a failure which is told of is not reported as one that nobody awaits."""
+    """What the work comes to, so that a failure which is told of is not reported as one that no caller awaits."""
     try:
         return await work
     except Exception as problem:  # noqa: BLE001 - whatever it is, it is raised where the work is awaited

@@ -43,7 +43,7 @@ _LINK_PARAMETER = re.compile(
 
 
 def worth_reading(lines: Sequence[str], longest: int) -> Iterator[str]:
-    """The first lines, none longer than `longest` characters, and no more in all than anybody honest sends."""
+    """The first lines, none longer than `longest` characters, and no more in all than an honest server sends."""
     left = MAX_ALL
     for line in islice(lines, MAX_LINES):
         yield line[: min(longest, left)]

@@ -256,7 +256,7 @@ def is_opaque(content_type: str) -> bool:
 
 
 def opaque(content_type: str) -> Manifest:
-    """A manifest of which only the kind is known; it names nothing that anybody may read."""
+    """A manifest of which only the kind is known; it names nothing that a client may read."""
     return Manifest(bare(content_type), (), (), None, "")
 
 

@@ -1,7 +1,7 @@
 """The anonymous token flow of registries, as a conversation that awaits nothing.
 
 `negotiate` yields what is to be done and is sent what came of it, so it runs without a network, and there is only one
-place that knows the order of things. Public registries want a token from nobody in particular, too; we hold no
+place that knows the order of things. Public registries want a token from anonymous clients, too; we hold no
 credentials, so a registry that asks for any has denied us. Source:
 https://github.com/distribution/distribution/blob/main/docs/content/spec/auth/token.md.
 """
@@ -95,7 +95,7 @@ class Proceed:
 
 @dataclass(frozen=True, slots=True)
 class AccessDenied:
-    """Nobody in particular may not have the resource."""
+    """An anonymous client may not have the resource."""
 
     why: str
 

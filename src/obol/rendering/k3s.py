@@ -22,7 +22,7 @@ ADDRESS = "203.0.113.254"
 """Of TEST-NET-3, which is in no network that a machine can be in (RFC 5737)."""
 NETWORK = f"{ADDRESS}/31"
 CACHES = "127.54.0.1"
-"""Of this machine's loopback: where the node, and nobody else, asks the registry caches. It reads that once, and other
+"""Of this machine's loopback: where the node alone asks the registry caches. It reads that once, and other
 clients have 127.0.0.1, so what it was given can be told from what they were given."""
 SERVICES = "10.43.0.0/16"
 """Addresses of Services, those that k3s has anyway."""
@@ -55,7 +55,7 @@ class Server:
     data: str
     """The absolute path of the directory that is k3s's alone."""
     registries: str = ""
-    """The path of a registries.yaml; "" for a node that is told of no caches."""
+    """The path of a registries.yaml; "" for a node without caches."""
 
 
 def server_config(server: Server) -> str:

@@ -32,7 +32,7 @@ class UserService:
 def systemd_unit(service: UserService) -> str:
     """Render obol-cache.service. Raises ValueError for text that a unit cannot hold.
 
-    The limit on starts is for an engine that somebody started by hand: the unit steps back from it after a minute.
+    The limit on starts is for an engine that a person started by hand: the unit steps back from it after a minute.
     """
     environment = [f"Environment={systemd_word(f'{name}={value}')}" for name, value in sorted(service.environ.items())]
     return "\n".join(

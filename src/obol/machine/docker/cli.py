@@ -40,7 +40,7 @@ _JSON = ("--format", "{{json .}}")
 
 @dataclass(frozen=True, slots=True)
 class ContainerSpec:
-    """What a container is to be made of; whatever is not said is Docker's default."""
+    """What a container is to be made of; what is not said is Docker's default."""
 
     name: str
     image: str
@@ -70,7 +70,7 @@ class ContainerSpec:
 
 
 class Docker:
-    """Whatever daemon the command line talks to. `loud` runs what takes long and whose output is for everybody."""
+    """The daemon that the command line talks to. `loud` runs what takes long and may be shown to people."""
 
     def __init__(self, runner: Runner, loud: Runner | None = None) -> None:
         self._runner = runner
@@ -104,7 +104,7 @@ class Docker:
         return await self._change("network", "create", *_labelled(labels), name)
 
     async def remove_network(self, network: str) -> bool:
-        """Remove a network, which nobody may be on; False where there is none. By ID where names may be shared."""
+        """Remove a network on which no container is; False where there is none. By ID where names may be shared."""
         return await self._unless_absent("network", "rm", network)
 
     async def connect(self, network: str, container: str) -> None:
@@ -260,7 +260,7 @@ class Docker:
         return completed
 
     async def _answer(self, *command: str, within: float) -> Completed:
-        """Any exit code is an answer, unless nobody was there to give it."""
+        """Any exit code is an answer, unless there is no program or no daemon to give it."""
         completed = await self._run(command, within=within)
         if completed.code:
             problem = refused(_shown(command), completed.stderr)

@@ -1,4 +1,4 @@
-"""How the descriptors that the system grants are divided: who takes all of them makes every other part fail.
+"""How the descriptors that the system grants are divided: a part that takes all of them makes every other part fail.
 
 A client takes three while it is sent a file: its connection, the file, and a second descriptor of the connection. A
 transfer takes two: its connection and the file that it writes, and some need another connection for a moment.
@@ -24,7 +24,7 @@ class Shares:
     connections: int
     upstream: int
     unattended: int
-    """Questions of one kind that nobody waits for: manifests, heads, tags, lists, and blobs that are confirmed."""
+    """Questions of one kind that no client waits for: manifests, heads, tags, lists, and blobs that are confirmed."""
 
 
 def divide(files: int) -> Shares:

@@ -91,7 +91,7 @@ class _Authority:
 
 
 class Authenticator:
-    """Sends requests to one registry, and to those that it redirects to, with whatever anonymous token each needs."""
+    """Sends requests to one registry, and to those that it redirects to, with the anonymous token that each needs."""
 
     def __init__(self, transport: Transport, base: str, clock: Clock, within: float) -> None:
         self._transport = transport
@@ -110,7 +110,7 @@ class Authenticator:
             challenges = tuple(arrived.response.headers.getall("WWW-Authenticate", ()))
             if not arrived.moved or arrived.response.status != 401 or not challenges:
                 break
-            # Another registry: it is asked with a token of its own, and with none that somebody else gave.
+            # Another registry: it is asked with a token of its own, and with none that another registry gave.
             await drain(arrived.response)
             authority = self._authority(arrived.url)
             told = Answer(arrived.response.status, challenges)

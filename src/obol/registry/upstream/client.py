@@ -175,7 +175,7 @@ class RegistryUpstream:
             return await self._listing(repository, without, accept, Question.LIST)
 
     async def _referrers(self, repository: Repository, target: str, accept: str) -> Listing:
-        """Whoever has no such list says so in many ways; an error of the server's own (500) is one of them."""
+        """A registry without such a list says so in many ways; an error of the server's own (500) is one of them."""
         try:
             found = await self._listing(repository, target, accept, Question.REFERRERS)
         except Misbehaved as problem:

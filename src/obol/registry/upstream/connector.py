@@ -145,7 +145,7 @@ def notice_loss(response: aiohttp.ClientResponse) -> None:
 
     def lost(ended: asyncio.Future[None]) -> None:
         if not ended.cancelled():
-            ended.exception()  # or asyncio reports that nobody looked at it
+            ended.exception()  # or asyncio reports an exception that was never retrieved
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("the body broke off"))
 

@@ -11,7 +11,7 @@ UpstreamError
 ├── Misbehaved        an answer that cannot be believed (wrong type, length, digest, redirect); asking again is no use
 └── Unavailable       no answer in time, cut short, or 5xx; may pass
     ├── Busy          503 with Retry-After: this path is to be left alone for `seconds`
-    └── NoConnection  nobody listens, or the name leads nowhere
+    └── NoConnection  nothing listens there, or the name leads nowhere
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Busy(Unavailable):
 
 
 class NoConnection(Unavailable):
-    """Nobody listens, or the name leads nowhere: that will not be otherwise in a moment, so nothing is tried again.
+    """Nothing listens there, or the name leads nowhere: that will not change in a moment, so it is not tried again.
 
     `elsewhere`: that is so of a host that the registry names, not of the registry.
     """
@@ -178,11 +178,11 @@ class Slots(Protocol):
         ...
 
     def crowded(self) -> bool:
-        """Whether there are so many that who has several should give one back."""
+        """Whether there are so many that a transfer with several should give one back."""
         ...
 
     def wanted(self) -> bool:
-        """Whether somebody waits for one."""
+        """Whether a transfer waits for one."""
         ...
 
     def lend(self) -> bool:

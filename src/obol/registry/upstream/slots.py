@@ -77,7 +77,7 @@ class SlotPool:
 
     async def wait(self, registry: str, within: float) -> None:
         """Take a connection, after those who waited before. Raises Unavailable after `within` seconds."""
-        # Whoever waits already is given what is released at once: where something is free, nobody waits for it.
+        # What is released goes to a waiting transfer at once: where something is free, no transfer waits for it.
         if self._left(registry, self._firsts) > 0:
             self.take(registry)
             return
@@ -94,7 +94,7 @@ class SlotPool:
             raise
 
     def wanted(self, registry: str) -> bool:
-        """Whether somebody waits for a connection to `registry`."""
+        """Whether a transfer waits for a connection to `registry`."""
         return any(waiter.registry == registry for waiter in self._waiting)
 
     def _leave(self, waiter: _Waiter) -> None:
@@ -105,7 +105,7 @@ class SlotPool:
             self.give(waiter.registry)
 
     def give(self, registry: str) -> None:
-        """Give a connection back; it goes to whoever waits longest and can use it."""
+        """Give a connection back; it goes to the transfer that waits longest and can use it."""
         self._used[registry] -= 1
         self._wake()
 
@@ -137,11 +137,11 @@ class UpstreamSlots:
         return True
 
     def crowded(self) -> bool:
-        """Whether there are so many that who has several should give one back."""
+        """Whether there are so many that a transfer with several should give one back."""
         return self._pool.room(self._registry) < 0
 
     def wanted(self) -> bool:
-        """Whether somebody waits for one."""
+        """Whether a transfer waits for one."""
         return self._pool.wanted(self._registry)
 
     def lend(self) -> bool:

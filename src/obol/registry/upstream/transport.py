@@ -1,4 +1,4 @@
-"""HTTP to one upstream and to whatever it redirects to.
+"""HTTP to one upstream and to the hosts that it redirects to.
 
 Redirects are followed by hand: the Authorization header must not cross to another origin (object stores answer 400 to
 it), a Location must be used byte for byte (re-quoting breaks presigned URLs), and where it leads is checked. aiohttp's

@@ -27,7 +27,7 @@ def serve(
     log_level: int = logging.INFO,
     log_file: Path | None = None,
 ) -> int:
-    """Serve until a signal or the control socket ends it, and keep a `log_file` small meanwhile; gives the exit code."""
+    """Serve until a signal or the control socket ends it, and keep a `log_file` small; gives the exit code."""
     for warning in warnings:
         # As the engine logs, so that a log of JSON lines stays one.
         line = json.dumps({"level": "warning", "event": warning}) if log_format == "json" else f"warning: {warning}"

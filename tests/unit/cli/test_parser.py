@@ -111,6 +111,8 @@ def test_other_versions_stay_as_they_are() -> None:
             "invalid value for '--output' / '-o': 'yaml' is not one of 'human', 'json'",
             "`obol cache status",
         ),
+        ("-o xml cache status", "invalid value for '--output' / '-o': 'xml' is not one of", "`obol --help` tells"),
+        ("cache logs -n many", "invalid value for '--lines' / '-n'", "`obol cache logs --help` tells"),
         ("cache stop more", "got unexpected extra argument(s) (more)", "`obol cache stop --help` tells"),
     ],
 )

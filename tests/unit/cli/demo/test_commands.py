@@ -60,22 +60,22 @@ def test_result(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
     assert err == "direct (no cache): 250 MB\n  18.0 s, 250 MB from upstream\n"
 
 
-def test_defaults(played: Played) -> None:
-    """A quarter of a real stack over a usual line, within a percent."""
-    assert main.run(["demo", "-q"]) == 0
+@pytest.mark.parametrize(
+    ("options", "settings"),
+    [
+        ("", DemoSettings(250_000_000, Link())),
+        (
+            "--rate 100M --connection-rate 10M --latency 50ms --size 10%",
+            DemoSettings(100_072_000, Link(100e6, 10e6, 0.05)),
+        ),
+    ],
+)
+def test_options(played: Played, options: str, settings: DemoSettings) -> None:
+    """Each option says what the link or the images are; without any it is a quarter of a real stack, a usual line."""
+    assert main.run(["demo", "-q", *options.split()]) == 0
 
-    (settings,) = played.settings
-    assert settings.link == Link()
-    assert settings.size == pytest.approx(QUARTER, rel=0.01)
-
-
-def test_options(played: Played) -> None:
-    """Each option says what the link or the images are."""
-    line = "demo -q --rate 100M --connection-rate 10M --latency 50ms --size 10%"
-
-    assert main.run(line.split()) == 0
-
-    assert played.settings == [DemoSettings(100_072_000, Link(100e6, 10e6, 0.05))]
+    assert played.settings == [settings]
+    assert pytest.approx(QUARTER, rel=0.01) == 250_000_000
 
 
 def test_json(played: Played, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,12 +180,3 @@ def test_a_terminal_without_blocks(
     assert main.run(["demo"]) == 0
 
     assert capsys.readouterr().out.isascii()
-
-
-def test_help(capsys: pytest.CaptureFixture[str]) -> None:
-    """The help says what it needs and what it leaves."""
-    assert main.run(["demo", "--help"]) == 0
-
-    out = capsys.readouterr().out
-    assert "Needs no Docker and no internet" in out
-    assert max(map(len, out.splitlines())) <= 80

@@ -36,14 +36,6 @@ def world(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     return found
 
 
-@pytest.mark.parametrize("line", ["dev --help", "dev push --help", "dev reset --help"])
-def test_help(terminal: Terminal, line: str) -> None:
-    """Help fits 80 columns."""
-    assert terminal.run(line) == 0
-
-    assert max(map(len, terminal.out.splitlines())) <= 80
-
-
 def test_push_and_reset(terminal: Terminal, world: DevWorld) -> None:
     """A person sees what runs, how much was pushed and how to go back; and does so."""
     assert terminal.run("dev push app:dev --deployment llm/litellm") == 0

@@ -29,14 +29,6 @@ COUNT = len(stack_images())
 pytestmark = pytest.mark.usefixtures("stack_world")
 
 
-def test_help(terminal: Terminal) -> None:
-    """Help fits 80 columns and tells what this version does not do yet."""
-    assert terminal.run("stack up --help") == 0
-
-    assert max(map(len, terminal.out.splitlines())) <= 80
-    assert "it fills the caches" in " ".join(terminal.out.split())
-
-
 def test_up(terminal: Terminal, stack_world: World, tmp_path: Path) -> None:
     """Every image is fetched into the cache engine that the settings describe, and a table fits 80 columns."""
     assert terminal.run("stack up") == 0

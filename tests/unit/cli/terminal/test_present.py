@@ -80,11 +80,26 @@ def test_notes(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("", "hello\ntake care\n")
 
 
-def test_error_for_people(capsys: pytest.CaptureFixture[str]) -> None:
-    """An error says what failed, why, and what to do next."""
-    Speaker().error(ObolError("it failed", why="first\nsecond", hint="do this"))
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (
+            ObolError("it failed", why="first\nsecond", hint="do this"),
+            "error: it failed\n  why: first\n       second\n  try: do this\n",
+        ),
+        (ObolError("it failed"), "error: it failed\n"),
+        (
+            SettingsError(("--a x", "--b y")),
+            "error: 2 settings cannot be used\n  - --a x\n  - --b y\n"
+            "  try: correct what is named above, or remove it to use the default\n",
+        ),
+    ],
+)
+def test_error_for_people(capsys: pytest.CaptureFixture[str], error: ObolError, text: str) -> None:
+    """An error says what failed, why, and what to do next, as far as that is known; of settings, each problem."""
+    Speaker().error(error)
 
-    assert capsys.readouterr() == ("", "error: it failed\n  why: first\n       second\n  try: do this\n")
+    assert capsys.readouterr() == ("", text)
 
 
 def test_interruption(capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,21 +111,6 @@ def test_interruption(capsys: pytest.CaptureFixture[str]) -> None:
     first, second, third = capsys.readouterr().err.splitlines()
     assert [first, second] == ["Interrupted. Nothing is left behind.", "Nothing was removed."]
     assert json.loads(third)["error"]["exit_code"] == 130
-
-
-def test_short_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """What is not known is left out."""
-    Speaker().error(ObolError("it failed"))
-
-    assert capsys.readouterr().err == "error: it failed\n"
-
-
-def test_settings_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """Problems with settings are listed, each on a line of its own."""
-    Speaker().error(SettingsError(("--a x", "--b y")))
-
-    err = capsys.readouterr().err
-    assert err.startswith("error: 2 settings cannot be used\n  - --a x\n  - --b y\n  try: ")
 
 
 def test_error_as_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -90,8 +90,10 @@ def test_notes(capsys: pytest.CaptureFixture[str]) -> None:
         (ObolError("it failed"), "error: it failed\n"),
         (
             SettingsError(("--a x", "--b y")),
-            "error: 2 settings cannot be used\n  - --a x\n  - --b y\n"
-            "  try: correct what is named above, or remove it to use the default\n",
+            (
+                "error: 2 settings cannot be used\n  - --a x\n  - --b y\n"
+                "  try: correct what is named above, or remove it to use the default\n"
+            ),
         ),
     ],
 )

@@ -38,9 +38,9 @@ storage:
 http: {{addr: "{address}"}}
 """
 
-_GET = """\
+_GET = f"""\
 import http.client, sys
-connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=40)
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout={scaled(10)})
 connection.request("GET", sys.argv[2])
 print(connection.getresponse().status)
 """

@@ -56,7 +56,7 @@ def mirrors(path: str) -> dict[str, int]:
     found = {}
     for registry, mirror in told.items():
         try:
-            with urllib.request.urlopen(f"{mirror['endpoint'][0]}/v2/", timeout=5) as answer:
+            with urllib.request.urlopen(f"{mirror['endpoint'][0]}/v2/", timeout=30) as answer:
                 found[registry] = answer.status
         except urllib.error.URLError as problem:
             found[registry] = getattr(problem, "code", 0)

@@ -12,8 +12,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-import pytest
-
 from tests.engine.gapmeter import worst
 from tests.fakes.content import digest_of
 from tests.fakes.evil import ATTACKS, LARGE, EvilRegistries
@@ -95,7 +93,6 @@ async def ask(engine: Metered, *attacks: str) -> None:
     await asyncio.gather(*(say(port, head(f"/v2/x/y/{one}")) for port in ports for one in ASKED for _ in range(2)))
 
 
-@pytest.mark.timeout(120)
 async def test_upstreams(tmp_path: Path) -> None:
     """Whatever upstreams send, all at once, no callback takes long, memory is bounded, and the engine answers."""
     with EvilRegistries() as evil:
@@ -106,7 +103,6 @@ async def test_upstreams(tmp_path: Path) -> None:
             assert (await request(engine.ports[named("circle")], "GET", "/healthz")).status == 200
 
 
-@pytest.mark.timeout(120)
 async def test_clients(tmp_path: Path) -> None:
     """Whatever clients do with a large manifest that is held, no callback takes long and memory is bounded."""
     with EvilRegistries() as evil:

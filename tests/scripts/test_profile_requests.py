@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from scripts import profile_requests
 from scripts.profile_requests import COLD, MOST, WARM, modules, table
 
+if TYPE_CHECKING:
+    import pytest
 
-@pytest.mark.timeout(60)
+
 def test_requests_enter_no_more_than_they_may(capsys: pytest.CaptureFixture[str]) -> None:
     """Real requests of each kind stay within the bounds, and the page names each module that a blob enters."""
     code = profile_requests.main(["--list", COLD])

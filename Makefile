@@ -31,7 +31,7 @@ FRONTEND_DEPLOYMENT ?= frontend/frontend
 FRONTEND_IMAGE ?= obol-frontend:$(firstword $(shell printf %s '$(CURDIR)' | cksum))
 OBOL ?= $(BIN)/obol
 
-PURE := src/obol/oci/*,src/obol/registry/policy/*,src/obol/rendering/*,src/obol/stack/plan.py
+PURE := src/obol/oci/*,src/obol/registry/policy/*,src/obol/registry/transfers/segments.py,src/obol/registry/control/api.py,src/obol/rendering/*,src/obol/stack/plan.py
 STEPS := check-format check-lint check-types check-imports check-names check-sizes check-mirror check-docs check-tests
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 # No index, environment or settings file of the machine may show in a lock.

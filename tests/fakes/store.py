@@ -75,11 +75,10 @@ class MemoryReadable:
 
 
 class MemoryContent:
-    """Complete and verified content, by digest; `quarantined` lists what was taken out of service."""
+    """Complete and verified content, by digest."""
 
     def __init__(self) -> None:
         self._held: dict[Digest, _File] = {}
-        self.quarantined: list[Digest] = []
 
     async def size(self, digest: Digest) -> int | None:
         file = self._held.get(digest)
@@ -116,8 +115,7 @@ class MemoryContent:
         return await self.read(digest) is not None
 
     async def quarantine(self, digest: Digest) -> None:
-        if self._held.pop(digest, None) is not None:
-            self.quarantined.append(digest)
+        self._held.pop(digest, None)
 
     async def usage(self) -> Amount:
         return Amount(len(self._held), sum(file.size() for file in self._held.values()))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +18,9 @@ from tests.fakes.store import MemoryStore
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import REPOSITORY, World, world
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
 IMAGE = make_image(500, seed=1, platforms=("linux/amd64", "linux/arm64"))
 MOVED = make_image(500, seed=2, platforms=("linux/amd64", "linux/arm64"))
 DOCKER = make_image(500, seed=3, docker=True, index=False)
@@ -28,6 +33,15 @@ def upstream() -> FakeUpstream:
     one = FakeUpstream()
     one.add(REPOSITORY, "v1", IMAGE)
     return one
+
+
+@asynccontextmanager
+async def aged() -> AsyncIterator[World]:
+    """A world that knows the tag, whose time is over."""
+    async with world(upstream(), tag_ttl=60.0) as w:
+        await w.document("v1")
+        w.clock.advance(61.0)
+        yield w
 
 
 async def refused(
@@ -138,9 +152,7 @@ async def test_wall_clock_may_jump() -> None:
 @pytest.mark.parametrize("problem", BROKEN)
 async def test_stale_on_error(problem: UpstreamError) -> None:
     """While the upstream fails in whatever way, a known tag is served, marked, and good for this time only."""
-    async with world(upstream(), tag_ttl=60.0) as w:
-        await w.document("v1")
-        w.clock.advance(61.0)
+    async with aged() as w:
         w.upstream.problems["head_manifest"] = problem
 
         stale = await w.document("v1")
@@ -150,9 +162,7 @@ async def test_stale_on_error(problem: UpstreamError) -> None:
 
 async def test_stale_while_on_hold() -> None:
     """While the upstream is left alone nobody asks it, and a known tag is served, marked."""
-    async with world(upstream(), tag_ttl=60.0) as w:
-        await w.document("v1")
-        w.clock.advance(61.0)
+    async with aged() as w:
         w.upstream.hold = Hold(30.0, Problem.RATE_LIMITED)
 
         stale = await w.document("v1")
@@ -163,9 +173,7 @@ async def test_stale_while_on_hold() -> None:
 
 async def test_stale_when_slow() -> None:
     """An upstream that thinks too long is not waited for where the tag is known; its late answer still counts."""
-    async with world(upstream(), tag_ttl=60.0) as w:
-        await w.document("v1")
-        w.clock.advance(61.0)
+    async with aged() as w:
         gate = w.upstream.gates["head_manifest"] = asyncio.Event()
 
         assert (await w.document("v1")).source is Source.STALE
@@ -179,9 +187,7 @@ async def test_stale_when_slow() -> None:
 @pytest.mark.parametrize("problem", [Absent("gone"), Denied("private now")])
 async def test_absence_and_refusal_are_not_stale(problem: UpstreamError) -> None:
     """A tag that is gone or private now is not served from memory; its content stays, by digest."""
-    async with world(upstream(), tag_ttl=60.0) as w:
-        await w.document("v1")
-        w.clock.advance(61.0)
+    async with aged() as w:
         w.upstream.problems["head_manifest"] = problem
 
         assert (await refused(w, "v1")).kind is MANIFEST_UNKNOWN

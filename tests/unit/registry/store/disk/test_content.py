@@ -269,18 +269,6 @@ async def test_verified_once(store: DiskStore, monkeypatch: pytest.MonkeyPatch) 
     assert reads == [DIGEST]
 
 
-async def test_links_are_not_followed(store: DiskStore, tmp_path: Path) -> None:
-    """A link planted in place of content is no content, even to the right bytes."""
-    (tmp_path / "elsewhere").write_bytes(DATA)
-    place(store).parent.mkdir()
-    place(store).symlink_to(tmp_path / "elsewhere")
-
-    assert await held(store) is None
-    await put(store)
-    assert await held(store) == DATA
-    assert not place(store).is_symlink()
-
-
 async def test_memory_is_bounded(store: DiskStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only so many sizes are remembered; the others are looked up again."""
     monkeypatch.setattr(store.content._files, "_capacity", 2)

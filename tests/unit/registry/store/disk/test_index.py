@@ -40,28 +40,6 @@ async def test_fill(database: Database) -> None:
     assert await index.usage() == Amount(1, 3)
 
 
-async def test_add(database: Database) -> None:
-    """What is added is verified, once."""
-    index = BlobIndex(database)
-
-    for file in (ONE, TWO, TWO):
-        await index.add(file)
-
-    assert await index.find(ONE.digest) == BlobRow(3, verified=True, stored_at=ONE.stored_at)
-    assert await index.usage() == await BlobIndex(database).usage() == Amount(2, 15)
-
-
-async def test_forget(database: Database) -> None:
-    """What is forgotten no longer counts."""
-    index = BlobIndex(database)
-
-    for _ in range(2):
-        await index.forget(ONE.digest)
-
-    assert await index.find(ONE.digest) is None
-    assert await index.usage() == Amount(0, 0)
-
-
 async def test_failed_change(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A change that failed, even at its commit, does not count."""
     index = BlobIndex(database)

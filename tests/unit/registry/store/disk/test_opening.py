@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from obol.errors import StoreInUse, StoreUnusable
-from obol.oci.references import Digest, Repository, Tag
+from obol.oci.references import Digest
 from obol.registry.store.disk.opening import open_store
-from obol.registry.store.ports import HeldTag, RepositoryKey, StoreError
+from obol.registry.store.ports import StoreError
 from tests.unit.descriptors import descriptors
 
 if TYPE_CHECKING:
@@ -54,20 +54,6 @@ async def test_made(tmp_path: Path) -> None:
         *("lock", "version", "index.sqlite", "names.jsonl"),
         *("blobs", "partial", "quarantine"),
     }
-
-
-async def test_kept(tmp_path: Path) -> None:
-    """What was stored is there after a restart."""
-    repo, held = RepositoryKey("docker.io", Repository("a")), HeldTag(Tag("1"), "", Digest.of(b"x"), "text/plain", 1.0)
-    store = open_store(tmp_path)
-    await store.content.put(Digest.of(b"x"), b"x")
-    await store.metadata.set_tag(repo, held)
-    await store.close()
-    again = open_store(tmp_path)
-
-    assert await again.content.size(Digest.of(b"x")) == 1
-    assert [(known.repo, known.held) for known in await again.metadata.known()] == [(repo, held)]
-    await again.close()
 
 
 async def test_relative_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,18 +166,6 @@ async def test_other_layout(tmp_path: Path, version: str) -> None:
         open_store(tmp_path)
 
     assert entries(tmp_path)["version"] == version.encode()
-
-
-async def test_newer_index(tmp_path: Path) -> None:
-    """A newer index is refused, not taken for a damaged one."""
-    await open_store(tmp_path).close()
-    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as connection:
-        connection.execute("PRAGMA user_version = 99")
-
-    with pytest.raises(StoreUnusable, match="version 99"):
-        open_store(tmp_path)
-
-    assert not [name for name in entries(tmp_path) if "damaged" in name]
 
 
 async def test_locked_index(tmp_path: Path) -> None:

@@ -7,17 +7,14 @@ import gc
 import os
 import shutil
 import signal
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from obol.machine import tasks
 from tests import limits
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 SYSTEM_DIRECTORIES = ("/usr/local/sbin", "/usr/sbin", "/sbin")
 """Where daemons live that are not on the PATH of an ordinary user."""

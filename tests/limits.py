@@ -10,15 +10,11 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from obol.registry.settings import TimeLimits
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 VARIABLE = "OBOL_TEST_PATIENCE"
 MOST = 8.0

@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.clients.images import FLAVOURS, Library, push
 from tests.clients.sandbox import OUTSIDE, Sandbox
 from tests.clients.servers import Engine, Upstream
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 # The second source is a port of this machine where nobody listens: what the engine does not give, nobody gives.
 _REGISTRIES = """\

@@ -14,16 +14,14 @@ import json
 import platform
 import random
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 from urllib.parse import urlsplit
 
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Flavour = Literal["oci", "docker"]
 

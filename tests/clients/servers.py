@@ -11,19 +11,17 @@ import sys
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import pytest
 
 from tests.clients.sandbox import DIE_WITH_US, OUTSIDE, Sandbox
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 T = TypeVar("T")
 

@@ -11,8 +11,9 @@ import json
 import signal
 import sys
 import tarfile
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -21,10 +22,6 @@ from tests.clients.daemons import Daemon, buildkitd, containerd, dockerd
 from tests.clients.images import GREETING, PAYLOAD_PATH, Library
 from tests.clients.sandbox import Sandbox, isolated_where_possible, needs_root, open_sandbox
 from tests.clients.servers import Engine, UnixConnection, Upstream, environment, run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 REFERENCE = "docker.io/library/app:oci"
 DAEMON_JSON = '{\n\t"max-concurrent-downloads" : 2\n}'

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -19,10 +20,6 @@ from tests.clients.sandbox import needs_root
 from tests.clients.servers import Engine, Upstream, environment
 from tests.fakes.tls import make_certificate, secure_server
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 pytestmark = [
     pytest.mark.tool("containerd", "ctr", "runc", "docker-registry", "busybox"),

@@ -5,20 +5,16 @@ The daemon, the engine and the upstream live in a network of their own, in which
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.clients.daemons import Daemon, dockerd
 from tests.clients.images import FLAVOURS, GREETING, Flavour, Image, Library
 from tests.clients.sandbox import Sandbox, needs_root, open_sandbox
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.clients.servers import Engine, Upstream
+from tests.clients.servers import Engine, Upstream
 
 pytestmark = [
     pytest.mark.tool("dockerd", "docker", "containerd", "runc", "ip", "docker-registry", "busybox"),

@@ -6,8 +6,9 @@ The image is run too: what arrived is a file system that works.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,10 +16,6 @@ from tests.clients.containers import podman_settings, write_policy, write_regist
 from tests.clients.images import FLAVOURS, GREETING, Flavour, Image, Library
 from tests.clients.sandbox import needs_root, open_sandbox
 from tests.clients.servers import Engine, Upstream, environment, run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = [
     pytest.mark.tool("podman", "conmon", "runc", "docker-registry", "busybox"),

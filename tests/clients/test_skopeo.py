@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,10 +16,6 @@ from tests.clients.containers import write_policy, write_registries
 from tests.clients.images import FLAVOURS, Flavour, Image, Library
 from tests.clients.sandbox import isolated_where_possible
 from tests.clients.servers import Engine, Upstream, environment, run
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.tool("skopeo", "docker-registry", "busybox")
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.clients.images import Image, Library
 from tests.clients.servers import Child, Engine, Upstream, environment
 from tests.clients.throttle import Throttle
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from tests.clients.images import Image, Library
 
 pytestmark = pytest.mark.tool("docker-registry", "busybox")
 

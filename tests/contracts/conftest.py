@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from obol.registry.store.disk.opening import open_store
+from obol.registry.store.ports import Store
 from tests.fakes.store import MemoryStore
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from obol.registry.store.ports import Store
 
 
 @pytest.fixture(params=["disk", "memory"])

@@ -1,16 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from obol.oci.references import Digest
 from obol.registry.control.api import Amount
-from obol.registry.store.ports import StoreError, transfer_id
+from obol.registry.store.ports import Readable, Store, StoreError, transfer_id
 from tests.fakes.store import bytes_of
-
-if TYPE_CHECKING:
-    from obol.registry.store.ports import Readable, Store
 
 DATA = b"a layer of some bytes"
 DIGEST = Digest.of(DATA)

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.oci.manifests import Descriptor, Manifest, Platform
 from obol.oci.references import Digest, Repository, Tag
-from obol.registry.store.ports import ContentKind, Grant, HeldTag, KnownManifest, Provenance, RepositoryKey
-
-if TYPE_CHECKING:
-    from obol.registry.store.ports import Store
+from obol.registry.store.ports import ContentKind, Grant, HeldTag, KnownManifest, Provenance, RepositoryKey, Store
 
 ALPINE = RepositoryKey("docker.io", Repository("library/alpine"))
 BUSYBOX = RepositoryKey("docker.io", Repository("library/busybox"))

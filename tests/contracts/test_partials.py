@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from obol.oci.references import Digest
 from obol.registry.control.api import Amount
-from obol.registry.store.ports import StoreError, transfer_id
-
-if TYPE_CHECKING:
-    from obol.registry.store.ports import Store
+from obol.registry.store.ports import Store, StoreError, transfer_id
 
 DATA = bytes(range(256)) * 40
 DIGEST = Digest.of(DATA)

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 import pytest
 
-from tests.fakes.k3d import Killed
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from tests.fakes.k3d import FakeMachine
+from tests.fakes.k3d import FakeMachine, Killed
 
 WHEN = pytest.mark.parametrize("when", ["before", "during", "after"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +14,6 @@ from obol.errors import ObolError
 from obol.machine.docker.errors import NoAddressPool
 from tests.fakes import docker as fake
 from tests.fakes.k3dstack import ID, NAME, NODE, Stack, on_fresh_machine
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 REMAINS = [
     f"docker ps --all --no-trunc --filter label=k3d.cluster={NAME} --format {{{{json .}}}}",

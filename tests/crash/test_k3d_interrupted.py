@@ -6,7 +6,8 @@ it has done everything.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -14,10 +15,6 @@ from obol.rendering.k3d import mirrors_in, node_archive
 from obol.workloads.sources import packaged
 from tests.crash.killing import WHEN, killed_at_each_call
 from tests.fakes.k3dstack import ID, IMAGES, MIRRORS, NAME, Stack, on_fresh_machine
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
 WANTED = {mirror.registry: (mirror.endpoint,) for mirror in MIRRORS}
 

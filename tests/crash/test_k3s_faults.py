@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from obol.errors import ObolError
 from obol.machine.processes import Process
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3s import ID, MIRRORS, Stack, on_fresh_machine
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -6,17 +6,14 @@ it has done everything.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
 from obol.workloads.sources import ManifestFile
 from tests.crash.killing import WHEN, killed_at_each_call
 from tests.fakes.k3s import ELSEWHERE, ID, Stack, on_fresh_machine
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
 
 WORKLOADS = (
     ManifestFile(

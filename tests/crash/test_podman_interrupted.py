@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from tests.fakes.podman import Interruption
 from tests.unit.backends.podmanworld import LITELLM_POD, PROMETHEUS_POD, STACK, World
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.errors import ObolError
 from obol.rendering.registries import Mirror
 from tests.unit.backends.podmanworld import LITELLM, PROMETHEUS, STACK, World
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

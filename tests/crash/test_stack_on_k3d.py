@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -20,7 +21,7 @@ from obol.rendering.k3d import mirrors_in, node_archive
 from obol.stack.caches import DockerCaches
 from obol.stack.home import Home, Identity
 from obol.stack.lifecycle import Lifecycle
-from obol.stack.outcomes import UpRequest
+from obol.stack.outcomes import UpOutcome, UpRequest
 from obol.stack.reclaim import LeakedNetworks
 from obol.workloads.sources import packaged
 from tests.fakes import docker as fake
@@ -30,12 +31,6 @@ from tests.fakes.k3d import FakeMachine
 from tests.fakes.k3dstack import IMAGES, Stack
 from tests.fakes.ports import FakePorts
 from tests.unit.stack.world import LITELLM, FakeReporter, FakeWarmth
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from obol.stack.outcomes import UpOutcome
 
 WHO = Identity("calm-otter", "k3d")
 NAME = "obol-stack-calm-otter"

@@ -15,11 +15,12 @@ import re
 import subprocess
 import tarfile
 import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from obol.machine.commands import Completed, Lines, SystemRunner
 from obol.machine.docker.cli import Docker
@@ -28,9 +29,6 @@ from tests.clients.sandbox import Sandbox, open_sandbox
 from tests.clients.servers import REGISTRY_CONFIG, Child, Upstream, environment, run
 from tests.conftest import find_tool
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 

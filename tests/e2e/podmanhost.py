@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from obol.workloads.images import images_in
 from obol.workloads.sources import packaged
 from tests.clients.containers import podman_settings, write_policy
+from tests.clients.sandbox import Sandbox
 from tests.clients.servers import Child, Upstream, environment
 from tests.e2e.standins import MIB, STAND_INS, push_stand_in
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from tests.clients.sandbox import Sandbox
 
 REGISTRIES = ("docker.io", "ghcr.io", "quay.io")
 RATE = 5.0 * MIB

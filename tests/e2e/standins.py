@@ -11,15 +11,11 @@ import io
 import json
 import random
 import tarfile
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from obol.oci.references import ImageReference
 from tests.clients.images import BUSYBOX, MEDIA_TYPES, Content, Pushing, native_architecture
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from obol.oci.references import ImageReference
 
 MIB = 1024 * 1024
 _WORDS = MEDIA_TYPES["oci"]

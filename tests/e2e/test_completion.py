@@ -6,14 +6,11 @@ import os
 import shlex
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.cli.completion import Shell, script
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LINES = {
     "obol sta": ["stack"],

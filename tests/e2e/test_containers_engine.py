@@ -4,34 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.backends.k3d.node import NodeDocker
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.builtin.process import BuiltinEngine
-from obol.caches.containers.engine import CacheContainers, ContainersEngine
+from obol.caches.containers.engine import CacheContainers, ContainersEngine, ContainersStarted
 from obol.caches.containers.plan import ContainersPlan, RegistryContainer, push_registry
 from obol.caches.docker.gateway import GatewayMirrors, Reached, Unreached
 from obol.caches.docker.network import ensure_network, remove_network
 from obol.errors import EngineUnresponsive
 from obol.machine.commands import SystemRunner
+from obol.machine.docker.cli import Docker
 from obol.machine.docker.errors import DockerFailed, NoAddressPool
+from obol.machine.docker.values import Network
 from obol.rendering.registries import Mirror
-from obol.stack.reclaim import LeakedNetworks
+from obol.stack.reclaim import LeakedNetworks, Reclaimed
 from tests.clients.sandbox import needs_root
 from tests.clients.servers import Engine
 from tests.e2e.dockerhost import BUSYBOX_IMAGE, REGISTRY_IMAGE, DockerHost, open_docker_host
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from obol.caches.containers.engine import ContainersStarted
-    from obol.machine.docker.cli import Docker
-    from obol.machine.docker.values import Network
-    from obol.stack.reclaim import Reclaimed
 
 pytestmark = [
     pytest.mark.tool("dockerd", "docker", "containerd", "runc", "ip", "iptables", "docker-registry", "busybox", "ldd"),

@@ -8,16 +8,13 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
 
 ENDS_WITHIN = scaled(20)
 QUICK = ("--size=6M", "--rate=200M", "--connection-rate=50M", "--latency=5ms")

@@ -10,9 +10,10 @@ import re
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -21,17 +22,13 @@ from obol.backends.k3d.node import NodeDocker
 from obol.caches.containers.engine import ContainersEngine
 from obol.caches.containers.plan import ContainersPlan, push_registry
 from obol.caches.docker.network import ensure_network
+from obol.machine.docker.cli import Docker
 from obol.rendering.registries import registries_yaml
 from obol.stack.home import Home, Identity
 from tests.clients.sandbox import needs_root
 from tests.clients.servers import run
 from tests.e2e import kubectl
 from tests.e2e.dockerhost import BUSYBOX_IMAGE, DockerHost, open_docker_host
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from obol.machine.docker.cli import Docker
 
 pytestmark = [
     pytest.mark.tool("dockerd", "docker", "containerd", "ctr", "runc", "ip", "iptables", "docker-registry", "make"),

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
-from obol.caches.containers.engine import ContainersEngine
+from obol.caches.containers.engine import ContainersEngine, ContainersStarted
 from obol.caches.containers.plan import ContainersPlan, RegistryContainer
 from obol.caches.docker.network import ensure_network
+from obol.machine.docker.cli import Docker
 from tests.clients.containers import write_registries
 from tests.clients.sandbox import needs_root
 from tests.clients.servers import run
@@ -23,12 +24,6 @@ from tests.e2e.podmanhost import podman_environment
 from tests.limits import scaled, wait_until
 from tests.packaging.dockerfile import DOCKERFILE, changes
 from tests.packaging.rootfs import write_root
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from obol.caches.containers.engine import ContainersStarted
-    from obol.machine.docker.cli import Docker
 
 pytestmark = [
     pytest.mark.tool("dockerd", "docker", "containerd", "runc", "ip", "iptables", "docker-registry", "busybox", "ldd"),

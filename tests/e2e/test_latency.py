@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from scripts.measure_latency import BASE, SLOWER_BY, medians
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HEAVY = ("aiohttp", "asyncio", "pydantic", "pydantic_settings", "rich", "structlog", "yaml")
 _LOOK = f"""

@@ -9,9 +9,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -22,9 +23,6 @@ from tests.e2e.standins import MIB
 from tests.e2e.terminal import Terminal
 from tests.fakes import jsonshape
 from tests.limits import scaled, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 pytestmark = [
     pytest.mark.tool("podman", "conmon", "runc", "docker-registry", "busybox", "iptables"),

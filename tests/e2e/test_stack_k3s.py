@@ -11,9 +11,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -23,9 +24,6 @@ from tests.e2e import k3skubectl, k3sprogram
 from tests.fakes import jsonshape
 from tests.fakes.tls import make_certificate
 from tests.limits import scaled, wait_until
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 pytestmark = [pytest.mark.tool("ip", "openssl", "setsid"), pytest.mark.xdist_group("k3s"), needs_root]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import pytest
 
@@ -18,11 +19,7 @@ from tests.fakes.content import FakeImage, make_image
 from tests.fakes.ghcr import FakeGhcr
 from tests.fakes.hub import FakeHub
 from tests.fakes.quay import FakeQuay
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from tests.fakes.server import ReceivedRequest
+from tests.fakes.server import ReceivedRequest
 
 IMAGES = tuple(image.reference for image in stack_images())
 LITELLM = IMAGES[0]

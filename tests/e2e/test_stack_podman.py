@@ -9,18 +9,20 @@ import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from obol.backends.podman.backend import PodmanBackend, PodmanEnvironment
-from obol.backends.ports import ClusterSpec, Step
+from obol.backends.ports import ClusterSpec, Deployed, Step
 from obol.errors import ObolError
 from obol.machine.clock import SystemClock
-from obol.machine.commands import SystemRunner
+from obol.machine.commands import Completed, SystemRunner
 from obol.machine.podman import Podman
+from obol.machine.ports import Holder
 from obol.machine.tasks import spawn
 from obol.registry.control.api import Listener
 from obol.registry.control.client import ControlClient
@@ -31,13 +33,6 @@ from tests.clients.sandbox import Sandbox, needs_root, open_sandbox
 from tests.clients.servers import Engine, Upstream, get
 from tests.e2e.podmanhost import REGISTRIES, filled, podman_environment, slow_line
 from tests.limits import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from obol.backends.ports import Deployed
-    from obol.machine.commands import Completed
-    from obol.machine.ports import Holder
 
 pytestmark = [
     pytest.mark.tool("podman", "conmon", "runc", "docker-registry", "busybox", "iptables"),

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.machine.ports import pick_free
 from tests.clients.sandbox import needs_root
 from tests.e2e.person import Person
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 ADA, BOB = 61_001, 61_002
 """Numbers that no account has."""

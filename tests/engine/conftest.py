@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from obol.machine.clock import SystemClock
+from obol.machine.clock import Clock, SystemClock
 from obol.registry.control.api import Listener
 from obol.registry.engine.engine import USES_EVERY
 from obol.registry.settings import EngineSettings, TransferSettings, UpstreamSettings
 from obol.wiring.engine import RunningEngine, running_engine
+from tests.fakes.behaviours import Behaviour
 from tests.fakes.clock import FakeClock
+from tests.fakes.content import FakeImage
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.http import Reply, request
 from tests.fakes.registry import FakeRegistry
 from tests.limits import eventually, short_limits
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
-    from obol.machine.clock import Clock
-    from tests.fakes.behaviours import Behaviour
-    from tests.fakes.content import FakeImage
 
 QUICK = short_limits(
     connect=0.5,

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
 
 from msgspec.structs import asdict
 
-from tests.engine.conftest import HandClock
+from tests.engine.conftest import Cache, HandClock, Start
 from tests.fakes.content import digest_of, make_image
 from tests.fakes.http import Conversation, Reply, talk
 from tests.limits import eventually
-
-if TYPE_CHECKING:
-    from tests.engine.conftest import Cache, Start
 
 IMAGE = make_image(3000, 70_000, 2_000_000, 6_000_000, seed=40)
 OTHER = make_image(400_000, seed=41)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +19,6 @@ from tests.fakes.content import make_image
 from tests.fakes.http import Reply, request
 from tests.fakes.registry import FakeRegistry, SlowLink
 from tests.limits import eventually, scaled
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MIB = 1024 * 1024
 STORES, KILLS = range(5), 10

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -17,6 +16,7 @@ from obol.registry.store.disk.partials import DiskPartial
 from obol.registry.store.ports import StoreError, transfer_id
 from obol.registry.transfers.transfer import Abandoned
 from obol.registry.upstream.blobs import RegistryStream
+from tests.engine.conftest import Start
 from tests.fakes.behaviours import BAD_RANGES, SILENCE, WRONG_CONTENT, Exchange, cut, flip
 from tests.fakes.content import OCI_INDEX, OCI_MANIFEST, FakeImage, Stored, digest_of, make_image
 from tests.fakes.hostile import HostileRegistry
@@ -24,9 +24,6 @@ from tests.fakes.http import request, talk
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.server import Answer
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from tests.engine.conftest import Start
 
 IMAGE = make_image(40_000, 1_500_000, seed=70, index=False)
 SMALL, LARGE = IMAGE.layers

@@ -7,18 +7,14 @@ import io
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 import structlog
 
 from obol.machine import logs
+from tests.engine.conftest import Start
 from tests.fakes.content import make_image
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.engine.conftest import Start
 
 IMAGE = make_image(60_000, 900_000, seed=80)
 SMALL = IMAGE.layers[0]

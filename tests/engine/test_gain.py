@@ -6,23 +6,18 @@ The engine is a process of its own, and is asked by its control socket, as `obol
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.builtin.process import BuiltinEngine
+from obol.registry.control.api import EngineStatus
 from obol.stack.measuring import Measurement
 from tests.engine.processes import EngineProcess
-from tests.fakes.content import make_image
+from tests.fakes.content import FakeImage, make_image
 from tests.fakes.http import request
 from tests.fakes.registry import FakeRegistry, SlowLink
 from tests.limits import eventually
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.registry.control.api import EngineStatus
-    from tests.fakes.content import FakeImage
 
 HELD = make_image(40_000, 3_000_000, seed=61)
 FRESH = make_image(50_000, 2_000_000, seed=62)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.fakes.content import make_image
+from tests.engine.conftest import Cache, Start
+from tests.fakes.content import FakeImage, make_image
 from tests.fakes.http import talk
 from tests.fakes.registry import FakeRegistry
-
-if TYPE_CHECKING:
-    from tests.engine.conftest import Cache, Start
-    from tests.fakes.content import FakeImage
 
 MIB = 1024 * 1024
 

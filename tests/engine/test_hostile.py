@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.oci.references import Digest
-from tests.engine.conftest import SkippingClock
+from tests.engine.conftest import Cache, SkippingClock, Start
 from tests.fakes.behaviours import (
     BAD_DOCUMENTS,
     BAD_HEADERS,
@@ -31,9 +30,6 @@ from tests.fakes.hostile import CHALLENGES, HostileRegistry
 from tests.fakes.http import request
 from tests.fakes.server import Forced
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from tests.engine.conftest import Cache, Start
 
 IMAGE = make_image(40_000, 1_500_000, seed=40)
 SMALL, LARGE = IMAGE.layers

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.engine.gapmeter import worst
 from tests.fakes.content import digest_of
@@ -18,10 +19,6 @@ from tests.fakes.evil import ATTACKS, LARGE, EvilRegistries
 from tests.fakes.http import request
 from tests.fakes.rude import RUDE, head, say
 from tests.soak.engine import WatchedEngine
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-    from pathlib import Path
 
 GAP = 50.0
 GAP_LARGE = 100.0

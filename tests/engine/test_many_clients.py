@@ -9,22 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
 
 from obol.machine.tasks import spawn
 from obol.oci.mediatypes import OCI_MANIFEST
 from obol.oci.references import Digest
+from obol.registry.server.connection import Connection
 from obol.registry.server.exchange import PIECE
+from tests.engine.conftest import Cache, Start
 from tests.fakes.content import FakeImage, Stored, make_image
 from tests.fakes.registry import FakeRegistry
 from tests.limits import eventually, scaled
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from obol.registry.server.connection import Connection
-    from tests.engine.conftest import Cache, Start
 
 CLIENTS = 64
 LONGEST_GAP = scaled(0.25)

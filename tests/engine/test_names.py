@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from tests.engine.conftest import Start
 from tests.fakes.content import make_image
 from tests.fakes.http import request
 from tests.fakes.registry import FakeRegistry
-
-if TYPE_CHECKING:
-    from tests.engine.conftest import Start
 
 HUB = make_image(1000, seed=30)
 GHCR = make_image(1000, seed=31)

@@ -7,11 +7,10 @@ import json
 import time
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.conftest import QUICK, SkippingClock
+from tests.engine.conftest import QUICK, Cache, SkippingClock, Start
 from tests.fakes.behaviours import html, redirect_to
 from tests.fakes.content import OCI_MANIFEST, digest_of, make_image
 from tests.fakes.hub import FakeHub
@@ -19,9 +18,6 @@ from tests.fakes.optional import answers, refuses_ranges, tells_by_head
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.server import Forced
 from tests.limits import eventually, scaled
-
-if TYPE_CHECKING:
-    from tests.engine.conftest import Cache, Start
 
 IMAGE = make_image(1000, 1_500_000, seed=71)
 MOVED = make_image(1000, seed=72)

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.engine.conftest import HandClock
+from tests.engine.conftest import HandClock, Start
 from tests.fakes.content import make_image
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.server import Forced
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from tests.engine.conftest import Start
 
 IMAGE = make_image(1000, 600_000, seed=10)
 

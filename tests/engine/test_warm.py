@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from tests.engine.conftest import HandClock
+from tests.engine.conftest import HandClock, Start
 from tests.fakes.content import make_image
-
-if TYPE_CHECKING:
-    from tests.engine.conftest import Start
 
 IMAGE = make_image(1000, 900_000, seed=20, platforms=("linux/amd64", "linux/arm64"))
 MOVED = make_image(2000, seed=21)

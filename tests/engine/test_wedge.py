@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.machine.tasks import spawn
 from obol.registry.settings import TimeLimits
 from obol.registry.transfers.slots import LEND_AFTER
-from tests.engine.conftest import SMALL_SEGMENTS
+from tests.engine.conftest import SMALL_SEGMENTS, Cache, Start
 from tests.fakes.behaviours import Behaviour, Exchange, stall_mid_body
 from tests.fakes.chunks import BROKEN_CHUNKS
 from tests.fakes.content import make_image
 from tests.fakes.hostile import HostileRegistry
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from tests.engine.conftest import Cache, Start
 
 IMAGE = make_image(300_000, seed=60)
 CROWD = make_image(*[2000] * (SMALL_SEGMENTS.firsts_per_upstream + 6), seed=61)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
@@ -13,9 +13,6 @@ from obol.caches.builtin.process import BuiltinEngine, Running
 from obol.errors import PortTaken
 from obol.registry.control.api import AccountStatus, EngineStatus, Listener
 from tests.fakes.control import status_body
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass

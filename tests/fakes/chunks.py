@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tests.fakes.behaviours import Behaviour, Exchange
+from tests.fakes.behaviours import Behaviour, Exchange
 
 
 def broken_chunks(tail: bytes) -> Behaviour:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from tests.fakes.runner import FakeRunner
+from tests.fakes.runner import FakeRunner
 
 Json = dict[str, Any]
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tests.fakes.content import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
+from tests.fakes.link import SlowLink
 from tests.fakes.registry import FakeRegistry, Repository, Route, error, kind_of, route
+from tests.fakes.server import Answer, ReceivedRequest
 from tests.fakes.tokens import TokenOffice, asked_scopes, bearer, covers, pull_scope, repository_of
-
-if TYPE_CHECKING:
-    from tests.fakes.link import SlowLink
-    from tests.fakes.server import Answer, ReceivedRequest
 
 _NAMES = {
     OCI_INDEX: ("OCI index", "OCI indexes"),

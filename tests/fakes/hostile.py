@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tests.fakes.behaviours import Behaviour, Exchange
+from tests.fakes.link import SlowLink
 from tests.fakes.registry import FakeRegistry, error, kind_of
+from tests.fakes.server import Answer, ReceivedRequest, Wire
 from tests.fakes.tokens import TokenOffice, asked_scopes
-
-if TYPE_CHECKING:
-    from tests.fakes.link import SlowLink
-    from tests.fakes.server import Answer, ReceivedRequest, Wire
 
 __all__ = ["CHALLENGES", "Behaviour", "HostileRegistry"]
 

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
+from tests.fakes.content import FakeImage
+from tests.fakes.link import SlowLink
 from tests.fakes.registry import ContentServer, FakeRegistry, Repository, error, kind_of, route
 from tests.fakes.server import Answer, FakeServer, ReceivedRequest
 from tests.fakes.tokens import TokenOffice, asked_scopes, bearer, covers, pull_scope, repository_of
-
-if TYPE_CHECKING:
-    from tests.fakes.content import FakeImage
-    from tests.fakes.link import SlowLink
 
 SERVICE = "registry.docker.io"
 LIMIT_MESSAGE = "You have reached your unauthenticated pull rate limit. https://www.docker.com/increase-rate-limit"

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema
 
 from obol.cli.results.verbs import ERROR, RESULTS
 from obol.cli.schema import schemas
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @cache

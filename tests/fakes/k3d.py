@@ -5,19 +5,17 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from obol.machine.commands import Completed
 from obol.rendering.k3d import node_archive
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 TOKEN = "gEhEiMnIs"
 """What must never be seen: the token of a cluster."""

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.backends.k3d.backend import K3dBackend, K3dEnvironment
-from obol.backends.ports import ClusterSpec, Step
+from obol.backends.kubernetes.api import Access
+from obol.backends.ports import Backend, ClusterSpec, Step
 from obol.machine.ports import Holder
 from obol.rendering.registries import Mirror, registries_yaml
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import FakeCluster, FakeMachine
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from obol.backends.kubernetes.api import Access
-    from obol.backends.ports import Backend
 
 ID = "calm-otter"
 NAME = f"obol-stack-{ID}"

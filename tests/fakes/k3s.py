@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from obol.backends.k3s.backend import K3sBackend, K3sEnvironment
-from obol.backends.ports import ClusterSpec, Step
+from obol.backends.kubernetes.api import Access
+from obol.backends.ports import Backend, ClusterSpec, Step
 from obol.machine.commands import Completed
 from obol.machine.ports import Holder
 from obol.machine.processes import Process
@@ -16,12 +17,6 @@ from obol.rendering.k3s import API, KUBELET
 from obol.rendering.registries import Mirror
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import DONE, KUBECONFIG, FakeMachine, failed
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from obol.backends.kubernetes.api import Access
-    from obol.backends.ports import Backend
 
 ID = "calm-otter"
 MIRRORS = (Mirror("docker.io", "http://127.0.0.1:54100"), Mirror("ghcr.io", "http://127.0.0.1:54101"))

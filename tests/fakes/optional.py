@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from tests.fakes.server import Answer
-
-if TYPE_CHECKING:
-    from tests.fakes.behaviours import Behaviour, Exchange
-    from tests.fakes.server import Pairs
+from tests.fakes.behaviours import Behaviour, Exchange
+from tests.fakes.server import Answer, Pairs
 
 
 def answers(status: int, headers: Pairs = (), body: bytes = b"") -> Behaviour:

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from obol.machine.commands import Completed
 from tests.fakes.runner import Ran
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 
 class Interruption(BaseException):

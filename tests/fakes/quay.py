@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from tests.fakes.ghcr import PrivateRegistry
 from tests.fakes.registry import error, kind_of, route
+from tests.fakes.server import Answer, ReceivedRequest
 from tests.fakes.tokens import bearer
-
-if TYPE_CHECKING:
-    from tests.fakes.server import Answer, ReceivedRequest
 
 
 class FakeQuay(PrivateRegistry):

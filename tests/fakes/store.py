@@ -9,12 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 from weakref import finalize
 
-from obol.oci.references import Digest
+from obol.oci.manifests import Manifest
+from obol.oci.references import Digest, Tag
 from obol.registry.control.api import Amount
 from obol.registry.store.layout import is_ours
 from obol.registry.store.ports import (
@@ -31,12 +33,6 @@ from obol.registry.store.ports import (
     digest_of_partial,
     is_partial_id,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-
-    from obol.oci.manifests import Manifest
-    from obol.oci.references import Tag
 
 K = TypeVar("K")
 V = TypeVar("V")

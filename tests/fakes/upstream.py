@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from obol.oci.manifests import parse_manifest
 from obol.oci.references import Digest, Reference, Repository, Tag, parse_reference
+from obol.registry.control.api import RateLimit
 from obol.registry.policy.health import Ask, Health, Hold
 from obol.registry.settings import UpstreamSettings
 from obol.registry.upstream.ports import (
@@ -22,10 +22,7 @@ from obol.registry.upstream.ports import (
     Unavailable,
     UpstreamError,
 )
-
-if TYPE_CHECKING:
-    from obol.registry.control.api import RateLimit
-    from tests.fakes.content import FakeImage, Stored
+from tests.fakes.content import FakeImage, Stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ import tarfile
 from contextlib import AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 import aiohttp
 
 from obol.oci.references import ImageReference
 from tests.e2e.person import Person
 from tests.fakes.behaviours import Exchange, stall_mid_body
+from tests.fakes.content import FakeImage
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.registry import FakeRegistry, Repository
 from tests.migration.written import (
@@ -35,9 +35,6 @@ from tests.migration.written import (
     move,
     stack_images,
 )
-
-if TYPE_CHECKING:
-    from tests.fakes.content import FakeImage
 
 LAST_UP = """
 import sys; from pathlib import Path; from obol.stack.state import Home, LastUp

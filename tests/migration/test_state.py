@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +10,6 @@ from obol.stack.home import Home, Identity
 from obol.workloads.sources import packaged
 from tests.e2e.person import Person
 from tests.migration.written import CLIENTS, CONFIG, DAEMON, HOME, unpack
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

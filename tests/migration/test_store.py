@@ -7,11 +7,13 @@ import sqlite3
 import sys
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from obol.oci.references import Repository, Tag
+from obol.oci.manifests import Manifest
+from obol.oci.references import Digest, Repository, Tag
+from obol.registry.control.api import Listener
 from obol.registry.control.openports import RememberedPorts
 from obol.registry.store.disk.opening import open_store
 from obol.registry.store.ports import RepositoryKey, StoreError
@@ -20,13 +22,6 @@ from tests.engine.conftest import Start
 from tests.fakes import registry as fakes
 from tests.limits import eventually
 from tests.migration.written import APP, LEFT, LEFT_DATA, STORE, unpack
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.oci.manifests import Manifest
-    from obol.oci.references import Digest
-    from obol.registry.control.api import Listener
 
 PULLED = (("docker.io", "library/app", "1"), ("quay.io", "team/app", "other"))
 MANIFESTS = 23

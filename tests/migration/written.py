@@ -5,12 +5,8 @@ from __future__ import annotations
 import hashlib
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tests.fakes.content import blob, make_image
-
-if TYPE_CHECKING:
-    from tests.fakes.content import FakeImage
+from tests.fakes.content import FakeImage, blob, make_image
 
 ARCHIVE = Path(__file__).with_name("home.tar.gz")
 HOME = "/home/of-the-person"

@@ -12,18 +12,13 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.clients.images import BUSYBOX
 from tests.packaging.dockerfile import DOCKERFILE, ROOT, owned_directories
-from tests.packaging.wheel import build_wheel, install_wheel
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tests.packaging.wheel import Installed
+from tests.packaging.wheel import Installed, build_wheel, install_wheel
 
 HOME = Path("/opt/obol")
 """Where the Dockerfile has its virtual environment."""

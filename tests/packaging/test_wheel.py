@@ -5,16 +5,13 @@ from __future__ import annotations
 import subprocess
 import tomllib
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 import obol
 from tests.packaging.dockerfile import ROOT
 from tests.packaging.wheel import Installed, build_wheel, install_wheel, lend_dependencies
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.xdist_group("wheel")
 

@@ -8,12 +8,9 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.packaging.dockerfile import ROOT
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 _PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 

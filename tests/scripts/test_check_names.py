@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from scripts.check_names import banned_words, equal_names, public_classes
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from scripts.check_sizes import oversized_functions, problems
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def function(lines: int) -> str:

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from scripts.check_tests_mirror import exemptions, problems
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def checkout(root: Path, *files: str, exempt: str = "") -> Path:

@@ -3,17 +3,14 @@ from __future__ import annotations
 import builtins
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+
+import pytest
 
 from obol.errors import ObolError, SettingsError, UsageError
 from scripts import generate_errors_doc
 from scripts.generate_errors_doc import cell, main, refusals, render, tree
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pytest
 
 from scripts import measure_latency
 from scripts.measure_latency import BASE, SLOWER_BY, lines
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_lines() -> None:

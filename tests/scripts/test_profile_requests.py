@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from scripts import profile_requests
 from scripts.profile_requests import COLD, MOST, WARM, modules, table
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_requests_enter_no_more_than_they_may(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,9 +15,9 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import obol
 from obol.machine import logs
@@ -35,9 +35,6 @@ from tests.soak.report import PAGE, Machine, render
 from tests.soak.scenario import Outcome, Refused, Scenario, lacking
 from tests.soak.slow import SLOW
 from tests.soak.vast import VAST
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SCENARIOS = (KILL, DAMAGE, FULL, CANCELS, HERD, SLOW, VAST, DAY, HOSTILE, NEWCOMER, BUILDKIT)
 

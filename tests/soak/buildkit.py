@@ -9,15 +9,12 @@ import asyncio
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.conftest import find_tool
 from tests.soak.figures import Figure, exactly, told
 from tests.soak.scenario import Needs, Refused, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[2]
 TEST = "tests/clients/test_configured.py::test_buildkit"

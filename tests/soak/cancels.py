@@ -10,10 +10,10 @@ import gc
 import logging
 import random
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -21,16 +21,11 @@ from obol.oci.references import Digest
 from obol.registry.control.api import Listener
 from obol.registry.settings import EngineSettings, UpstreamSettings
 from obol.wiring.engine import RunningEngine, running_engine
-from tests.fakes.content import make_image
+from tests.fakes.content import FakeImage, make_image
 from tests.fakes.http import request, talk
 from tests.fakes.registry import FakeRegistry, SlowLink
 from tests.soak.figures import MIB, Figure, exactly, none_of, told
 from tests.soak.scenario import Needs, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tests.fakes.content import FakeImage
 
 PULLS = 1000
 AT_ONCE = 25

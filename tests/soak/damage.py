@@ -10,25 +10,20 @@ import asyncio
 import os
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest
 from obol.registry.server.blobs import SMALL
 from tests.fakes.content import make_image
-from tests.fakes.http import request
+from tests.fakes.http import Reply, request
 from tests.fakes.registry import FakeRegistry, SlowLink
 from tests.soak.engine import WatchedEngine
 from tests.soak.figures import MIB, Figure, exactly, none_of, told
 from tests.soak.scenario import Needs, Scenario
 from tests.soak.stored import content_files
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from tests.fakes.http import Reply
 
 DAMAGES = 100
 DECAYS = 30

@@ -11,8 +11,9 @@ import itertools
 import math
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.oci.references import Digest
 from obol.registry.control.api import Listener
@@ -20,16 +21,10 @@ from obol.registry.settings import EngineSettings, TimeLimits, UpstreamSettings
 from obol.wiring.engine import RunningEngine, running_engine
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import make_image
-from tests.fakes.http import request
+from tests.fakes.http import Reply, request
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.soak.figures import Figure, at_most, none_of, size, told
 from tests.soak.scenario import Needs, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from tests.fakes.http import Reply
 
 HOURS = 24
 TTL = 60.0

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import aiohttp
 import msgspec
 
 from tests.engine.processes import EngineProcess
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _MISTAKE = re.compile(
     r"^\s*Traceback|Task was destroyed|was never (?:retrieved|awaited)|(?:request|connection|library) failed",

@@ -6,24 +6,19 @@ import asyncio
 import errno
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest
-from tests.fakes.content import make_image
+from tests.fakes.content import FakeImage, make_image
 from tests.fakes.http import request
 from tests.fakes.registry import FakeRegistry, SlowLink
 from tests.soak.engine import WatchedEngine
 from tests.soak.figures import MIB, Figure, exactly, none_of, told
 from tests.soak.scenario import Needs, Scenario
 from tests.soak.volume import mounted
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from tests.fakes.content import FakeImage
 
 VOLUME = 64 * MIB
 BALLAST = "ballast"

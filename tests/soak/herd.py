@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.fakes.http import request
 from tests.soak.engine import MEMORY_BOUND_MIB, WatchedEngine
@@ -13,10 +14,6 @@ from tests.soak.figures import GIB, MIB, Figure, at_most, exactly, none_of, size
 from tests.soak.reading import Read, read_blob
 from tests.soak.scenario import Needs, Scenario
 from tests.soak.sparse import REPOSITORY, Origin, SparseBlob, make_sparse
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 CLIENTS = 64
 BLOBS = 2

@@ -6,9 +6,10 @@ import asyncio
 import os
 import random
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
 
 from tests.engine.gapmeter import worst
 from tests.fakes.content import digest_of, make_image
@@ -19,10 +20,6 @@ from tests.fakes.rude import RUDE, head, say
 from tests.soak.engine import WatchedEngine
 from tests.soak.figures import MIB, Figure, at_most, exactly, none_of, told
 from tests.soak.scenario import Needs, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-    from pathlib import Path
 
 MINUTES = float(os.environ.get("SOAK_MINUTES", "60"))
 """How long it lasts."""

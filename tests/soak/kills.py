@@ -4,25 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest
-from tests.fakes.content import make_image
-from tests.fakes.http import request
+from tests.fakes.content import FakeImage, make_image
+from tests.fakes.http import Reply, request
 from tests.fakes.registry import FakeRegistry, SlowLink
 from tests.soak.engine import WatchedEngine
 from tests.soak.figures import MIB, Figure, exactly, none_of, told
 from tests.soak.scenario import Needs, Scenario
 from tests.soak.stored import verify
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from tests.fakes.content import FakeImage
-    from tests.fakes.http import Reply
 
 KILLS = 200
 KILLS_OF_A_STORE = 10

@@ -12,15 +12,12 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.clients.images import MEDIA_TYPES, native_architecture
 from tests.soak.scenario import Refused
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 VERSION = "1.83.14"
 _WORDS = MEDIA_TYPES["oci"]

@@ -20,11 +20,12 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from obol.oci.references import ImageReference
 from obol.workloads.images import images_in
 from obol.workloads.sources import packaged
 from tests.clients.containers import write_policy
@@ -34,11 +35,6 @@ from tests.e2e.standins import STAND_INS, push_stand_in
 from tests.soak.figures import MIB, Figure, at_most, exactly, told
 from tests.soak.litellm import make_layout
 from tests.soak.scenario import Needs, Scenario
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from obol.oci.references import ImageReference
 
 NAMES = ("ghcr.io", "quay.io", "registry-1.docker.io", "auth.docker.io")
 RATE = 12 * MIB

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import mmap
 import random
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tests.soak.figures import MIB
-from tests.soak.sparse import REPOSITORY
-
-if TYPE_CHECKING:
-    import mmap
-
-    from tests.soak.sparse import SparseBlob
+from tests.soak.sparse import REPOSITORY, SparseBlob
 
 PIECE = MIB
 SILENCE = 120.0

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.soak.figures import GIB
-from tests.soak.scenario import total_memory
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tests.soak.scenario import Outcome
+from tests.soak.scenario import Outcome, total_memory
 
 PAGE = Path("docs/reliability.md")
 

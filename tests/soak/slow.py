@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.soak.engine import MEMORY_BOUND_MIB, WatchedEngine
 from tests.soak.figures import GIB, MIB, Figure, at_most, exactly, none_of, size, told
@@ -14,10 +15,6 @@ from tests.soak.herd import know
 from tests.soak.reading import Read, read_blob
 from tests.soak.scenario import Needs, Scenario
 from tests.soak.sparse import REPOSITORY, Origin, SparseBlob, make_sparse
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 READERS = 500
 BLOB = 4 * GIB

@@ -14,17 +14,14 @@ import random
 import re
 import socket
 import threading
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.fakes.content import OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, digest_of
 from tests.soak.figures import MIB
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 MARK = 4096
 REPOSITORY = "library/large"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from tests.fakes.http import request
 from tests.soak.engine import WatchedEngine
@@ -14,10 +15,6 @@ from tests.soak.herd import know
 from tests.soak.reading import Read, read_blob
 from tests.soak.scenario import Needs, Scenario
 from tests.soak.sparse import REPOSITORY, Origin, SparseBlob, make_sparse
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 BLOB = 12 * GIB
 MEMORY_MIB = 200.0

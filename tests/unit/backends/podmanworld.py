@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.backends.podman.backend import PodmanBackend, PodmanEnvironment
-from obol.backends.ports import ClusterSpec, Step, never
+from obol.backends.ports import ClusterSpec, Deployed, Step, never
 from obol.machine.podman import Podman
 from obol.machine.ports import Holder
+from obol.machine.scratch import Scratch
 from obol.rendering.registries import Mirror
 from obol.workloads.sources import ManifestFile, packaged
 from tests.fakes.clock import FakeClock
 from tests.fakes.podman import FakePodman
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from obol.backends.ports import Deployed
-    from obol.machine.scratch import Scratch
 
 STACK = "brave-otter"
 LITELLM = "ghcr.io/berriai/litellm-non_root:main-v1.83.14-stable"

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from obol.backends.detect import LIMIT, detect
 from obol.backends.ports import Program, Runtimes
 from obol.errors import ObolError
+from obol.machine.commands import Completed
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from obol.machine.commands import Completed
 
 
 async def test_all_there() -> None:

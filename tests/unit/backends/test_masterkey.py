@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.backends.masterkey import FILE, master_key
 from obol.errors import ObolError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_made_once(tmp_path: Path) -> None:

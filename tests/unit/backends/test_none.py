@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +10,7 @@ from obol.caches.builtin.process import Running
 from obol.caches.warming import Holding
 from obol.errors import EngineUnresponsive
 from obol.stack.home import Home
-from obol.stack.outcomes import UpRequest
+from obol.stack.outcomes import UpOutcome, UpRequest
 from tests.fakes.clock import FakeClock
 from tests.unit.stack.world import (
     LITELLM,
@@ -23,11 +23,6 @@ from tests.unit.stack.world import (
     failed,
     pulled,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.stack.outcomes import UpOutcome
 
 
 @pytest.fixture

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.caches.containers.plan import ContainersPlan, RegistryContainer, push_registry
 from obol.machine.docker.cli import Docker
@@ -13,10 +14,6 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.docker import Json, container
 from tests.fakes.ports import FakePorts
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 HUB = RegistryContainer("docker.io", "https://registry-1.docker.io", 54100)
 GHCR = RegistryContainer("ghcr.io", "https://ghcr.io", 54101)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -20,9 +20,6 @@ from obol.errors import PortTaken
 from obol.machine.ports import Holder
 from obol.registry.control.api import Listener
 from tests.fakes.ports import FakePorts
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_addresses_of() -> None:

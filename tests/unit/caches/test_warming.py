@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec.structs import replace
 
 from obol.caches.builtin.process import BuiltinEngine, Running
 from obol.caches.warming import Holding, Warming
-from obol.client.ports import Kind, Limits, PulledImage, PullFailed, Silence
+from obol.client.platforms import Selection
+from obol.client.ports import Kind, Limits, Progress, PulledImage, PullFailed, Silence
 from obol.errors import EngineNotRunning
 from obol.oci.manifests import Platform
 from obol.oci.references import ImageReference
@@ -16,10 +16,6 @@ from obol.registry.control.api import Amount, EngineStatus, HeldImage, HeldPlatf
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import make_image
 from tests.fakes.registry import FakeRegistry
-
-if TYPE_CHECKING:
-    from obol.client.platforms import Selection
-    from obol.client.ports import Progress
 
 LIMITS = Limits(images=2, connect=0.5, manifest=0.5, headers=0.5, idle=0.5, attempts=1)
 AMD64 = (Platform("linux", "amd64"),)

@@ -3,34 +3,29 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
-from obol.backends.ports import BACKENDS, Program, Runtimes
+from obol.backends.ports import BACKENDS, BackendName, Program, Runtimes
+from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.builtin.process import BuiltinEngine, Running, Started
 from obol.caches.reachable import Substitute
 from obol.cli import main
 from obol.cli.cache import engines
 from obol.cli.stack import commands
+from obol.config.background import CachePlans
 from obol.config.paths import Invocation, locate
 from obol.registry.control.api import EngineStatus, Inventory
+from obol.registry.settings import EngineSettings
 from obol.stack.adoption import Clusters
 from obol.stack.home import Home
+from obol.stack.lifecycle import Lifecycle
 from obol.stack.stacks import Machine
 from tests.fakes import jsonshape
 from tests.fakes.control import status_body
 from tests.unit.stack import world
 from tests.unit.stack.world import FakeCaches
-
-if TYPE_CHECKING:
-    from obol.backends.ports import BackendName
-    from obol.caches.builtin.plan import BuiltinPlan
-    from obol.config.background import CachePlans
-    from obol.registry.settings import EngineSettings
-    from obol.stack.lifecycle import Lifecycle
-
 
 NO_RUNTIMES = Runtimes(tuple(map(Program, ("docker", "k3d", "podman", "k3s"))))
 TALK = ("OBOL_OUTPUT", "OBOL_VERBOSE", "OBOL_QUIET", "OBOL_NONINTERACTIVE")

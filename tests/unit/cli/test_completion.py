@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from typer.core import TyperGroup
@@ -10,11 +10,7 @@ from typer.main import get_command
 from obol.cli import completion
 from obol.cli.completion import Candidates, Delegated, Follow, Shell, ask_tool, complete, script
 from obol.cli.main import app
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.unit.cli.conftest import Terminal
+from tests.unit.cli.conftest import Terminal
 
 KUBECTL = """\
 #!/bin/sh

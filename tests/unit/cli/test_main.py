@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from typer.main import get_command
@@ -13,11 +14,7 @@ from obol import __version__
 from obol.cli.main import app, run
 from obol.cli.passthrough import TOOLS
 from obol.errors import DependencyMissing, ObolError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.unit.cli.conftest import Terminal
+from tests.unit.cli.conftest import Terminal
 
 
 def _commands(command: Any, words: str = "") -> Iterator[str]:

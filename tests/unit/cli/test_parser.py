@@ -4,17 +4,14 @@ import json
 from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import pytest
 import typer
 from typer.testing import CliRunner
 
 from obol.cli.parser import Verbs, explained, plain, quicken
-
-if TYPE_CHECKING:
-    from tests.unit.cli.conftest import Terminal
-
+from tests.unit.cli.conftest import Terminal
 
 Number = Annotated[int, typer.Option(min=1)]
 

@@ -2,17 +2,13 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from obol.cli.passthrough import become, needs_cluster, trouble
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.unit.cli.conftest import Terminal
+from tests.unit.cli.conftest import Terminal
 
 
 class Became(Exception):

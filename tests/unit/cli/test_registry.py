@@ -4,15 +4,12 @@ import json
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.config import registryenv
 from obol.machine import privileges, probe
-
-if TYPE_CHECKING:
-    from tests.unit.cli.conftest import Served, Terminal
+from tests.unit.cli.conftest import Served, Terminal
 
 HUB = "https://registry-1.docker.io"
 

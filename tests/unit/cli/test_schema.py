@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import jsonschema
 import pytest
 
 from obol.cli.results.verbs import ERROR, RESULTS
-
-if TYPE_CHECKING:
-    from tests.unit.cli.conftest import Terminal
+from tests.unit.cli.conftest import Terminal
 
 
 def test_list(terminal: Terminal) -> None:

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, cast
+from pathlib import Path
+from typing import cast
 
 import pytest
 
 from obol.caches.builtin import log
 from obol.cli import serving
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.registry.settings import EngineSettings
-    from tests.unit.cli.conftest import Served
+from obol.registry.settings import EngineSettings
+from tests.unit.cli.conftest import Served
 
 SETTINGS = cast("EngineSettings", None)
 

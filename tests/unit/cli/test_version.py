@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from importlib import metadata
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,12 +11,7 @@ from obol.backends.ports import Program, Runtimes
 from obol.caches.builtin.process import Running
 from obol.cli import version
 from obol.errors import EngineUnresponsive
-from tests.unit.cli.conftest import engine_status
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.unit.cli.conftest import Terminal
+from tests.unit.cli.conftest import Terminal, engine_status
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from obol.client.ports import BytesFrom, Limits, PulledImage, PullFailed
+from obol.client.platforms import Selection
+from obol.client.ports import BytesFrom, Limits, PulledImage, PullFailed, Sink
 from obol.client.pull import pull
 from obol.client.session import RegistryClient
-from obol.oci.manifests import Platform
+from obol.oci.manifests import Descriptor, Platform
 from obol.oci.references import ImageReference
 from tests.fakes.clock import FakeClock
 from tests.fakes.registry import FakeRegistry, kind_of, route
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from obol.client.platforms import Selection
-    from obol.client.ports import Sink
-    from obol.oci.manifests import Descriptor
-    from tests.fakes.server import Answer, Pairs, ReceivedRequest
+from tests.fakes.server import Answer, Pairs, ReceivedRequest
 
 LIMITS = Limits(images=2, layers=2, connect=0.5, manifest=0.5, headers=0.5, idle=0.3, attempts=3)
 AMD64 = (Platform("linux", "amd64"),)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,15 +10,13 @@ from obol.client.session import Lost
 from obol.oci.manifests import Descriptor
 from obol.oci.references import Digest, Repository
 from tests.fakes import behaviours
+from tests.fakes.behaviours import Behaviour
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.fakes.registry import Repository as Shelf
 from tests.unit.client.reach import LIMITS, Basket, FakeCache, client_of
-
-if TYPE_CHECKING:
-    from tests.fakes.behaviours import Behaviour
 
 APP = Repository("team/app")
 NAME, DATA = make_blob(300_000)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import pytest
 
@@ -16,10 +16,6 @@ from tests.fakes.hostile import HostileRegistry
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.unit.client import reach
 from tests.unit.client.reach import AMD64, APP, Basket, FakeCache, Reports, fetch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 TWO = ("linux/amd64", "linux/arm64")
 IMAGE = make_image(200_000, 100_000, platforms=TWO)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,13 +9,11 @@ from obol.client.session import BlobAnswer, Lost, RegistryClient
 from obol.oci.mediatypes import OCI_INDEX
 from obol.oci.references import Digest, Repository, Tag
 from tests.fakes import behaviours
+from tests.fakes.behaviours import Behaviour
 from tests.fakes.content import make_image
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.unit.client.reach import FakeCache, client_of
-
-if TYPE_CHECKING:
-    from tests.fakes.behaviours import Behaviour
 
 APP = Repository("team/app")
 IMAGE = make_image(3000)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -17,9 +17,6 @@ from obol.config.stack import (
     image_overrides,
 )
 from obol.errors import SettingsError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

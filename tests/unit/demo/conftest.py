@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from obol.demo.images import Collection, Shape, make
 from obol.demo.origin import OriginServer, SlowLink
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 SHAPES = (Shape("ghcr.io/demo/app:1", (5_000, 300_000)), Shape("quay.io/demo/tool:1", (9_000,)))
 

@@ -4,7 +4,7 @@ import hashlib
 import io
 import tarfile
 import zlib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,9 +12,6 @@ from hypothesis import strategies as st
 from obol.demo.images import QUARTER, SMALLEST_LAYER, STACK, Shape, archive, make, scaled
 from obol.oci.manifests import parse_manifest
 from obol.oci.references import ImageReference
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SHAPE = Shape("ghcr.io/demo/app:1", (5_000, 300_000, 100))
 NOBODY = list[int]().append

@@ -5,12 +5,13 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
+from obol.demo.images import Collection
 from obol.demo.origin import (
     FIRST_PIECE,
     PIECE,
@@ -30,11 +31,6 @@ from obol.oci.mediatypes import OCI_INDEX
 from tests.fakes.clock import FakeClock
 from tests.fakes.http import request, talk
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.demo.images import Collection
 
 MANIFEST = "/v2/demo/app/manifests/1"
 

@@ -4,10 +4,10 @@ import asyncio
 import os
 import signal
 import tempfile
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,9 +23,6 @@ from obol.errors import Interrupted, ObolError
 from obol.oci.references import ImageReference
 from tests.fakes.clock import FakeClock
 from tests.unit.demo.conftest import SHAPES
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 SMALL = DemoSettings(1_000_000, Link(8e9, 8e9, 0.0))
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 KINDS = ("device", "pipe", "link to a device", "socket", "directory", "circle", "huge", "not text")
 

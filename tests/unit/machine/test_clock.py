@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING
+
+import pytest
 
 from obol.machine.clock import Clock, SystemClock
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_monotonic_never_goes_back() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from obol.machine.commands import Completed, SystemRunner, last_line, masked, pl
 from obol.machine.tasks import spawn
 from tests.fakes.runner import FakeRunner, Ran
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_run() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +15,6 @@ from obol.machine.daemons import (
     unit_command,
     user_folders,
 )
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 UNIT = "docker.service"
 PLAIN = "[Unit]\nDescription=x\n[Service]\nType=notify\nExecStart=/usr/bin/dockerd -H fd://\n"

@@ -4,7 +4,8 @@ import errno
 import os
 import resource
 import stat
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -16,10 +17,6 @@ from obol.machine.files import (
     write_all,
 )
 from obol.machine.system import allow_many_open_files
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import fcntl
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.machine.locks import NAME, LockHeld, holder, locked
 from tests.limits import scaled
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:

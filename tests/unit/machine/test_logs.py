@@ -6,17 +6,14 @@ import json
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 
 from obol.machine import logs
 from tests.fakes.clock import FakeClock
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 NASTY = "name\x1b[31m\r\nforged: line\x00\u2028\u202eend"
 

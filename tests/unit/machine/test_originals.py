@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +12,6 @@ from obol.machine import originals
 from obol.machine.commands import User
 from obol.machine.originals import EditedFile, Originals
 from tests.unit.machine.odd import KINDS, put_odd
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from obol.errors import DependencyMissing, ObolError
+from obol.machine.commands import Completed
 from obol.machine.podman import Installation, Pod, PodContainer, Podman, PodmanContainer, PublishedPort
 from obol.machine.scratch import Scratch
 from obol.machine.tasks import spawn
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from obol.machine.commands import Completed
 
 LABEL = "obol.cluster-id=brave-otter"
 

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.privileges import PATIENCE, QUICK, AsRoot, become_owner
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def test_root() -> None:

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.machine import probe
 from obol.machine.probe import status_of, status_on_loopback
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 
 class Writer:

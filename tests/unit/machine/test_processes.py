@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.machine.commands import User
 from obol.machine.processes import Process, SystemProcesses, detach, with_descendants
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def entry(proc: Path, pid: int, *, name: str = "sh", state: str = "S", command: bytes = b"sh\0-c\0true\0") -> None:

@@ -3,14 +3,11 @@ from __future__ import annotations
 import ctypes
 import platform
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.machine.system import machine_id, return_large_pieces
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_by_its_file(tmp_path: Path) -> None:

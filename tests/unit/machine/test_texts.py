@@ -6,16 +6,13 @@ import os
 import shlex
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from obol.machine.texts import in_shell, json_bytes, lenient, shown
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_shown(tmp_path: Path) -> None:

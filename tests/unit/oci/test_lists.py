@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Generator
 
 import msgspec
 import pytest
 
 from obol.oci.lists import STEP, check_referrers, tags_of
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 LONG = msgspec.json.encode([f"tag-{number}" for number in range(20_000)])
 """An array of some four steps."""

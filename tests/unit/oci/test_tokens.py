@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -28,9 +28,6 @@ from obol.oci.tokens import (
     parse_token,
     token_url,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 SCOPE = "repository:library/alpine:pull"
 REALM = "https://auth.example.com/token"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -19,19 +21,13 @@ from obol.registry.engine.refusals import refusal
 from obol.registry.engine.scopes import Scope
 from obol.registry.settings import EngineSettings, TimeLimits, TransferSettings
 from obol.registry.store.ports import RepositoryKey
-from obol.registry.transfers.transfer import BlobOrigin, Transfer, TransferCounts, TransferFailed
+from obol.registry.transfers.follower import Follower
+from obol.registry.transfers.transfer import BlobOrigin, Transfer, TransferCounts, TransferEnvironment, TransferFailed
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
 from tests.fakes.store import MemoryStore, bytes_of
 from tests.fakes.upstream import FakeBlob, FakeSlots, FakeSource, FakeUpstream
 from tests.limits import eventually, short_limits
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import AsyncIterator
-
-    from obol.registry.transfers.follower import Follower
-    from obol.registry.transfers.transfer import TransferEnvironment
 
 FILL = TransferSettings(segment=1000, segmented_above=1500, connections_per_fill=4, withhold=100, resumes=2)
 LIMITS = replace(

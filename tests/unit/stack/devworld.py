@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from obol.backends.kubernetes.deployments import KubernetesDeployments
 from obol.backends.kubernetes.kubectl import Kubectl
-from obol.caches.containers.engine import ContainerSeen
+from obol.backends.ports import ClusterState
+from obol.caches.containers.engine import ContainerSeen, State
 from obol.caches.containers.plan import push_registry
 from obol.machine.commands import Completed
 from obol.machine.docker.cli import Docker
@@ -16,12 +18,6 @@ from obol.stack.hotswap import HotSwap, Prerequisites
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import DONE, FakeMachine, failed
 from tests.unit.stack.world import FakeReporter
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from obol.backends.ports import ClusterState
-    from obol.caches.containers.engine import State
 
 APP = "sha256:0123456789abcdef" + "0" * 48
 """The ID of `app:dev`."""

@@ -1,41 +1,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from obol.backends.ports import Step
+from obol.backends.ports import Step, Watch
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.builtin.process import Running
 from obol.caches.containers.container import ServingContainer
-from obol.caches.containers.engine import ContainerSeen, ContainersEngine, ContainersStarted, LeftOut
+from obol.caches.containers.engine import ContainerSeen, ContainersEngine, ContainersStarted, LeftOut, State
 from obol.caches.containers.plan import ContainersPlan, RegistryContainer
 from obol.caches.docker.gateway import GatewayMirrors, Offer, Reached, Unreached
 from obol.caches.reachable import Substitute
 from obol.config.background import CachePlans
+from obol.config.stack import EngineName
 from obol.errors import ObolError
 from obol.machine.docker.cli import Docker
 from obol.machine.docker.errors import DockerFailed
+from obol.machine.docker.values import Network
 from obol.registry.control.api import Listener
 from obol.rendering.registries import Mirror
-from obol.stack.caches import PUSHED, DockerCaches, HostCaches
+from obol.stack.caches import PUSHED, DockerCaches, HostCaches, Wired
 from obol.workloads.k3s import NODE_IMAGE
 from tests.fakes import docker as fake
 from tests.fakes.runner import FakeRunner
 from tests.unit.stack.world import FakeCaches, engine_status
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from obol.backends.ports import Watch
-    from obol.caches.containers.engine import State
-    from obol.config.stack import EngineName
-    from obol.machine.docker.values import Network
-    from obol.stack.caches import Wired
 
 HUB = RegistryContainer("docker.io", "https://registry-1.docker.io", 54100)
 ON_GATEWAY = Mirror("docker.io", "http://172.18.0.1:54100")

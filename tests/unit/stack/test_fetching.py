@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
 
 import pytest
 from msgspec.structs import replace
@@ -22,10 +22,6 @@ from tests.unit.stack.world import (
     engine_status,
     failed,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
 
 IMAGES = (LITELLM.reference, PAUSE.reference)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -30,10 +30,6 @@ from obol.stack.home import (
 )
 from obol.stack.plan import Gain
 from obol.workloads.sources import ManifestFile, packaged
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 WHO = Identity("brave-otter", "k3d")
 OWN = (ManifestFile("litellm.yaml", "a: 1\n"), ManifestFile("prometheus.yaml", "b: 1\n"))

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from obol.backends.kubernetes.deployments import Found
 from obol.backends.kubernetes.rollouts import Deployment
+from obol.backends.ports import ClusterState
+from obol.caches.containers.engine import State
 from obol.errors import NotThere, ObolError, UsageError
 from obol.machine.docker.errors import DockerFailed
 from obol.machine.docker.values import Pushed
@@ -13,11 +13,6 @@ from obol.stack.home import Identity
 from obol.stack.hotswap import LocalImage, Restored, Swapped, Target, chosen, released, stack_of, to_restore
 from tests.fakes.k3d import Killed
 from tests.unit.stack.devworld import APP, PUSHED, RELEASED, REMEMBERED, DevWorld, deployment, dev_world
-
-if TYPE_CHECKING:
-    from obol.backends.ports import ClusterState
-    from obol.caches.containers.engine import State
-
 
 LITELLM, WEB = Target.parse("llm/litellm"), Target.parse("llm/pair:web")
 SOURCE = LocalImage.parse("app:dev")

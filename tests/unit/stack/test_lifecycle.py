@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from obol.backends.ports import Details, Workload
+from obol.backends.ports import ClusterSpec, Deployed, Details, Step, Workload
+from obol.caches.containers.engine import ContainerSeen
 from obol.client.ports import Kind
 from obol.errors import DependencyMissing, EngineUnresponsive, ObolError
 from obol.machine.docker.errors import NoAddressPool
@@ -15,17 +17,9 @@ from obol.rendering.registries import Mirror
 from obol.stack import lifecycle
 from obol.stack.home import Home
 from obol.stack.plan import Gain
+from obol.workloads.sources import ManifestFile
 from tests.fakes.clock import FakeClock
-from tests.unit.stack.world import LITELLM, MIRRORS, WHO, FakeBackend, World, failed
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from obol.backends.ports import ClusterSpec, Deployed, Step
-    from obol.caches.containers.engine import ContainerSeen
-    from obol.workloads.sources import ManifestFile
-    from tests.unit.stack.world import FakeCaches
+from tests.unit.stack.world import LITELLM, MIRRORS, WHO, FakeBackend, FakeCaches, World, failed
 
 
 @pytest.fixture

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
+from obol.backends.ports import ClusterSpec, Step, Up
 from obol.caches.builtin.process import Running
 from obol.errors import EngineUnresponsive, PortTaken
 from obol.registry.control.api import Given
@@ -14,12 +15,6 @@ from obol.stack.measuring import Measurement, weigh
 from obol.stack.plan import Gain
 from tests.fakes.clock import FakeClock
 from tests.unit.stack.world import WHO, FakeBackend, FakeCaches, World, engine_status
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.backends.ports import ClusterSpec, Step, Up
-
 
 NOBODY: frozenset[str] = frozenset()
 OWN = Given("127.0.0.1", 40000, "127.0.0.1", "docker.io", held=3_000_000, fetched=5)

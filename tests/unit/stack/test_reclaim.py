@@ -1,20 +1,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.machine.docker.cli import Docker
 from obol.machine.docker.values import Container, Network, read_containers, read_networks
 from obol.stack.reclaim import Foreign, Leaked, LeakedNetworks, NeededNetwork, Reclaimed, Verdict, judge
-from tests.fakes.docker import all_containers, all_networks
+from tests.fakes.docker import Json, all_containers, all_networks
 from tests.fakes.docker import container as container_json
 from tests.fakes.docker import network as network_json
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from tests.fakes.docker import Json
 
 NAME = "k3d-obol-stack-x"
 CACHE = "k3d-obol-docker-io.localhost"

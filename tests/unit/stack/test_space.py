@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from obol.caches.warming import Holding
 from obol.stack import space as room
 from obol.stack.space import space, too_little_room
 from tests.unit.stack.world import engine_status
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pytest
 
 
 def test_space(tmp_path: Path) -> None:

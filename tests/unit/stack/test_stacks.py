@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, get_args
+from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -12,14 +13,10 @@ from obol.config.paths import Invocation, locate
 from obol.errors import SettingsError, UsageError
 from obol.stack.adoption import Clusters
 from obol.stack.home import Home, Identity, NameLost, claim, rendered
+from obol.stack.lifecycle import Lifecycle
 from obol.stack.plan import Choice, choose
 from obol.stack.stacks import DATA, NOT_OURS, Machine, Stacks, UpOptions, ignored, needed
 from tests.unit.stack.world import FakeBackend, World
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.stack.lifecycle import Lifecycle
 
 OTTER, CALM, NEWT = Identity("brave-otter", "podman"), Identity("calm-otter", "k3d"), Identity("brave-newt", "k3d")
 

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.structs import replace
 
 from obol.backends.none import NoBackend
-from obol.backends.ports import Deployed, Up
+from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Deployed, Step, Up, Watch
 from obol.caches.builtin.process import BuiltinEngine, Running, Started
-from obol.caches.warming import Holding, Warming
-from obol.client.ports import Kind, PulledImage, PullFailed, Silence
+from obol.caches.containers.engine import ContainerSeen
+from obol.caches.reachable import Substitute
+from obol.caches.warming import Held, Holding, Warming
+from obol.client.ports import Kind, Progress, PulledImage, PullFailed, Silence
 from obol.errors import EngineUnresponsive, ObolError, PortTaken
 from obol.oci.references import Digest, ImageReference
 from obol.registry.control.api import AccountStatus, EngineStatus, Given, HeldImage, Inventory, Listener
@@ -26,18 +28,8 @@ from obol.stack.lifecycle import Lifecycle
 from obol.stack.outcomes import UpRequest
 from obol.stack.reclaim import LeakedNetworks
 from obol.workloads.images import StackImage
+from obol.workloads.sources import ManifestFile
 from tests.fakes.control import status_body
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from obol.backends.ports import BackendName, ClusterSpec, ClusterState, Step, Watch
-    from obol.caches.containers.engine import ContainerSeen
-    from obol.caches.reachable import Substitute
-    from obol.caches.warming import Held
-    from obol.client.ports import Progress
-    from obol.workloads.sources import ManifestFile
-
 
 NOTHING = Holding({}, 0)
 LITELLM = StackImage(ImageReference.parse("ghcr.io/berriai/litellm-non_root:main-v1.83.14-stable"), ("litellm",))

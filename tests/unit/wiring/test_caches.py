@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from obol.caches.warming import Warming
 from obol.client.ports import Limits
 from obol.errors import DependencyMissing
 from obol.wiring.caches import builtin_cache, cache_containers, start_containers, warming
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_builtin_cache(tmp_path: Path) -> None:

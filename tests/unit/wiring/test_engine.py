@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -27,9 +27,6 @@ from tests.fakes.http import request
 from tests.fakes.registry import FakeRegistry
 from tests.limits import short_limits
 from tests.unit.descriptors import descriptors
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 IMAGE = make_image(500, seed=1)
 Told = list[tuple[str, int]]

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
-from obol.backends.ports import BACKENDS, Runtimes
+from obol.backends.ports import BACKENDS, BackendName, Runtimes
 from obol.caches.containers.plan import ContainersPlan
 from obol.config.background import idle_plans
 from obol.config.paths import Directories
@@ -14,11 +14,6 @@ from obol.stack.hotswap import LocalImage, Target
 from obol.stack.lifecycle import Lifecycle
 from obol.wiring.stack import hot_swap_on_k3d, look_for_runtimes, this_computer
 from tests.unit.stack.world import FakeReporter
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.backends.ports import BackendName
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 from obol.errors import UsageError
 from obol.workloads.sources import brought, packaged
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def documents() -> list[dict[str, Any]]:

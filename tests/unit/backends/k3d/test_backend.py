@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from obol.rendering.registries import Mirror
 from obol.workloads.sources import packaged
 from tests.fakes.k3d import FakeCluster
 from tests.fakes.k3dstack import ID, IMAGES, K3S, MIRRORS, NAME, NODE, PROXY, TOOLS, WIRED, Stack, on_fresh_machine
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LIST = "k3d cluster list -o json"
 READ = f"docker cp {NODE}:/etc/rancher/k3s/registries.yaml -"

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +9,6 @@ from obol.errors import DependencyMissing, ObolError
 from obol.machine.ports import Holder
 from obol.machine.privileges import AsRoot
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def host(runner: FakeRunner) -> K3sHost:

@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import stat
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,9 +18,6 @@ from obol.machine.processes import Process, SystemProcesses
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3s import FakeHost
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 K3S = Process(70, 1, "99", "k3s server")
 

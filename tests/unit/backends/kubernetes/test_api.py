@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,9 +12,6 @@ from obol.errors import ObolError
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import KUBECONFIG
 from tests.fakes.tls import make_certificate, secure_server
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Answers:

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import json
 import stat
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,10 +18,6 @@ from obol.rendering.registries import Mirror
 from obol.workloads.sources import ManifestFile, packaged
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3d import FakeMachine
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 KEY_FILE = "litellm-master-key"
 OTHER = ManifestFile("mine.yaml", "kind: ConfigMap\nmetadata: {name: mine}\n")

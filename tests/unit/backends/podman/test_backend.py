@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import stat
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
@@ -12,13 +13,7 @@ from obol.machine.podman import Podman
 from obol.machine.scratch import Scratch
 from obol.workloads.sources import ManifestFile, packaged
 from tests.fakes.podman import FakePod, refused
-from tests.unit.backends.podmanworld import LITELLM, LITELLM_POD, MIRRORS, PROMETHEUS, PROMETHEUS_POD, STACK
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
-    from tests.unit.backends.podmanworld import World
+from tests.unit.backends.podmanworld import LITELLM, LITELLM_POD, MIRRORS, PROMETHEUS, PROMETHEUS_POD, STACK, World
 
 
 async def cannot_listen(address: str) -> str | None:

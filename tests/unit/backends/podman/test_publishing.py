@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 import pytest
 
@@ -8,9 +8,6 @@ from obol.backends.podman.publishing import ATTEMPTS, HeldPort, Published, on_fr
 from obol.errors import PortTaken
 from obol.rendering.podman import Port
 from tests.unit.backends.podmanworld import FakePorts
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 GATEWAY, MONITORING = Port("litellm", 4000), Port("prometheus", 9090)
 

@@ -1,20 +1,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Mapping, Sequence
 
 import pytest
 
 from obol.backends.podman.pulls import PULLS, pull_missing
 from obol.backends.ports import never
 from obol.errors import ObolError
+from obol.machine.commands import Completed
 from obol.machine.podman import Podman
 from tests.fakes.podman import FakePodman
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
-
-    from obol.machine.commands import Completed
 
 SMALL, LARGE, BROKEN = "quay.io/me/small:1", "ghcr.io/me/large:1", "quay.io/me/broken:1"
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,10 +10,7 @@ from obol.errors import ObolError
 from obol.machine.commands import Completed
 from obol.workloads.sources import ManifestFile
 from tests.fakes.podman import refused
-from tests.unit.backends.podmanworld import LITELLM_POD, STACK
-
-if TYPE_CHECKING:
-    from tests.unit.backends.podmanworld import World
+from tests.unit.backends.podmanworld import LITELLM_POD, STACK, World
 
 
 async def test_not_ready_in_time(world: World) -> None:

@@ -3,12 +3,11 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
-from obol.caches.builtin.atlogin import LoginService, service_of, unit_file
+from obol.caches.builtin.atlogin import LoginService, Supervisor, service_of, unit_file
 from obol.caches.builtin.plan import BuiltinPlan
 from obol.caches.builtin.process import BuiltinEngine, Running, Started
 from obol.caches.reachable import Substitute, remember
@@ -19,9 +18,6 @@ from obol.registry.control.api import EngineStatus, Listener
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import status_body
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from obol.caches.builtin.atlogin import Supervisor
 
 
 def answer() -> EngineStatus:

@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import pytest
 
 from obol.caches.builtin.plan import BuiltinPlan, planned_listeners
 from obol.caches.reachable import Substitute, remember
 from obol.registry.control.api import Listener
-
-if TYPE_CHECKING:
-    import pytest
 
 
 def test_argv() -> None:

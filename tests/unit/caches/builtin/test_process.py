@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,10 +19,6 @@ from obol.registry.control.api import Listener
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import FakeEngine, status_body
 from tests.fakes.ports import FakePorts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 HUB = Listener("docker.io", "127.0.0.1", 54100)
 

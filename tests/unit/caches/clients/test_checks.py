@@ -1,21 +1,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.caches.clients.clients import ClientName, setup, write_checked
 from obol.caches.clients.files import ConfigHome
 from obol.errors import ObolError
+from obol.machine.commands import Completed
 from obol.machine.originals import Originals
 from obol.rendering.registries import Mirror
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.machine.commands import Completed
 
 MIRRORS = (Mirror("docker.io", "http://127.0.0.1:54100"),)
 

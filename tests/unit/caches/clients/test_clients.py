@@ -4,20 +4,16 @@ import json
 import os
 import tomllib
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 from obol.caches.clients.clients import ClientName, roots_of, setup, undo, write
 from obol.caches.clients.files import ConfigHome
 from obol.errors import ObolError
-from obol.machine.originals import Originals
+from obol.machine.originals import EditedFile, Originals
 from obol.rendering.registries import Mirror
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.machine.originals import EditedFile
 
 HUB = Mirror("docker.io", "http://127.0.0.1:54100")
 QUAY = Mirror("quay.io", "http://127.0.0.1:54102")

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.caches.clients.containerd import config_path_note, conflicts, folder_of, settings_of, trust
 from obol.caches.clients.files import ConfigHome
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

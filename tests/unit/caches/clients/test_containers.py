@@ -1,15 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.caches.clients.containers import conflicts, folders, narrower
 from obol.caches.clients.files import ConfigHome
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 QUAY = '[[registry]]\nlocation = "quay.io"\n'
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +9,6 @@ from obol.caches.clients import docker as dockersettings
 from obol.caches.clients.docker import docker_conflicts, file_of, usual_file
 from obol.caches.clients.files import ConfigHome
 from obol.machine.daemons import Word
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MIRROR = '{"registry-mirrors": ["http://127.0.0.1:54100"]}'
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +10,6 @@ from obol.errors import ObolError
 from obol.machine.commands import User
 from obol.rendering.mirrors import buildkitd_block
 from obol.rendering.registries import Mirror
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_directories(tmp_path: Path) -> None:

@@ -2,23 +2,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.caches.containers.container import ContainerEnvironment, ContainerStart, ServingContainer
+from obol.caches.containers.plan import RegistryContainer
 from obol.errors import EngineUnresponsive, PortTaken
 from obol.machine.docker.errors import DockerAbsent, DockerFailed
-from obol.machine.docker.values import read_containers
-from tests.fakes.docker import absent, all_networks, network, there
+from obol.machine.docker.values import Container, read_containers
+from tests.fakes.docker import Json, absent, all_networks, network, there
 from tests.unit.caches.containerworld import GHCR, HUB, NETWORK, World
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.caches.containers.plan import RegistryContainer
-    from obol.machine.docker.values import Container
-    from tests.fakes.docker import Json
 
 RUN = (
     "docker run --detach --pull never --name k3d-obol-docker-io.localhost --network obol-net --restart unless-stopped "

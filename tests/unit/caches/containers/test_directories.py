@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +10,6 @@ from obol.errors import StoreUnusable
 from obol.machine.commands import User
 from obol.machine.docker.cli import Docker
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_made(tmp_path: Path) -> None:

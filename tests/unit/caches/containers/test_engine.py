@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.caches.containers.engine import ContainerSeen, ContainersEngine
+from obol.caches.containers.plan import RegistryContainer
 from obol.caches.reachable import Substitute, recall, remember
 from obol.errors import DependencyMissing
 from obol.machine.docker.errors import DockerNotRunning
@@ -14,11 +15,6 @@ from obol.rendering.registries import Mirror
 from tests.fakes.docker import absent, all_containers, container, there
 from tests.fakes.runner import FakeRunner
 from tests.unit.caches.containerworld import GHCR, HUB, NETWORK, PUSH, QUAY, World
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.caches.containers.plan import RegistryContainer
 
 
 @pytest.fixture

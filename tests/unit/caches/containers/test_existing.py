@@ -1,23 +1,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.caches.containers.engine import CacheContainers, ContainersEngine
+from obol.caches.containers.plan import ContainersPlan
 from obol.caches.reachable import Substitute, remember
+from obol.machine.docker.cli import Docker
 from obol.registry.control.api import Amount
 from tests.fakes import docker as fake
 from tests.unit.caches.containerworld import GHCR, HUB, PUSH, World
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from obol.caches.containers.plan import ContainersPlan
-    from obol.machine.docker.cli import Docker
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -26,10 +26,6 @@ from obol.rendering.registries import Mirror
 from tests.fakes.caches import FakeCaches
 from tests.fakes.ports import FakePorts
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 GATEWAY = "172.18.0.1"
 NETWORK = Network("n1", "obol-net", gateway=GATEWAY, bridge="br-n1")

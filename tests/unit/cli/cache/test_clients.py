@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,12 +10,7 @@ from obol.caches.builtin.process import Running
 from obol.caches.reachable import remember
 from obol.errors import EngineUnresponsive
 from tests.fakes.runner import FakeRunner
-from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.unit.cli.conftest import Terminal
+from tests.unit.cli.conftest import HUB_SUBSTITUTE, Terminal, engine_status
 
 MIRROR = '{\n  "registry-mirrors": ["http://127.0.0.1:54100"]\n}\n'
 

@@ -1,34 +1,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
 from obol.caches.builtin import log as enginelog
 from obol.caches.builtin.process import Running, Started
+from obol.caches.warming import Holding, Outcome
 from obol.cli.cache import login, warming
 from obol.cli.cache.options import CacheOptions
-from obol.client.ports import PulledImage
+from obol.client.platforms import Selection
+from obol.client.ports import Progress, PulledImage
 from obol.config.sources import OPTIONS
 from obol.errors import EngineNotRunning, EngineUnresponsive
 from obol.oci.manifests import Platform
-from obol.registry.control.api import HeldImage, Inventory, Listener
+from obol.oci.references import ImageReference
+from obol.registry.control.api import EngineStatus, HeldImage, Inventory, Listener
 from tests.unit.cli import images
-from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from obol.caches.warming import Holding, Outcome
-    from obol.client.platforms import Selection
-    from obol.client.ports import Progress
-    from obol.oci.references import ImageReference
-    from obol.registry.control.api import EngineStatus
-    from tests.unit.cli.conftest import Served, Terminal
+from tests.unit.cli.conftest import HUB_SUBSTITUTE, Served, Terminal, engine_status
 
 
 def test_start(terminal: Terminal, tmp_path: Path) -> None:

@@ -2,29 +2,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.caches.builtin.process import Running
 from obol.caches.containers.container import ServingContainer
 from obol.caches.containers.engine import ContainerSeen, ContainersStarted, LeftOut
-from obol.caches.containers.plan import RegistryContainer, push_registry
+from obol.caches.containers.plan import ContainersPlan, RegistryContainer, push_registry
 from obol.caches.reachable import Substitute
 from obol.cli.cache import engines
+from obol.cli.terminal.present import Speaker
 from obol.errors import ObolError
 from obol.machine.docker.errors import DockerNotRunning
 from obol.registry.control.api import Amount
-from tests.unit.cli.conftest import engine_status
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from obol.caches.containers.plan import ContainersPlan
-    from obol.cli.terminal.present import Speaker
-    from tests.unit.cli.conftest import Terminal
+from tests.unit.cli.conftest import Terminal, engine_status
 
 HUB = RegistryContainer("docker.io", "https://registry-1.docker.io", 54100)
 GHCR = RegistryContainer("ghcr.io", "https://ghcr.io", 54101)

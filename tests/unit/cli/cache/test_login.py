@@ -1,19 +1,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.caches.builtin.process import Running, Started
 from obol.cli.cache import clients
 from tests.fakes.runner import FakeRunner
-from tests.unit.cli.conftest import HUB_SUBSTITUTE, engine_status
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.unit.cli.conftest import Terminal
+from tests.unit.cli.conftest import HUB_SUBSTITUTE, Terminal, engine_status
 
 
 @pytest.fixture

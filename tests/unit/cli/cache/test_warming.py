@@ -4,32 +4,25 @@ import dataclasses
 import io
 import json
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 import pytest
 from msgspec.structs import replace
 
-from obol.caches.warming import Holding
+from obol.caches.warming import Holding, Outcome, Warming
 from obol.cli.cache import warming
 from obol.cli.cache.warming import Unfinished, failures, warm_lines, warm_result
 from obol.cli.terminal.present import Speaker
 from obol.client.platforms import this_machine
-from obol.client.ports import BytesFrom, Limits
+from obol.client.ports import BytesFrom, Limits, Progress
 from obol.errors import UsageError
-from obol.registry.control.api import ImageProgress, ProgressStatus
+from obol.oci.references import ImageReference
+from obol.registry.control.api import EngineStatus, ImageProgress, ProgressStatus
 from tests.unit.cli.conftest import FakeEngine, engine_status
 from tests.unit.cli.images import APP, LITELLM, MIB, failed, pulled
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
-
-    from obol.caches.warming import Outcome, Warming
-    from obol.client.ports import Progress
-    from obol.oci.references import ImageReference
-    from obol.registry.control.api import EngineStatus
 
 
 @dataclass

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +15,6 @@ from obol.demo.chart import bars
 from obol.demo.images import QUARTER
 from obol.errors import Interrupted
 from tests.unit.demo.test_base import result
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 RESULT = result(18.0, 12.0, 0.9, 1.0)
 

@@ -1,21 +1,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.config.paths import Invocation, locate
 from obol.stack.home import Home, Identity
-from obol.stack.hotswap import Restored, Target
+from obol.stack.hotswap import HotSwap, Restored, Target
 from tests.fakes.runner import FakeRunner
+from tests.unit.cli.conftest import Terminal
 from tests.unit.stack.devworld import PUSHED, RELEASED, DevWorld, deployment, dev_world
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from obol.stack.hotswap import HotSwap
-    from tests.unit.cli.conftest import Terminal
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from tests.unit.cli.conftest import Terminal
-    from tests.unit.stack import world
+from tests.unit.cli.conftest import Terminal
+from tests.unit.stack import world
 
 
 def test_a_life_as_json(terminal: Terminal, cluster: world.World) -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from typing import TYPE_CHECKING, cast
+from enum import StrEnum
+from pathlib import Path
+from typing import cast
 
 import pytest
 import typer
@@ -14,14 +16,8 @@ from obol.cli.stack import commands as stack
 from obol.errors import DependencyMissing, EngineUnresponsive, Interrupted
 from obol.stack.home import Identity, at_work
 from obol.workloads.images import stack_images
-from tests.unit.stack.world import LITELLM, engine_status, failed
-
-if TYPE_CHECKING:
-    from enum import StrEnum
-    from pathlib import Path
-
-    from tests.unit.cli.conftest import Terminal
-    from tests.unit.stack.world import World
+from tests.unit.cli.conftest import Terminal
+from tests.unit.stack.world import LITELLM, World, engine_status, failed
 
 COUNT = len(stack_images())
 

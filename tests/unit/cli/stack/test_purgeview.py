@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from obol.backends.ports import BackendName
 from obol.cli.results.stack import Kept, PurgeResult
 from obol.cli.stack.purgeview import CHANGED, purge_result, purged_lines
 from obol.stack.home import Identity
 from obol.stack.outcomes import PurgeOutcome
 from obol.stack.stacks import DATA, Removal
-
-if TYPE_CHECKING:
-    from obol.backends.ports import BackendName
 
 OTTER = Identity("brave-otter", "podman")
 GONE = PurgeOutcome(True, (), ())

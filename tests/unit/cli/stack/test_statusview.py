@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from msgspec import structs
@@ -12,6 +12,7 @@ from obol.caches.builtin.process import Running
 from obol.caches.containers.engine import ContainerSeen
 from obol.caches.containers.plan import RegistryContainer, push_registry
 from obol.caches.reachable import Substitute
+from obol.caches.warming import Held
 from obol.cli.results.stack import GainResult, LastUpResult
 from obol.cli.stack.view import status_code, status_parts, status_result
 from obol.cli.terminal.present import Table
@@ -20,14 +21,8 @@ from obol.stack.home import Home, Identity, LastUp
 from obol.stack.outcomes import StackStatus
 from obol.stack.plan import Gain
 from obol.stack.space import SpaceOnDisk
+from obol.workloads.images import StackImage
 from tests.unit.stack.world import LITELLM, PAUSE, engine_status
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from obol.caches.warming import Held
-    from obol.workloads.images import StackImage
-
 
 OTTER = Identity("brave-otter", "podman")
 HOME = Home(Path("/config"))

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -20,10 +20,6 @@ from obol.stack.outcomes import UpImageOutcome, UpOutcome
 from obol.stack.plan import Choice, Gain
 from obol.workloads.images import StackImage
 from tests.unit.stack.world import LITELLM, PAUSE, engine_status, failed, pulled
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 MIB = 1 << 20
 NOW = 1_700_000_000.0

@@ -1,18 +1,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.cli.terminal.bars import STALLED, layout, left
 from obol.cli.terminal.board import Board, Finished, ImageWatch, engine_at
 from obol.registry.control.api import ImageProgress, ProgressStatus
 from tests.fakes.clock import FakeClock
 from tests.fakes.control import FakeEngine
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 LITELLM, PROMETHEUS, OTHER = "ghcr.io/a/litellm:1", "docker.io/prom/prometheus:2", "docker.io/library/other:3"
 ALL = "All images ({} of {} in the cache)"

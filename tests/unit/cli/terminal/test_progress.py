@@ -1,21 +1,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.cli.terminal import progress as progress_module
 from obol.cli.terminal.present import Speaker
 from obol.cli.terminal.progress import LINE_EVERY, Lines, LiveBars, came_from, watching
-from obol.client.ports import BytesFrom, Silence
+from obol.client.ports import BytesFrom, Progress, Silence
 from obol.oci.references import ImageReference
 from tests.fakes.clock import FakeClock
 from tests.unit.cli.conftest import Screen
 from tests.unit.cli.images import APP, LITELLM, MIB, failed, pulled
-
-if TYPE_CHECKING:
-    from obol.client.ports import Progress
 
 OTHER = ImageReference.parse("quay.io/team/other:1")
 

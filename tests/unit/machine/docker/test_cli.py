@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -11,9 +11,6 @@ from obol.machine.docker.errors import DockerAbsent, DockerFailed, DockerForbidd
 from obol.machine.docker.values import Image, Pushed
 from tests.fakes.docker import absent, all_containers, all_networks, container, network, there
 from tests.fakes.runner import FakeRunner
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 JSON = "--format {{json .}}"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +10,6 @@ from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken
 from obol.registry.control.api import Listener
 from obol.registry.control.client import ControlClient
 from tests.fakes.control import FakeEngine
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LISTENER = Listener("ghcr.io", "172.18.0.1", 54101)
 AS_JSON = b'{"registry":"ghcr.io","address":"172.18.0.1","port":54101}'

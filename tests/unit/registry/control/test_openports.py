@@ -3,9 +3,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -18,11 +19,6 @@ from tests.fakes.content import blob
 from tests.fakes.http import request
 from tests.limits import eventually
 from tests.unit.registry.server.serving import Serving, serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
-
 
 HUB = Listener("docker.io", "172.30.0.1", 54100)
 GHCR = Listener("ghcr.io", "172.30.0.1", 54101)

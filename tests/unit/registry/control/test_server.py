@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import stat
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -28,10 +30,6 @@ from obol.registry.control.server import ControlServer, Views
 from obol.registry.store.ports import StoreError
 from tests.fakes.http import request
 from tests.unit.registry.server.serving import Serving, serving
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 PLATFORM = HeldPlatform("linux/amd64", "sha256:1", "complete", 3, 0, 0)
 INVENTORY = Inventory((HeldImage("docker.io", "a", ("1",), "sha256:2", True, 5, 0, 0, None, (PLATFORM,)),))

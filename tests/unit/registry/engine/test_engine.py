@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import pytest
 
@@ -19,9 +19,6 @@ from tests.fakes.content import make_image
 from tests.fakes.store import MemoryContent, MemoryMetadata, MemoryStore
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import REPOSITORY, World, world
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 IMAGE = make_image(500, seed=1, platforms=("linux/amd64", "linux/arm64"))
 MOVED = make_image(500, seed=2, platforms=("linux/amd64", "linux/arm64"))

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,15 +9,13 @@ from obol.oci.references import Digest, Repository
 from obol.registry.control.api import Source
 from obol.registry.engine.answers import ManifestAnswer, StoredBlob
 from obol.registry.engine.grants import Grants
+from obol.registry.engine.scopes import Scope
 from obol.registry.store.ports import ContentKind, Grant, Provenance, RepositoryKey, StoreError
 from obol.registry.upstream.ports import Denied, Unavailable, UpstreamError
 from tests.fakes.content import make_image
 from tests.fakes.store import MemoryMetadata, MemoryStore
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import REPOSITORY, World, take, world
-
-if TYPE_CHECKING:
-    from obol.registry.engine.scopes import Scope
 
 IMAGE = make_image(500, seed=1)
 SECRET = make_image(500, seed=2, index=False)

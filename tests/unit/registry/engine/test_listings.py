@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
@@ -12,16 +12,12 @@ from obol.oci.references import Digest, Repository
 from obol.oci.requests import ReferrersRequest, TagsRequest
 from obol.registry.control.api import Problem, Source
 from obol.registry.engine import listings as listings_module
+from obol.registry.engine.answers import Page
 from obol.registry.engine.listings import Listings
 from obol.registry.engine.scopes import Scope
 from obol.registry.policy.health import Hold
 from obol.registry.upstream.ports import Absent, Denied, Listing, RateLimited, Unavailable, UpstreamError
 from tests.fakes.upstream import FakeUpstream
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from obol.registry.engine.answers import Page
 
 JSON = "application/json"
 APP = Repository("team/app")

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,9 +17,6 @@ from tests.fakes.content import make_image
 from tests.fakes.store import MemoryStore
 from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import REPOSITORY, World, world
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 IMAGE = make_image(500, seed=1, platforms=("linux/amd64", "linux/arm64"))
 MOVED = make_image(500, seed=2, platforms=("linux/amd64", "linux/arm64"))

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 import pytest
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest
-from obol.registry.control.api import MOST_IMAGES, ImageProgress, ProgressRequest
+from obol.registry.control.api import MOST_IMAGES, ImageProgress, ProgressRequest, ProgressStatus
 from obol.registry.engine import progress as progress_module
 from obol.registry.engine.progress import BELIEVED, LOOK_AGAIN
 from obol.registry.store.ports import StoreError, transfer_id
@@ -15,11 +15,6 @@ from tests.fakes.content import FakeImage, digest_of, make_image
 from tests.fakes.upstream import FakeUpstream
 from tests.limits import eventually
 from tests.unit.registry.world import REPOSITORY, World, take, world
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from obol.registry.control.api import ProgressStatus
 
 IMAGE = make_image(5000, 3000, platforms=("linux/amd64", "linux/arm64"))
 NAME = f"registry.test/{REPOSITORY}:1"

@@ -1,19 +1,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.oci.mediatypes import OCI_INDEX, OCI_MANIFEST
 from obol.oci.references import Digest
 from obol.registry.engine import storedmanifests as stored_module
-from obol.registry.engine.storedmanifests import IN_MEMORY, StoredManifests
+from obol.registry.engine.storedmanifests import IN_MEMORY, StoredManifest, StoredManifests
 from tests.fakes.content import make_image
 from tests.fakes.store import MemoryContent
-
-if TYPE_CHECKING:
-    from obol.registry.engine.storedmanifests import StoredManifest
 
 IMAGE = make_image(500, seed=1)
 SMALL = next(iter(IMAGE.manifests.values())).body

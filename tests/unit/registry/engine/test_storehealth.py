@@ -2,15 +2,12 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.registry.engine.storehealth import DiskSpace, StoreHealth, disk_space
 from obol.registry.store.ports import StoreError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FULL = StoreError("write a download: No space left on device", full=True)
 BROKEN = StoreError("write a download: Input/output error")

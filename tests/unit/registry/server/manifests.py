@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from obol.registry.server.connection import Connection
 from tests.fakes.content import make_image
+from tests.fakes.http import Reply
 from tests.fakes.upstream import FakeUpstream
 from tests.limits import eventually
-
-if TYPE_CHECKING:
-    from tests.fakes.http import Reply
-    from tests.unit.registry.server.serving import Serving
+from tests.unit.registry.server.serving import Serving
 
 IMAGE = make_image(500, seed=1, platforms=("linux/amd64", "linux/arm64"))
 OTHER = make_image(700, seed=2, platforms=("linux/amd64", "linux/arm64"))

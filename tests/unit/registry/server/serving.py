@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from obol.machine.logs import Seldom
 from obol.registry.control.api import Listener
@@ -16,12 +17,8 @@ from obol.registry.server.hosts import Hosts
 from obol.registry.server.listeners import Listeners
 from obol.registry.server.pages import healthz
 from tests.fakes.http import Conversation, Reply, request
+from tests.fakes.upstream import FakeUpstream
 from tests.unit.registry.world import World, world
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
-
-    from tests.fakes.upstream import FakeUpstream
 
 
 @dataclass

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 
 from obol.machine.tasks import spawn
 from obol.oci.references import Digest
 from obol.registry.control.api import Listener
-from obol.registry.engine.accounts import Accounts, Ends
+from obol.registry.engine.accounts import Account, Accounts, Ends
 from obol.registry.server.exchange import meter_of
 from tests.fakes.content import blob as make_blob
 from tests.fakes.content import make_image
@@ -16,9 +15,6 @@ from tests.fakes.http import request
 from tests.fakes.upstream import FakeUpstream
 from tests.limits import eventually
 from tests.unit.registry.server.serving import Serving, serving, session
-
-if TYPE_CHECKING:
-    from obol.registry.engine.accounts import Account
 
 LARGE, LARGE_DATA = make_blob(70_000, "large")
 SMALL, SMALL_DATA = make_blob(2000, "small")

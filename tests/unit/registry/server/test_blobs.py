@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 from collections import deque
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
@@ -17,15 +16,12 @@ from obol.registry.server import blobs as blobs_module
 from obol.registry.store.ports import StoreError, transfer_id
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.content import blob as make_blob
-from tests.fakes.http import talk
+from tests.fakes.http import Reply, talk
 from tests.fakes.store import MemoryReadable, MemoryStore
 from tests.fakes.upstream import FakeBlob, FakeUpstream
 from tests.limits import eventually
 from tests.unit.registry.server.serving import Serving, serving, session
 from tests.unit.registry.world import FILL
-
-if TYPE_CHECKING:
-    from tests.fakes.http import Reply
 
 DIGEST, DATA = make_blob(70_000, "large")
 SMALL, SMALL_DATA = make_blob(2000, "small")

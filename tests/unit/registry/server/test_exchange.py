@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
+from aiohttp import web
 
 from obol.machine.logs import Seldom
 from obol.machine.tasks import spawn
@@ -27,9 +28,6 @@ from obol.registry.server.hosts import Hosts
 from obol.registry.settings import TimeLimits
 from tests.fakes.clock import FakeClock
 from tests.fakes.upstream import FakeUpstream
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 DIGEST = Digest.of(b"data")
 

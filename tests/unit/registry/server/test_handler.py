@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import json
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,12 +11,10 @@ from obol.registry.control.api import Problem
 from obol.registry.policy.health import Hold
 from obol.registry.upstream.ports import Listing, Unavailable
 from tests.fakes.content import make_image
+from tests.fakes.http import Reply
 from tests.fakes.upstream import FakeUpstream
 from tests.limits import scaled
 from tests.unit.registry.server.serving import Serving, serving, session
-
-if TYPE_CHECKING:
-    from tests.fakes.http import Reply
 
 IMAGE = make_image(500, 70_000, seed=1, platforms=("linux/amd64", "linux/arm64"))
 MOVED = make_image(500, seed=2, platforms=("linux/amd64", "linux/arm64"))

@@ -4,20 +4,17 @@ import asyncio
 import logging
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 import structlog
 
 from obol.machine.tasks import spawn
 from obol.registry.server.connection import END
+from obol.registry.settings import TimeLimits
 from tests.limits import eventually, scaled
 from tests.unit.registry.server.manifests import OTHER, connections, get, handed_over, parsed, same, upstream
 from tests.unit.registry.server.serving import Session, serving, session
 from tests.unit.registry.world import LIMITS
-
-if TYPE_CHECKING:
-    from obol.registry.settings import TimeLimits
 
 WISHES = [
     ("Connection: Upgrade", "Upgrade: websocket"),

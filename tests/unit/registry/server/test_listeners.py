@@ -6,7 +6,6 @@ import os
 import socket
 from asyncio.trsock import TransportSocket
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 import structlog
@@ -17,17 +16,13 @@ from obol.machine.tasks import spawn
 from obol.registry.control.api import Listener
 from obol.registry.policy.shares import MOST_CONNECTIONS
 from obol.registry.server import listeners as listeners_module
-from obol.registry.server.listeners import Door, _bind
+from obol.registry.server.listeners import Door, Entrance, _bind
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
 from tests.fakes.http import request
 from tests.fakes.upstream import FakeUpstream
 from tests.limits import eventually, scaled
-from tests.unit.registry.server.serving import Serving, serving, session
-
-if TYPE_CHECKING:
-    from obol.registry.server.listeners import Entrance
-    from tests.unit.registry.server.serving import Session
+from tests.unit.registry.server.serving import Serving, Session, serving, session
 
 ABSENT = "192.0.2.1"
 """Of a network for documentation: no machine has it."""

@@ -5,21 +5,16 @@ import contextlib
 import os
 import socket
 import tempfile
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 
 import pytest
 from aiohttp import web
 
 from obol.registry.server import outlet as outlet_module
 from obol.registry.server.outlet import AT_ONCE, Outlet, acknowledged, undisturbed
-from obol.registry.store.ports import FileRun
+from obol.registry.store.ports import FileRun, Run
 from obol.registry.transfers.transfer import TransferFailed
 from obol.registry.upstream.ports import Unavailable
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-
-    from obol.registry.store.ports import Run
 
 DATA = bytes(range(256)) * 40
 LARGE = 64 * 1024 * 1024

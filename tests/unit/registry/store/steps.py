@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 from obol.registry.store.disk.content import BlobIndex
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pytest
-
-    from obol.registry.store.disk.files import BlobFile
+from obol.registry.store.disk.files import BlobFile
 
 CALLS = ("mkdir", "write", "pwrite", "ftruncate", "fsync", "rename")
 THREADS = "obol-files"

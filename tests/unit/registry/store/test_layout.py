@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import fcntl
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -9,9 +9,6 @@ from obol.errors import StoreInUse
 from obol.oci.references import Digest
 from obol.registry.store.disk.opening import open_store
 from obol.registry.store.layout import COLD_UPS, LISTENERS, LOG, SOCKET, SUBSTITUTES, is_ours, remove_store
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 async def make(store: Path) -> None:

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,9 +10,6 @@ from obol.registry.transfers.transfer import TransferEnvironment
 from tests.fakes.clock import FakeClock
 from tests.fakes.store import MemoryStore
 from tests.unit.registry.world import FILL, LIMITS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,11 +14,9 @@ from obol.registry.store.ports import ContentKind, Grant, Partial, RepositoryKey
 from obol.registry.transfers import follower as following_module
 from obol.registry.upstream.ports import Unavailable
 from tests.fakes.store import MemoryPartial, MemoryStore, bytes_of
+from tests.fakes.upstream import FakeUpstream
 from tests.limits import eventually
 from tests.unit.registry.world import DATA, DIGEST, FILL, REPOSITORY, WHOLE, Got, one_blob, take, world
-
-if TYPE_CHECKING:
-    from tests.fakes.upstream import FakeUpstream
 
 REPO = RepositoryKey("registry.test", REPOSITORY)
 KNOWN = [Grant(Digest(DIGEST), ContentKind.BLOB, "", len(DATA))]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -10,13 +9,10 @@ from obol.registry.store.ports import transfer_id
 from obol.registry.transfers import follower as following
 from obol.registry.transfers.follower import Follower
 from obol.registry.transfers.relay import ATTEMPTS, Check, relay
-from obol.registry.transfers.transfer import TransferFailed
+from obol.registry.transfers.transfer import Transfer, TransferEnvironment, TransferFailed
 from obol.registry.upstream.ports import Misbehaved, RangesRefused
 from tests.fakes.upstream import FakeBlob, FakeSource, FakeUpstream
 from tests.unit.registry.world import REPOSITORY, new_transfer, world
-
-if TYPE_CHECKING:
-    from obol.registry.transfers.transfer import Transfer, TransferEnvironment
 
 DATA = bytes(range(256)) * 20
 DIGEST = Digest.of(DATA)

@@ -1,25 +1,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from obol.machine.tasks import in_steps
 from obol.oci.manifests import parse_manifest
 from obol.oci.references import Digest, Repository, Tag
+from obol.registry.control.api import HeldImage
 from obol.registry.engine.manifests import grants_of
 from obol.registry.store.ports import HeldTag, RepositoryKey
 from obol.registry.upkeep.inventory import take_inventory
 from obol.registry.upstream.ports import ManifestBody
 from tests.fakes.content import OCI_INDEX, FakeImage, Stored, digest_of, make_image
 from tests.fakes.store import MemoryStore
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from obol.registry.control.api import HeldImage
 
 APP = RepositoryKey("docker.io", Repository("library/app"))
 OTHER = RepositoryKey("ghcr.io", Repository("team/app"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import pytest
 
@@ -13,11 +14,11 @@ from obol.oci.references import Digest, Repository, Tag
 from obol.registry.settings import TimeLimits, UpstreamSettings
 from obol.registry.upstream.asking import About, Asking
 from obol.registry.upstream.auth import Authenticator
-from obol.registry.upstream.blobs import RegistryBlob
+from obol.registry.upstream.blobs import RegistryBlob, RegistryStream
 from obol.registry.upstream.client import RegistryUpstream
 from obol.registry.upstream.ports import Unavailable
 from obol.registry.upstream.slots import Share, SlotPool
-from obol.registry.upstream.transport import Transport
+from obol.registry.upstream.transport import Arrived, Transport
 from tests.fakes.clock import FakeClock
 from tests.fakes.content import blob as make_blob
 from tests.fakes.content import make_image
@@ -29,12 +30,6 @@ from tests.fakes.quay import FakeQuay
 from tests.fakes.registry import FakeRegistry
 from tests.fakes.registry import Repository as Shelf
 from tests.limits import scaled, short_limits
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
-
-    from obol.registry.upstream.blobs import RegistryStream
-    from obol.registry.upstream.transport import Arrived
 
 LIMITS = short_limits(
     connect=0.5,

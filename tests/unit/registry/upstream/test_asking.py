@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,6 +23,7 @@ from obol.registry.upstream.ports import (
     UpstreamError,
 )
 from tests.fakes import behaviours
+from tests.fakes.behaviours import Behaviour, Exchange
 from tests.fakes.clock import START, FakeClock
 from tests.fakes.content import make_image
 from tests.fakes.hostile import HostileRegistry
@@ -50,9 +50,6 @@ from tests.unit.registry.upstream.reach import (
     shelved,
     upstream_at,
 )
-
-if TYPE_CHECKING:
-    from tests.fakes.behaviours import Behaviour, Exchange
 
 
 async def unavailable(exchange: Exchange) -> None:

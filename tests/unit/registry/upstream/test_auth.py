@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 from urllib.parse import parse_qsl
 
 import pytest
@@ -16,12 +16,8 @@ from tests.fakes.hub import FakeHub
 from tests.fakes.optional import answers
 from tests.fakes.quay import FakeQuay
 from tests.fakes.registry import FakeRegistry, Forced
+from tests.fakes.server import ReceivedRequest
 from tests.unit.registry.upstream.reach import APP, IMAGE, OTHER, SECRET, THIRD, filled, login_at
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from tests.fakes.server import ReceivedRequest
 
 MANIFEST = f"/v2/{APP}/manifests/1"
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from obol.oci.mediatypes import DOCKER_SCHEMA1, OCI_INDEX, upstream_accept
@@ -10,6 +8,7 @@ from obol.registry.control.api import RateLimit
 from obol.registry.upstream.asking import HEADLESS_FOR
 from obol.registry.upstream.ports import Absent, ManifestHead, MethodRefused, Misbehaved, Unavailable
 from tests.fakes import behaviours
+from tests.fakes.behaviours import Behaviour
 from tests.fakes.clock import FakeClock
 from tests.fakes.ghcr import FakeGhcr
 from tests.fakes.hostile import HostileRegistry
@@ -29,9 +28,6 @@ from tests.unit.registry.upstream.reach import (
     shelved,
     upstream_at,
 )
-
-if TYPE_CHECKING:
-    from tests.fakes.behaviours import Behaviour
 
 
 async def test_a_head_tells_what_a_tag_means() -> None:

@@ -4,8 +4,9 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import aiohttp
 import pytest
@@ -20,9 +21,6 @@ from obol.registry.upstream.reading import read_bounded
 from obol.registry.upstream.transport import Transport, translate
 from tests.limits import scaled
 from tests.unit.registry.upstream.reach import transport_to
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 
 from obol.registry.upstream.ports import Unavailable
 from obol.registry.upstream.reading import piece, read_bounded
+from obol.registry.upstream.transport import Transport
 from tests.fakes.behaviours import Behaviour, stall_mid_body
 from tests.fakes.chunks import BROKEN_CHUNKS
 from tests.fakes.hostile import HostileRegistry
 from tests.limits import scaled
 from tests.unit.registry.upstream.reach import DATA, DIGEST, LIMITS, shelved, transport_to
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from obol.registry.upstream.transport import Transport
 
 PATIENT = 30.0
 """Far longer than the tests may take: what ends sooner was ended by something else."""

@@ -3,8 +3,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
-from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,16 +24,12 @@ from obol.registry.upstream.ports import (
     UpstreamError,
 )
 from obol.registry.upstream.reading import SMALL_BODY, decoded, drain, error, judge, rate_limit, read_bounded
+from obol.registry.upstream.transport import Transport
 from tests.fakes.behaviours import Behaviour, cut, endless_body, stall_mid_body
 from tests.fakes.content import make_image
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.unit.registry.upstream.reach import transport_to
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from obol.registry.upstream.transport import Transport
 
 WALL = 1_790_000_000.0
 TEXT = b"some bytes " * 1000

@@ -5,8 +5,9 @@ import gzip
 import zlib
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
+import aiohttp
 import pytest
 
 from obol.registry.upstream.blobs import BlobRange, Body, RegistryStream, Trickle
@@ -15,6 +16,7 @@ from tests.fakes.behaviours import (
     BAD_RANGES,
     BROKEN_TRANSFER,
     Behaviour,
+    Exchange,
     empty,
     extra_byte,
     gzip_label,
@@ -29,11 +31,6 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.hostile import HostileRegistry
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.unit.registry.upstream.reach import DATA, DIGEST, LIMITS, SIZE, collect, everything, reached, shelved
-
-if TYPE_CHECKING:
-    import aiohttp
-
-    from tests.fakes.behaviours import Exchange
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -18,6 +18,7 @@ from obol.registry.upstream.transport import MAX_REDIRECTS, Transport, translate
 from tests.fakes.behaviours import (
     BAD_HEADERS,
     Behaviour,
+    Exchange,
     closed_at_once,
     endless_headers,
     long_header,
@@ -31,11 +32,6 @@ from tests.fakes.hostile import HostileRegistry
 from tests.fakes.registry import FakeRegistry, Forced
 from tests.fakes.tls import make_certificate, secure_server
 from tests.unit.registry.upstream.reach import LIMITS, NOWHERE, CountingLink, settings, transport_to
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.fakes.behaviours import Exchange
 
 SECRET = "canary-of-the-test"
 PING = "/v2/"

@@ -4,9 +4,9 @@ import asyncio
 import errno
 import os
 import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,9 +17,6 @@ from obol.registry.store.disk.opening import DiskStore, open_store
 from obol.registry.store.ports import StoreError, transfer_id
 from tests.fakes.store import MemoryContent, MemoryPartials, bytes_of
 from tests.unit.registry.store.steps import watch
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
 
 DATA = b"a layer of some bytes"
 DIGEST = Digest.of(DATA)

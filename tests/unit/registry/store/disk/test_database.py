@@ -3,8 +3,9 @@ from __future__ import annotations
 import sqlite3
 import stat
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,6 @@ from obol.errors import StoreUnusable
 from obol.registry.store.disk.database import SCHEMA_VERSION, Database
 from obol.registry.store.disk.pool import BlockingPool
 from obol.registry.store.ports import StoreError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 ADD = "INSERT INTO blobs VALUES (?, 1, 1.0, 1)"
 COUNT = "SELECT count(*) FROM blobs"

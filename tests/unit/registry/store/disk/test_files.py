@@ -2,17 +2,14 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from obol.machine.files import Folder
 from obol.oci.references import Digest
 from obol.registry.store.disk.files import BlobTree
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 DATA = b"a layer"
 DIGEST = Digest.of(DATA)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,11 +13,6 @@ from obol.registry.store.disk.database import Database
 from obol.registry.store.disk.files import BlobFile
 from obol.registry.store.disk.pool import BlockingPool
 from obol.registry.store.ports import StoreError
-
-if TYPE_CHECKING:
-    import sqlite3
-    from collections.abc import Iterator
-    from pathlib import Path
 
 ONE, TWO = (BlobFile(Digest.of(data), len(data), 5.0) for data in (b"one", b"two and more"))
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -12,10 +13,6 @@ from obol.machine.files import Folder
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.store.disk.journal import ANYWHERE, Journal
 from obol.registry.store.ports import ContentKind, Grant, HeldTag, Provenance, RepositoryKey, Revoked
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 ALPINE = RepositoryKey("docker.io", Repository("library/alpine"))
 LATEST = HeldTag(Tag("latest"), "oci-index", Digest.of(b"1"), "application/json", 5.5)

@@ -1,19 +1,16 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.store.disk.opening import DiskStore, open_store
 from obol.registry.store.ports import ContentKind, Grant, HeldTag, Provenance, RepositoryKey, StoreError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 ALPINE = RepositoryKey("docker.io", Repository("library/alpine"))
 LATEST = HeldTag(Tag("latest"), "", Digest.of(b"1"), "application/json", 5.5)

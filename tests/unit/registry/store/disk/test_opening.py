@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -19,9 +19,6 @@ from obol.oci.references import Digest
 from obol.registry.store.disk.opening import open_store
 from obol.registry.store.ports import StoreError
 from tests.unit.descriptors import descriptors
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 HOLD = """
 import fcntl, os, sys

@@ -5,7 +5,8 @@ import errno
 import os
 import stat
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
@@ -17,10 +18,6 @@ from obol.registry.store.disk.opening import DiskStore, open_store
 from obol.registry.store.disk.partials import boot_id
 from obol.registry.store.ports import StoreError, transfer_id
 from tests.unit.registry.store.steps import watch
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-    from pathlib import Path
 
 DATA = b"0123456789"
 DIGEST = Digest.of(DATA)

@@ -3,16 +3,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from obol.machine.tasks import spawn
 from obol.registry.store.disk.pool import BlockingPool
 from obol.registry.store.ports import StoreError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture

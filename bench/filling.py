@@ -73,11 +73,12 @@ def _fill_ours(root: Path, count: int) -> None:
             written,
         )
         index.executemany(
-            "INSERT INTO rights (space, repository, digest, kind, media_type, size) VALUES (?, ?, ?, 'blob', '', ?)",
+            "INSERT INTO grants (scope, repository, digest, kind, media_type, size) VALUES (?, ?, ?, 'blob', '', ?)",
             ((HUB, blob.repository, blob.digest, blob.size) for blob in blobs),
         )
         index.executemany(
-            "INSERT INTO given (space, digest, media_type) VALUES (?, ?, '')", ((HUB, blob.digest) for blob in blobs)
+            "INSERT INTO provenance (scope, digest, media_type) VALUES (?, ?, '')",
+            ((HUB, blob.digest) for blob in blobs),
         )
 
 

@@ -10,16 +10,21 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from obol.errors import EngineUnresponsive, ObolError
+from obol.machine.polling import Polling
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from obol.caches.builtin.process import BuiltinEngine
+    from obol.caches.builtin.process import BuiltinEngine, Running
     from obol.machine.clock import Clock
     from obol.registry.control.api import EngineStatus
 
 LOOK_EVERY = 1.0
 """Seconds between two looks at the engine, each a question on its control socket."""
+SETTLES_WITHIN = 5.0
+"""Seconds in which an engine that does not answer is looked at again: one that was killed holds its store until the
+kernel has taken down all of it, when its clients have seen their connections break already."""
+SETTLES_EVERY = 0.1
 MOST_DEATHS = 3
 """An engine that has died so often is left alone."""
 
@@ -50,12 +55,17 @@ class Keeper:
             return bool(self._deaths)
 
     async def _look(self, restored: Callable[[], Awaitable[None]]) -> None:
-        try:
-            running = await asyncio.to_thread(self._engine.status)
-        except EngineUnresponsive:  # busy, starting or ending: the next look tells
-            return
-        except ObolError:
-            running = None
+        running: Running | None = None
+        async for _ in Polling(self._clock, every=SETTLES_EVERY, within=SETTLES_WITHIN):
+            try:
+                running = await asyncio.to_thread(self._engine.status)
+            except EngineUnresponsive:  # busy, starting or ending
+                continue
+            except ObolError:
+                pass
+            break
+        else:
+            return  # busy: the next look tells
         if running is not None and running.status.pid == self._pid:
             return
         self._deaths += 1

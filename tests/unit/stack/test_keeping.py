@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from obol.caches.builtin.process import Running, Started
 from obol.errors import EngineUnresponsive, ObolError
 from obol.machine.tasks import spawn
-from obol.stack.keeping import LOOK_EVERY, MOST_DEATHS, Keeper
+from obol.stack.keeping import LOOK_EVERY, MOST_DEATHS, SETTLES_EVERY, Keeper
 from tests.fakes.clock import FakeClock
 from tests.limits import eventually
 from tests.unit.stack.world import FakeCaches, engine_status
@@ -19,6 +19,16 @@ class Mortal(FakeCaches):
 
     pid = engine_status().pid
     broken: ObolError | None = None
+
+    ending = 0
+    """How many looks find it neither alive nor gone."""
+
+    def status(self) -> Running | None:
+        """Tell, or raise what one that ends answers."""
+        if self.ending:
+            self.ending -= 1
+            raise EngineUnresponsive("ending")
+        return super().status()
 
     def die(self) -> None:
         self.running = None
@@ -73,6 +83,16 @@ async def test_an_engine_that_dies_is_started_again() -> None:
     assert f"process {engine_status().pid}" in line
     assert f"started again (process {kept.engine.pid})" in line
     assert (kept.restored, kept.engine.calls.count("start")) == (1, 1)
+
+
+async def test_an_engine_that_is_being_taken_down() -> None:
+    """One that does not answer and still holds its store is looked at until it is clear that it has died."""
+    kept = Kept()
+    kept.engine.die()
+    kept.engine.ending = 3
+
+    assert await kept.look()
+    assert (kept.restored, kept.clock.sleeps) == (1, [SETTLES_EVERY] * 3)
 
 
 async def test_an_engine_that_somebody_else_started_again() -> None:

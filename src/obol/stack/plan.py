@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from obol.backends.ports import NONE, by_preference
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from obol.backends.ports import BackendName, Program, Runtimes
     from obol.registry.control.api import AccountStatus, Given, Inventory
@@ -38,6 +38,16 @@ def choose(runtimes: Runtimes) -> Choice:
             return Choice(row.name)
     unusable = tuple(program for program in runtimes.programs if program.installed and not program.answers)
     return Choice(NONE, unusable, on_request=tuple(row.name for row in able))
+
+
+def wants_kubernetes_images(installed: Callable[[str], bool], *, is_root: bool) -> bool:
+    """Tell whether `up` needs the images of k3s here; False, too, where only asking programs would tell.
+
+    `installed` tells whether a program is there, which need not answer: `up` may choose any backend that has all of its
+    programs, or, where none has, fills the caches for a later one.
+    """
+    able = [row for row in by_preference() if row.programs and all(map(installed, row.programs))]
+    return all(row.brings_kubernetes_images for row in able if is_root or not row.wants_root)
 
 
 def time_saved(held: Mapping[str, int], throughput: Mapping[str, float]) -> float | None:

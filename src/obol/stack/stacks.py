@@ -60,6 +60,8 @@ class Machine:
     lifecycle: Callable[[BackendName, CachePlans, Home], Lifecycle]
     runtimes: Callable[[], Awaitable[Runtimes]]
     """Asks what it could run a stack on."""
+    installed: Callable[[str], bool]
+    """Tells whether a program is there, and runs nothing."""
     clusters: Callable[[Home, Path], Awaitable[Clusters]]
     """Looks for the clusters of stacks on its Docker."""
 
@@ -202,9 +204,16 @@ class Stacks:
         identity = await self.identify(remember=False) if here else self.home.identity()
         plans = self._plans()
         backend = identity.backend if identity is not None else NONE
-        needs = stack_images(brought(files), self._overrides(), kubernetes=BACKENDS[backend].brings_kubernetes_images)
+        needs = stack_images(brought(files), self._overrides(), kubernetes=self._wants_kubernetes_images(backend))
         found = await self._machine.lifecycle(backend, plans, self.home).status(identity, needs)
         return found, space(self._directories.cache_root, self._directories.data)
+
+    def _wants_kubernetes_images(self, backend: BackendName) -> bool:
+        """Tell whether `up` needs the images of k3s, without asking any program."""
+        wish = backend if BACKENDS[backend].runs else backend_wish(self._around.environ)
+        if wish is not None:
+            return BACKENDS[wish].brings_kubernetes_images
+        return plan.wants_kubernetes_images(self._machine.installed, is_root=os.geteuid() == 0)
 
     async def there(self) -> Identity:
         """Tell which stack there is. Raises NotThere."""

@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from shutil import which
 from typing import TYPE_CHECKING
 
 from obol.backends.detect import detect
@@ -83,7 +84,7 @@ def this_computer(
         made = import_module(row.module).build(environment)
         return Lifecycle(made, caches, engine, Warming(engine, (this_machine(),)), networks, home)
 
-    return Machine(made, look_for_runtimes, clusters_of)
+    return Machine(made, look_for_runtimes, _is_installed, clusters_of)
 
 
 def hot_swap_on_k3d(stack_id: str, plan: ContainersPlan, home: Home, environ: Mapping[str, str]) -> HotSwap:
@@ -109,6 +110,10 @@ def clusters_of(home: Home, data: Path) -> Coroutine[object, object, Clusters]:
 async def look_for_runtimes() -> Runtimes:
     """What this machine could run the stack on."""
     return await detect(SystemRunner())
+
+
+def _is_installed(program: str) -> bool:
+    return which(program) is not None
 
 
 def _mark(home: Home) -> str:

@@ -105,7 +105,7 @@ class Terminal:
         async def clusters(home: Home, data: Path) -> Clusters:
             return self.clusters
 
-        return Machine(lifecycle, runtimes, clusters)
+        return Machine(lifecycle, runtimes, lambda program: self.runtimes.answers((program,)), clusters)
 
     def run(self, line: str) -> int:
         """Run a command line that contains no quotes; gives the exit code. JSON is held to its schema."""

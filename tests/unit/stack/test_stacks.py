@@ -37,7 +37,11 @@ class Person:
     def stacks(self) -> Stacks:
         directories = {"OBOL_CONFIG_DIR": str(self.folder / "config"), "OBOL_DATA_DIR": str(self.folder / "data")}
         around = Invocation({**directories, **self.environ}, self.folder, self.folder)
-        return Stacks(around, Machine(self._lifecycle, self._runtimes, self._clusters), self.world.reporter)
+        return Stacks(
+            around,
+            Machine(self._lifecycle, self._runtimes, self.programs.__contains__, self._clusters),
+            self.world.reporter,
+        )
 
     def _lifecycle(self, backend: BackendName, plans: CachePlans, home: Home) -> Lifecycle:
         return self.world.stack
@@ -86,6 +90,35 @@ async def test_the_environment_is_asked_where_there_is_no_stack(person: Person) 
     person.environ["OBOL_BACKEND"] = "docker"
     with pytest.raises(SettingsError):
         await person.chosen()
+
+
+@pytest.mark.parametrize(
+    ("programs", "wish", "stack", "wanted"),
+    [
+        ((), "", None, True),
+        (("docker",), "", None, True),
+        (("docker", "k3d"), "", None, True),
+        (("podman",), "", None, False),
+        (("docker", "k3d", "podman"), "", None, False),
+        (("podman",), "k3d", None, True),
+        (("podman",), "", CALM, True),
+        (("docker", "k3d"), "", OTTER, False),
+    ],
+)
+async def test_images_in_the_status(
+    person: Person, programs: tuple[str, ...], wish: str, stack: Identity | None, wanted: bool
+) -> None:
+    """The images of k3s are needed where each backend that `up` may choose pulls them; nothing is run to know it."""
+    person.programs = programs
+    person.environ |= {"OBOL_BACKEND": wish} if wish else {}
+    if stack is not None:
+        person.world.home.establish(stack)
+
+    (status, _disk) = await person.stacks.status(())
+
+    needed_by = {who for image, _held in status.images for who in image.needed_by}
+    assert any(who.startswith("k3s ") for who in needed_by) == wanted
+    assert "litellm" in needed_by
 
 
 async def test_a_recorded_none_is_no_backend(person: Person) -> None:

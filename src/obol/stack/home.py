@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 STACK_ID = ".stack-id"
 BACKEND = ".stack-backend"
 LAST_UP = "last-up.json"
+UNFINISHED = ".up-began"
+"""When an `up` began that has not come to its end."""
 WORKLOADS = "workloads"
 GATEWAY = "litellm.yaml"
 KEY = "litellm-master-key"
@@ -46,7 +48,7 @@ WRITTEN = ".written.json"
 def rendered() -> tuple[str, ...]:
     """Files of ours beside the manifests. The backend goes last: an id without one would pass for a stack on k3d."""
     of_backends = dict.fromkeys(name for row in BACKENDS.values() for name in row.files)
-    return (*of_backends, KEY, LAST_UP, STACK_ID, BACKEND)
+    return (*of_backends, KEY, LAST_UP, UNFINISHED, STACK_ID, BACKEND)
 
 
 _END_OF_TIME = 253402300800.0
@@ -189,8 +191,21 @@ class Home:
             return None
         return last if 0 <= last.at < _END_OF_TIME and 0 <= last.seconds < _END_OF_TIME else None
 
+    def begin(self, at: float) -> None:
+        """Remember that an `up` begins, until it is recorded. Raises OSError."""
+        write_atomically(self.config / UNFINISHED, msgspec.json.encode(at))
+
+    def unfinished(self) -> float | None:
+        """When an `up` began that has not come to its end; None where there is none, or that is not known."""
+        try:
+            began = msgspec.json.decode(read(self.config / UNFINISHED), type=float)
+        except (OSError, msgspec.DecodeError):
+            return None
+        return began if 0 <= began < _END_OF_TIME else None
+
     def record(self, last: LastUp) -> None:
-        """Remember an `up`. Raises OSError."""
+        """Remember an `up` that has come to its end. Raises OSError."""
+        (self.config / UNFINISHED).unlink(missing_ok=True)
         write_atomically(self.config / LAST_UP, msgspec.json.encode(last))
 
     def remove(self) -> tuple[Path, ...]:

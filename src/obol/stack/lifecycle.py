@@ -108,6 +108,8 @@ class Lifecycle:
         if not self._traits.runs:
             return await self._fill(request, reporter, clock)
         notes, began, moment = Notes(reporter), clock.monotonic(), clock.wall()
+        with contextlib.suppress(OSError):
+            self._home.begin(moment)
         await self._backend.check()
         await asyncio.to_thread(claim, request.data, self._home.config)
         serving = await self._start_caches(request, notes)
@@ -344,8 +346,17 @@ class Lifecycle:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._look(identity.stack_id, look))
             named = group.create_task(self._named())
-        last = self._home.last_up()
-        return StackStatus(identity, look.state, last, named.result(), look.details, look.trouble, running, seen)
+        return StackStatus(
+            identity,
+            look.state,
+            self._home.last_up(),
+            self._home.unfinished(),
+            named.result(),
+            look.details,
+            look.trouble,
+            running,
+            seen,
+        )
 
     async def _look(self, stack_id: str, look: _ClusterLook) -> None:
         """Look at the cluster, for as long as a person waits for it. What is known by then is known."""

@@ -109,6 +109,8 @@ class StackStatus:
     identity: Identity | None
     state: ClusterState | Literal["unknown"]
     last: LastUp | None = None
+    unfinished: float | None = None
+    """When a later `up` began (seconds since 1970), where it has not come to its end."""
     containers: tuple[ContainerSeen, ...] = ()
     """Cache containers that are there."""
     details: Details = NOTHING_SEEN

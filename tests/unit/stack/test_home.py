@@ -15,6 +15,7 @@ from obol.stack.home import (
     LOCK,
     LONGEST,
     SECOND,
+    UNFINISHED,
     WORKLOADS,
     WRITTEN,
     Home,
@@ -103,6 +104,23 @@ def test_last_up_is_kept(home: Home) -> None:
     for text in ("{", '{"at":1e300,"seconds":1,"images":[]}', '{"at":-1,"seconds":1,"images":[]}'):
         (home.config / LAST_UP).write_text(text)
         assert home.last_up() is None
+
+
+def test_an_up_that_has_not_come_to_its_end(home: Home) -> None:
+    """When an up began is known until it is recorded, or the stack is removed; a damaged note of it is none."""
+    home.establish(WHO)
+    assert home.unfinished() is None
+
+    home.begin(7.5)
+    assert home.unfinished() == 7.5
+    home.record(LastUp(8.5, 1.0, ()))
+    assert home.unfinished() is None
+
+    for text in ("{", "1e300", "-1"):
+        (home.config / UNFINISHED).write_text(text)
+        assert home.unfinished() is None
+    home.remove()
+    assert not (home.config / UNFINISHED).exists()
 
 
 def test_remove_takes_only_what_is_ours(home: Home) -> None:

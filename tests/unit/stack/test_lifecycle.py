@@ -95,6 +95,21 @@ async def test_missing_programs_are_told_before_anything_is_done(world: World) -
     assert world.caches.calls == []
 
 
+async def test_status_after_an_up_that_failed(world: World) -> None:
+    """Status tells of an `up` that failed after one that did not, until one comes to its end."""
+    await world.stack.up(world.wanted(), world.reporter, FakeClock())
+    world.backend.failing["apply"] = [ObolError("litellm is not ready")]
+    with pytest.raises(ObolError):
+        await world.stack.up(world.wanted(), world.reporter, FakeClock())
+
+    status = await world.stack.status(WHO, ())
+    assert status.last is not None
+    assert status.unfinished == FakeClock().wall()
+
+    await world.stack.up(world.wanted(), world.reporter, FakeClock())
+    assert (await world.stack.status(WHO, ())).unfinished is None
+
+
 async def test_exhausted_pool_is_reclaimed_once(world: World) -> None:
     """Without an address pool left, leaked networks are freed and the start is tried once more."""
     world.backend.failing["up"] = [NoAddressPool("no address pool is left")]

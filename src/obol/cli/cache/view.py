@@ -57,7 +57,7 @@ def _upstreams_table(upstreams: Iterable[UpstreamStatus]) -> Table:
         )
         for upstream in upstreams
     )
-    return Table(("Upstream", "Health", ">Hits", ">Misses", ">From cache", ">From upstream"), rows)
+    return Table(("Upstream", "Health", ">Hits", ">Misses", ">Sent from cache", ">Fetched"), rows)
 
 
 def _upstream_notes(upstream: UpstreamStatus) -> list[str]:

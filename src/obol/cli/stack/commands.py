@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from obol.cli.terminal import caches, steps
     from obol.config.stack import EngineName
     from obol.stack import stacks
+    from obol.stack.home import Identity
     from obol.stack.stacks import Machine, Stacks
     from obol.wiring import stack as wiring
 
@@ -78,7 +79,14 @@ NoPrefetch = Annotated[
     bool, typer.Option("--no-prefetch", help="Do not fetch images into the caches while the stack starts.")
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Begin anew although there is a stack; it keeps its name.")]
-Everything = Annotated[bool, typer.Option("--force", "-f", help="Remove the stack's data and images too.")]
+Everything = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        "-f",
+        help="Remove the stack's data and images too; on podman, also an image of the stack that you pulled yourself.",
+    ),
+]
 Caches = Annotated[bool, typer.Option("--cache", help="Remove the registry caches and all that they hold too.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
@@ -146,12 +154,13 @@ def down(say: Speaker) -> None:
 def purge(say: Speaker, force: Everything = False, cache: Caches = False, yes: Yes = False) -> None:
     """Remove the stack and the files that obol wrote for it. The registry caches and what they hold stay.
 
-    Your obol.toml stays, and so do the manifests that you changed.
+    Your obol.toml stays, and so do the manifests that you changed. On podman the volumes of the pods go, such as the
+    history of Prometheus, and images stay.
     """
     stack = _stack(say)
     identity = run(say, stack.identify())
     if (force or cache) and not yes:
-        _confirm(force=force, cache=cache)
+        _confirm(identity, force=force, cache=cache)
     result = purgeview.purge_result(run(say, stack.purge(identity, force=force, caches=cache), _INTERRUPTED))
     say.result(result, lambda: purgeview.purged_lines(result))
     for note in result.notes:
@@ -174,7 +183,10 @@ def key(say: Speaker) -> None:
 
 @verb(app)
 def status(say: Speaker, file: Files = None, exit_code: ExitCode = False) -> None:
-    """Show what runs and where it answers, what the caches hold, how the last `up` went, and the room on disk."""
+    """Show what runs and where it answers, what the caches hold, how the last `up` went, and the room on disk.
+
+    On podman the caches have one more address, of the pods' network: there Prometheus asks them for their figures.
+    """
     stack = _stack(say)
     found, disk = run(say, stack.status(file or ()))
     say.result(view.status_result(stack.home, found, disk), lambda: view.status_parts(stack.home, found, disk))
@@ -202,13 +214,15 @@ def _wish(asked: AskedBackend) -> BackendName | None:
     return None if asked == AUTO else cast("BackendName", str(asked))
 
 
-def _confirm(*, force: bool, cache: bool) -> None:
+def _confirm(identity: Identity | None, *, force: bool, cache: bool) -> None:
     """Ask on a terminal; scripts mean what they say."""
     if not sys.stdin.isatty() or not preferences(os.environ).interactive:
         return
+    shared = identity is not None and BACKENDS[identity.backend].keeps_images
+    images = "images, also those that you pulled yourself" if shared else "images"
     what = " and ".join(
         [
-            *(["the stack's data and images"] if force else []),
+            *([f"the stack's data and {images}"] if force else []),
             *(["the registry caches with all images"] if cache else []),
         ]
     )

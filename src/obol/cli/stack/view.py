@@ -18,7 +18,7 @@ from obol.cli.results.stack import (
     UpImage,
     UpResult,
 )
-from obol.cli.terminal.caches import container_result, listeners_table, moved_note, problem_result, start_warnings
+from obol.cli.terminal import caches
 from obol.cli.terminal.present import AsIs, Table, counted, size, span, tilde
 from obol.client.ports import Kind, PulledImage, PullFailed
 from obol.errors import NotThere, ObolError
@@ -44,6 +44,7 @@ WITHOUT_CACHE = (
     "The registry caches are turned off, and nothing here can run the stack,",
     "so obol did nothing. Caches that run already go on, with what they hold.",
 )
+_MINUTE = "%Y-%m-%d %H:%M"
 _STATES = {Kind.RATE_LIMITED: "limited", Kind.ABSENT: "absent", Kind.DENIED: "denied"}
 """What a failure is called in the table; there is room for short words only."""
 
@@ -52,7 +53,7 @@ def up_result(home: Home, outcome: UpOutcome) -> UpResult:
     """What `up` did, for programs."""
     notes = outcome.notes
     if outcome.identity is None:  # what a person reads besides the result
-        warnings = start_warnings(outcome.caches) if outcome.caches is not None else [" ".join(WITHOUT_CACHE)]
+        warnings = caches.start_warnings(outcome.caches) if outcome.caches is not None else [" ".join(WITHOUT_CACHE)]
         advised = " ".join(line.strip() for line in advice(outcome))
         notes = (*notes, *warnings, *([advised] if advised else []))
     return UpResult(
@@ -92,7 +93,7 @@ def _image_result(one: UpImageOutcome) -> UpImage:
                 bytes_from_upstream=pulled.bytes_from_upstream,
             )
         case PullFailed() as failure:
-            return UpImage(reference, needed_by, "failed", problem=problem_result(failure))
+            return UpImage(reference, needed_by, "failed", problem=caches.problem_result(failure))
     return UpImage(reference, needed_by, "cached" if one.held == "complete" else "unknown")
 
 
@@ -246,7 +247,7 @@ def status_result(home: Home, status: StackStatus, disk: SpaceOnDisk) -> StackSt
         workloads=status.details.workloads,
         cache_engine=_serving(status),
         engine=running.status if running is not None else None,
-        containers=tuple(map(container_result, status.containers)),
+        containers=tuple(map(caches.container_result, status.containers)),
         mirrors=last.mirrors if last is not None else {},
         substitutes=running.substitutes if running is not None else (),
         images_complete=_complete(status) == len(status.images) if running is not None else None,
@@ -288,7 +289,7 @@ def status_parts(home: Home, status: StackStatus, disk: SpaceOnDisk) -> list[str
     parts: list[str | Table] = [
         f"Stack    {status.identity.stack_id}",
         f"Cluster  {state} (backend {status.identity.backend})",
-        *_last(status.last),
+        *_last(status.last, status.unfinished),
         *_caches(status),
         *room,
         *_gateway(home, status),
@@ -298,6 +299,8 @@ def status_parts(home: Home, status: StackStatus, disk: SpaceOnDisk) -> list[str
     for table in tables:
         if table.rows:
             parts += ["", table]
+    if status.caches and BACKENDS[status.identity.backend].caches == "ports":
+        parts += caches.figures_lines(status.caches.status)
     return parts
 
 
@@ -313,7 +316,7 @@ def _no_stack(status: StackStatus, room: list[str]) -> list[str | Table]:
         f"Images   {_complete(status)} of {count} complete",
         *room,
         "",
-        listeners_table(running.status, running.substitutes),
+        caches.listeners_table(running.status, running.substitutes),
         "",
         Table(("Image", "In the cache", "Needed by"), rows),
     ]
@@ -344,7 +347,7 @@ def _caches(status: StackStatus) -> list[str]:
         engine = status.caches.status
         lines.append(f"Caches   builtin engine (process {engine.pid}), {counted(engine.content.count, 'blob')}")
         lines.append(f"Images   {_complete(status)} of {len(status.images)} complete in the caches")
-        lines += [f"Port     {moved_note(one)}" for one in status.caches.substitutes if one.wanted]
+        lines += [f"Port     {caches.moved_note(one)}" for one in status.caches.substitutes if one.wanted]
         served |= {f"{bracketed(one.address)}:{one.port}" for one in engine.listeners}
     astray = ((name, at) for name, at in mirrors.items() if at.partition("://")[2] not in served)
     return [*lines, *(f"Wired    {name} by {at}, which is not ours" for name, at in astray)]
@@ -369,26 +372,26 @@ def _workloads(workloads: Sequence[Workload]) -> Table:
     return Table(("Workload", "Ready", "Answers at"), rows)
 
 
-def _registries(caches: Running) -> Table:
+def _registries(running: Running) -> Table:
     """A row for each registry: where it is served, how it does, and what came from where."""
     rows = []
-    for upstream in caches.status.upstreams:
-        own = [one for one in caches.status.listeners if one.registry == upstream.registry]
+    for upstream in running.status.upstreams:
+        own = [one for one in running.status.listeners if one.registry == upstream.registry]
         where = ", ".join(f"{bracketed(one.address)}:{one.port}" for one in own)
         moved = (size(upstream.bytes_from_cache), size(upstream.bytes_from_upstream))
         health = "not asked" if upstream.health == "unknown" else upstream.health
         rows.append((upstream.registry, where, health, *moved))
-    return Table(("Registry", "Served at", "Health", ">From cache", ">Upstream"), tuple(rows))
+    return Table(("Registry", "Served at", "Health", ">Sent from cache", ">Fetched"), tuple(rows))
 
 
-def _last(last: LastUp | None) -> list[str]:
+def _last(last: LastUp | None, unfinished: float | None) -> list[str]:
+    tried = [f"Last try {_when(unfinished, _MINUTE)}, which has not come to its end"] if unfinished is not None else []
     if last is None:
-        return []
-    when = f"{_when(last.at, '%Y-%m-%d %H:%M')}"
-    lines = [f"Last up  {when}, in {span(max(1, last.seconds))}"]
+        return tried
+    lines = [f"Last up  {_when(last.at, _MINUTE)}, in {span(max(1, last.seconds))}"]
     if (gain := last.gain) is not None:
         gained = f"{size(gain.from_cache)} from the cache, {size(gain.from_upstream)} from upstream"
         if gain.saved is not None and gain.saved >= 1:
             gained += f", about {span(gain.saved)} saved"
         lines.append(f"         {gained}")
-    return lines
+    return [*lines, *tried]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from obol.caches.reachable import EVERYWHERE, LOOPBACK
 from obol.cli.results.cache import CacheContainer, ImageProblem
 from obol.cli.terminal.present import Table
 from obol.machine.ports import bracketed
@@ -36,6 +38,13 @@ def listeners_table(engine: EngineStatus, substitutes: Iterable[Substitute]) -> 
     if not any(note for _registry, _address, note in rows):
         return Table(("Registry", "Address"), tuple(row[:2] for row in rows))
     return Table(("Registry", "Address", ""), tuple(rows))
+
+
+def figures_lines(engine: EngineStatus) -> list[str]:
+    """Where a pod asks the caches for their figures: at an address that only one registry is served at."""
+    used = Counter(one.address for one in engine.listeners)
+    alone = [one for one in engine.listeners if used[one.address] == 1 and one.address not in {*LOOPBACK, *EVERYWHERE}]
+    return [f"At {bracketed(one.address)}:{one.port} Prometheus asks the caches for their figures." for one in alone]
 
 
 def start_warnings(started: Started) -> list[str]:

@@ -35,6 +35,7 @@ def test_engine_parts() -> None:
     assert content == "Content  1,234 blobs, 12.0 GiB; 7.0 MiB of 1 unfinished blob; 2 being fetched"
     assert isinstance(listeners, Table)
     assert isinstance(upstreams, Table)
+    assert upstreams.titles[-2:] == (">Sent from cache", ">Fetched")
     assert upstreams.rows == (("docker.io", "rate-limited", "12,000", "3", "3.0 GiB", "5.0 MiB"),)
     assert notes == [
         "docker.io: 429 Too Many Requests; asked again in 34 s",

@@ -298,9 +298,25 @@ def test_questions(monkeypatch: pytest.MonkeyPatch, word: str, asked: bool) -> N
     monkeypatch.setattr(typer, "confirm", confirm)
 
     with pytest.raises(Interrupted) if asked else contextlib.nullcontext():
-        stack._confirm(force=True, cache=False)
+        stack._confirm(Identity("brave-otter", "k3d"), force=True, cache=False)
 
     assert questions == ["Remove the stack's data and images?"] * asked
+
+
+def test_a_question_about_images_of_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On podman a person is asked about images that they may have pulled themselves."""
+    questions: list[str] = []
+
+    def confirm(question: str, *, err: bool) -> bool:
+        questions.append(question)
+        return True
+
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(typer, "confirm", confirm)
+
+    stack._confirm(Identity("brave-otter", "podman"), force=True, cache=False)
+
+    assert questions == ["Remove the stack's data and images, also those that you pulled yourself?"]
 
 
 def test_ctrl_c_at_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +329,7 @@ def test_ctrl_c_at_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(typer, "confirm", confirm)
 
     with pytest.raises(Interrupted, match="nothing was removed"):
-        stack._confirm(force=True, cache=True)
+        stack._confirm(None, force=True, cache=True)
 
 
 def test_status_where_the_backend_cannot_be_asked(terminal: Terminal, cluster: World) -> None:

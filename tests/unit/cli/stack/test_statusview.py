@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from obol.backends.ports import Details, Node, Workload
+from obol.backends.ports import BackendName, Details, Node, Workload
 from obol.caches.builtin.process import Running
 from obol.caches.containers.engine import ContainerSeen
 from obol.caches.containers.plan import RegistryContainer, push_registry
@@ -150,6 +151,7 @@ def test_a_page() -> None:
         ("litellm", "1 of 1", "http://localhost:8080"),
         ("prometheus", "0 of 1", "(ErrImagePull)"),
     )
+    assert registries.titles[-2:] == (">Sent from cache", ">Fetched")
     assert registries.rows[0][1] == "127.0.0.1:54100, 172.30.0.1:54100, [::1]:54100"
     assert [part for part in parts if str(part).startswith("Port")] == [
         "Port     docker.io on 54110 (54100 is taken by nginx)"
@@ -159,6 +161,30 @@ def test_a_page() -> None:
     assert "Wired    quay.io by http://x:1, which is not ours" in text(parts)
     assert "Wired    docker.io" not in text(parts)
     assert max(len(line) for line in text(parts).splitlines()) <= 80
+
+
+@pytest.mark.parametrize(("backend", "told"), [("podman", True), ("k3d", False)])
+def test_an_address_for_figures(backend: BackendName, told: bool) -> None:
+    """On podman it is said what the address is for that only one registry is served at."""
+    engine = engine_status()
+    asked = (*engine.listeners, Listener("docker.io", "10.89.0.1", 54100))
+    shown = StackStatus(
+        replace(OTTER, backend=backend), "running", caches=Running(structs.replace(engine, listeners=asked))
+    )
+
+    last = status_parts(HOME, shown, DISK)[-1]
+
+    assert (last == "At 10.89.0.1:54100 Prometheus asks the caches for their figures.") == told
+
+
+def test_an_up_that_has_not_come_to_its_end() -> None:
+    """The latest `up` is told of beside the one that came to its end."""
+    shown = StackStatus(OTTER, "running", LastUp(5.0, 5.0, ()), 1_700_000_000.0)
+
+    _stack, _cluster, last, latest, *_rest = status_parts(HOME, shown, DISK)
+
+    assert str(last).startswith("Last up  1970-01-01 ")
+    assert re.fullmatch(r"Last try 2023-11-1\d \d\d:\d\d, which has not come to its end", str(latest))
 
 
 def test_not_known() -> None:

@@ -32,6 +32,8 @@ class PodTemplate:
     labels: Mapping[str, str]
     spec: Mapping[str, Any]
     replicas: int = 1
+    manifest: str = ""
+    """What the manifest is called that it is from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ def read(manifests: Iterable[tuple[str, str]]) -> KubernetesObjects:
     for name, text in manifests:
         try:
             for document in yaml.safe_load_all(text):
-                _add(found, document)
+                _add(found, document, name)
         except (yaml.YAMLError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as problem:
             why = " ".join(str(problem).split())
             raise UsageError(
@@ -82,18 +84,18 @@ def read(manifests: Iterable[tuple[str, str]]) -> KubernetesObjects:
     return found
 
 
-def _add(found: KubernetesObjects, document: Any) -> None:
+def _add(found: KubernetesObjects, document: Any, manifest: str) -> None:
     if not isinstance(document, dict):
         return
     kind, metadata = str(document.get("kind", "")), document.get("metadata") or {}
     if kind.endswith("List") and isinstance(document.get("items"), list):
         for item in document["items"]:
-            _add(found, item)
+            _add(found, item, manifest)
         return
     key = (str(metadata.get("namespace") or "default"), str(metadata.get("name", "")))
     match kind:
         case "Deployment" | "Pod":
-            found.workloads.append(_workload(key, document))
+            found.workloads.append(_workload(key, document, manifest))
         case "Service":
             found.services.append(_service(key, document.get("spec") or {}))
         case "ConfigMap":
@@ -106,11 +108,12 @@ def _add(found: KubernetesObjects, document: Any) -> None:
             found.others.append(f"{kind or 'a document without a kind'} {key[1]}".rstrip())
 
 
-def _workload(key: Key, document: Mapping[str, Any]) -> PodTemplate:
+def _workload(key: Key, document: Mapping[str, Any], manifest: str) -> PodTemplate:
     pod, replicas = document, 1
     if document["kind"] == "Deployment":
         pod, replicas = document["spec"]["template"], document["spec"].get("replicas", 1)
-    return PodTemplate(key[1], key[0], (pod.get("metadata") or {}).get("labels") or {}, pod["spec"], replicas)
+    labels = (pod.get("metadata") or {}).get("labels") or {}
+    return PodTemplate(key[1], key[0], labels, pod["spec"], replicas, manifest)
 
 
 def _service(key: Key, spec: Mapping[str, Any]) -> Service:

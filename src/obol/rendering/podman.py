@@ -97,6 +97,8 @@ class PlayedPod:
     files: tuple[MountedFile, ...]
     volumes: tuple[str, ...]
     """Volumes with ConfigMaps, which podman adds to, but does not clear."""
+    manifest: str
+    """What the manifest is called that it is from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,7 @@ class _Shaping:
             check,
             tuple(self._files.values()),
             tuple(map(self._scoped, self._config_maps)),
+            workload.manifest,
         )
 
     def _container(self, container: dict[str, Any]) -> str:

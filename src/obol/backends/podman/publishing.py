@@ -59,7 +59,8 @@ def publish(
         if chosen[port] not in candidates:
             holder = ports.holder(port.number)
             by = f" by {holder}" if holder else ""
-            notes.append(f"Port {port.number} is taken{by}: {port.workload} answers on {chosen[port]} instead.")
+            back = f"Once {port.number} is free, `obol stack down` and `obol stack up` bring {port.workload} back to it"
+            notes.append(f"Port {port.number} is taken{by}: {port.workload} answers on {chosen[port]} instead. {back}.")
     return Published(chosen, tuple(notes))
 
 

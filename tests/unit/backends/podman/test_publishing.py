@@ -45,9 +45,10 @@ def test_taken() -> None:
     published = publish([GATEWAY, MONITORING], {}, FakePorts({4000, 9090}))
 
     assert published.ports == {GATEWAY: 41234, MONITORING: 41235}
+    back = "is free, `obol stack down` and `obol stack up` bring"
     assert published.notes == (
-        "Port 4000 is taken by nginx (pid 7): litellm answers on 41234 instead.",
-        "Port 9090 is taken: prometheus answers on 41235 instead.",
+        f"Port 4000 is taken by nginx (pid 7): litellm answers on 41234 instead. Once 4000 {back} litellm back to it.",
+        f"Port 9090 is taken: prometheus answers on 41235 instead. Once 9090 {back} prometheus back to it.",
     )
 
 

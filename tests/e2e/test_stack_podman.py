@@ -8,15 +8,18 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+import tarfile
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from obol.backends.podman.backend import PodmanBackend, PodmanEnvironment
+from obol.backends.podman.ready import RESTARTS
 from obol.backends.ports import ClusterSpec, Deployed, Step
 from obol.errors import ObolError
 from obol.machine.clock import SystemClock
@@ -29,6 +32,7 @@ from obol.registry.control.client import ControlClient
 from obol.rendering.registries import Mirror
 from obol.workloads.images import images_in
 from obol.workloads.sources import ManifestFile, packaged
+from tests.clients.images import BUSYBOX
 from tests.clients.sandbox import Sandbox, needs_root, open_sandbox
 from tests.clients.servers import Engine, Upstream, get
 from tests.e2e.podmanhost import REGISTRIES, filled, podman_environment, slow_line
@@ -153,6 +157,43 @@ def world() -> Iterator[World]:
                 engine.kill()
                 upstream.unplug()
                 sys.stdout.write(engine.log())
+
+
+CRASHING = """\
+apiVersion: v1
+kind: Pod
+metadata: {name: crashing}
+spec:
+  restartPolicy: Always
+  containers:
+  - {name: ends, image: localhost/busybox:1, command: [/busybox, "false"]}
+"""
+
+
+async def test_lives(tmp_path: Path) -> None:
+    """Podman tells how often it has started a container again that ends, and when it did so last."""
+    with tempfile.TemporaryDirectory(prefix="obol-") as name, open_sandbox(own_network=True) as sandbox:
+        environ = podman_environment(Path(name))
+        runner = SandboxRunner(sandbox.everything)
+        with tarfile.open(tmp_path / "image.tar", "w") as image:
+            image.add(BUSYBOX.resolve(), "busybox")
+        (tmp_path / "pod.yaml").write_text(CRASHING)
+        began = datetime.now(UTC)
+        for words in (
+            ("import", f"{tmp_path}/image.tar", "localhost/busybox:1"),
+            ("kube", "play", f"{tmp_path}/pod.yaml"),
+        ):
+            done = await runner.run(["podman", *words], env=environ)
+            assert done.code == 0, done.stderr
+        podman = Podman(runner, environ)
+
+        async def again() -> bool:
+            return [life.restarts >= RESTARTS for life in await podman.lives(["crashing-ends"])] == [True]
+
+        await eventually(again, seconds=20)
+        (life,) = await podman.lives(["crashing-ends"])
+        assert began - timedelta(seconds=1) < life.started <= datetime.now(UTC)
+        assert await podman.lives(["another"]) == []
 
 
 async def test_down_and_up(world: World) -> None:

@@ -10,10 +10,12 @@ import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 from weakref import finalize
+
+from msgspec.structs import replace
 
 from obol.oci.manifests import Manifest
 from obol.oci.references import Digest, Tag

@@ -61,9 +61,11 @@ class Platform:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
 
-@dataclass(frozen=True, slots=True)
-class Descriptor:
-    """A reference to content. `size` is in bytes; `media_type` is empty where the document left it out."""
+class Descriptor(msgspec.Struct, frozen=True, gc=False):
+    """A reference to content. `size` is in bytes; `media_type` is empty where the document left it out.
+
+    The collector does not look at descriptors: a manifest may have tens of thousands, and they are in no cycle.
+    """
 
     media_type: str
     digest: Digest

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from obol.oci.errors import OciError
 from obol.oci.references import Digest
 
@@ -211,11 +213,11 @@ class RepositoryKey:
     name: Repository
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(msgspec.Struct, frozen=True, gc=False):
     """That a digest may be read in a repository.
 
-    `size` in bytes is what a descriptor or the upstream said, or None; `media_type` is empty for blobs.
+    `size` in bytes is what a descriptor or the upstream said, or None; `media_type` is empty for blobs. The collector
+    does not look at grants: a manifest may bring tens of thousands, and they are in no cycle.
     """
 
     digest: Digest

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from obol.oci.references import Digest, Repository, Tag
 from obol.registry.store.disk.opening import DiskStore, open_store
@@ -40,10 +41,10 @@ async def test_only_changes_are_written_down(store: DiskStore) -> None:
 
     await store.metadata.set_tag(ALPINE, replace(LATEST, checked_at=99.0))
     await store.metadata.add_grants(ALPINE, [MANIFEST, BLOB])
-    await store.metadata.add_grants(ALPINE, [replace(MANIFEST, size=None)])
+    await store.metadata.add_grants(ALPINE, [structs.replace(MANIFEST, size=None)])
     unchanged = lines(store)
     await store.metadata.set_tag(ALPINE, replace(LATEST, digest=Digest.of(b"2")))
-    await store.metadata.add_grants(ALPINE, [replace(BLOB, size=7), MANIFEST])
+    await store.metadata.add_grants(ALPINE, [structs.replace(BLOB, size=7), MANIFEST])
 
     assert (before, unchanged, lines(store)) == (2, 2, 4)
 
@@ -78,7 +79,7 @@ async def test_rebuilt(store: DiskStore, *, clean: bool) -> None:
     await store.content.put(LATEST.digest, b"1")
     await store.metadata.set_tag(ALPINE, replace(LATEST, digest=Digest.of(b"2")))
     await store.metadata.set_tag(ALPINE, LATEST)
-    await store.metadata.add_grants(ALPINE, [MANIFEST, replace(BLOB, size=7)])
+    await store.metadata.add_grants(ALPINE, [MANIFEST, structs.replace(BLOB, size=7)])
     await store.metadata.add_grants(ALPINE, [BLOB])
     await store.close()
     index = store.root / "index.sqlite"
@@ -88,7 +89,7 @@ async def test_rebuilt(store: DiskStore, *, clean: bool) -> None:
 
     assert [known.held for known in await again.metadata.known()] == [LATEST]
     assert await again.metadata.grant(ALPINE, MANIFEST.digest, ContentKind.MANIFEST) == MANIFEST
-    assert await again.metadata.grant(ALPINE, BLOB.digest, ContentKind.BLOB) == replace(BLOB, size=7)
+    assert await again.metadata.grant(ALPINE, BLOB.digest, ContentKind.BLOB) == structs.replace(BLOB, size=7)
     assert await again.content.size(LATEST.digest) == 1
     await again.close()
 

@@ -82,8 +82,13 @@ async def profile(root: Path) -> dict[str, Entered]:
     settings = EngineSettings(root, (upstream.settings,), (Listener("docker.io", "127.0.0.1", 0),))
     found: set[tuple[str, str]] = set()
     seen: dict[str, Entered] = {}
-    # Threads of the store live as long as the engine: they are profiled from their beginning.
-    with profiled(found), patch("obol.wiring.engine.RegistryUpstream", lambda *_: upstream):
+    # Threads of the store live as long as the engine: they are profiled from their beginning. The watch of transfers
+    # looks twice a second, whatever is asked: it would count for the request that it happens to meet.
+    with (
+        profiled(found),
+        patch("obol.wiring.engine.RegistryUpstream", lambda *_: upstream),
+        patch("obol.registry.transfers.transfer.LOOK_EVERY", 3600.0),
+    ):
         async with running_engine(settings) as running:
             reader, writer = await asyncio.open_connection("127.0.0.1", running.listeners.list()[0].port)
 

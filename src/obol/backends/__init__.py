@@ -1,5 +1,5 @@
-"""One file per kind of cluster. They shell out and hold no policy.
+"""The kinds of cluster, each in a package or module of its own. They call programs and hold no policy.
 
-Called by `stack` through a port; only `wiring` names a concrete one. They do not know each other, nor the registry.
-`base` holds the port and its values, `detect` looks at what is installed.
+Called by `stack` through the port in `ports`; only `wiring` makes a concrete one, by its row in the table there. They
+know neither each other nor the registry. `detect` finds out which programs answer.
 """

@@ -1,4 +1,4 @@
 """Values in, text out: the configuration files that make a cluster use the caches.
 
-Pure: no I/O of any kind. Waits for its first file.
+Pure: no I/O of any kind. Called by `backends`, `caches` and `stack`, which write the files.
 """

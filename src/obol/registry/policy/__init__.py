@@ -1,4 +1,4 @@
-"""Decisions as values: freshness, retries, the circuit breaker, how a blob is split, when a transfer is given up.
+"""Decisions as values: freshness, retries, gates, what a status means, when a transfer is given up.
 
-Called by `engine` and `upstream`. Pure: the time is an argument, and nothing here waits.
+Called by `engine`, `transfers` and `upstream`. Pure: the time is an argument, and nothing here waits.
 """

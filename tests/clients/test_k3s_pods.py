@@ -51,8 +51,8 @@ from obol.backends.k3s.server import K3sServer
 from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
 from obol.machine.privileges import AsRoot
-from obol.machine.processes import SystemProcesses
-server = K3sServer(AsRoot(SystemRunner(), 0), Path("/run"), SystemProcesses(), SystemClock())
+from obol.machine.processes import Processes
+server = K3sServer(AsRoot(SystemRunner(), 0), Path("/run"), Processes(), SystemClock())
 asyncio.run(server.end_pods(sys.argv[1]))
 """
 

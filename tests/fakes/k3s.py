@@ -12,7 +12,7 @@ from obol.backends.kubernetes.api import Access
 from obol.backends.ports import Backend, ClusterSpec, Step
 from obol.machine.commands import Completed
 from obol.machine.ports import Holder
-from obol.machine.processes import Process
+from obol.machine.processes import Process, Processes
 from obol.rendering.k3s import API, KUBELET
 from obol.rendering.registries import Mirror
 from tests.fakes.clock import FakeClock
@@ -26,7 +26,7 @@ GATEWAY = "10.43.7.8"
 
 
 @dataclass
-class FakeHost(FakeMachine):
+class FakeHost(FakeMachine, Processes):
     """What was scripted comes first; everything else changes, or reads, what is there."""
 
     data: Path = Path("/nowhere")

@@ -18,10 +18,10 @@ from obol.registry.upstream.ports import (
     ManifestHead,
     Misbehaved,
     RangesRefused,
-    Slots,
     Unavailable,
     UpstreamError,
 )
+from obol.registry.upstream.slots import UpstreamSlots
 from tests.fakes.content import FakeImage, Stored
 
 
@@ -38,7 +38,7 @@ class Asked:
 
 
 @dataclass
-class FakeSlots:
+class FakeSlots(UpstreamSlots):
     """Connections for blobs, counted."""
 
     free: int = 16
@@ -216,7 +216,7 @@ class FakeUpstream:
     def __init__(self, registry: str = "registry.test") -> None:
         self.settings = UpstreamSettings(registry, f"https://{registry}")
         self.connections = FakeSlots()
-        self.slots: Slots = self.connections
+        self.slots: UpstreamSlots = self.connections
         self.health = Health()
         self.budget: RateLimit | None = None
         self.last_problem = ""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from obol.machine.ports import bracketed
 
@@ -15,12 +16,8 @@ LIMIT = 2.0
 """Seconds for the whole of it."""
 
 
-class Probe(Protocol):
-    """Asks a server."""
-
-    async def __call__(self, port: int, path: str) -> int | None:
-        """The status that 127.0.0.1 answers with on this port; None where nothing that speaks HTTP does."""
-        ...
+Probe = Callable[[int, str], Awaitable[int | None]]
+"""Asks for a path on a port of 127.0.0.1: the status, or None where nothing that speaks HTTP answers."""
 
 
 async def status_on_loopback(port: int, path: str) -> int | None:

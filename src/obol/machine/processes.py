@@ -10,7 +10,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -35,23 +35,11 @@ class Process:
     """Its words, joined by blanks; a process may have written something else there."""
 
 
-class Processes(Protocol):
-    """What runs."""
+class Processes:
+    """What runs on this machine."""
 
-    def look(self, pid: int) -> Process | None:
-        """Look at one; None where it does not run."""
-        ...
-
-    def all(self) -> tuple[Process, ...]:
-        """Look at all of them."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SystemProcesses:
-    """The machine's own."""
-
-    proc: Path = Path("/proc")
+    def __init__(self, proc: Path = Path("/proc")) -> None:
+        self.proc = proc
 
     def look(self, pid: int) -> Process | None:
         """Look at one; None where it does not run."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from obol.machine.commands import User
-from obol.machine.processes import Process, SystemProcesses, detach, with_descendants
+from obol.machine.processes import Process, Processes, detach, with_descendants
 
 
 def entry(proc: Path, pid: int, *, name: str = "sh", state: str = "S", command: bytes = b"sh\0-c\0true\0") -> None:
@@ -21,20 +21,20 @@ def entry(proc: Path, pid: int, *, name: str = "sh", state: str = "S", command: 
 
 def test_this_process() -> None:
     """A process that runs is seen, with its parent and the moment at which it was started."""
-    seen = SystemProcesses().look(os.getpid())
+    seen = Processes().look(os.getpid())
 
     assert seen is not None
     assert seen.parent == os.getppid()
     assert int(seen.started) > 0
     assert "python" in seen.command
-    assert seen in SystemProcesses().all()
+    assert seen in Processes().all()
 
 
 def test_names_with_parentheses(tmp_path: Path) -> None:
     """A name with blanks and parentheses moves no field."""
     entry(tmp_path, 7, name="a) R 9 (b", command=b"k3s server\0\0\0")
 
-    assert SystemProcesses(tmp_path).look(7) == Process(7, 1, "22", "k3s server")
+    assert Processes(tmp_path).look(7) == Process(7, 1, "22", "k3s server")
 
 
 @pytest.mark.parametrize("state", ["Z", "X"])
@@ -44,9 +44,9 @@ def test_ended(tmp_path: Path, state: str) -> None:
     (tmp_path / "8").mkdir()
     (tmp_path / "self").mkdir()
 
-    assert SystemProcesses(tmp_path).look(7) is None
-    assert SystemProcesses(tmp_path).look(8) is None
-    assert SystemProcesses(tmp_path).all() == ()
+    assert Processes(tmp_path).look(7) is None
+    assert Processes(tmp_path).look(8) is None
+    assert Processes(tmp_path).all() == ()
 
 
 def test_nonsense(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_nonsense(tmp_path: Path) -> None:
     entry(tmp_path, 7)
     (tmp_path / "7" / "stat").write_text("7 (sh) S 1")
 
-    assert SystemProcesses(tmp_path).look(7) is None
+    assert Processes(tmp_path).look(7) is None
 
 
 def test_descendants() -> None:

@@ -35,7 +35,7 @@ from obol.machine.polling import Polling
 from obol.machine.ports import holder, listens
 from obol.machine.privileges import AsRoot
 from obol.machine.probe import status_of
-from obol.machine.processes import SystemProcesses
+from obol.machine.processes import Processes
 from obol.machine.regular import read_text, write_atomically
 from obol.machine.texts import in_shell
 from obol.rendering.k3d import on_loopback
@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from obol.machine.clock import Clock
     from obol.machine.commands import Runner
     from obol.machine.ports import Holder
-    from obol.machine.processes import Processes
     from obol.workloads.sources import ManifestFile
 
 CONFIG, REGISTRIES, KUBECONFIG = "k3s-config.yaml", "registries.yaml", "kubeconfig.yaml"
@@ -86,7 +85,7 @@ class K3sEnvironment:
     which: Callable[[str], str | None] = shutil.which
     theirs: Path = _THEIRS
     """Where a k3s that was not told otherwise looks for its mirrors."""
-    processes: Processes = field(default_factory=SystemProcesses)
+    processes: Processes = field(default_factory=Processes)
     listens: Callable[[int], bool] = listens
     holder: Callable[[int], Holder | None] = holder
     mounted: Callable[[str], tuple[str, ...]] = mounted_in

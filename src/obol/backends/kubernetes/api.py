@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import contextlib
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import yaml
@@ -16,8 +17,6 @@ from obol.machine.polling import Polling
 from obol.machine.probe import status_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from obol.machine.clock import Clock
 
 PAUSE = 2.0
@@ -48,19 +47,12 @@ class Access:
             raise ObolError("the kubeconfig of the cluster cannot be read", why="it names no cluster") from None
 
 
-class ApiProbe(Protocol):
-    """Asks the API of a cluster."""
-
-    async def __call__(self, access: Access) -> int | None:
-        """The status that it answers with when it is asked for its version; None where it does not answer.
-
-        A server for which the authority does not vouch does not count.
-        """
-        ...
+ApiProbe = Callable[[Access], Awaitable[int | None]]
+"""Asks the API of a cluster for its version; see `api_status`."""
 
 
 async def api_status(access: Access) -> int | None:
-    """Ask; see `ApiProbe`."""
+    """The status of its answer; None where it does not answer, or where the authority does not vouch for it."""
     with contextlib.suppress(OSError, ValueError):  # a certificate or a port that is none
         server = urlsplit(access.server)
         tls = _trusting(access.authority)

@@ -51,26 +51,33 @@ class Teller(Writer, Protocol):
         ...
 
 
-class LineSteps:
-    """The `Steps` for logs: a line when a step begins, when something new is known of it, and when it has ended."""
+class _Told:
+    """What both ways to show steps have."""
 
-    def __init__(
-        self, writer: Teller, clock: Clock, board: Board | None = None, ask: AskProgress | None = None
-    ) -> None:
+    def __init__(self, writer: Teller, clock: Clock, board: Board | None) -> None:
         self._writer = writer
         self._clock = clock
         self._board = board
-        self._watch = ImageWatch(board, ask, clock, self.tell, LOOK_EVERY) if board and ask else None
-        self._told_at = clock.monotonic()
 
     def warn(self, text: str) -> None:
-        """Say a sentence."""
+        """Say a sentence, above the spinner where one turns."""
         self._writer.warn(text)
 
     def expect(self, images: Sequence[str]) -> None:
         """These images come."""
         if self._board is not None:
             self._board.expect(images)
+
+
+class LineSteps(_Told):
+    """The `Steps` for logs: a line when a step begins, when something new is known of it, and when it has ended."""
+
+    def __init__(
+        self, writer: Teller, clock: Clock, board: Board | None = None, ask: AskProgress | None = None
+    ) -> None:
+        super().__init__(writer, clock, board)
+        self._watch = ImageWatch(board, ask, clock, self.tell, LOOK_EVERY) if board and ask else None
+        self._told_at = clock.monotonic()
 
     @contextmanager
     def step(self, label: str) -> Iterator[Callable[[str], None]]:
@@ -105,26 +112,15 @@ class LineSteps:
             self._writer.note(f"  {about(rows[-1])}")
 
 
-class LiveSteps:
+class LiveSteps(_Told):
     """The `Steps` for a terminal: a spinner while a step goes on, one line when it has ended."""
 
     def __init__(
         self, writer: Teller, console: Console, clock: Clock, board: Board | None = None, ask: AskProgress | None = None
     ) -> None:
-        self._writer = writer
+        super().__init__(writer, clock, board)
         self._console = console
-        self._clock = clock
-        self._board = board
         self._watch = ImageWatch(board, ask, clock) if board and ask else None
-
-    def warn(self, text: str) -> None:
-        """Say a sentence, above the spinner where one turns."""
-        self._writer.warn(text)
-
-    def expect(self, images: Sequence[str]) -> None:
-        """These images come."""
-        if self._board is not None:
-            self._board.expect(images)
 
     @contextmanager
     def step(self, label: str) -> Iterator[Callable[[str], None]]:

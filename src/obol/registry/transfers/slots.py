@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from obol.machine.clock import Clock
-    from obol.registry.upstream.ports import Slots
+    from obol.registry.upstream.slots import UpstreamSlots
 
 LEND_AFTER = 2.0
 """Seconds after which a connection lends its slot if it brought less than `WORTH` in them."""
@@ -32,7 +32,7 @@ class HeldSlot:
 class HeldSlots:
     """What one transfer holds."""
 
-    def __init__(self, slots: Slots, clock: Clock) -> None:
+    def __init__(self, slots: UpstreamSlots, clock: Clock) -> None:
         self._slots = slots
         self._clock = clock
         self._held: set[HeldSlot] = set()

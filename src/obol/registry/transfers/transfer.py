@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from obol.oci.references import Digest
     from obol.registry.settings import TimeLimits, TransferSettings
     from obol.registry.store.ports import Content, Partial, Partials, RepositoryKey
-    from obol.registry.upstream.ports import BlobSource, Slots
+    from obol.registry.upstream.ports import BlobSource
+    from obol.registry.upstream.slots import UpstreamSlots
 
 MIB = 1024 * 1024
 EARLY = 64 * 1024
@@ -125,7 +126,7 @@ class BlobOrigin:
     """Where the bytes of a transfer come from, and where they are counted."""
 
     source: BlobSource
-    slots: Slots
+    slots: UpstreamSlots
     counts: TransferCounts
 
 

@@ -26,13 +26,13 @@ from obol.registry.upstream.ports import (
     MethodRefused,
     Misbehaved,
     RangesRefused,
-    Slots,
     Unavailable,
 )
 from obol.registry.upstream.reading import decoded, drain, is_page, judge, rate_limit, read_bounded
 from obol.registry.upstream.transport import Arrived, Transport
 
 if TYPE_CHECKING:
+    from obol.registry.upstream.slots import UpstreamSlots
     from collections.abc import Mapping
 
     import aiohttp
@@ -54,7 +54,7 @@ class RegistryUpstream:
         settings: UpstreamSettings,
         limits: TimeLimits,
         allowed_hosts: frozenset[str],
-        slots: Slots,
+        slots: UpstreamSlots,
         clock: Clock,
     ) -> None:
         self.settings = settings

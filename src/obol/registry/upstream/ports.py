@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from obol.registry.control.api import RateLimit
     from obol.registry.policy.health import Ask, Health, Hold
     from obol.registry.settings import UpstreamSettings
+    from obol.registry.upstream.slots import UpstreamSlots
 
 
 class UpstreamError(Exception):
@@ -166,43 +167,11 @@ class BlobSource(Protocol):
         ...
 
 
-class Slots(Protocol):
-    """Connections for blobs, shared fairly: a transfer gets its first also where others have several."""
-
-    async def first(self, within: float) -> None:
-        """Wait for the first connection of a transfer. Raises Unavailable after `within` seconds."""
-        ...
-
-    def more(self) -> bool:
-        """Take one more if there is room for transfers with several."""
-        ...
-
-    def crowded(self) -> bool:
-        """Whether there are so many that a transfer with several should give one back."""
-        ...
-
-    def wanted(self) -> bool:
-        """Whether a transfer waits for one."""
-        ...
-
-    def lend(self) -> bool:
-        """Let others have one whose connection stands still; False where too many are lent."""
-        ...
-
-    def reclaim(self) -> None:
-        """Take back one that was lent, also where there are too many then."""
-        ...
-
-    def release(self) -> None:
-        """Give one back."""
-        ...
-
-
 class Upstream(Protocol):
     """One registry behind us. Every method observes health, tokens and redirects, and raises only UpstreamError."""
 
     settings: UpstreamSettings
-    slots: Slots
+    slots: UpstreamSlots
     health: Health
     budget: RateLimit | None
     """What it last said of its rate limit."""

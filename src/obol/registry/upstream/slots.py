@@ -119,7 +119,7 @@ class SlotPool:
 
 
 class UpstreamSlots:
-    """One upstream's share of the pool."""
+    """One upstream's share of the pool: a transfer gets its first connection also where others have several."""
 
     def __init__(self, pool: SlotPool, registry: str) -> None:
         self._pool = pool

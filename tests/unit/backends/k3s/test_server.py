@@ -14,7 +14,7 @@ from obol.errors import ObolError
 from obol.machine.clock import SystemClock
 from obol.machine.commands import SystemRunner
 from obol.machine.privileges import AsRoot
-from obol.machine.processes import Process, SystemProcesses
+from obol.machine.processes import Process, Processes
 from tests.fakes.clock import FakeClock
 from tests.fakes.k3s import FakeHost
 from tests.fakes.runner import FakeRunner
@@ -155,7 +155,7 @@ async def test_a_real_process(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     program.write_text(f"#!/bin/sh\necho started with $1\nread -r line <{fifo}\n")
     program.chmod(0o755)
-    one = K3sServer(AsRoot(SystemRunner(), 0), tmp_path, SystemProcesses(), SystemClock())
+    one = K3sServer(AsRoot(SystemRunner(), 0), tmp_path, Processes(), SystemClock())
 
     await one.start((str(program), "server"), "abc", os.environ)
 

@@ -32,7 +32,6 @@ from obol.registry.upstream.reading import decoded, drain, is_page, judge, rate_
 from obol.registry.upstream.transport import Arrived, Transport
 
 if TYPE_CHECKING:
-    from obol.registry.upstream.slots import UpstreamSlots
     from collections.abc import Mapping
 
     import aiohttp
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from obol.registry.control.api import RateLimit
     from obol.registry.policy.health import Ask, Health, Hold
     from obol.registry.settings import TimeLimits, UpstreamSettings
+    from obol.registry.upstream.slots import UpstreamSlots
 
 MAX_LISTING = 8 * 1024 * 1024
 NO_WORD = ManifestHead(None, "", None)

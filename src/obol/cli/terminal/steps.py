@@ -51,7 +51,7 @@ class Teller(Writer, Protocol):
         ...
 
 
-class _Told:
+class _BaseSteps:
     """What both ways to show steps have."""
 
     def __init__(self, writer: Teller, clock: Clock, board: Board | None) -> None:
@@ -69,7 +69,7 @@ class _Told:
             self._board.expect(images)
 
 
-class LineSteps(_Told):
+class LineSteps(_BaseSteps):
     """The `Steps` for logs: a line when a step begins, when something new is known of it, and when it has ended."""
 
     def __init__(
@@ -112,7 +112,7 @@ class LineSteps(_Told):
             self._writer.note(f"  {about(rows[-1])}")
 
 
-class LiveSteps(_Told):
+class LiveSteps(_BaseSteps):
     """The `Steps` for a terminal: a spinner while a step goes on, one line when it has ended."""
 
     def __init__(

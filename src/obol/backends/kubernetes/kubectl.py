@@ -127,10 +127,11 @@ class Kubectl:
         first = waiting[0].deployment
         names = " and ".join(one.deployment.name for one in waiting)
         details = [detail for one in waiting for detail in one.details]
+        source = f" and at {first.manifest}, which {first.name} is made of" if first.manifest else ""
         return ObolError(
             f"{names} {'is' if len(waiting) == 1 else 'are'} not ready after {within / 60:.0f} minutes",
             why="; ".join(details) or "its pods are not there yet, or do not answer their probes",
-            hint=f"look with `{self.shown} -n {first.namespace} describe pods`, {then}",
+            hint=f"look with `{self.shown} -n {first.namespace} describe pods`{source}, {then}",
         )
 
     async def get(self, kind: str, name: str, namespace: str, path: str) -> str:

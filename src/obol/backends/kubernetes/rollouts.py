@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +26,8 @@ class Deployment:
 
     namespace: str
     name: str
+    manifest: str = field(default="", compare=False)
+    """What the manifest is called that it is from; "" where that is not known."""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -69,14 +71,14 @@ def applied(manifests: Iterable[ManifestFile]) -> Applied:
     namespaces: dict[str, str] = {}
     deployments: dict[Deployment, None] = {}
     ingresses: set[str] = set()
-    for document in (one for manifest in manifests for one in _objects(manifest)):
+    for file, document in ((manifest.name, one) for manifest in manifests for one in _objects(manifest)):
         metadata = document.get("metadata") or {}
         name = str(metadata.get("name", ""))
         match document.get("kind"):
             case "Namespace":
                 namespaces[name] = json.dumps(document, default=str)
             case "Deployment":
-                deployments[Deployment(str(metadata.get("namespace") or "default"), name)] = None
+                deployments[Deployment(str(metadata.get("namespace") or "default"), name, file)] = None
             case "Ingress":
                 ingresses |= set(_services(document))
     return Applied(tuple(namespaces.values()), frozenset(namespaces), tuple(deployments), frozenset(ingresses))

@@ -134,8 +134,8 @@ class Readiness:
         return ObolError(
             f"{pod.workload} is not ready",
             why=f"{why}; it said last:{told}" if told else why,
-            hint=f"look at `podman logs {pod.containers[-1]}`, and at {pod.manifest}, which it is made of; it is left "
-            "running: `obol stack up` goes on from here",
+            hint=f"look at `podman logs {pod.containers[-1]}` and at {pod.manifest}, which it is made of; "
+            "it is left running: `obol stack up` goes on from here",
         )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,19 +129,20 @@ async def test_wait_for_nothing() -> None:
     assert len(runner.ran) == 1
 
 
-@pytest.mark.parametrize("reason", ["ImagePullBackOff", ""])
-async def test_wait_in_vain(reason: str) -> None:
+@pytest.mark.parametrize(("reason", "file"), [("ImagePullBackOff", "/me/app.yaml"), ("", "")])
+async def test_wait_in_vain(reason: str, file: str) -> None:
     """After half an hour it is told what is not ready and why, how to look, and that the cluster is left running."""
     runner, clock = FakeRunner(missing={"kubectl"}), FakeClock()
     runner.script("docker", stdout=listing(ready=0, reason=reason))
 
     with pytest.raises(ObolError) as caught:
-        await (await chosen(runner, clock)).wait([LITELLM, PROMETHEUS], lambda _: None)
+        await (await chosen(runner, clock)).wait([replace(LITELLM, manifest=file), PROMETHEUS], lambda _: None)
 
     assert caught.value.what == "litellm is not ready after 30 minutes"
     why = "pod litellm-1: ImagePullBackOff: Back-off pulling image"
     assert caught.value.why == (why if reason else "its pods are not there yet, or do not answer their probes")
-    assert f"`docker exec {NODE} kubectl -n llm describe pods`" in caught.value.hint
+    at = f" and at {file}, which litellm is made of" if file else ""
+    assert f"`docker exec {NODE} kubectl -n llm describe pods`{at}, mend it" in caught.value.hint
     assert "left running" in caught.value.hint
     assert sum(clock.sleeps) == 1800
 

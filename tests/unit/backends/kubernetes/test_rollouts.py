@@ -59,6 +59,7 @@ def test_lists_and_odd_documents() -> None:
     found = applied([ManifestFile("m", text)])
 
     assert found.deployments == (Deployment("default", "a"),)
+    assert found.deployments[0].manifest == "m"
     assert found.ingresses == {"b"}
     assert found.namespace_names == {""}
 

@@ -25,7 +25,7 @@ async def test_not_ready_in_time(world: World) -> None:
 
     assert "http://127.0.0.1:4000/health/readiness says 503 after 600 seconds" in caught.value.why
     assert caught.value.why.endswith("it said last:\n  the database is gone\n  key …")
-    assert f"podman logs {LITELLM_POD}-litellm`, and at litellm.yaml, which it is made of" in caught.value.hint
+    assert f"podman logs {LITELLM_POD}-litellm` and at litellm.yaml, which it is made of" in caught.value.hint
     assert world.podman.pods[LITELLM_POD].status == "Running"
     assert sum(world.clock.sleeps) == READY_WITHIN
     assert "prometheus: ready" in world.lines

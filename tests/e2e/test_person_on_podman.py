@@ -180,6 +180,7 @@ def test_a_day(person: Person) -> None:
     status = person.obol("stack", "status")[0]
     assert "Cluster  running" in status
     assert "litellm     1 of 1  http://127.0.0.1:4000" in status
+    assert ":54100 Prometheus asks the caches for their figures.\n" in status
     assert max(map(len, status.splitlines())) <= 80
     told = json.loads(person.obol("stack", "status", "-o", "json")[0])
     assert [workload["name"] for workload in told["workloads"]] == ["litellm", "prometheus"]

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from obol.caches.builtin.process import Running
     from obol.caches.containers.engine import ContainerSeen
     from obol.cli.results.stack import CacheEngineName
+    from obol.registry.control.api import Listener
     from obol.stack.home import Home, LastUp
     from obol.stack.outcomes import StackStatus, UpImageOutcome, UpOutcome
     from obol.stack.plan import Gain
@@ -295,13 +296,14 @@ def status_parts(home: Home, status: StackStatus, disk: SpaceOnDisk) -> list[str
         *_gateway(home, status),
     ]
     tables = [_nodes(status.details.nodes), _workloads(status.details.workloads)]
-    tables += [_registries(status.caches)] if status.caches else []
+    by_pods = BACKENDS[status.identity.backend].caches == "ports"
+    figures = caches.for_figures(status.caches.status) if status.caches and by_pods else []
+    tables += [_registries(status.caches, figures)] if status.caches else []
     for table in tables:
         if table.rows:
             parts += ["", table]
-    if status.caches and BACKENDS[status.identity.backend].caches == "ports":
-        parts += caches.figures_lines(status.caches.status)
-    return parts
+    told = "Prometheus asks the caches for their figures."
+    return [*parts, *(f"At {bracketed(one.address)}:{one.port} {told}" for one in figures)]
 
 
 def _no_stack(status: StackStatus, room: list[str]) -> list[str | Table]:
@@ -372,11 +374,11 @@ def _workloads(workloads: Sequence[Workload]) -> Table:
     return Table(("Workload", "Ready", "Answers at"), rows)
 
 
-def _registries(running: Running) -> Table:
-    """A row for each registry: where it is served, how it does, and what came from where."""
-    rows = []
+def _registries(running: Running, figures: Sequence[Listener]) -> Table:
+    """A row for each registry: where it serves images, how it does, and what came from where."""
+    rows, listeners = [], [one for one in running.status.listeners if one not in figures]
     for upstream in running.status.upstreams:
-        own = [one for one in running.status.listeners if one.registry == upstream.registry]
+        own = [one for one in listeners if one.registry == upstream.registry]
         where = ", ".join(f"{bracketed(one.address)}:{one.port}" for one in own)
         moved = (size(upstream.bytes_from_cache), size(upstream.bytes_from_upstream))
         health = "not asked" if upstream.health == "unknown" else upstream.health

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from obol.caches.containers.engine import ContainerSeen
     from obol.caches.reachable import Substitute
     from obol.client.ports import PullFailed
-    from obol.registry.control.api import EngineStatus
+    from obol.registry.control.api import EngineStatus, Listener
 
 
 def container_result(seen: ContainerSeen) -> CacheContainer:
@@ -40,11 +40,10 @@ def listeners_table(engine: EngineStatus, substitutes: Iterable[Substitute]) -> 
     return Table(("Registry", "Address", ""), tuple(rows))
 
 
-def figures_lines(engine: EngineStatus) -> list[str]:
-    """Where a pod asks the caches for their figures: at an address that only one registry is served at."""
+def for_figures(engine: EngineStatus) -> list[Listener]:
+    """Where pods ask the caches for their figures: at an address that only one registry is served at."""
     used = Counter(one.address for one in engine.listeners)
-    alone = [one for one in engine.listeners if used[one.address] == 1 and one.address not in {*LOOPBACK, *EVERYWHERE}]
-    return [f"At {bracketed(one.address)}:{one.port} Prometheus asks the caches for their figures." for one in alone]
+    return [one for one in engine.listeners if used[one.address] == 1 and one.address not in {*LOOPBACK, *EVERYWHERE}]
 
 
 def start_warnings(started: Started) -> list[str]:

@@ -1,7 +1,5 @@
 """What holds for every test: limits of time, programs that may be missing, tasks that are left behind, Hypothesis."""
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import os

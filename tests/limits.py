@@ -5,8 +5,6 @@ that only ends what hangs may be long at no cost. A limit that a test waits for 
 well, and so does what the test allows for it: the two stay in proportion.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import time

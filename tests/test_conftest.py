@@ -1,7 +1,5 @@
 """The rules of tests/conftest.py, seen from a pytest run of its own."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

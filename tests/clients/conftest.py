@@ -4,8 +4,6 @@ Nothing is shared between tests but the pushed images: each has an upstream proc
 client state of its own.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping

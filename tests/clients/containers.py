@@ -1,7 +1,5 @@
 """What skopeo and podman are told: ask the engine for docker.io, and nobody else."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 # The second source is a port of this machine where nobody listens: what the engine does not give, nobody gives.

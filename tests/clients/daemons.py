@@ -1,7 +1,5 @@
 """containerd, dockerd and buildkitd, each with an empty store and its own client."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass

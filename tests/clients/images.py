@@ -4,8 +4,6 @@ It is made here from the machine's static busybox, so that the clients have some
 fetched from anywhere. The bytes are the same in every run; the platforms share their layers and differ in their config.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import http.client

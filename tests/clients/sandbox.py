@@ -5,8 +5,6 @@ and, dockerd above all, change the firewall. In private mount, process and, wher
 all that: nothing of it is seen outside, and the kernel removes it when the sandbox's first process is killed.
 """
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """The processes of a test: a real docker-registry as the upstream, and the engine in front of it."""
 
-from __future__ import annotations
-
 import http.client
 import os
 import re

@@ -4,8 +4,6 @@ Each pulls through the cache, then again with the upstream gone, and has its fil
 registries themselves are out of reach, so that what arrives came from the engine.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import signal

@@ -1,7 +1,5 @@
 """containerd, as in a Kubernetes node: `?ns=docker.io` on every request, HEAD for the tag, three layers at a time."""
 
-from __future__ import annotations
-
 import asyncio
 import subprocess
 from collections.abc import Iterator, Mapping

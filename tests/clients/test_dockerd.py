@@ -3,8 +3,6 @@
 The daemon, the engine and the upstream live in a network of their own, in which there is no way to Docker Hub.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Pods of a k3s whose server has ended, as its containerd leaves them: real shims, real containers."""
 
-from __future__ import annotations
-
 import os
 import sys
 import tempfile

@@ -3,8 +3,6 @@
 The image is run too: what arrived is a file system that works.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """skopeo: six separate Accept lines, no `?ns=`, and no second source once the manifest came from the mirror."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import uuid

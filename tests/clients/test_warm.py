@@ -1,7 +1,5 @@
 """`obol cache warm`: our own client, over a slow line to a real docker-registry."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

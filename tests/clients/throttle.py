@@ -3,8 +3,6 @@
 An image of a few MiB is there before anybody could interrupt it; through this it takes as long as a test needs.
 """
 
-from __future__ import annotations
-
 import socket
 import threading
 from contextlib import suppress

@@ -1,7 +1,5 @@
 """The adapters of the store, so that a contract test runs on each."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The same stack is brought up hundreds of times here: what takes long and is not tested here is made short."""
 
-from __future__ import annotations
-
 import os
 
 import pytest

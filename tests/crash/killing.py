@@ -1,7 +1,5 @@
 """Whoever works on a machine is killed there, at each call of another program in turn."""
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol, TypeVar

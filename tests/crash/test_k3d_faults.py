@@ -1,7 +1,5 @@
 """What can go wrong between k3d and us, and what is left of it."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 from pathlib import Path

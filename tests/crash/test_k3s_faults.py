@@ -1,7 +1,5 @@
 """What the k3s backend makes of a machine on which something is wrong, or somebody else was there before."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -4,8 +4,6 @@ It is killed at each call of another program in turn: before that program does a
 it has done everything.
 """
 
-from __future__ import annotations
-
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 

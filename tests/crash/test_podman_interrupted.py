@@ -1,7 +1,5 @@
 """Podman, interrupted before or after each call, and what the next command makes of it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

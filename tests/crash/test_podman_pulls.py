@@ -1,7 +1,5 @@
 """How images come to podman: by mirrors that this `up` alone knows, and once more where the caches died."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

@@ -1,7 +1,5 @@
 """The whole stack on a machine that has Docker and k3d: lifecycle, wiring and backend, as commands use them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -3,8 +3,6 @@
 Code under test runs in a thread that has moved into the host's network, and so do the programs that it starts.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ctypes
 import io

@@ -1,7 +1,5 @@
 """A stand-in for `k3s kubectl`: keeps what is applied, and calls every Deployment ready. It is run as a script."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

@@ -5,8 +5,6 @@ kubeconfig, starts something like a shim with a pod, which outlive it, and ends 
 on a test's PATH leads here. `k3s kubectl` is another script, because it is called often and should start fast.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import signal

@@ -3,8 +3,6 @@
 Run as a program of its own: `kubectl.py FILE ARGUMENT…`. What it was asked is kept beside the file, a line each.
 """
 
-from __future__ import annotations
-
 import json
 import sys
 from pathlib import Path

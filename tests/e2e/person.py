@@ -1,7 +1,5 @@
 """Somebody with a home directory who types `obol …`, each command a process of its own."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

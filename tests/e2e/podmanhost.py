@@ -1,7 +1,5 @@
 """A podman with a store of its own, and a registry of the stack's images behind a slow line, in a sandbox."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

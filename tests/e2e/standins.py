@@ -3,8 +3,6 @@
 What a pod is given is checked by the image itself, which ends where it is missing: the key and the file with settings.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import io

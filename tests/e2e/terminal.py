@@ -1,7 +1,5 @@
 """A terminal of so many columns, for what a program shows only there."""
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import os

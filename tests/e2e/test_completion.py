@@ -1,7 +1,5 @@
 """Shells that complete `obol …` with the script that it prints for them."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import subprocess

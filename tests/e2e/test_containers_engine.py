@@ -1,7 +1,5 @@
 """Cache containers, obol-net, the gateway and reclaiming against a real dockerd."""
 
-from __future__ import annotations
-
 import asyncio
 import tempfile
 from collections.abc import Iterator

@@ -1,7 +1,5 @@
 """`obol demo` as a person runs it, with fewer bytes and a faster link."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import os

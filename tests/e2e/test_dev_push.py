@@ -3,8 +3,6 @@
 The node is a container that has the node's registries.yaml, k3d and kubectl are scripts.
 """
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

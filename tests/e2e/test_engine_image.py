@@ -3,8 +3,6 @@
 What a container of ours must do that one of `registry` does not: start while its upstream is out of reach.
 """
 
-from __future__ import annotations
-
 import tempfile
 import time
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """What should answer at once loads nothing that it has no use for."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

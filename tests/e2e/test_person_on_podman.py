@@ -1,7 +1,5 @@
 """Somebody who brings the stack up on podman with `obol`: cold, warm, offline, interrupted, and without caches."""
 
-from __future__ import annotations
-
 import json
 import re
 import signal

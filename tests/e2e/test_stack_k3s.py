@@ -3,8 +3,6 @@
 The machine is a sandbox: a bridge is made on it, and it has files in /etc of another k3s.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

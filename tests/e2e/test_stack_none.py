@@ -1,7 +1,5 @@
 """`obol stack up` without a runtime, from look-alikes of the three registries that hold the stack's images."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack

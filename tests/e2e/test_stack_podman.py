@@ -3,8 +3,6 @@
 Everything is in network, mount and process namespaces of the test's own: podman makes bridges and firewall rules.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """Two users of one machine, each with a cache engine of their own, who want the same ports."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import sys

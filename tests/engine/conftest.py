@@ -1,7 +1,5 @@
 """A whole engine in the test's own loop, on an ephemeral port, with a fake upstream behind it."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -5,8 +5,6 @@ makes everything wait, yet nothing work more. Each new worst is appended to the 
 milliseconds and what ran; emptying the file begins anew.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import time

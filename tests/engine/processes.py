@@ -1,7 +1,5 @@
 """The engine as a process, started by the command line as a user starts it."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import signal

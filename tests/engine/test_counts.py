@@ -1,7 +1,5 @@
 """What the engine says that it sent, held against what clients received."""
 
-from __future__ import annotations
-
 import asyncio
 from collections import Counter
 

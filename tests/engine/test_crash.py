@@ -4,8 +4,6 @@ The engine runs as a process of its own, started as a user starts it; the upstre
 so that a kill hits a transfer.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 from functools import partial

@@ -1,7 +1,5 @@
 """What attacks with hostile upstreams and clients have found: one test for each defect that there was."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

@@ -1,7 +1,5 @@
 """What the soak has found: one minimal test for each defect that there was."""
 
-from __future__ import annotations
-
 import errno
 import io
 import logging

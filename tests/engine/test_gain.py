@@ -3,8 +3,6 @@
 The engine is a process of its own, and is asked by its control socket, as `obol stack up` does.
 """
 
-from __future__ import annotations
-
 import asyncio
 from pathlib import Path
 from urllib.parse import urlsplit

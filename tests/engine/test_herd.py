@@ -1,7 +1,5 @@
 """Many clients, one blob: it crosses the line once, and nobody pays for anybody else."""
 
-from __future__ import annotations
-
 import asyncio
 from contextlib import AsyncExitStack
 

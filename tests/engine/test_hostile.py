@@ -4,8 +4,6 @@ Each case is checked from both sides: what the client gets, and that nothing unv
 upstream turns honest and the same engine serves the right bytes.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 

@@ -4,8 +4,6 @@ One callback that takes long makes every client of every registry wait. Upstream
 own in one engine, which runs as a process with a meter on its loop.
 """
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable

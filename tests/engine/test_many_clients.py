@@ -4,8 +4,6 @@ Memory is counted where it is kept, in the budget and in the connections, becaus
 tells of its past, too.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import socket

@@ -1,7 +1,5 @@
 """Names, spaces and hosts: what is not ours is refused before anything is looked up."""
 
-from __future__ import annotations
-
 import pytest
 
 from tests.engine.conftest import Start

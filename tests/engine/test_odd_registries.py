@@ -1,7 +1,5 @@
 """Registries that public bug reports tell of: each refuses or does something that clients still have to come past."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import time

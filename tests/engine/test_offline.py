@@ -1,7 +1,5 @@
 """The upstream is gone: what was pulled is served, what was not is refused at once and rightly."""
 
-from __future__ import annotations
-
 import time
 
 import pytest

@@ -1,7 +1,5 @@
 """The second time: no upstream request for what cannot have changed, one HEAD for what may have."""
 
-from __future__ import annotations
-
 from tests.engine.conftest import HandClock, Start
 from tests.fakes.content import make_image
 

@@ -1,7 +1,5 @@
 """Transfers that break in ways that the HTTP library keeps to itself: none holds a client or a slot for good."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from contextlib import suppress

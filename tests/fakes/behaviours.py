@@ -4,8 +4,6 @@ The honest answer is at hand in the exchange, so most behaviours are a small cha
 are made by a function; the tables at the end name one of each kind for tests that go through all of them.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gzip
 from collections.abc import Awaitable, Callable

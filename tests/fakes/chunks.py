@@ -1,7 +1,5 @@
 """Chunked bodies that are malformed, on a connection that stays open: nothing but the parser ends these."""
 
-from __future__ import annotations
-
 import asyncio
 from dataclasses import replace
 

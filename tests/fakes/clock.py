@@ -1,7 +1,5 @@
 """A `Clock` that a test moves by hand; sleeping on it takes no time."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Layers are random bytes under a real layer media type. Nothing here unpacks them
 what a test counts on the wire is what the image weighs.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import random

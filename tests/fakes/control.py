@@ -1,7 +1,5 @@
 """A stand-in for a running engine: its lock, and its control socket served by a thread."""
 
-from __future__ import annotations
-
 import fcntl
 import json
 import os

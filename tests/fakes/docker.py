@@ -1,7 +1,5 @@
 """What Docker's command line says, for a `FakeRunner`: only the parts that we read."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any

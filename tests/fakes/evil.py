@@ -3,8 +3,6 @@
 They run in a thread with a loop of their own, and write raw bytes: what they send is often no HTTP.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import threading

@@ -1,7 +1,5 @@
 """A registry like ghcr.io: strict about Accept, and its token endpoint refuses what it does not know with 403."""
 
-from __future__ import annotations
-
 from tests.fakes.content import DOCKER_LIST, DOCKER_MANIFEST, OCI_INDEX, OCI_MANIFEST
 from tests.fakes.link import SlowLink
 from tests.fakes.registry import FakeRegistry, Repository, Route, error, kind_of, route

@@ -1,7 +1,5 @@
 """A registry that is honest but for the kinds of request it is told to answer badly."""
 
-from __future__ import annotations
-
 from tests.fakes.behaviours import Behaviour, Exchange
 from tests.fakes.link import SlowLink
 from tests.fakes.registry import FakeRegistry, error, kind_of

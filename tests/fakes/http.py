@@ -3,8 +3,6 @@
 It writes the target as it is given (also a bad one) and reports how an answer ended: complete or cut.
 """
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager

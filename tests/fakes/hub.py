@@ -1,7 +1,5 @@
 """A registry like Docker Hub: an API that wants tokens and counts pulls, a token server, and a CDN with signed URLs."""
 
-from __future__ import annotations
-
 import hashlib
 import hmac
 from contextlib import AsyncExitStack

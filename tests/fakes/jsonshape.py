@@ -1,7 +1,5 @@
 """What commands write as JSON, held to the schemas of the package."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from functools import cache

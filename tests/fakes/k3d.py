@@ -1,7 +1,5 @@
 """Docker, k3d and kubectl as one machine with a memory, behind the `Runner` port; it can stop anybody at any call."""
 
-from __future__ import annotations
-
 import io
 import json
 import tarfile

@@ -1,7 +1,5 @@
 """A k3d backend on a machine of its own, for tests of what it does there."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count

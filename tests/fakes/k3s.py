@@ -1,7 +1,5 @@
 """A Linux machine that k3s runs on, behind the ports `Runner` and `Processes`, and a k3s backend on it."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Registries that lack what the specification leaves open: HEAD, ranges, referrers, numbers of tags."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from tests.fakes.behaviours import Behaviour, Exchange

@@ -3,8 +3,6 @@
 An interruption can be planned for any call: before it is carried out, or right after.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 from collections.abc import Mapping, Sequence

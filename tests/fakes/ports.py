@@ -1,7 +1,5 @@
 """Ports of a machine that does not exist."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 from obol.machine.ports import Holder

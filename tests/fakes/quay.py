@@ -1,7 +1,5 @@
 """A registry like quay.io: a 401 says nothing about tokens, only `GET /v2/` does."""
 
-from __future__ import annotations
-
 from tests.fakes.ghcr import PrivateRegistry
 from tests.fakes.registry import error, kind_of, route
 from tests.fakes.server import Answer, ReceivedRequest

@@ -1,7 +1,5 @@
 """An honest upstream registry over plain HTTP, without tokens, that can be made slow, poor or absent while it runs."""
 
-from __future__ import annotations
-
 import json
 import re
 from dataclasses import dataclass, field

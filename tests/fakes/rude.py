@@ -1,7 +1,5 @@
 """Clients that attack, over raw sockets: they flood, dawdle, lie and leave."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -1,7 +1,5 @@
 """A `Runner` that runs nothing: it answers from a script and remembers what it was asked."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ It is written by hand because a fake must be able to cut, hold or pace its answe
 library takes care to prevent.
 """
 
-from __future__ import annotations
-
 import asyncio
 import socket
 import struct

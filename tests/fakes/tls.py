@@ -1,7 +1,5 @@
 """A server with a certificate that nobody trusts unless told to."""
 
-from __future__ import annotations
-
 import asyncio
 import ssl
 import subprocess

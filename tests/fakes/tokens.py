@@ -1,7 +1,5 @@
 """The office that hands out bearer tokens, and what the registries that ask for them share."""
 
-from __future__ import annotations
-
 import asyncio
 import json
 import secrets

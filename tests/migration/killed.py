@@ -3,8 +3,6 @@
 The copies are left beside the store, as STORE-0, STORE-1 and so on. In a program of its own, because it forks.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 import sqlite3

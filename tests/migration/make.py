@@ -4,8 +4,6 @@ The command line of that checkout runs in a home directory of its own: it brings
 clients of three registries, sets up container clients, and is stopped in the middle of a blob.
 """
 
-from __future__ import annotations
-
 import asyncio
 import json
 import sys

@@ -1,7 +1,5 @@
 """The state of a stack and the client files that commit 993f789 wrote are known to today's commands."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import pytest

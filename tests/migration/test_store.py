@@ -1,7 +1,5 @@
 """A store that commit 993f789 wrote opens with today's code, and nothing of it is fetched again."""
 
-from __future__ import annotations
-
 import asyncio
 import sqlite3
 import sys

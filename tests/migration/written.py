@@ -1,7 +1,5 @@
 """The home directory that commit 993f789 left, unpacked for a test (README.md says how it was made)."""
 
-from __future__ import annotations
-
 import hashlib
 import tarfile
 from pathlib import Path

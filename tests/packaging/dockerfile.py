@@ -1,7 +1,5 @@
 """Reads our Dockerfile, so that what is tried without it is what it says."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

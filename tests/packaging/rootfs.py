@@ -3,8 +3,6 @@
 What the Dockerfile says of how containers run is taken from there, and its directory with another owner too.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import re

@@ -1,7 +1,5 @@
 """The Dockerfile cannot be built without a network; what can be seen of it without one is seen here."""
 
-from __future__ import annotations
-
 import json
 import re
 from fnmatch import fnmatch

@@ -1,7 +1,5 @@
 """What `make` installs for whom."""
 
-from __future__ import annotations
-
 import subprocess
 from pathlib import Path
 

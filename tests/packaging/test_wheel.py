@@ -1,7 +1,5 @@
 """The wheel by itself: what is in it, and that it runs."""
 
-from __future__ import annotations
-
 import subprocess
 import tomllib
 import zipfile

@@ -1,7 +1,5 @@
 """Builds our wheel once, and installs it where nothing else is."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from pathlib import Path
 
 from scripts.check_docs import dead_links, packages, stale, undescribed

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from scripts.generate_cli_doc import commands, help_of, render
 
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from obol.config.sources import OPTIONS, PREFIX
 from scripts.generate_settings_doc import render, rows
 

@@ -4,8 +4,6 @@ Exit code 0 where every scenario that ran held its bounds, 1 where one did not, 
 happens, the engines are killed, what was mounted is unmounted, and the files are removed.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import logging

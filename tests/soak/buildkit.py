@@ -3,8 +3,6 @@
 Where no buildkitd is on the PATH, one is built by `.ci/buildkit` for this run.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import subprocess

@@ -3,8 +3,6 @@
 The engine runs in this process, on a loop in debug mode, so that its tasks can be counted and complaints be heard.
 """
 
-from __future__ import annotations
-
 import asyncio
 import gc
 import logging

@@ -4,8 +4,6 @@ A file that was written to has another time than the index says, and that is not
 that even the time stays, as on a disk that forgets: what comes of those is told, not judged.
 """
 
-from __future__ import annotations
-
 import asyncio
 import os
 import random

@@ -3,8 +3,6 @@
 The engine runs in this process with its real store and real connections; only its clock is ours.
 """
 
-from __future__ import annotations
-
 import asyncio
 import heapq
 import itertools

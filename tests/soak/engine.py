@@ -1,7 +1,5 @@
 """The engine as a process that is watched from outside: its memory, its open files, and what it complained of."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import re

@@ -1,7 +1,5 @@
 """What a scenario found, as values: lines of a table, some of which have a bound that holds or does not."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 MIB = 1024 * 1024

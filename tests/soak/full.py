@@ -1,7 +1,5 @@
 """A disk of 64 MiB that is filled in the middle of a pull."""
 
-from __future__ import annotations
-
 import asyncio
 import errno
 import os

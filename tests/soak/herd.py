@@ -1,7 +1,5 @@
 """Sixty-four clients at once on cold blobs of 2 GiB: one transfer each, and a memory that does not grow with them."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

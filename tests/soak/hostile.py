@@ -1,7 +1,5 @@
 """An hour of attacks from upstreams and from clients, with honest pulls among them that are checked byte for byte."""
 
-from __future__ import annotations
-
 import asyncio
 import os
 import random

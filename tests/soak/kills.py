@@ -1,7 +1,5 @@
 """Kill -9 at two hundred random moments, under load, and look at everything after each."""
 
-from __future__ import annotations
-
 import asyncio
 import random
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ No image can be pulled where the soak runs, so it is made of what the machine's 
 minutes and 2 GB of disk. Like the real one it answers on the port that its arguments name and runs as any user.
 """
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import json

@@ -8,8 +8,6 @@ A model server of few lines answers on port 11434 of the machine.
 pages.
 """
 
-from __future__ import annotations
-
 import argparse
 import asyncio
 import json

@@ -1,7 +1,5 @@
 """Blocking clients for blobs of gigabytes: they keep nothing and compare what they read with the upstream's file."""
 
-from __future__ import annotations
-
 import http.client
 import mmap
 import random

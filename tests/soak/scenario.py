@@ -3,8 +3,6 @@
 A scenario that cannot run is refused with the reason, and what it would have shown is then not claimed.
 """
 
-from __future__ import annotations
-
 import os
 import shutil
 from collections.abc import Awaitable, Callable, Sequence

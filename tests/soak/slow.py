@@ -1,7 +1,5 @@
 """Five hundred clients who read slowly, and one who does not."""
 
-from __future__ import annotations
-
 import asyncio
 import socket
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """A store, looked at from outside while no engine has it: do its files and its index say the truth?"""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import sqlite3

@@ -1,7 +1,5 @@
 """One blob of 12 GiB: lengths beyond 2 and 4 GiB, ranges near its end, and little memory."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

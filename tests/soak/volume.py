@@ -1,7 +1,5 @@
 """A small file system in a file, mounted for as long as a block runs."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """What unit tests of several packages need."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path

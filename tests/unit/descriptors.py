@@ -1,7 +1,5 @@
 """What this process has open."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from obol.backends.ports import Program, no_caches
 
 

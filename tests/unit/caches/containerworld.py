@@ -1,7 +1,5 @@
 """A Docker that runs nothing, ports that nobody has, and registries that answer as told."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,7 +1,5 @@
 """Images and what became of them, for the tests of what is shown."""
 
-from __future__ import annotations
-
 from obol.client.ports import Kind, PulledImage, PullFailed
 from obol.oci.references import Digest, ImageReference
 

@@ -1,7 +1,5 @@
 """How these tests pull: limits that suit tests, a clock of their own, and a registry that speaks as our cache does."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,7 +1,5 @@
 """An origin in the test's own loop, with two small images."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator
 from pathlib import Path
 

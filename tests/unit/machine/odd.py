@@ -1,7 +1,5 @@
 """What a path may lead to that is no plain file."""
 
-from __future__ import annotations
-
 import os
 import socket
 import stat

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from obol.machine.bounded import Bounded, Recent
 from tests.fakes.clock import FakeClock
 

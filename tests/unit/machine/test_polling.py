@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from obol.machine.polling import Polling
 from tests.fakes.clock import FakeClock
 

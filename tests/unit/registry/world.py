@@ -1,7 +1,5 @@
 """An engine over a store in memory and scripted upstreams, with limits that suit tests."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor

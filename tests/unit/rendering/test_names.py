@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from obol.rendering.names import home_mark, loopback_name, stack_name

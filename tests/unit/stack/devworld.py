@@ -1,7 +1,5 @@
 """A cluster with Deployments and this machine's Docker, behind the `Runner` port; it can stop anybody at any call."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field

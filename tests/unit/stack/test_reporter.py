@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from obol.stack.reporter import Notes
 from tests.unit.stack.world import FakeReporter
 

@@ -1,7 +1,5 @@
 """A stack on nothing: caches, a way to warm them and a backend that do as told."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from obol.caches.docker.network import LABEL, SHARED, ensure_network, find_network, remove_network

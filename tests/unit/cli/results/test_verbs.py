@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from obol.cli.results.verbs import ERROR, RESULTS, WITHOUT
 from scripts.generate_cli_doc import commands
 

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from obol.oci.errors import BLOB_UNKNOWN, MANIFEST_UNKNOWN, UNAVAILABLE, UPSTREAM_BROKEN, ErrorKind

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from obol.registry.policy.shares import FEWEST, FIXED, MOST_CONNECTIONS, PER_CLIENT, PER_TRANSFER, divide

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from obol.registry.policy.statuses import TABLE, Meaning, Question, StatusRow, explained, meaning

@@ -1,7 +1,5 @@
 """Two images behind a port, and requests for them byte by byte."""
 
-from __future__ import annotations
-
 from obol.registry.server.connection import Connection
 from tests.fakes.content import make_image
 from tests.fakes.http import Reply

@@ -1,7 +1,5 @@
 """A listener on loopback before an engine whose upstreams are scripted, and a client that keeps its connection."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import asyncio
 import json
 from email.utils import parsedate_to_datetime

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from obol.registry.control.api import Amount, EngineStatus, HealthName, RateLimit, RequestCounts, UpstreamStatus
 from obol.registry.server.pages import healthz, metrics
 

@@ -1,7 +1,5 @@
 """A watch over the system calls by which the store's threads change the disk."""
 
-from __future__ import annotations
-
 import os
 import threading
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """What a manifest refers to is known from its edges, or read once and recorded."""
 
-from __future__ import annotations
-
 import pytest
 
 from obol.oci.manifests import MAX_MANIFEST, parse_manifest

@@ -1,7 +1,5 @@
 """How these tests reach a fake registry: the adapter and its parts, with short time limits and a clock of their own."""
 
-from __future__ import annotations
-
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace

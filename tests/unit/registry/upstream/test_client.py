@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 import pytest
 
 from obol.oci.mediatypes import DOCKER_SCHEMA1, OCI_INDEX, upstream_accept

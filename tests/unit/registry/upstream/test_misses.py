@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from obol.registry.upstream.asking import (
     KNOWN_BURST,
     REMEMBERED_REPOSITORIES,

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,8 +34,6 @@ from bench.rows.herds import herds
 from bench.rows.warm import manifests, warm
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from bench.measures import Section
 
 SECTIONS: Mapping[str, Callable[[Bench], Section]] = {

@@ -6,13 +6,10 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.demo.images import QUARTER, STACK, Collection, Shape, make, scaled
 from obol.oci.references import Digest, ImageReference, Repository
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MIB = 1 << 20
 HUB = "docker.io"

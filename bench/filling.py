@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench.clients import Failed
@@ -18,8 +19,6 @@ from obol.oci.references import Digest, Repository
 from obol.registry.store.disk.opening import open_store
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from bench.peers import Name, Site
 
 REPOSITORY = Repository("bench/many")

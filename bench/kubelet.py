@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
@@ -19,8 +20,6 @@ from bench.content import Blob
 from obol.oci.references import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from bench.clients import Address
     from obol.oci.references import ImageReference
 

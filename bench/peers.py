@@ -10,6 +10,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +22,6 @@ from bench.servers import Server, free_port, running
 from obol.registry.server.listeners import CONGESTION_CONTROL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
     from bench.content import Content
 
 Name = Literal["direct", "nginx", "nginx reno", "nginx cache", "registry", "drayage", "obol"]

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bench.measures import OURS, RIVALS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bench.measures import Goal, Report, Row, Section
 
 HEAD = """\

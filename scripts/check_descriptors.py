@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ROOTS = ("src/obol/registry", "src/obol/wiring")
 ALLOWED = ("src/obol/registry/store/disk/", "src/obol/registry/server/outlet.py")

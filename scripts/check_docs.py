@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from scripts import (
     generate_cli_doc,
@@ -19,9 +19,6 @@ from scripts import (
     generate_schemas,
     generate_settings_doc,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 ARCHITECTURE = Path("docs/architecture.md")
 SHORTEST = 60

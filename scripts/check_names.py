@@ -12,11 +12,8 @@ import ast
 import re
 import sys
 from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 SOURCES = "src/obol"
 CODE = (SOURCES, "tests", "bench", "scripts")

@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import sys
 import tomllib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
 
 SOURCES = Path("src/obol")
 TESTS = Path("tests/unit")

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from typer.main import get_command
 from typer.testing import CliRunner
 
 from obol.cli.main import app
 from obol.cli.passthrough import TOOLS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PAGE = Path("docs/cli.md")
 INTRODUCTION = """\

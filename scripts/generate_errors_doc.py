@@ -8,13 +8,13 @@ from __future__ import annotations
 import importlib
 import inspect
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol import errors
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
     from types import ModuleType
 
 PAGE = Path("docs/errors.md")

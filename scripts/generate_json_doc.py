@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import inspect
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from obol.cli.results.verbs import ERROR, RESULTS, WITHOUT
 from scripts.generate_errors_doc import EXIT_CODES, cell
 from scripts.shapes import fields, kinds, meanings, unit
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PAGE = Path("docs/json.md")
 INTRODUCTION = f"""\

@@ -6,15 +6,12 @@ They are generated so that they can't drift; `scripts.check_docs` compares them 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.cli.results.verbs import RESULTS
 from scripts.shapes import SCHEMAS, path_of, text_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
 
 FILES: Mapping[Path, Callable[[], str]] = {path_of(verb): partial(text_of, verb) for verb in RESULTS}
 

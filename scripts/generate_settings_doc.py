@@ -6,16 +6,13 @@ The page is generated so that it can't drift; `scripts.check_docs` compares it w
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from typer.main import get_group
 
 from obol.cli.cache.commands import app
 from obol.config.sources import OPTIONS, PREFIX
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 PAGE = Path("docs/settings.md")
 INTRODUCTION = """\

@@ -6,15 +6,13 @@ import ast
 import inspect
 import json
 import textwrap
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from obol.cli.results.verbs import ERROR, RESULTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
 
 SCHEMAS = Path("src/obol/cli/schemas")
 OBJECTS = (msgspec.inspect.DataclassType, msgspec.inspect.StructType)

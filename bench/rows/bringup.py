@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,8 +14,6 @@ from bench.peers import available, fresh
 from obol.demo.base import Link
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bench.bench import Bench
     from bench.content import BringUp
     from bench.peers import Name

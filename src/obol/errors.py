@@ -18,11 +18,9 @@ nothing of ours, so that everything may raise from it. Refusals to registry clie
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 
 class ObolError(Exception):

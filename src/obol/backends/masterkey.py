@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import secrets
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.machine.files import PRIVATE_FILE, Folder, failing_as, write_all
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FILE = "litellm-master-key"
 NAMESPACE, SECRET, ENTRY = "llm", "litellm-keys", "master-key"

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from obol.backends.ports import NONE, Deployed, Up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from obol.backends.ports import BackendEnvironment, BackendName, ClusterSpec, ClusterState, Step
     from obol.workloads.sources import ManifestFile
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from obol.rendering.names import stack_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
-    from pathlib import Path
-
     from obol.client.ports import PulledImage, PullFailed
     from obol.rendering.registries import Mirror
     from obol.workloads.sources import ManifestFile

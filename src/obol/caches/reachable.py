@@ -6,7 +6,9 @@ port is what people know, so it is used again as soon as it is free.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -17,9 +19,6 @@ from obol.machine.regular import READABLE_FILE, find_ours, read, write_atomicall
 from obol.registry.store.layout import SUBSTITUTES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-
     from obol.machine.ports import PortProbe
     from obol.registry.control.api import Listener
 

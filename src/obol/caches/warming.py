@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -25,8 +26,6 @@ from obol.oci.manifests import Descriptor, choose
 from obol.oci.references import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-
     from obol.caches.builtin.process import BuiltinEngine
     from obol.client.platforms import Selection
     from obol.client.ports import BytesFrom, Progress

@@ -11,8 +11,10 @@ Nothing is written to the files that a shell reads when it starts, as the parser
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,9 +28,7 @@ from obol.errors import ObolError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Iterator, Mapping, Sequence
     from importlib import resources
-    from pathlib import Path
 
     from obol.machine import commands
 else:

@@ -11,6 +11,7 @@ import errno
 import os
 import sys
 import traceback
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,8 +31,6 @@ from obol.errors import Interrupted, ObolError, UsageError
 from obol.machine.texts import lenient
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from obol.config import sources
 else:
     sources = later("obol.config.sources")

@@ -9,18 +9,16 @@ here.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from enum import Enum
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_args, get_origin, runtime_checkable
+from typing import Any, Protocol, TypeVar, get_args, get_origin, runtime_checkable
 
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from obol.errors import Interrupted, UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 Carried = TypeVar("Carried", bound="Callable[..., Any]")
 

@@ -6,6 +6,7 @@ path of a settings file, `serve` and such a path, or all of that after `registry
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,6 @@ from obol.errors import EngineUnresponsive, UsageError
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
 
     from obol.cli import serving
     from obol.config import registryenv, settings

@@ -6,6 +6,8 @@ import json
 import logging
 import sys
 import threading
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.caches.builtin import log
@@ -13,9 +15,6 @@ from obol.machine.clock import SystemClock
 from obol.wiring import engine
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
     from obol.registry.settings import EngineSettings
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from collections.abc import Callable, Coroutine
 from dataclasses import fields, is_dataclass, replace
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -20,7 +21,6 @@ from obol.errors import Interrupted
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine
 else:
     asyncio = later("asyncio")
 

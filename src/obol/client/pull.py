@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -24,8 +24,6 @@ from obol.oci.manifests import Platform, choose
 from obol.oci.mediatypes import is_distributable, is_index
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from obol.client.platforms import Selection
     from obol.oci.manifests import Descriptor, Manifest
     from obol.oci.references import Digest, ImageReference, Reference

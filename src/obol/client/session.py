@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 from urllib.parse import quote
 
 import aiohttp
@@ -24,9 +25,6 @@ from obol.oci.mediatypes import upstream_accept
 from obol.oci.ranges import parse_content_range
 from obol.oci.references import Digest, Reference, Repository
 from obol.registry.control.api import CACHE_HEADER, HELD_HEADER, PROBLEM_HEADER, Problem, Source
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 DEFAULT_LIMITS = Limits()
 ACCEPT = upstream_accept(())

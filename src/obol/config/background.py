@@ -7,6 +7,7 @@ The process reads the same settings file and the same variables again, and is gi
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,6 @@ from obol.config.stack import cache_image
 from obol.machine.commands import User
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from obol.config.paths import Directories, Invocation
     from obol.config.settings import CacheSettings
     from obol.config.sources import CacheFlags

@@ -7,13 +7,11 @@ secret before anything is quoted: what stands before an @, and what follows a qu
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from obol.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 OUTPUT = "OBOL_OUTPUT"
 VERBOSE = "OBOL_VERBOSE"

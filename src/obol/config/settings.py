@@ -9,7 +9,7 @@ pydantic, which is slow: import it where settings are loaded, not at the top.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -27,8 +27,6 @@ from obol.registry.control.api import Listener
 from obol.registry.settings import ANSWER_MEMORY, DEFAULT_PORTS, DEFAULT_UPSTREAMS, EngineSettings, UpstreamSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 

@@ -7,9 +7,10 @@ wrote it there. Reading a layer never fails: what cannot be understood becomes o
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.config.paths import expand
@@ -19,9 +20,6 @@ from obol.errors import SettingsError
 from obol.machine.regular import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from obol.config.paths import Directories, Invocation
 
 PREFIX = "OBOL_CACHE_"

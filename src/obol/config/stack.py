@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from obol.backends.ports import BACKENDS
@@ -18,8 +19,6 @@ from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from obol.backends.ports import BackendName
 
 T = TypeVar("T")

@@ -6,14 +6,13 @@ light or dark whatever the reader's system says; where the two agree, it follows
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from obol.demo.base import megabits, megabytes, milliseconds, part, seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from obol.demo.base import MeasuredPull, PhaseName, Result
 
 MEANINGS: dict[PhaseName, str] = {

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,8 +31,6 @@ from obol.oci.ranges import Part, Unsatisfiable, etag, parse_range, range_applie
 from obol.oci.requests import BlobRequest, ManifestRequest, Ping, parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from obol.oci.references import Digest
 
 HOST = "127.0.0.1"

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +32,6 @@ from obol.oci.manifests import Platform
 from obol.oci.references import ImageReference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-
     from obol.caches.builtin.plan import BuiltinPlan
     from obol.caches.builtin.process import BuiltinEngine
 

@@ -11,15 +11,11 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from obol.errors import DependencyMissing, ObolError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
 
 _GRACE = 3.0
 """Seconds between asking a program to end and ending it."""

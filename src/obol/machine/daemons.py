@@ -10,15 +10,12 @@ import contextlib
 import os
 import re
 import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from obol.machine.regular import read
 from obol.machine.texts import shown
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 _SYSTEM_FOLDERS = (
     "etc/systemd/system.control",

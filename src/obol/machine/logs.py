@@ -14,12 +14,12 @@ import io
 import logging
 import sys
 import traceback
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from types import ModuleType
 
     from structlog.typing import EventDict, Processor

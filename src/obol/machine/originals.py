@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -23,8 +24,6 @@ from obol.machine.files import PRIVATE_DIRECTORY, PRIVATE_FILE
 from obol.machine.regular import explained, find_ours, read, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from obol.machine.commands import User
 
 Action = Literal["written", "unchanged", "restored", "removed", "merged", "gone"]

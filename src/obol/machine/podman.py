@@ -7,9 +7,11 @@ lines, without the colours; what a container's environment holds is never part o
 from __future__ import annotations
 
 import re
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -19,9 +21,6 @@ from obol.machine.docker.errors import refused
 from obol.machine.tasks import to_its_end
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
-    from pathlib import Path
-
     from obol.machine.commands import Completed, Lines, Runner
     from obol.machine.scratch import Scratch
 

@@ -8,16 +8,15 @@ runner have left the terminal, and would be asked again, in vain.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.errors import DependencyMissing, ObolError
 from obol.machine.commands import last_line
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from obol.machine.commands import Completed, Runner
 
 QUICK = 60.0

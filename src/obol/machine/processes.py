@@ -8,13 +8,12 @@ these processes start faster without it.
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from obol.machine.commands import User
 
 _GONE = frozenset({"Z", "X"})

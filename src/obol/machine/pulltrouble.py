@@ -7,13 +7,12 @@ their programs trust. What is wrong is told by the words of Docker, of its image
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from obol.machine.commands import masked, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from obol.machine.docker.values import DockerInfo
 
 Cause = Literal["proxy", "proxy-login", "clock", "authority", "limit", "denied", "disk", "name", "way"]

@@ -16,6 +16,7 @@ import os
 import pwd
 import secrets
 import stat
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,8 +26,6 @@ from obol.machine.files import PRIVATE_FILE, Folder, write_all
 from obol.machine.texts import shown
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
     from obol.machine.commands import User
 
 MOST = 16 * 1024 * 1024

@@ -7,11 +7,9 @@ if at all. `spawn` keeps the task until it ends and hands its exception to the l
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import os
 import shlex
-from typing import TYPE_CHECKING, TextIO
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from collections.abc import Iterable
+from typing import TextIO
 
 
 def shown(path: object) -> str:

@@ -7,12 +7,9 @@ where it is received. Here are the limits of all lines together: a server that s
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 MAX_LINES = 32
 MAX_ALL = 32 * 1024

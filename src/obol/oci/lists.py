@@ -7,12 +7,9 @@ bytes each and hold everybody up. So a parser passes over the entries, and those
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Generator
 
 import msgspec
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 STEP = 64 * 1024
 """Bytes of entries that are looked at in one go: a millisecond."""

@@ -12,8 +12,9 @@ Variants are matched as containerd does: one that a processor can run stands in 
 from __future__ import annotations
 
 import re
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import msgspec
 
@@ -28,9 +29,6 @@ from obol.oci.mediatypes import (
     is_index,
 )
 from obol.oci.references import Digest
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
 
 MAX_MANIFEST = 8 * 1024 * 1024
 """Bytes. Clients stop at 4 MiB, and registries must take as much. What a manifest names is bounded by this alone."""

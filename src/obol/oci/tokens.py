@@ -9,17 +9,14 @@ https://github.com/distribution/distribution/blob/main/docs/content/spec/auth/to
 from __future__ import annotations
 
 import re
+from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import msgspec
 
 from obol.oci.errors import UPSTREAM_BROKEN, OciError
 from obol.oci.fields import Challenge, parse_challenges
-
-if TYPE_CHECKING:
-    from collections.abc import Generator
 
 MAX_SENDS = 3
 """Times a resource is asked for: as we are, with a token, and with a fresh or wider one."""

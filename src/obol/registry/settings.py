@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.registry.control.api import LAST_TRANSFERS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from obol.registry.control.api import Listener
 
 KIB = 1024

@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+from typing import NoReturn
 
 KEY = "registry-mirrors"
 _BLANK = " \t\r\n"

@@ -10,15 +10,12 @@ from __future__ import annotations
 
 import io
 import tarfile
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import yaml
 
 from obol.rendering.names import HOME_LABEL, LOOPBACK, STACK_LABEL
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
 
 DATA = "/data"
 """Where nodes see the stack's data directory."""

@@ -6,15 +6,13 @@ Names of ConfigMaps, Secrets and claims are unique within a namespace only, so t
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from obol.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
 
 Key = tuple[str, str]
 """A namespace, and a name in it."""

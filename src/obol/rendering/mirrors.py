@@ -14,6 +14,7 @@ and it goes on saying what it said, since TOML's tables may stand in any order.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -21,8 +22,6 @@ from urllib.parse import urlsplit
 from obol.rendering.quoting import basic_string
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from obol.rendering.registries import Mirror
 _SERVERS = {"docker.io": "registry-1.docker.io"}
 """Where a registry is that does not answer at the name of its images."""

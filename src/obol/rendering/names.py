@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 STACK_LABEL = "obol.cluster-id"
 HOME_LABEL = "obol.home"

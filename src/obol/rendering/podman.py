@@ -21,8 +21,9 @@ import hashlib
 import hmac
 import json
 import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from obol.errors import UsageError
 from obol.oci.errors import OciError
@@ -30,9 +31,6 @@ from obol.oci.references import ImageReference
 from obol.rendering import kubernetes
 from obol.rendering.kubernetes import Key, KubernetesObjects, PodTemplate, Service, named_port
 from obol.rendering.names import LOOPBACK, STACK_LABEL, stack_name
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 WORKLOAD_LABEL = "obol.workload"
 DIGEST_LABEL = "obol.rendered"

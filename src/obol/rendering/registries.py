@@ -10,13 +10,10 @@ https://github.com/kubernetes/enhancements/tree/master/keps/sig-cluster-lifecycl
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from obol.rendering.quoting import basic_string
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)

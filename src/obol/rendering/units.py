@@ -7,13 +7,10 @@ fails, not when it was told to stop.
 from __future__ import annotations
 
 import plistlib
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from obol.rendering.quoting import systemd_argument, systemd_text, systemd_word, xml_text
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 LABEL = "dev.obol.cache"
 """By what launchd knows the agent."""

@@ -8,7 +8,9 @@ an earlier version has none: it is known by the stack's data directory, which it
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.backends.ports import ORIGINAL
@@ -18,9 +20,6 @@ from obol.rendering.names import HOME_LABEL, STACK_LABEL, stack_name
 from obol.stack.home import STACK_ID, Identity, NameLost, is_ours, is_stack_id
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
     from obol.machine.docker.cli import Docker
     from obol.machine.docker.values import Container
 

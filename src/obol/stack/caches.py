@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
@@ -27,9 +29,6 @@ from obol.rendering.registries import Mirror
 from obol.workloads import k3s
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-
     from obol.backends.ports import Step
     from obol.caches.builtin.process import BuiltinEngine, Started
     from obol.caches.containers.engine import ContainerSeen, ContainersStarted

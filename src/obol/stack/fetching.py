@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from obol.backends.ports import Stocked
@@ -18,8 +19,6 @@ from obol.oci.references import ImageReference
 from obol.stack.space import too_little_room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from obol.backends.ports import Backend
     from obol.caches.builtin.process import BuiltinEngine
     from obol.caches.warming import Holding, Warming

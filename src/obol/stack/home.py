@@ -12,8 +12,10 @@ import hashlib
 import os
 import re
 import shutil
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,9 +29,6 @@ from obol.machine.texts import in_shell, shown
 from obol.stack.plan import Gain  # noqa: TC001 - msgspec reads the annotation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
     from obol.backends.ports import BackendName
     from obol.workloads.sources import ManifestFile
 

@@ -11,6 +11,7 @@ overwrite each other's images.
 from __future__ import annotations
 
 import re
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -23,8 +24,6 @@ from obol.oci.errors import OciError
 from obol.oci.references import DOCKER_HUB, ImageReference
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
-
     from obol.backends.kubernetes.deployments import Found, KubernetesDeployments
     from obol.backends.ports import ClusterState
     from obol.caches.containers.engine import ContainerSeen

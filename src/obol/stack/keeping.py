@@ -7,14 +7,13 @@ registries directly. Either is said in one line, and `up` goes on.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from obol.errors import EngineUnresponsive, ObolError
 from obol.machine.polling import Polling
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from obol.caches.builtin.process import BuiltinEngine, Running
     from obol.machine.clock import Clock
     from obol.registry.control.api import EngineStatus

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeVar
 from urllib.parse import urlsplit
@@ -29,8 +30,6 @@ from obol.stack.reporter import Notes
 from obol.stack.space import too_little_room
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-
     from obol.backends.ports import Backend, ClusterState, Deployed, Up
     from obol.caches.builtin.process import BuiltinEngine, Started
     from obol.caches.containers.engine import ContainerSeen

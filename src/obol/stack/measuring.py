@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -23,9 +25,6 @@ from obol.rendering.registries import Mirror
 from obol.stack.plan import ColdUp, Own, cold_up, gain, held_against
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from obol.backends.ports import BackendName
     from obol.caches.builtin.process import BuiltinEngine
     from obol.registry.control.api import AccountStatus, EngineStatus

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from obol.backends.ports import BACKENDS, NOTHING_SEEN, Details
 from obol.client.ports import PulledImage, PullFailed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from obol.backends.ports import BackendName, ClusterState
     from obol.caches.builtin.process import Running, Started
     from obol.caches.containers.engine import ContainerSeen

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from obol.backends.ports import NONE, by_preference
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from obol.backends.ports import BackendName, Program, Runtimes
     from obol.registry.control.api import AccountStatus, Given, Inventory
 

@@ -10,6 +10,7 @@ found by its containers, of which each knows its networks in whichever state it 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,8 +19,6 @@ from obol.errors import ObolError
 from obol.machine.docker.errors import DockerFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from obol.machine.docker.cli import Docker
     from obol.machine.docker.values import Container, Network
 

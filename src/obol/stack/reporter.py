@@ -5,6 +5,7 @@ It says a sentence that must not be missed at once: what follows may fail, and m
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,7 +13,6 @@ from obol.backends.ports import Step
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from obol.backends.ports import Watch

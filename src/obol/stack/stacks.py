@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.backends.ports import BACKENDS, NONE
@@ -29,9 +31,6 @@ from obol.workloads.images import deployed, images_of, stack_images
 from obol.workloads.sources import brought, packaged
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Sequence
-    from pathlib import Path
-
     from obol.backends.ports import BackendName, Runtimes
     from obol.config.background import CachePlans
     from obol.config.paths import Invocation

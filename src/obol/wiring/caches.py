@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.caches.builtin.process import BuiltinEngine
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from obol.caches.builtin.plan import BuiltinPlan
     from obol.caches.containers.engine import CacheContainers, ContainersStarted
     from obol.caches.containers.plan import ContainersPlan

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import signal
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -41,8 +42,6 @@ from obol.registry.upstream.client import RegistryUpstream
 from obol.registry.upstream.slots import Share, SlotPool
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
     from obol.registry.control.api import Inventory
     from obol.registry.settings import EngineSettings
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from shutil import which
 from typing import TYPE_CHECKING
 
@@ -35,9 +37,6 @@ from obol.stack.reclaim import LeakedNetworks
 from obol.stack.stacks import Machine
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
-    from pathlib import Path
-
     from obol.backends.ports import BackendName, Runtimes
     from obol.caches.builtin.plan import BuiltinPlan
     from obol.caches.containers.engine import ContainerSeen

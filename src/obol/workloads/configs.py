@@ -6,6 +6,7 @@ Only the syntax is looked at: tags and values are the program's own business. A 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import yaml
@@ -13,8 +14,6 @@ import yaml
 from obol.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from obol.workloads.sources import ManifestFile
 
 _YAML, _JSON = (".yaml", ".yml"), ".json"

@@ -7,9 +7,8 @@ operators alike. Text within a ConfigMap is a string here, and a schema has no s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import yaml
 
@@ -19,10 +18,6 @@ from obol.oci.references import ImageReference
 from obol.workloads import k3s
 from obol.workloads.configs import check_configs
 from obol.workloads.sources import ManifestFile, packaged
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
 
 _LISTS = ("initContainers", "containers")
 """In the order in which a node pulls."""

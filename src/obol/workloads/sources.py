@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
 
 SUFFIXES = frozenset({".yaml", ".yml", ".json"})
 """What counts as a manifest in a directory, as for `kubectl apply -f DIR`, unless it is hidden; JSON is YAML too."""

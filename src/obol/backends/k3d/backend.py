@@ -10,7 +10,9 @@ started again, so that no cluster pulls past the caches, or asks caches that are
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.backends.k3d.cli import HostPortTaken, K3d, NameTaken, NetworkGone
@@ -37,9 +39,6 @@ from obol.rendering.registries import registries_yaml
 from obol.workloads import k3s
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-    from pathlib import Path
-
     from obol.backends.k3d.cli import Cluster
     from obol.backends.k3d.ports import Chosen
     from obol.backends.kubernetes.api import ApiProbe

@@ -7,6 +7,7 @@ clusters: only what is needed is decoded, and nothing of it gets into an error. 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,6 @@ from obol.machine.commands import check_version, masked, plain
 from obol.machine.docker.errors import NoAddressPool, ports_named, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from obol.machine.commands import Completed, Runner
 
 OLDEST = (5, 6)

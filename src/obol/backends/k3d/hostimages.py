@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,6 @@ from obol.rendering.names import loopback_name
 from obol.workloads import k3s
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from obol.backends.k3d.cli import Version
     from obol.backends.ports import Watch
     from obol.machine.docker.cli import Docker

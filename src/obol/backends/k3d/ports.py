@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,6 @@ from obol.rendering.k3d import WANTED_PORTS, beside, publish
 from obol.rendering.names import LOOPBACK
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-
     from obol.machine.docker.cli import Docker
     from obol.machine.ports import PortProbe
     from obol.rendering.k3d import PortMapping

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import sys
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,8 +44,6 @@ from obol.rendering.k3s import ADDRESS, Server, data_in, server_config
 from obol.rendering.registries import Mirror, registries_yaml
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
-
     from obol.backends.kubernetes.api import ApiProbe
     from obol.backends.ports import BackendEnvironment, BackendName, ClusterSpec, ClusterState, Step
     from obol.machine.clock import Clock

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.errors import DependencyMissing, ObolError
 from obol.rendering.k3s import API, BRIDGE, KUBELET, NETWORK, SERVICES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
     from obol.machine.commands import Runner
     from obol.machine.ports import Holder
     from obol.machine.privileges import AsRoot

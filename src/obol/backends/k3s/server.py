@@ -7,8 +7,10 @@ never trusted: it may be another process's by now.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.errors import ObolError
@@ -18,9 +20,6 @@ from obol.machine.processes import with_descendants
 from obol.machine.regular import read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from pathlib import Path
-
     from obol.machine.clock import Clock
     from obol.machine.privileges import AsRoot
     from obol.machine.processes import Process, Processes

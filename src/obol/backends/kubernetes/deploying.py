@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,9 +28,6 @@ from obol.workloads.images import documents_of
 from obol.workloads.sources import ManifestFile
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
-
     from obol.backends.kubernetes.kubectl import Kubectl
     from obol.backends.ports import Step, Watch
     from obol.machine.clock import Clock

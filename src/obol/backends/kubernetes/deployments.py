@@ -8,6 +8,7 @@ So there is no moment at which an image is swapped and it is not known what it r
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,8 +18,6 @@ from obol.backends.kubernetes.rollouts import Deployment
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
-
     from obol.backends.kubernetes.kubectl import Kubectl
     from obol.backends.ports import Watch
 

@@ -7,7 +7,9 @@ that a key in one is neither in an argument vector nor in a file.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.backends.kubernetes.rollouts import Rollout, deployed, rollouts
@@ -18,9 +20,6 @@ from obol.machine.texts import in_shell
 from obol.rendering.kubernetes import encode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from obol.backends.kubernetes.rollouts import Deployment
     from obol.backends.ports import Watch
     from obol.machine.clock import Clock

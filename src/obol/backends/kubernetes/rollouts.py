@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,6 @@ from obol.errors import ObolError
 from obol.workloads.images import documents_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
     from obol.workloads.sources import ManifestFile
 
 _STARTING = frozenset({"ContainerCreating", "PodInitializing"})

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.backends import masterkey
@@ -42,9 +44,6 @@ from obol.rendering.podman import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
-    from pathlib import Path
-
     from obol.backends.podman.publishing import Published
     from obol.backends.ports import BackendEnvironment, BackendName, ClusterSpec, ClusterState, Step, Watch
     from obol.machine.clock import Clock

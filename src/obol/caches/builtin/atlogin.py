@@ -7,7 +7,9 @@ the process that runs, and a unit that finds the store in use gives up after a m
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from obol.caches.builtin.plan import planned_listeners
@@ -19,9 +21,6 @@ from obol.machine.texts import shown
 from obol.rendering.units import LABEL, UserService, launchd_agent, systemd_unit
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from obol.caches.builtin.plan import BuiltinPlan
     from obol.caches.builtin.process import BuiltinEngine, Running
     from obol.machine.clock import Clock

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.machine.regular import NotRegular, find_ours, open_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from obol.machine.clock import Clock
 
 LIMIT = 5 * 1024 * 1024

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,6 @@ from obol.caches.reachable import recall
 from obol.registry.store.layout import LOG
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from obol.machine.commands import User
     from obol.registry.control.api import Listener
 

@@ -10,8 +10,10 @@ import contextlib
 import errno
 import os
 import signal
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from obol import __version__
@@ -26,9 +28,6 @@ from obol.registry.control.api import LAST_TRANSFERS, AccountStatus, EngineStatu
 from obol.registry.control.client import ControlClient
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
-
     from obol.caches.builtin.plan import BuiltinPlan
     from obol.machine.clock import Clock
     from obol.machine.commands import User

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,8 +23,6 @@ from obol.machine.texts import in_shell, shown
 from obol.rendering.mirrors import Trust, buildkitd_block, hosts_toml, registries_drop_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
     from obol.caches.clients.files import ConfigHome
     from obol.machine.commands import Completed, Runner
     from obol.machine.originals import Edit, EditedFile, Originals

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +21,6 @@ from obol.machine.texts import shown
 from obol.rendering.mirrors import Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from obol.caches.clients.files import ConfigHome
 
 HOSTS = "hosts.toml"

@@ -7,6 +7,8 @@ for a registry that we mirror is an error, and nothing is written.
 from __future__ import annotations
 
 import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.machine.regular import read_text
@@ -14,9 +16,6 @@ from obol.machine.texts import shown
 from obol.rendering.mirrors import registries_configured
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-    from pathlib import Path
-
     from obol.caches.clients.files import ConfigHome
 
 DROP_IN = "obol.conf"

@@ -7,7 +7,9 @@ and the file that is changed is the one that it reads.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from obol.machine.daemons import (
@@ -23,9 +25,6 @@ from obol.machine.texts import shown
 from obol.rendering.daemonjson import given_twice
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
     from obol.caches.clients.files import ConfigHome
 
 Daemon = Literal["docker", "buildkit"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,8 +15,6 @@ from obol.rendering.daemonjson import mirrors_of, with_mirror, without_mirrors
 from obol.rendering.mirrors import with_block, without_block
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from obol.machine.commands import User
 
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import shutil
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from obol.caches.containers.plan import STORAGE, published_port
@@ -24,8 +24,6 @@ from obol.machine.texts import in_shell, shown
 from obol.rendering.names import LOOPBACK, loopback_name
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from obol.caches.containers.plan import ContainersPlan, RegistryContainer
     from obol.machine.clock import Clock
     from obol.machine.commands import User

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Literal
 
 from obol.caches.containers.container import (
@@ -40,9 +41,6 @@ from obol.registry.control.api import Amount, Listener
 from obol.rendering.names import LOOPBACK, loopback_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
-
     from obol.machine.clock import Clock
     from obol.machine.docker.cli import Docker
     from obol.machine.docker.values import Container, Network

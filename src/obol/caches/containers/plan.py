@@ -7,7 +7,9 @@ only, and are not privileged.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obol.machine.docker.cli import ContainerSpec
@@ -17,9 +19,6 @@ from obol.rendering.names import LOOPBACK
 from obol.rendering.registries import Mirror
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     from obol.machine.commands import User
     from obol.machine.docker.values import Container
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,8 +32,6 @@ from obol.rendering.names import loopback_name
 from obol.rendering.registries import Mirror
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from obol.caches.builtin.process import BuiltinEngine
     from obol.caches.containers.plan import ContainersPlan
     from obol.machine.docker.cli import Docker

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from obol.caches.builtin.plan import planned_listeners
@@ -27,8 +28,6 @@ from obol.rendering.names import LOOPBACK
 from obol.rendering.registries import Mirror
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from obol.caches.clients.clients import Setup
     from obol.caches.containers.engine import ContainerSeen
     from obol.cli.cache.options import ConfigOptions

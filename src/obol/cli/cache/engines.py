@@ -5,6 +5,8 @@ Docker is asked only if the cache root has traces of containers, because all oth
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from obol.caches.builtin.plan import BuiltinPlan
@@ -20,8 +22,6 @@ from obol.wiring import caches
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Coroutine, Sequence
-    from pathlib import Path
 
     from obol.caches.builtin.process import BuiltinEngine
     from obol.caches.containers.engine import CacheContainers, ContainerSeen, ContainersStarted

@@ -5,6 +5,7 @@ An image takes two lines, because its name alone may fill one: a table would bre
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,6 @@ from obol.cli.terminal.caches import listeners_table
 from obol.cli.terminal.present import Table, counted, size, span, tilde
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from obol.caches.containers.engine import ContainerSeen
     from obol.caches.reachable import Substitute
     from obol.registry.control.api import EngineStatus, HeldImage, HeldPlatform, UpstreamStatus

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,8 +29,6 @@ from obol.stack.space import too_little_room
 from obol.wiring import caches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
     from obol.caches.builtin.process import BuiltinEngine
     from obol.caches.warming import Holding, Outcome, Warming
     from obol.cli.cache.options import WarmOptions

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,8 +18,6 @@ from obol.cli.verb import verb
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from obol.cli.demo import view
     from obol.demo import base, scenario
     from obol.demo import chart as drawn

@@ -6,6 +6,7 @@ The chart on the terminal goes when the result is there, which is the same chart
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
@@ -15,8 +16,6 @@ from obol.demo.base import megabytes, seconds
 from obol.demo.chart import MEANINGS, against, bars
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from rich import console as terminal
     from rich import constrain, progress, table, text
     from rich.console import Console, RenderableType

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from obol.caches.builtin.atlogin import DisableResult
 from obol.cli.results import cache, others, stack
 from obol.demo.base import Result
 from obol.registry.control.api import Inventory
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 ERROR = "error"
 """Stands for what a failure writes, in place of a verb."""

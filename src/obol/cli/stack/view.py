@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,6 @@ from obol.machine.ports import bracketed
 from obol.stack.stacks import RUNTIMES, by_request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from obol.backends.ports import Node, Workload
     from obol.caches.builtin.process import Running
     from obol.caches.containers.engine import ContainerSeen

@@ -15,6 +15,7 @@ import math
 import os
 import sys
 from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,8 +24,6 @@ from obol.cli.later import later
 from obol.cli.terminal.present import size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     from rich import live, spinner, text
     from rich.console import Console, ConsoleOptions
     from rich.text import Text

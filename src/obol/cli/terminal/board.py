@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from obol.cli.later import later
@@ -16,9 +18,6 @@ from obol.cli.terminal.bars import Row, SpeedMeter
 from obol.errors import ObolError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
-
     from obol.machine.clock import Clock
     from obol.registry.control import client
     from obol.registry.control.api import ImageProgress, ProgressStatus

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from obol.caches.reachable import EVERYWHERE, LOOPBACK
@@ -11,8 +12,6 @@ from obol.cli.terminal.present import Table
 from obol.machine.ports import bracketed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from obol.caches.builtin.process import Started
     from obol.caches.containers.engine import ContainerSeen
     from obol.caches.reachable import Substitute

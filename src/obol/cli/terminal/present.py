@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import textwrap
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import zip_longest
@@ -20,8 +21,6 @@ from obol.errors import Interrupted, SettingsError
 from obol.machine.texts import json_bytes, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     import msgspec
 
     from obol.cli.results import others as results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
@@ -14,8 +15,6 @@ from obol.client.ports import BytesFrom, Silence
 from obol.machine.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from rich import console
 
     from obol.cli.terminal.present import Speaker

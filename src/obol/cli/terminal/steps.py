@@ -6,6 +6,7 @@ as a line for each that has come in, and one about all of them now and then.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
@@ -20,7 +21,6 @@ from obol.config.sources import store_directory
 from obol.machine.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
     from rich import console

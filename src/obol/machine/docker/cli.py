@@ -7,6 +7,7 @@ ObolError for a command that did not end in time.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -19,8 +20,6 @@ from obol.machine.docker import values
 from obol.machine.docker.errors import DockerAbsent, DockerFailed, refused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from obol.machine.commands import Completed, Runner
     from obol.machine.docker.values import Container, DockerInfo, DockerVersion, Image, Network, Pushed
 

@@ -6,13 +6,10 @@ The wordings are those of Docker 20.10 to 29. Whether something is there or runs
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 from obol.errors import DependencyMissing, ObolError, PortTaken
 from obol.machine.commands import plain
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _POINTER = re.compile(r"(?:See|Run) 'docker|Usage:")
 _LAST = 3

@@ -8,16 +8,13 @@ what msgspec says of unfit JSON names places, not contents.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_interface
-from typing import TYPE_CHECKING
 
 import msgspec
 
 _LAYER = re.compile(r"(?P<layer>[0-9a-f]{12}): (?P<end>Pushed|Layer already exists|Mounted from .*)")
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,18 +8,16 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from obol.errors import EngineNotRunning, EngineUnresponsive, PortTaken
 from obol.registry.control import api
 from obol.registry.store.layout import SOCKET
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
 
 T = TypeVar("T")
 

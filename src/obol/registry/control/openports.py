@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable, Collection, Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import msgspec
@@ -25,8 +27,6 @@ from obol.registry.store.layout import LISTENERS
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Collection, Sequence
-    from pathlib import Path
 
     from obol.machine.clock import Clock
     from obol.registry.control.api import AccountRequest

@@ -19,7 +19,9 @@ import errno
 import ipaddress
 import os
 import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -34,9 +36,6 @@ from obol.registry.store.ports import StoreError
 T = TypeVar("T")
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from pathlib import Path
-
     from obol.registry.control.openports import Measuring
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import secrets
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,8 +26,6 @@ from obol.registry.policy.health import describe
 from obol.registry.transfers.transfer import TransferCounts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from obol.oci.references import Digest
     from obol.registry.engine.scopes import Scope
 

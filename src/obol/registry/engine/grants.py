@@ -7,6 +7,7 @@ repository is not for us any more, all of its grants end, those of digests too.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakSet
@@ -16,8 +17,6 @@ from obol.machine.bounded import Bounded
 from obol.registry.store.ports import ContentKind, Grant, Metadata, Provenance, RepositoryKey, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from obol.oci.manifests import Manifest
     from obol.oci.references import Digest
 

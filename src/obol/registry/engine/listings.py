@@ -7,6 +7,7 @@ carried as it is, from the link to the next page to the client and from there ba
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -28,8 +29,6 @@ from obol.registry.upstream.ports import Absent, Denied, Misbehaved, UpstreamErr
 from obol.registry.upstream.reading import LargeAnswers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
-
     from obol.oci.requests import ReferrersRequest, TagsRequest
     from obol.registry.engine.scopes import Scope
     from obol.registry.store.ports import RepositoryKey

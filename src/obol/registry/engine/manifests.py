@@ -8,6 +8,7 @@ question, so that an answer which comes too late for its client is there for the
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -42,8 +43,6 @@ from obol.registry.upstream.ports import (
 from obol.registry.upstream.reading import LargeAnswers
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
-
     from obol.machine.clock import Clock
     from obol.oci.manifests import Manifest
     from obol.registry.engine.accounts import Accounts

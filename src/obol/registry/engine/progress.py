@@ -7,6 +7,7 @@ remembered by their digest, and what is stored of a blob is looked up again only
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,8 +21,6 @@ from obol.registry.control.api import MOST_IMAGES, ImageProgress, ProgressStatus
 from obol.registry.store.ports import transfer_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from obol.machine.clock import Clock
     from obol.oci.manifests import Descriptor
     from obol.registry.control.api import ProgressRequest

@@ -7,6 +7,7 @@ It is refused, because one registry's image under another's name is the worst th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,6 @@ from obol.registry.engine.accounts import Counters
 from obol.registry.store.ports import RepositoryKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from obol.oci.references import Repository
     from obol.registry.upstream.ports import Upstream
 

@@ -6,11 +6,10 @@ import errno
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from obol.registry.control.api import StoreState
     from obol.registry.store.ports import StoreError
 

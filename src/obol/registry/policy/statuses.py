@@ -7,12 +7,9 @@ Sections are those of RFC 9110 where nothing else is named; "spec" is the OCI di
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 class Question(StrEnum):

@@ -9,11 +9,8 @@ are given is kept once, and counted once.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 GRACE = 1.0
 """Seconds for which a client may take nothing before it can be let go for another one."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
@@ -26,8 +26,6 @@ from obol.registry.server.exchange import PIECE, Rendered, refusal_headers
 from obol.registry.server.ready import Keys
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from obol.registry.server.exchange import Shared
     from obol.registry.server.listeners import Door
 

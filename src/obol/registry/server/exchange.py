@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import TYPE_CHECKING, TypeVar, cast
@@ -23,8 +24,6 @@ from obol.registry.store.ports import FileRun
 from obol.registry.transfers.transfer import TransferFailed
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
-
     from aiohttp import web
 
     from obol.machine.clock import Clock

@@ -13,6 +13,7 @@ import contextlib
 import errno
 import ipaddress
 import socket
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -23,8 +24,6 @@ from obol.registry.policy.shares import MOST_CONNECTIONS
 from obol.registry.server.connection import Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from obol.machine.logs import Seldom
     from obol.registry.control.api import Listener
     from obol.registry.server.exchange import Shared

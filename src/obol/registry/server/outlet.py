@@ -15,11 +15,10 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-
     from aiohttp import web
 
     from obol.registry.store.ports import FileRun, Run

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import re
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.errors import StoreInUse, StoreUnusable
 from obol.machine.locks import NAME as LOCK
 from obol.machine.locks import LockHeld, locked
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VERSION = "version"
 """Of this layout."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -21,8 +22,6 @@ from obol.oci.errors import OciError
 from obol.oci.references import Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
     from obol.oci.manifests import Manifest
     from obol.oci.references import Repository, Tag
     from obol.registry.control.api import Amount

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Awaitable
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from obol.registry.store.ports import StoreError
@@ -11,8 +12,6 @@ from obol.registry.transfers.transfer import Transfer, TransferFailed
 from obol.registry.upstream.ports import Unavailable, UpstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable
-
     from obol.registry.store.ports import Run
 
 WORTH_SENDING = 1024 * 1024

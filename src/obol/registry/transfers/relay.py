@@ -7,14 +7,11 @@ cannot be verified here; the client that asks for one has to check it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncGenerator
 
 from obol.oci.references import Digest, new_hash
 from obol.registry.transfers.transfer import TransferFailed
 from obol.registry.upstream.ports import BlobSource, BlobStream, Misbehaved, RangesRefused, Unavailable, UpstreamError
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
 
 ATTEMPTS = 4
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -22,7 +23,6 @@ from obol.registry.upstream.ports import Unavailable
 
 if TYPE_CHECKING:
     import hashlib
-    from collections.abc import Callable, Iterable
     from concurrent.futures import Executor
 
     from obol.machine.clock import Clock

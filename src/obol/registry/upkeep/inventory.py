@@ -7,6 +7,7 @@ fault of the image.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,6 @@ from obol.registry.store.ports import ContentKind
 from obol.registry.upkeep.graph import Graph
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from obol.oci.manifests import Manifest
     from obol.oci.references import Digest
     from obol.registry.control.api import PlatformState

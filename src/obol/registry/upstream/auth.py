@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -38,8 +39,6 @@ from obol.registry.upstream.ports import Denied, Misbehaved, Unavailable
 from obol.registry.upstream.reading import NEEDS_CREDENTIALS, drain, is_page, judge, read_bounded
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from obol.machine.clock import Clock
     from obol.oci.references import Repository
     from obol.registry.upstream.transport import Arrived, Transport

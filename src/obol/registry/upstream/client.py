@@ -6,6 +6,7 @@ a hint: what it does not tell well is asked by GET, and where it is known not to
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from obol.machine.tasks import in_steps
@@ -32,8 +33,6 @@ from obol.registry.upstream.reading import decoded, drain, is_page, judge, rate_
 from obol.registry.upstream.transport import Arrived, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import aiohttp
 
     from obol.machine.clock import Clock

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import re
 import zlib
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,8 +33,6 @@ from obol.registry.upstream.ports import (
 from obol.registry.upstream.transport import give_back
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine, Mapping
-
     import aiohttp
 
 T = TypeVar("T")

@@ -12,6 +12,7 @@ import errno
 import os
 import re
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -31,8 +32,6 @@ from obol.registry.upstream.connector import (
 from obol.registry.upstream.ports import Misbehaved, NoConnection, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from obol.registry.settings import TimeLimits, UpstreamSettings
 
 MAX_REDIRECTS = 10

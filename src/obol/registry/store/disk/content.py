@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -26,7 +27,6 @@ from obol.registry.store.ports import FileRun, StoreError
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable
 
     from obol.registry.store.disk.database import Database
     from obol.registry.store.disk.files import BlobTree

@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from obol.machine.files import Folder, write_all
 from obol.oci.errors import OciError
 from obol.oci.references import Digest, new_hash
 from obol.registry.store import layout
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 ALGORITHMS = ("sha256", "sha512")
 _READ_AT_ONCE = 1 << 20

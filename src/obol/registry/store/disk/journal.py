@@ -10,7 +10,7 @@ Everything here runs in the thread of the index.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -28,9 +28,6 @@ from obol.registry.store.ports import (
     Revoked,
     TagDeleted,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
 
 Deletion = Revoked | TagDeleted | GrantDeleted
 Change = HeldTag | Provenance | Deletion

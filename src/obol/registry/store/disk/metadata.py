@@ -7,6 +7,7 @@ the manifests are read again.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -29,7 +30,6 @@ from obol.registry.store.ports import (
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable, Iterator, Sequence
 
     from obol.registry.store.disk.database import Database
     from obol.registry.store.disk.journal import Deletion, Entry, Journal

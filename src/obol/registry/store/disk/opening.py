@@ -12,7 +12,7 @@ import sqlite3
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from obol.errors import StoreInUse, StoreUnusable
 from obol.machine.files import PRIVATE_DIRECTORY, Folder, make_private_directory
@@ -25,9 +25,6 @@ from obol.registry.store.disk.journal import Journal
 from obol.registry.store.disk.metadata import SqliteMetadata, compact, replay
 from obol.registry.store.disk.partials import DiskPartials, boot_id
 from obol.registry.store.disk.pool import BlockingPool
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LAYOUT_VERSION = 1
 FILE_THREADS = 4

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,6 @@ from obol.registry.control.api import Amount
 from obol.registry.store.ports import FileRun, StoreError, digest_of_partial, is_partial_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator
-
     from obol.machine.files import Folder
     from obol.oci.references import Digest
     from obol.registry.store.disk.files import BlobFile, BlobTree

@@ -1,8 +1,4 @@
-"""Connections to an upstream, as aiohttp makes them: where they may go, and what they put up with.
-
-A registry that we were told to use may be anywhere. What *it* names (redirects, token realms) may not be the machine
-itself, its network or a cloud's metadata service: the address that is being connected to is checked, so that neither a
-DNS name nor a second look-up gets around it. Every refusal names the setting that lets the host pass.
+"""Connections to an upstream, as aiohttp makes them, and what they put up with.
 
 aiohttp limits each header line and the number of lines. That leaves room for 128 lines of 32 KiB, and for interim
 answers (1xx) without end, all parsed on the event loop. So what comes before the body is counted here as well. aiohttp
@@ -13,15 +9,12 @@ So we listen to the end of the connection.
 from __future__ import annotations
 
 import functools
-import socket
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.streams import EMPTY_PAYLOAD
-
-from obol.registry.policy.networks import is_fake, is_public
 
 if TYPE_CHECKING:
     import asyncio
@@ -35,8 +28,6 @@ INTERIM_LIMIT = 8 * 1024
 """Bytes of a head where interim answers came before it: each costs a thousand times what its bytes do."""
 SLICE = 4 * 1024
 """Bytes that are parsed before the limits are looked at again."""
-
-LONGEST_NAME = 253
 
 SIP = 64 * 1024
 """Bytes that are read at once of what may be chunked. asyncio has 256 KiB, which are 40,000 chunks of one byte."""
@@ -109,31 +100,6 @@ class Connector(aiohttp.TCPConnector):
 
 def _new_handler(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
     return BoundedHead(loop)
-
-
-class ForbiddenAddress(OSError):
-    """A connection to an address that the upstream had no business naming."""
-
-
-def forbidden(host: str) -> str:
-    """What is wrong with a host that the upstream names and that is not public, and the way out."""
-    name = host[:LONGEST_NAME]
-    return (
-        f"the upstream names {name}, whose address is not public: it is not asked. If that host is to be trusted, start"
-        f" the cache with --allow-host {name} (or OBOL_CACHE_ALLOW_HOST={name})"
-    )
-
-
-def public_socket(info: tuple[int, int, int, str, tuple[Any, ...]]) -> socket.socket:
-    """Make the socket for one resolved address (aiohttp's `socket_factory`), or raise ForbiddenAddress.
-
-    An address in the URL itself was looked at before. So one that only proxies give, in place of a name's, is a name's.
-    """
-    family, kind, protocol, _, address = info
-    if not (is_public(str(address[0])) or is_fake(str(address[0]))):
-        # One text for all: of several addresses aiohttp keeps the error only where the texts agree.
-        raise ForbiddenAddress("not a public address")
-    return socket.socket(family, kind, protocol)
 
 
 def notice_loss(response: aiohttp.ClientResponse) -> None:

@@ -20,15 +20,8 @@ from urllib.parse import urljoin, urlsplit
 import aiohttp
 from yarl import URL
 
-from obol.registry.policy.networks import is_public
-from obol.registry.upstream.connector import (
-    Connector,
-    ForbiddenAddress,
-    expect_body,
-    forbidden,
-    notice_loss,
-    public_socket,
-)
+from obol.registry.upstream.connector import Connector, expect_body, notice_loss
+from obol.registry.upstream.guard import ForbiddenAddress, forbidden, is_public, public_socket
 from obol.registry.upstream.ports import Misbehaved, NoConnection, Unavailable
 
 if TYPE_CHECKING:

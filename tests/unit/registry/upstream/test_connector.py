@@ -12,8 +12,8 @@ from aiohttp.client_reqrep import ConnectionKey
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obol.registry.policy.networks import is_public
-from obol.registry.upstream.connector import HEAD_LIMIT, ForbiddenAddress, forbidden, public_socket
+from obol.registry.upstream.connector import HEAD_LIMIT
+from obol.registry.upstream.guard import ForbiddenAddress, forbidden, is_public, public_socket
 from obol.registry.upstream.ports import Misbehaved, Unavailable
 from obol.registry.upstream.reading import read_bounded
 from obol.registry.upstream.transport import Transport, translate

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 import typer
 
-from obol.backends.ports import BACKENDS
+from obol.backends.ports import BACKENDS, BackendName
 from obol.caches.builtin.process import Running
 from obol.cli.stack import commands as stack
 from obol.errors import DependencyMissing, EngineUnresponsive, Interrupted
@@ -282,39 +282,39 @@ def test_mistakes_in_the_settings_of_caches_stop_nothing_else(
     assert terminal.run("stack purge") == 0
 
 
-@pytest.mark.parametrize(("word", "asked"), [("", True), ("false", True), ("true", False)])
-def test_questions(monkeypatch: pytest.MonkeyPatch, word: str, asked: bool) -> None:
-    """Somebody at a terminal is asked before anything is removed, unless they never want to be."""
+REMOVE = "Remove the stack's data and images"
+
+
+@pytest.mark.parametrize(
+    ("backend", "word", "answer", "asked"),
+    [
+        ("k3d", "", False, [f"{REMOVE}?"]),
+        ("k3d", "false", False, [f"{REMOVE}?"]),
+        ("k3d", "true", False, []),
+        ("podman", "", True, [f"{REMOVE}, also those that you pulled yourself?"]),
+    ],
+)
+def test_questions(
+    monkeypatch: pytest.MonkeyPatch, backend: BackendName, word: str, answer: bool, asked: list[str]
+) -> None:
+    """A person at a terminal is asked before anything is removed, unless they never want to be.
+
+    On podman the question names images that they may have pulled themselves.
+    """
     questions: list[str] = []
 
     def confirm(question: str, *, err: bool) -> bool:
         questions.append(question)
-        return False
+        return answer
 
     monkeypatch.setenv("OBOL_NONINTERACTIVE", word)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr(typer, "confirm", confirm)
 
-    with pytest.raises(Interrupted) if asked else contextlib.nullcontext():
-        stack._confirm(Identity("brave-otter", "k3d"), force=True, cache=False)
+    with pytest.raises(Interrupted) if asked and not answer else contextlib.nullcontext():
+        stack._confirm(Identity("brave-otter", backend), force=True, cache=False)
 
-    assert questions == ["Remove the stack's data and images?"] * asked
-
-
-def test_a_question_about_images_of_the_person(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On podman a person is asked about images that they may have pulled themselves."""
-    questions: list[str] = []
-
-    def confirm(question: str, *, err: bool) -> bool:
-        questions.append(question)
-        return True
-
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(typer, "confirm", confirm)
-
-    stack._confirm(Identity("brave-otter", "podman"), force=True, cache=False)
-
-    assert questions == ["Remove the stack's data and images, also those that you pulled yourself?"]
+    assert questions == asked
 
 
 def test_ctrl_c_at_the_question(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,8 @@
 Large answers are in memory one at a time. Each is bounded, but many clients may ask for many of them at once, and to
 read one takes several times its length. So an answer beyond a length that no usual manifest has waits for its turn, and
 has it until the work in which the answer is used ends: `LargeAnswers.during` marks that work. An upstream that takes
-its time holds up no other.
+its time holds up no other: the turns of registries are apart until the whole answer is there. What is made of it then
+takes several times its length again, but no time of an upstream, so there is one turn for all registries.
 """
 
 from __future__ import annotations
@@ -115,6 +116,8 @@ async def read_bounded(response: aiohttp.ClientResponse, limit: int) -> bytes:
                 await take_turn()
     finally:
         give_back(response)
+    if size > LARGE:
+        await take_turn(whole=True)
     return b"".join(pieces)
 
 
@@ -156,34 +159,35 @@ async def piece(response: aiohttp.ClientResponse, within: float = IDLE) -> bytes
 
 
 class _Turn:
-    def __init__(self, free: asyncio.Lock) -> None:
-        self._free = free
-        self._taken = False
+    def __init__(self, arriving: asyncio.Lock, whole: asyncio.Lock) -> None:
+        self._locks = {False: arriving, True: whole}
+        self._taken: list[asyncio.Lock] = []
 
-    async def take(self) -> None:
-        if not self._taken:
-            await self._free.acquire()
-            self._taken = True
+    async def take(self, *, whole: bool) -> None:
+        lock = self._locks[whole]
+        if lock not in self._taken:
+            await lock.acquire()
+            self._taken.append(lock)
 
     def end(self) -> None:
-        if self._taken:
-            self._taken = False
-            self._free.release()
+        while self._taken:
+            self._taken.pop().release()
 
 
 _current: ContextVar[_Turn | None] = ContextVar("turn", default=None)
 
 
 class LargeAnswers:
-    """The turns of one engine at having a large answer in memory, apart for each registry."""
+    """The turns of one engine at having a large answer in memory."""
 
     def __init__(self) -> None:
-        self._free: dict[str, asyncio.Lock] = {}
+        self._arriving: dict[str, asyncio.Lock] = {}
+        self._whole = asyncio.Lock()
 
     @asynccontextmanager
     async def during(self, registry: str) -> AsyncIterator[None]:
         """Do work in which one answer of a registry is in memory; its turn, if it needs one, ends with the work."""
-        turn = _Turn(self._free.setdefault(registry, asyncio.Lock()))
+        turn = _Turn(self._arriving.setdefault(registry, asyncio.Lock()), self._whole)
         token = _current.set(turn)
         try:
             yield
@@ -197,8 +201,11 @@ class LargeAnswers:
             return await work
 
 
-async def take_turn() -> None:
-    """Wait until a large answer may be read; at once where the work has its turn, or is not limited."""
+async def take_turn(*, whole: bool = False) -> None:
+    """Wait until a large answer may be read, or worked on where it is `whole`.
+
+    At once where the work has its turn, or is not limited.
+    """
     turn = _current.get()
     if turn is not None:
-        await turn.take()
+        await turn.take(whole=whole)

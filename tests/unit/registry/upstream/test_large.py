@@ -51,6 +51,31 @@ async def test_small_ones_do_not_wait() -> None:
         await take_turn()
 
 
+async def test_whole_ones_wait_for_each_other() -> None:
+    """An answer that is whole waits for those of every registry, and one that still arrives for those of its own."""
+    turns, gate = LargeAnswers(), asyncio.Event()
+
+    async def hold() -> None:
+        async with turns.during("ghcr.io"):
+            await take_turn()
+            await take_turn(whole=True)
+            await gate.wait()
+
+    holding = spawn(hold(), name="hold")
+    await asyncio.sleep(0)
+    async with turns.during("quay.io"):
+        async with asyncio.timeout(scaled(1)):
+            await take_turn()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await take_turn(whole=True)
+    gate.set()
+    await holding
+
+    async with asyncio.timeout(scaled(1)), turns.during("quay.io"):
+        await take_turn(whole=True)
+
+
 async def test_not_limited() -> None:
     """Who did not say that the work is limited does not wait."""
     await take_turn()

@@ -165,7 +165,7 @@ def _matching(root: Path, pattern: str) -> list[Path]:
         return []
     try:
         return sorted(root.glob(pattern.lstrip("/")))
-    except (ValueError, OSError, NotImplementedError):
+    except (ValueError, OSError):
         return []
 
 

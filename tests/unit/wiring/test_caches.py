@@ -8,7 +8,9 @@ from obol.caches.containers.plan import ContainersPlan
 from obol.caches.warming import Warming
 from obol.client.ports import Limits
 from obol.errors import DependencyMissing
-from obol.wiring.caches import builtin_cache, cache_containers, start_containers, warming
+from obol.wiring.caches import builtin_cache
+from obol.wiring.containers import cache_containers, start_containers
+from obol.wiring.warming import warming
 
 
 def test_builtin_cache(tmp_path: Path) -> None:

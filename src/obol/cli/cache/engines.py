@@ -30,11 +30,13 @@ if TYPE_CHECKING:
     from obol.config import background, settings
     from obol.config.sources import CacheFlags
     from obol.stack import caches as stackcaches
+    from obol.wiring import containers as wired
 else:
     asyncio = later("asyncio")
     background = later("obol.config.background")
     settings = later("obol.config.settings")
     stackcaches = later("obol.stack.caches")
+    wired = later("obol.wiring.containers")
 
 T = TypeVar("T")
 
@@ -86,12 +88,12 @@ def containers_serve(there: Sequence[ContainerSeen], around: Invocation, store: 
 
 def containers_of(root: Path) -> CacheContainers:
     """The cache containers over a cache root."""
-    return caches.cache_containers(root)
+    return wired.cache_containers(root)
 
 
 def bring_up(say: Speaker, plan: ContainersPlan) -> ContainersStarted:
     """Start the containers of a plan. Raises ObolError."""
-    return run(say, caches.start_containers(plan))
+    return run(say, wired.start_containers(plan))
 
 
 def start_containers(say: Speaker, around: Invocation, flags: CacheFlags) -> None:

@@ -26,7 +26,7 @@ from obol.machine.clock import SystemClock
 from obol.oci.errors import OciError
 from obol.oci.references import ImageReference
 from obol.stack.space import too_little_room
-from obol.wiring import caches
+from obol.wiring import warming as wired
 
 if TYPE_CHECKING:
     from obol.caches.builtin.process import BuiltinEngine
@@ -109,7 +109,7 @@ def warm(say: Speaker, options: WarmOptions) -> int:
 
 def warming(cache: BuiltinEngine, platforms: Selection, jobs: int) -> Warming:
     """The way to bring images into a cache, `jobs` at a time."""
-    return caches.warming(cache, platforms, Limits(images=jobs))
+    return wired.warming(cache, platforms, Limits(images=jobs))
 
 
 def run(

@@ -282,7 +282,7 @@ def test_the_words_for_backends() -> None:
 
 async def test_a_fifth_backend_is_one_row(person: Person, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A row is all that the code besides a backend's own modules needs to know of it."""
-    lima: BackendName = "lima"  # type: ignore[assignment]
+    lima: BackendName = "lima"  # type: ignore[assignment]  # a backend that is not there yet
     row = Traits(lima, "", ("lima",), caches="gateway", can_hot_swap=True, files=("lima.yaml",), shown_by="`lima ls`")
     monkeypatch.setitem(BACKENDS, lima, row)
     person.world.backend, person.programs = FakeBackend(name=lima), ("lima",)

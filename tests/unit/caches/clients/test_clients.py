@@ -12,6 +12,7 @@ from obol.caches.clients.files import ConfigHome
 from obol.errors import ObolError
 from obol.machine.originals import EditedFile, Originals
 from obol.rendering.registries import Mirror
+from tests.unit.caches.clients.disk import put
 
 HUB = Mirror("docker.io", "http://127.0.0.1:54100")
 QUAY = Mirror("quay.io", "http://127.0.0.1:54102")
@@ -29,13 +30,6 @@ def where(tmp_path: Path) -> ConfigHome:
 def originals(tmp_path: Path) -> Originals:
     """Records of ours."""
     return Originals(tmp_path / "state")
-
-
-def put(path: Path, text: str) -> Path:
-    """Let a file of somebody else be there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
 
 
 def tree(root: Path) -> dict[str, str]:

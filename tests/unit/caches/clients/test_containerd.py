@@ -4,19 +4,13 @@ import pytest
 
 from obol.caches.clients.containerd import config_path_note, conflicts, folder_of, settings_of, trust
 from obol.caches.clients.files import ConfigHome
+from tests.unit.caches.clients.disk import put
 
 
 @pytest.fixture
 def where(tmp_path: Path) -> ConfigHome:
     """A whole machine below a temporary directory."""
     return ConfigHome(tmp_path / "home", per_user=False, root=tmp_path)
-
-
-def put(path: Path, text: str = "") -> Path:
-    """Let a file be there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
 
 
 def config(where: ConfigHome, text: str) -> Path:

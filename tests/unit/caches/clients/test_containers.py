@@ -5,6 +5,7 @@ import pytest
 
 from obol.caches.clients.containers import conflicts, folders, narrower
 from obol.caches.clients.files import ConfigHome
+from tests.unit.caches.clients.disk import put
 
 QUAY = '[[registry]]\nlocation = "quay.io"\n'
 
@@ -13,13 +14,6 @@ QUAY = '[[registry]]\nlocation = "quay.io"\n'
 def where(tmp_path: Path) -> ConfigHome:
     """A whole machine below a temporary directory."""
     return ConfigHome(tmp_path / "home", per_user=True, root=tmp_path)
-
-
-def put(path: Path, text: str) -> Path:
-    """Let a file be there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
 
 
 def test_folders(where: ConfigHome, tmp_path: Path) -> None:

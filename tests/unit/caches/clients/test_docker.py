@@ -7,6 +7,7 @@ from obol.caches.clients import docker as dockersettings
 from obol.caches.clients.docker import docker_conflicts, file_of, usual_file
 from obol.caches.clients.files import ConfigHome
 from obol.machine.daemons import Word
+from tests.unit.caches.clients.disk import put
 
 MIRROR = '{"registry-mirrors": ["http://127.0.0.1:54100"]}'
 
@@ -15,13 +16,6 @@ MIRROR = '{"registry-mirrors": ["http://127.0.0.1:54100"]}'
 def where(tmp_path: Path) -> ConfigHome:
     """A whole machine below a temporary directory."""
     return ConfigHome(tmp_path / "home", per_user=False, root=tmp_path)
-
-
-def put(path: Path, text: str) -> Path:
-    """Let a file be there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
-    return path
 
 
 def unit(where: ConfigHome, flags: str, name: str = "docker.service") -> Path:

@@ -187,7 +187,7 @@ async def test_large_reply() -> None:
         slow.kept.append(slow.budget.kept)
         await gate.wait()
 
-    slow.drain = held  # type: ignore[method-assign]
+    slow.drain = held  # type: ignore[method-assign]  # one that does not drain
     reading = spawn(exchange(slow).reply(Rendered(200, ()), body), name="slow")
     await asyncio.sleep(0)
     await exchange(other).reply(Rendered(200, ()), bytes(body))
@@ -261,7 +261,7 @@ async def test_client_that_was_let_go() -> None:
         assert incoming.transport is not None
         incoming.transport.abort()
 
-    incoming.drain = closed  # type: ignore[method-assign]
+    incoming.drain = closed  # type: ignore[method-assign]  # one that goes while it drains
 
     with pytest.raises(ConnectionResetError):
         await exchange(incoming).reply(Rendered(200, ()), bytes(2 * PIECE))

@@ -281,7 +281,7 @@ class Exhausted:
 async def served_in_the_end(s: Serving, entrance: Entrance, problem: int, client: Session) -> int:
     """Let the port fail with this error for a while; how often it was tried meanwhile."""
     broken = Exhausted(entrance._listening, problem)
-    entrance._listening = broken  # type: ignore[assignment]
+    entrance._listening = broken  # type: ignore[assignment]  # a socket that breaks
     client.send(b"GET /v2/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
     await eventually(lambda: broken.tried >= 2)
     tried = broken.tried
